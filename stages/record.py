@@ -1,0 +1,128 @@
+"""The rows that flow between stages, and their Arrow schemas. Beam-free.
+
+Seed -> Candidate -> Row: a seed is a passage of a real document, a candidate is what a generator made
+of it, a row is a candidate that passed every filter and is published.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, fields
+
+import pyarrow as pa
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+SCORE = pa.struct([("filter", pa.string()), ("score", pa.float32())])
+
+
+def content_id(*parts: str) -> str:
+    """128 bits of SHA-256 over the parts as 32 hex digits; the parts' boundaries count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A passage of a real document. `id` comes from domain, language and text alone."""
+
+    id: str
+    text: str
+    title: str
+    source: str  # the corpus' name, or the user's file
+    location: str  # where in the source: article, line, record id
+    licence: str  # SPDX identifier where there is one
+    language: str  # ISO 639-1
+    domain: str
+
+    @classmethod
+    def make(cls, text: str, *, title: str, source: str, location: str, licence: str, language: str, domain: str):
+        return cls(content_id(domain, language, text), text, title, source, location, licence, language, domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a generator made of one seed, with everything needed to make it again."""
+
+    id: str
+    text: str
+    messages: list[dict[str, str]]  # [{"role": …, "content": …}]
+    rejected: str | None  # the worse answer of a preference pair
+    task: str
+    domain: str
+    language: str
+    seed_id: str
+    source: str
+    licence: str
+    passage: str  # the seed's text: filters compare the answer with it
+    instruction: str  # the rendered prompt without the passage: filters look for echoes of it
+    answer: str  # the raw completion
+    finish_reason: str  # stop | length
+    prompt_hash: str
+    generator: str
+    generator_sha256: str
+    adapter: str | None  # "law@<sha256 of the adapter>"
+    sampling: str  # JSON
+    seed: int
+    prompt_tokens: int
+    output_tokens: int
+    parents: list[str]
+    depth: int  # 1: made of real text by the base model; 2: by a model adapted on depth 1
+    scores: list[dict[str, str | float]] = field(default_factory=list)
+
+
+SEED = pa.schema([(f.name, pa.string()) for f in fields(Seed)])
+
+CANDIDATE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("rejected", pa.string()),
+        ("task", pa.string()),
+        ("domain", pa.string()),
+        ("language", pa.string()),
+        ("seed_id", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("passage", pa.string()),
+        ("instruction", pa.string()),
+        ("answer", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("generator", pa.string()),
+        ("generator_sha256", pa.string()),
+        ("adapter", pa.string()),
+        ("sampling", pa.string()),
+        ("seed", pa.int64()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("parents", pa.list_(pa.string())),
+        ("depth", pa.int8()),
+        ("scores", pa.list_(SCORE)),
+    ]
+)
+
+_INTERNAL = {"passage", "instruction", "answer", "finish_reason"}
+ROW = pa.schema(
+    [column for column in CANDIDATE if column.name not in _INTERNAL]
+    + [pa.field("run_id", pa.string()), pa.field("date", pa.date32())]
+)
+
+REJECT = pa.schema(
+    [
+        ("id", pa.string()),
+        ("seed_id", pa.string()),
+        ("domain", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+
+def schema_id(schema: pa.Schema) -> str:
+    """A short hash of names, types and nullability: two files with the same id can be read as one."""
+    return hashlib.sha256(schema.to_string(show_field_metadata=False).encode()).hexdigest()[:12]
