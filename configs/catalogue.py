@@ -30,7 +30,7 @@ class Corpus(Section):
 
     wheel: Wheel
     reader: Name
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     domain: Name
     language: Language
     licence: str
@@ -58,4 +58,5 @@ def corpora() -> dict[str, Corpus]:
 @cache
 def models() -> dict[str, PackagedModel]:
     """All declared models by name."""
-    return TypeAdapter(dict[str, PackagedModel]).validate_python(yaml.safe_load((HERE / "models.yaml").read_text("utf-8")))
+    rows = yaml.safe_load((HERE / "models.yaml").read_text("utf-8"))
+    return TypeAdapter(dict[str, PackagedModel]).validate_python(rows)
