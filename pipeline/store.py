@@ -1,0 +1,132 @@
+"""The data set on disk: what is published, which dates are finished, who holds a date.
+
+    <out>/README.md                             the data-set card
+    <out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
+    <out>/manifests/2026-11-21.json             the commit of a date: what is not named there is not published
+    <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later days
+    <out>/adapters/<sha256>/                    LoRA adapters by content
+    <out>/runs/2026-11-21/                      work in progress and its records
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from configs.errors import StoreError
+from stages.packaged import sha256_file
+from stages.shard import FileRef, publish_text, sync_folder
+
+
+class HeldError(StoreError):
+    """Another run works on this date."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    root: Path
+
+    @classmethod
+    def open(cls, out: str) -> "DataSet":
+        return cls(Path(out).absolute())
+
+    def run_folder(self, date: str) -> Path:
+        return self.root / "runs" / date
+
+    def manifest_path(self, date: str) -> Path:
+        return self.root / "manifests" / f"{date}.json"
+
+    def dates(self) -> list[str]:
+        """Finished dates, oldest first."""
+        return sorted(path.stem for path in (self.root / "manifests").glob("*.json"))
+
+    def manifest(self, date: str) -> dict[str, Any] | None:
+        """The manifest of a finished date. Raises StoreError when it is damaged."""
+        path = self.manifest_path(date)
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise StoreError(f"{path}: damaged manifest; run the date again with --force") from None
+
+    def history(self, date: str) -> list[dict[str, Any]]:
+        """What the other finished dates left for this one: their dedup index and used seeds."""
+        past = []
+        for other in self.dates():
+            manifest = self.manifest(other)
+            if other != date and manifest is not None:
+                past.append({"date": other, "index": manifest["index"], "used": manifest["used"]})
+        return past
+
+    def lock(self, date: str) -> int:
+        """An open file descriptor that holds the date until the last process that has it ends.
+
+        Raises HeldError, naming the holder, when another run has it.
+        """
+        path = self.run_folder(date) / "lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(f"out: cannot write to {self.root} ({error.strerror}); set out to a folder you may write") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = path.read_text("utf-8").strip() or "another process"
+            os.close(handle)
+            raise HeldError(f"{date}: {holder} is working on this date; wait for it, or stop it first") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        os.set_inheritable(handle, True)
+        return handle
+
+    def publish(self, date: str, files: dict[str, FileRef], manifest: dict[str, Any]) -> None:
+        """Links committed files to their published names, then writes the manifest: that is the commit.
+
+        `files`: published name relative to root -> committed file. What an earlier run of the same date
+        published and this one does not is removed afterwards.
+        """
+        for name, ref in files.items():
+            target = self.root / name
+            if target.exists() and sha256_file(target) == ref.sha256:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".tmp-{target.name}")
+            part.unlink(missing_ok=True)
+            _link(self.root / ref.file, part)
+            os.replace(part, target)
+        for folder in {(self.root / name).parent for name in files}:
+            sync_folder(folder)
+        publish_text(self.manifest_path(date), json.dumps(manifest, indent=1, ensure_ascii=False))
+        self._sweep(date, set(files))
+
+    def _sweep(self, date: str, named: Iterable[str]) -> None:
+        keep = {self.root / name for name in named}
+        folders = [*self.root.glob(f"data/domain=*/date={date}"), self.root / f"index/date={date}", self.root / f"used/date={date}"]
+        for folder in folders:
+            for path in folder.glob("*") if folder.is_dir() else ():
+                if path not in keep:
+                    path.unlink()
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def content_digest(refs: Iterable[FileRef]) -> str:
+    """One hash over published files: equal for equal data, whatever runner or number of restarts made it."""
+    text = "\n".join(sorted(f"{ref.sha256} {ref.rows}" for ref in refs))
+    return sha256(text.encode()).hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        with target.open("rb") as stream:
+            os.fsync(stream.fileno())

@@ -1,0 +1,191 @@
+"""Dedup: exact and near duplicates, within the run and against all earlier days.
+
+Three jobs, none of which shuffles rows. `Sign` writes each row's keys, sorted, beside nothing else: one for the
+exact text and one a MinHash band (Broder 1997; banding as in Leskovec et al., Mining of Massive Datasets, §3.4).
+`Match` takes one range of the key space each and names every row that shares a key with an earlier one. `Drop`
+splits a shard by those names and writes the survivors' keys, which are the index that later days read.
+The numbers of a text are part of each key: in law and medicine two texts that differ in a dose are not the same.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rensa import RMinHash
+
+from configs.schema import Dedup as Options
+from stages.record import Candidate
+from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
+
+KEY = pa.schema([("key", pa.uint64()), ("exact", pa.bool_()), ("order", pa.int64()), ("id", pa.string())])
+PAIR = pa.schema([("order", pa.int64()), ("exact", pa.bool_()), ("first", pa.string())])
+GROUP = 1 << 16
+
+_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+_SPACE = re.compile(r"\s+")
+
+
+def keys(text: str, options: Options) -> list[int]:
+    """The exact key, then one key a band: 64-bit integers."""
+    normal = _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    numbers = "|".join(sorted(_NUMBER.findall(normal)))
+    grams = [normal[i : i + options.ngram] for i in range(max(len(normal) - options.ngram + 1, 1))]
+    sketch = RMinHash(num_perm=options.bands * options.rows, seed=42)
+    sketch.update([gram.encode("utf-8", "replace").decode() for gram in grams])
+    signature = np.asarray(sketch.digest(), dtype=np.uint32).reshape(options.bands, options.rows)
+    near = [_key(f"{band}|{numbers}|", row.tobytes()) for band, row in enumerate(signature)]
+    return [_key("exact|", normal.encode("utf-8", "replace")), *near]
+
+
+def _key(prefix: str, data: bytes) -> int:
+    return int.from_bytes(blake2b(prefix.encode() + data, digest_size=8).digest(), "big")
+
+
+class Sign:
+    """Candidates to keys. Payload: `input`, `shard` (its place in the run's order)."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def open(self) -> None:
+        return None
+
+    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        payload = json.loads(spec.payload)
+        first = payload["shard"] << 32
+        found: list[pa.Table] = []
+        for batch in read_input(spec.root, FileRef(*payload["input"]), ["id", "text", "messages"]):
+            for row in batch.to_pylist():
+                reply = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+                made = keys("\n".join(reply) or row["text"], self._options)
+                found.append(
+                    pa.table(
+                        [
+                            pa.array(made, pa.uint64()),
+                            pa.array([place == 0 for place in range(len(made))]),
+                            pa.array([first] * len(made), pa.int64()),
+                            pa.array([row["id"]] * len(made)),
+                        ],
+                        schema=KEY,
+                    )
+                )
+                first += 1
+        table = pa.concat_tables(found) if found else KEY.empty_table()
+        out.rows_in = table.num_rows
+        for piece in table.sort_by("key").to_batches(GROUP):
+            out.keep(piece)
+
+
+class Match:
+    """A range of keys to the rows that are not first in it. Payload: `inputs`, `history`, `low`, `high`."""
+
+    def open(self) -> None:
+        return None
+
+    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        payload = json.loads(spec.payload)
+        bounds = payload["low"], payload["high"]
+        mine = pa.concat_tables(
+            [KEY.empty_table(), *(_range(spec.root, FileRef(*ref), *bounds) for ref in payload["inputs"])]
+        ).sort_by([("key", "ascending"), ("order", "ascending")])
+        out.rows_in = 0
+        key = mine["key"].to_numpy()
+        first = np.ones(len(key), bool)
+        first[1:] = key[1:] != key[:-1]
+        leader = np.maximum.accumulate(np.where(first, np.arange(len(key)), 0)) if len(key) else key
+        ids = mine["id"].combine_chunks()
+        pairs = [_pairs(mine, np.flatnonzero(~first), ids.take(pa.array(leader[~first])))]
+        for ref in payload["history"]:
+            old = _range(spec.root, FileRef(*ref), *bounds)
+            if not (len(key) and old.num_rows):
+                continue
+            places = pc.index_in(mine["key"], old["key"].combine_chunks()).combine_chunks()
+            hit = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
+            pairs.append(_pairs(mine, hit, old["id"].combine_chunks().take(places.take(pa.array(hit)))))
+        table = pa.concat_tables(pairs).sort_by([("order", "ascending"), ("exact", "descending")])
+        out.rows_in = table.num_rows
+        out.keep(table)
+
+
+class Drop:
+    """Candidates to survivors. Payload: `input`, `shard`, `signs`, `pairs`."""
+
+    def open(self) -> None:
+        return None
+
+    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        payload = json.loads(spec.payload)
+        base = payload["shard"] << 32
+        dropped: dict[int, tuple[bool, str]] = {}
+        for ref in payload["pairs"]:
+            for pair in _orders(spec.root, FileRef(*ref), base, base + (1 << 32)):
+                exact, earlier = dropped.get(pair["order"], (False, ""))
+                if not earlier or (pair["exact"] and not exact):
+                    dropped[pair["order"]] = (pair["exact"], pair["first"])
+        order = base
+        for batch in read_input(spec.root, FileRef(*payload["input"])):
+            keep = np.ones(batch.num_rows, bool)
+            for place in range(batch.num_rows):
+                if order + place in dropped:
+                    keep[place] = False
+                    exact, earlier = dropped[order + place]
+                    row = Candidate(**batch.slice(place, 1).to_pylist()[0])
+                    out.reject([_duplicate(spec, row, exact, earlier)])
+            survivors = batch.filter(pa.array(keep))
+            out.rows_in += batch.num_rows
+            out.keep(survivors)
+            text_bytes = pc.sum(pc.binary_length(survivors["text"])).as_py() or 0
+            out.count(text_bytes=text_bytes)
+            order += batch.num_rows
+        gone = pa.array(sorted(dropped), pa.int64())
+        for batch in read_input(spec.root, FileRef(*payload["signs"]), rows=GROUP):
+            alive = batch.filter(pc.invert(pc.is_in(batch["order"], gone)))
+            out.side("index", pa.Table.from_batches([alive], KEY), GROUP)
+
+
+def _range(root: str, ref: FileRef, low: int, high: int) -> pa.Table:
+    """The rows of a sorted key file in [low, high); row groups outside are not read."""
+    pieces = [KEY.empty_table()]
+    with pq.ParquetFile(Path(root, ref.file)) as source:
+        for group in range(source.num_row_groups):
+            bounds = source.metadata.row_group(group).column(0).statistics
+            if bounds is not None and bounds.has_min_max and (bounds.max < low or bounds.min >= high):
+                continue
+            table = source.read_row_group(group)
+            inside = pc.and_(
+                pc.greater_equal(table["key"], pa.scalar(low, pa.uint64())),
+                pc.less_equal(table["key"], pa.scalar(high - 1, pa.uint64())),
+            )
+            pieces.append(table.filter(inside))
+    return pa.concat_tables(pieces)
+
+
+def _orders(root: str, ref: FileRef, low: int, high: int) -> Iterator[dict]:
+    for batch in read_input(root, ref):
+        inside = pc.and_(pc.greater_equal(batch["order"], low), pc.less(batch["order"], high))
+        yield from batch.filter(inside).to_pylist()
+
+
+def _pairs(mine: pa.Table, places: np.ndarray, first: pa.Array) -> pa.Table:
+    rows = mine.take(pa.array(places, pa.int64()))
+    return pa.table([rows["order"], rows["exact"], first], schema=PAIR)
+
+
+def _duplicate(spec: ShardSpec, row: Candidate, exact: bool, earlier: str) -> dict[str, str]:
+    return {
+        "id": row.id,
+        "seed_id": row.seed_id,
+        "domain": row.domain,
+        "stage": spec.stage.rsplit("/", 1)[-1],
+        "reason": "duplicate" if exact else "near_duplicate",
+        "detail": f"of {earlier}",
+        "text": row.text,
+    }
+
