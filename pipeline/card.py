@@ -31,7 +31,11 @@ def card(config: Config, data: DataSet) -> str:
         "size_categories": [_category(rows)],
         "configs": [
             {"config_name": "default", "data_files": "data/*/*/*.parquet"},
-            *({"config_name": name, "data_files": f"data/domain={name}/*/*.parquet"} for name in sorted(by_domain) if by_domain[name]),
+            *(
+                {"config_name": name, "data_files": f"data/domain={name}/*/*.parquet"}
+                for name in sorted(by_domain)
+                if by_domain[name]
+            ),
         ],
     }
     newest = manifests[-1]
@@ -44,15 +48,22 @@ def card(config: Config, data: DataSet) -> str:
         f"{size(sum(m['bytes'] for m in manifests))} of Parquet, made by Gristmill from real seed passages. "
         "Synthetic text can be wrong: it is training material, not legal or medical advice.",
         "## Figures",
-        _table(["date", *sorted(by_domain), "generated", "accepted", "bytes"], [_day(m, sorted(by_domain)) for m in manifests[-60:]]),
+        _table(
+            ["date", *sorted(by_domain), "generated", "accepted", "bytes"],
+            [_day(m, sorted(by_domain)) for m in manifests[-60:]],
+        ),
         "## How it was made",
         f"- Generator: {generator['name']} ({generator['backend']}), weights sha256 `{generator['sha256']}`",
         *([f"- Quality encoder: {encoder['name']}, weights sha256 `{encoder['sha256']}`"] if encoder else []),
-        *(f"- Adapter {row['domain']}: {'used' if row['used'] else 'not used'}, {row['reason']}" for row in newest["adapters"]),
+        *(
+            f"- Adapter {row['domain']}: {'used' if row['used'] else 'not used'}, {row['reason']}"
+            for row in newest["adapters"]
+        ),
         f"- Filters: {', '.join(spec.name for spec in config.screen.filters)}; then exact and MinHash deduplication "
         "within the run and against all earlier dates",
         f"- Tasks: {', '.join(sorted({task for domain in config.domains.values() for task in domain.tasks}))}",
-        f"- Rejected on {newest['date']}: " + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
+        f"- Rejected on {newest['date']}: "
+        + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
         "",
         "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run: see the columns.",
         "## Licences of the seeds",
@@ -76,7 +87,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _category(rows: int) -> str:
-    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M")):
+    for limit, name in (
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+        (10_000_000, "1M<n<10M"),
+    ):
         if rows < limit:
             return name
     return "n>10M"

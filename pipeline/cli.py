@@ -31,8 +31,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "HeldError":
             code = HELD
         if getattr(options, "json", False):
-            print(json.dumps({"status": "failed", "error": str(error), "accepted": 0, "rejected": {}, "bytes": 0,
-                              "manifest": None, "shards": []}, ensure_ascii=False))
+            print(
+                json.dumps(
+                    {
+                        "status": "failed",
+                        "error": str(error),
+                        "accepted": 0,
+                        "rejected": {},
+                        "bytes": 0,
+                        "manifest": None,
+                        "shards": [],
+                    },
+                    ensure_ascii=False,
+                )
+            )
         print(f"gristmill: {error}", file=sys.stderr)
         return code
     except BrokenPipeError:
@@ -54,8 +66,20 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, *, config: bool = True, into: Any = commands) -> argparse.ArgumentParser:
         made = into.add_parser(name, help=text, description=text)
         if config:
-            made.add_argument("--config", required=True, metavar="FILE", help="a YAML file, or a preset's name: laptop, gpu, cluster, echo")
-            made.add_argument("--set", action="append", default=[], metavar="A.B=C", dest="overrides", help="override one value of the config; may be repeated")
+            made.add_argument(
+                "--config",
+                required=True,
+                metavar="FILE",
+                help="a YAML file, or a preset's name: laptop, gpu, cluster, echo",
+            )
+            made.add_argument(
+                "--set",
+                action="append",
+                default=[],
+                metavar="A.B=C",
+                dest="overrides",
+                help="override one value of the config; may be repeated",
+            )
             made.add_argument("--out", metavar="DIR", help="the data set's folder; overrides `out`")
         made.add_argument("--json", action="store_true", help="one JSON line on standard output, for machines")
         return made
@@ -73,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
     doctor = command("doctor", "What this machine can run, and what is missing.", config=False)
     doctor.add_argument("--config", metavar="FILE", help="check what this config needs, too")
-    verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
     train = command("train", "Train the quality head on the config's seed passages and print its AUCs.", into=verbs)
     train.add_argument("--head", metavar="FILE", help="where the head is written; the shipped one if left out")
     train.add_argument("--pages", type=int, default=1200, help="how many real passages to train and test on")
@@ -102,7 +128,8 @@ def _check(config: Any) -> None:
     import filters
     from stages.prompt import check
 
-    filters.check(config.screen.filters)
+    for place, spec in enumerate(config.screen.filters):
+        filters.check(spec, f"screen.filters[{place}]")
     for name in sorted({task for domain in config.domains.values() for task in domain.tasks}):
         check(config.tasks[name])
 
@@ -147,7 +174,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _line(result: Any, data: Any, date: str) -> dict[str, Any]:
     manifest = result.manifest
-    line: dict[str, Any] = {"status": result.status, "accepted": 0, "rejected": {}, "bytes": 0, "manifest": None, "shards": []}
+    line: dict[str, Any] = {
+        "status": result.status,
+        "accepted": 0,
+        "rejected": {},
+        "bytes": 0,
+        "manifest": None,
+        "shards": [],
+    }
     if manifest is not None:
         keys = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
         line |= {key: manifest[key] for key in keys}

@@ -32,7 +32,10 @@ def doctor(config: str | None, *, as_json: bool) -> int:
         print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
     else:
         for finding in findings:
-            print(f"{finding.state:<8}{finding.what:<14}{finding.detail}" + (f"\n{'':22}→ {finding.mend}" if finding.mend else ""))
+            print(
+                f"{finding.state:<8}{finding.what:<14}{finding.detail}"
+                + (f"\n{'':22}→ {finding.mend}" if finding.mend else "")
+            )
     return int(any(finding.state == "missing" for finding in findings))
 
 
@@ -43,9 +46,21 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name, module in (("Beam", "apache_beam"), ("pyarrow", "pyarrow"), ("torch", "torch"), ("transformers", "transformers"), ("peft", "peft"), ("pip", "pip")):
+    for name, module in (
+        ("Beam", "apache_beam"),
+        ("pyarrow", "pyarrow"),
+        ("torch", "torch"),
+        ("transformers", "transformers"),
+        ("peft", "peft"),
+        ("pip", "pip"),
+    ):
         found = importlib.util.find_spec(module) is not None
-        yield Finding(name, "ok" if found else "missing", "installed" if found else "not installed", "" if found else "pip install -r requirements.lock")
+        yield Finding(
+            name,
+            "ok" if found else "missing",
+            "installed" if found else "not installed",
+            "" if found else "pip install -r requirements.lock",
+        )
 
 
 def _machine() -> Iterator[Finding]:
@@ -53,7 +68,12 @@ def _machine() -> Iterator[Finding]:
     yield Finding("machine", "ok", f"{len(os.sched_getaffinity(0))} cores, {memory / GIB:.0f} GiB memory")
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > 5 * GIB
-    yield Finding("disk", "ok" if enough else "note", f"{free / GIB:.0f} GiB free here", "" if enough else "free space, or set --out elsewhere")
+    yield Finding(
+        "disk",
+        "ok" if enough else "note",
+        f"{free / GIB:.0f} GiB free here",
+        "" if enough else "free space, or set --out elsewhere",
+    )
 
 
 def _device() -> Iterator[Finding]:
@@ -68,17 +88,28 @@ def _device() -> Iterator[Finding]:
     else:
         yield Finding("GPU", "note", "none: generation runs on the CPU", "")
         bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        yield Finding("bfloat16", "ok" if bf16 else "note", "fast on this CPU" if bf16 else "slow on this CPU: float32 is used")
+        yield Finding(
+            "bfloat16", "ok" if bf16 else "note", "fast on this CPU" if bf16 else "slow on this CPU: float32 is used"
+        )
 
 
 def _engines() -> Iterator[Finding]:
     if importlib.util.find_spec("vllm") is not None:
         yield Finding("vLLM", "ok", "installed: backend auto takes it")
     else:
-        yield Finding("vLLM", "note", "not installed: backend auto takes transformers", "make install-vllm (CPU), or pip install 'gristmill[vllm]' (GPU)")
+        yield Finding(
+            "vLLM",
+            "note",
+            "not installed: backend auto takes transformers",
+            "make install-vllm (CPU), or pip install 'gristmill[vllm]' (GPU)",
+        )
     key = "OPENAI_API_KEY"
-    yield Finding("openai", "ok" if os.environ.get(key) else "note", f"{key} is {'set' if os.environ.get(key) else 'not set'}",
-                  "" if os.environ.get(key) else f"export {key}=… for backend openai")
+    yield Finding(
+        "openai",
+        "ok" if os.environ.get(key) else "note",
+        f"{key} is {'set' if os.environ.get(key) else 'not set'}",
+        "" if os.environ.get(key) else f"export {key}=… for backend openai",
+    )
 
 
 def _cache() -> Iterator[Finding]:

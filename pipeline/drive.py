@@ -25,15 +25,14 @@ import pyarrow as pa
 from configs import errors, load
 from configs.schema import Config
 from pipeline.card import card
-from pipeline.graph import Context, Manifest, Outcome, Slice, Stage, graph
+from pipeline.graph import Context, Outcome, Slice, Stage, graph
 from pipeline.report import summarise
 from pipeline.runner import runner_and_options
 from pipeline.store import DataSet, content_digest
 from stages import seeds
-from stages.ports import ModelCard
-from stages.shard import (
+from stages.commit import (
     FileRef,
-    RunShards,
+    Manifest,
     ShardRecord,
     ShardSpec,
     ShardWriter,
@@ -42,6 +41,8 @@ from stages.shard import (
     publish_text,
     read_input,
 )
+from stages.ports import ModelCard
+from stages.shard import RunShards
 
 USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 
@@ -104,7 +105,7 @@ class Driver:
         if stage.engine and self._config.run.accelerator:
             work = work.with_resource_hints(accelerator=self._config.run.accelerator)
         pipeline = beam.Pipeline(runner=runner, options=options)
-        _ = pipeline | "Shards" >> beam.Create([tuple(spec) for spec in specs]) | stage.name >> work
+        _ = pipeline | "Shards" >> beam.Create(list(specs)) | stage.name >> work
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:  # a worker died: Beam says so in many ways
@@ -144,7 +145,9 @@ class Driver:
             for _, ref in manifest.made:
                 name = f"data/domain={domain}/date={date}/{Path(ref.file).name}"
                 files[name] = ref
-                shards.append({"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256})
+                shards.append(
+                    {"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256}
+                )
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
         files |= dict(zip(index, outcome.index, strict=True))
         used = self._used(outcome.slices)
@@ -189,11 +192,15 @@ class Driver:
             for ref, start, stop in parts:
                 place = 0
                 for batch in read_input(spec.root, ref, ["id"]):
-                    piece = batch.slice(max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0))
+                    piece = batch.slice(
+                        max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0)
+                    )
                     place += batch.num_rows
                     if piece.num_rows:
                         out.rows_in += piece.num_rows
-                        out.keep(pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED))
+                        out.keep(
+                            pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED)
+                        )
         record = out.commit()
         assert record.kept is not None
         return record.kept
@@ -241,5 +248,3 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
-
-

@@ -8,6 +8,7 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ import pyarrow.parquet as pq
 import filters
 from configs import schema
 from configs.load import digest
+from filters import language
 from model.backends import open_generator
-from model.encoder import open_encoder
-from model.lora import open_trainer
 from stages import adapt, dedup, generate, screen, seeds, shards
+from stages.commit import FileRef, Manifest, ShardSpec
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW, SEED
-from stages.shard import Body, FileRef, ShardRecord, ShardSpec
+from stages.shard import Body
 
 STAGES_VERSION = 1  # raise it when a stage's code makes other rows of the same input
 
@@ -61,17 +62,6 @@ class Stage:
     level: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    stage: str
-    records: list[ShardRecord]
-
-    @property
-    def made(self) -> list[tuple[str, FileRef]]:
-        """Label and file of each shard that was not quarantined."""
-        return [(record.label, record.kept) for record in self.records if record.kept is not None]
-
-
 @dataclass(slots=True)
 class Outcome:
     """What the graph ends with."""
@@ -102,7 +92,9 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
         prefix = "adapt-" if number else ""
         if number:
             trained = yield _train(run, accepted)
-            outcome.adapters = [row for _, ref in trained.made for row in pq.read_table(run.root / ref.file).to_pylist()]
+            outcome.adapters = [
+                row for _, ref in trained.made for row in pq.read_table(run.root / ref.file).to_pylist()
+            ]
             adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
         generated = yield _generate(run, f"{prefix}generate", chosen, adapters)
         screened = yield _screen(run, f"{prefix}screen", generated)
@@ -130,7 +122,7 @@ def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
         )
         for source in sources
     ]
-    body = seeds.Read(run.config, filters.identify_language)
+    body = seeds.Read(run.config, language.identify)
     return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED)
 
 
@@ -157,9 +149,7 @@ def _screen(run: Context, name: str, generated: Manifest) -> Stage:
 
 
 def _sign(run: Context, name: str, screened: Manifest) -> Stage:
-    items = [
-        Item({"input": ref, "shard": place}, ref.rows, label) for place, (label, ref) in enumerate(screened.made)
-    ]
+    items = [Item({"input": ref, "shard": place}, ref.rows, label) for place, (label, ref) in enumerate(screened.made)]
     return Stage(name, _specs(run, name, items, _dump(run.config, "dedup")), dedup.Sign(run.config.dedup), dedup.KEY)
 
 
@@ -168,10 +158,7 @@ def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> S
     inputs = [ref for _, ref in signed.made]
     parts = max(sum(ref.rows for ref in inputs) // MATCH_KEYS, 1)
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
-    items = [
-        Item({"inputs": inputs, "history": history, "low": low, "high": high})
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    items = [Item({"inputs": inputs, "history": history, "low": low, "high": high}) for low, high in pairwise(edges)]
     return Stage(name, _specs(run, name, items, {}), dedup.Match(), dedup.PAIR, vital=True)
 
 
@@ -197,13 +184,31 @@ def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
 def _shards(run: Context, domain: str, refs: list[FileRef]) -> Stage:
     items = [
         Item(
-            {"slices": part, "run_id": run.run_id, "date": run.date}, sum(stop - start for _, start, stop in part), domain
+            {"slices": part, "run_id": run.run_id, "date": run.date},
+            sum(stop - start for _, start, stop in part),
+            domain,
         )
         for part in shards.pack(refs, run.config.shards.target_bytes)
     ]
     name = f"shards-{domain}"
     specs = _specs(run, name, items, _dump(run.config, "shards"))
     return Stage(name, specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
+
+
+def open_encoder(*a):
+    from model.encoder import open_encoder
+
+    return open_encoder(*a)
+
+
+def open_trainer(lora, card, threads, seed):
+    if card.backend == "echo":
+        from model.backends.echo import EchoTrainer
+
+        return EchoTrainer(lora, card, threads, seed)
+    from model.lora import open_trainer
+
+    return open_trainer(lora, card, threads, seed)
 
 
 MATCH_KEYS = 4_000_000  # of one match shard: some 300 MB
@@ -242,8 +247,15 @@ def _choose(
     rounds: list[dict[str, list[Slice]]] = [{}, {}] if config.adapt.enabled else [{}]
     notes = []
     for name, domain in config.domains.items():
-        files = [(s, r.kept) for s, r in zip(sources, read.records, strict=True) if s.domain == name and r.kept and r.kept.rows]
-        have = {place: sum(ref.rows for s, ref in files if s.place == place) for place in sorted({s.place for s, _ in files})}
+        files = [
+            (s, r.kept)
+            for s, r in zip(sources, read.records, strict=True)
+            if s.domain == name and r.kept and r.kept.rows
+        ]
+        have = {
+            place: sum(ref.rows for s, ref in files if s.place == place)
+            for place in sorted({s.place for s, _ in files})
+        }
         quota = fill(domain.per_day, have, {place: domain.seeds[place].weight for place in have})
         if (found := sum(quota.values())) < domain.per_day:
             notes.append(f"{name}: {found} of {domain.per_day} passages were left unused by earlier days; add sources")
@@ -306,4 +318,3 @@ def _engine(run: Context) -> dict[str, Any]:
         "backend": run.card.backend,
         "generator": generator.model_dump(mode="json", include={"dtype", "max_model_len", "batch_size", "echo"}),
     }
-

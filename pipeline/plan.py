@@ -109,7 +109,10 @@ def show(planned: dict[str, Any]) -> None:
         console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
     table = Table("stage", "rows", "shards")
     for stage in planned["stages"]:
-        table.add_row(stage["stage"], *(str(stage[key]) if stage[key] is not None else "as accepted" for key in ("rows", "shards")))
+        table.add_row(
+            stage["stage"],
+            *(str(stage[key]) if stage[key] is not None else "as accepted" for key in ("rows", "shards")),
+        )
     console.print(table)
     table = Table("domain", "source", "bytes", "licence")
     for source in planned["sources"]:
@@ -117,8 +120,12 @@ def show(planned: dict[str, Any]) -> None:
     console.print(table)
     estimate = planned["estimate"]
     if estimate["measured_on"]:
-        console.print(Text(f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, {estimate['bytes']} bytes, "
-                           f"cost {estimate['cost']}, from the rates of {estimate['measured_on']}"))
+        console.print(
+            Text(
+                f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, {estimate['bytes']} bytes, "
+                f"cost {estimate['cost']}, from the rates of {estimate['measured_on']}"
+            )
+        )
     else:
         console.print(Text(f"estimate   none: {estimate['why']}"))
     for warning in planned["warnings"]:

@@ -2,14 +2,13 @@
 
 import os
 import platform
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from configs.errors import StoreError
 from configs.schema import Config
-from pipeline.graph import Manifest
-from stages.shard import ShardRecord
+from stages.commit import Manifest, ShardRecord
 
 
 def busy_seconds(records: Iterable[ShardRecord]) -> float:
@@ -48,13 +47,17 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
                 for record in records:
                     rejected.update(record.rejected)
         if figures["generated"] != figures["accepted"] + rejected.total() + figures["quarantined"]:
-            raise StoreError(f"domains.{name}: rows were lost between stages: {dict(figures)}, rejected {dict(rejected)}")
+            raise StoreError(
+                f"domains.{name}: rows were lost between stages: {dict(figures)}, rejected {dict(rejected)}"
+            )
         seconds = busy_seconds(making)
         names = ("generated", "accepted", "quarantined", "text_bytes", "shard_bytes", "prompt_tokens", "output_tokens")
         domains[name] = {key: figures[key] for key in names} | {
             "rejected": dict(rejected.most_common()),
             "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
-            "cost": _cost(config, sum(busy_seconds([r for r in m.records if r.label == name]) for m in manifests), figures),
+            "cost": _cost(
+                config, sum(busy_seconds([r for r in m.records if r.label == name]) for m in manifests), figures
+            ),
         }
     seeds = next((manifest for manifest in manifests if manifest.stage == "seeds"), None)
     unread: Counter[str] = Counter()
@@ -97,19 +100,20 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
 
     console = Console(highlight=False)
     table = Table(title=f"{manifest['date']}  run {manifest['run_id']}", title_justify="left")
-    for name in ("domain", "generated", "accepted", "rejected", "text", "Parquet", "tokens/s", f"cost {manifest['currency']}"):
-        table.add_column(name, justify="left" if name in ("domain", "rejected") else "right", vertical="top")
+    for name in ("domain", "made", "accepted", "rejected", "text", "Parquet", "tok/s", f"cost {manifest['currency']}"):
+        table.add_column(name, justify="left" if name == "domain" else "right", no_wrap=True)
     for name, of in manifest["domains"].items():
-        reasons = "\n".join(f"{count:>5} {reason}" for reason, count in of["rejected"].items())
-        if of["quarantined"]:
-            reasons += f"\n{of['quarantined']:>5} quarantined"
-        share = f"{of['accepted']}\n({of['accepted'] / max(of['generated'], 1):.0%})"
+        accepted = f"{of['accepted']} ({of['accepted'] / max(of['generated'], 1):.0%})"
+        rejected = str(sum(of["rejected"].values()))
         sizes = size(of["text_bytes"]), size(of["shard_bytes"])
-        table.add_row(
-            name, str(of["generated"]), share, reasons, *sizes, f"{of['tokens_per_second']:.0f}", f"{of['cost']:.4f}"
-        )
+        speed, cost = f"{of['tokens_per_second']:.0f}", f"{of['cost']:.4f}"
+        table.add_row(name, str(of["generated"]), accepted, rejected, *sizes, speed, cost)
     console.print(table)
-    times = "  ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
+    for name, of in manifest["domains"].items():
+        reasons = [f"{reason} {count}" for reason, count in of["rejected"].items()]
+        reasons += [f"quarantined {of['quarantined']}"] if of["quarantined"] else []
+        console.print(Text(f"rejected  {name}: {', '.join(reasons) or 'none'}"))
+    times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
     for row in manifest["adapters"]:
         state = "used" if row["used"] else "not used"
@@ -117,7 +121,9 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
     for note in manifest["notes"]:
         console.print(Text(f"note      {note}"))
     for shard in manifest["shards"]:
-        console.print(Text(f"shard     {root}/{shard['file']}  {shard['rows']} rows, {size(shard['bytes'])}"), soft_wrap=True)
+        console.print(
+            Text(f"shard     {root}/{shard['file']}  {shard['rows']} rows, {size(shard['bytes'])}"), soft_wrap=True
+        )
     for row in samples:
         scores = "  ".join(f"{s['filter']} {s['score']:.2f}" for s in row["scores"])
         title = f"{row['domain']} · {row['task']} · {row['language']} · {row['source']} · {row['id'][:12]}"

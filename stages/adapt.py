@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from configs.schema import Adapt as Options
+from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.ports import AdapterTrainer, Training
 from stages.record import content_id
-from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
 
 ADAPTER = pa.schema(
     [

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from rensa import RMinHash
 
 from configs.schema import Dedup as Options
+from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.record import Candidate
-from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
 
 KEY = pa.schema([("key", pa.uint64()), ("exact", pa.bool_()), ("order", pa.int64()), ("id", pa.string())])
 PAIR = pa.schema([("order", pa.int64()), ("exact", pa.bool_()), ("first", pa.string())])
@@ -188,4 +188,3 @@ def _duplicate(spec: ShardSpec, row: Candidate, exact: bool, earlier: str) -> di
         "detail": f"of {earlier}",
         "text": row.text,
     }
-

@@ -8,10 +8,10 @@ from typing import Any
 from apache_beam.utils.shared import Shared
 
 from configs.schema import Config, Sampling, Task
+from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.ports import Adapter, Completion, Generator, ModelCard, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
-from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ class Generate:
         for ref, start, stop in slices:
             place = 0
             for batch in read_input(root, FileRef(*ref)):
-                wanted = batch.slice(max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0))
+                wanted = batch.slice(
+                    max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0)
+                )
                 yield from (Seed(**row) for row in wanted.to_pylist())
                 place += batch.num_rows
                 if place >= stop:
@@ -94,7 +96,13 @@ class Generate:
         )
 
     def _candidate(
-        self, work: _Work, request: Request, done: Completion, fields: dict[str, Any], adapter: Adapter | None, depth: int
+        self,
+        work: _Work,
+        request: Request,
+        done: Completion,
+        fields: dict[str, Any],
+        adapter: Adapter | None,
+        depth: int,
     ) -> Candidate:
         seed, task = work.seed, work.task
         messages, rejected = converse(task, seed.language, seed.text, seed.title, work.prompt.style, fields)
@@ -154,4 +162,3 @@ class _Held:
 
 def _canonical(sampling: Sampling) -> str:
     return json.dumps(sampling.model_dump(), sort_keys=True, separators=(",", ":"))
-

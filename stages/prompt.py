@@ -150,7 +150,7 @@ def _validator(schema: str) -> Draft202012Validator:
 def _labelled(labels: dict[str, str], text: str) -> dict[str, str] | None:
     """`Label: text` parts in the declared order; markdown around a label is forgiven."""
     pattern = "|".join(re.escape(label) for label in labels.values())
-    marks = list(re.finditer(rf"^[ \t*#_>-]*({pattern})[ \t*_]*[::][ \t*_]*", text, re.MULTILINE | re.IGNORECASE))
+    marks = list(re.finditer(rf"^[ \t*#_>-]*({pattern})[ \t*_]*[:：][ \t*_]*", text, re.MULTILINE | re.IGNORECASE))
     found = [mark.group(1).casefold() for mark in marks]
     wanted = [label.casefold() for label in labels.values()]
     if found[: len(wanted)] != wanted:

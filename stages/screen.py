@@ -8,9 +8,9 @@ from typing import Any
 
 from apache_beam.utils.shared import Shared
 
+from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.ports import Filter, Verdict
 from stages.record import Candidate
-from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
 
 BATCH = 512
 
@@ -69,7 +69,9 @@ def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Except
         half = len(rows) // 2
         return judge_all(judge, rows[:half]) + judge_all(judge, rows[half:])
     return [
-        ValueError(f"score is {verdict.score}") if verdict.score is not None and not math.isfinite(verdict.score) else verdict
+        ValueError(f"score is {verdict.score}")
+        if verdict.score is not None and not math.isfinite(verdict.score)
+        else verdict
         for verdict in verdicts
     ]
 

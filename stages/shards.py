@@ -7,8 +7,8 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.record import ROW
-from stages.shard import FileRef, ShardSpec, ShardWriter, read_input
 
 
 class Pack:

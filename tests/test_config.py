@@ -1,0 +1,114 @@
+"""Configuration: wrong input is refused by name, and the fingerprint holds what matters and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import load
+from configs.errors import ConfigError
+
+HERE = Path(load.__file__).parent
+PRESETS = ["laptop", "gpu", "cluster", "echo"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_load_and_survive_a_round_trip(preset, tmp_path):
+    config = load.load(preset)
+    copy = tmp_path / "config.yaml"
+    copy.write_text(load.dump(config), "utf-8")
+    assert load.load(str(copy)) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("domains.law.perday=7", "domains.law.perday: unknown key, did you mean 'per_day'?"),
+        ("generator.bakend=x", "generator.bakend: unknown key, did you mean 'backend'?"),
+        ("domains.law.seeds.0.korpus=x", "domains.law.seeds[0].korpus: unknown key, did you mean 'corpus'?"),
+        ("domains.law.per_day=none", "domains.law.per_day: "),
+        ("domains.law.tasks=[explian]", "tasks: no 'explian', did you mean 'explain'?"),
+        ("seed=abc", "seed: "),
+        ("out=s3://bucket/x", "out: 's3://bucket/x': only a path works yet"),
+        ("screen.filters=[{name: length}, {name: length}]", "screen.filters: named twice: length"),
+        ("domains.law.seeds=[{path: x.jsonl}]", "licence: missing"),
+        ("domains.law.languages=[en, fr]", "domains.law.languages[1]: "),
+        ("novalue", "--set 'novalue': write --set a.b=c"),
+        (
+            "domains.law.per_day.deeper=1",
+            "--set domains.law.per_day.deeper: domains.law.per_day is a value, not a section",
+        ),
+        ("domains.law.seeds.9.corpus=x", "--set domains.law.seeds.9.corpus: domains.law.seeds has no item 9"),
+        ("seed=[1", "--set 'seed=[1': '[1' is not a YAML value"),
+    ],
+)
+def test_wrong_values_are_named(override, message):
+    with pytest.raises(ConfigError) as error:
+        load.load("echo", [override])
+    assert message in str(error.value)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text((HERE / "echo.yaml").read_text() + "\nseed: 1\nseed: 2\n")
+    with pytest.raises(ConfigError, match="the key 'seed' stands twice"):
+        load.load(str(path))
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\xff"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"bad\.yaml: "):
+        load.load(str(path))
+
+
+def test_a_missing_file_names_the_presets():
+    with pytest.raises(ConfigError, match=r"no such file 'nope'; presets: .*laptop"):
+        load.load("nope")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["out=/elsewhere", "run.workers=4", "run.stall_timeout_s=5", "price.machine_hour=3", "name=other",
+     "generator.threads=1", "generator.openai.api_key_env=OTHER", "generator.vllm.max_num_seqs=8"],
+)  # fmt: skip
+def test_where_and_how_fast_do_not_change_the_fingerprint(override):
+    assert load.fingerprint(load.load("echo", [override])) == load.fingerprint(load.load("echo"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=18", "domains.law.per_day=7", "generate.tries=1", "screen.filters=[{name: length}]", "dedup.bands=8",
+     "adapt.enabled=false", "generator.echo.defect_rate=0", "tasks.explain.sampling.temperature=0.9"],
+)  # fmt: skip
+def test_what_is_asked_for_changes_the_fingerprint(override):
+    assert load.fingerprint(load.load("echo", [override])) != load.fingerprint(load.load("echo"))
+
+
+def test_the_model_hash_is_part_of_the_fingerprint():
+    config = load.load("echo")
+    assert load.fingerprint(config, "a") != load.fingerprint(config, "b")
+
+
+def test_moved_seed_files_keep_the_fingerprint():
+    def with_path(path):
+        return load.load("echo", [f"domains.law.seeds=[{{path: {path}, licence: MIT}}]"])
+
+    assert load.fingerprint(with_path("a.jsonl")) == load.fingerprint(with_path("b/c.jsonl"))
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.none()), max_size=5))
+def test_digest_ignores_order_only(value):
+    assert load.digest(value) == load.digest(dict(reversed(value.items())))
+    assert load.digest(value) != load.digest([value])
+
+
+def test_every_packaged_task_is_complete():
+    from stages.prompt import check
+
+    for path in sorted((HERE / "tasks").glob("*.yaml")):
+        task = load.load("echo", [f"domains.law.tasks=[{path.stem}]"]).tasks[path.stem]
+        assert task.languages == ("en", "zh", "es")
+        check(task)
