@@ -89,10 +89,8 @@ class LoraTrainer:
             path = self.card.path
             try:
                 with silence():
-                    tokenizer = AutoTokenizer.from_pretrained(self.card.path, **where)
-                    model = AutoModelForCausalLM.from_pretrained(
-                        self.card.path, dtype=dtype, use_safetensors=True, **where
-                    )
+                    tokenizer = AutoTokenizer.from_pretrained(path, **where)
+                    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **where)
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise BackendError(
                     f"generator.model: {self.card.name!r} cannot be loaded for training ({error}); "
