@@ -1,0 +1,121 @@
+"""Drops answers that read like broken text: a frozen BERT-class encoder with a logistic head trained on corruptions."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from configs.errors import ConfigError
+from filters.corruptions import equalise
+from filters.logistic import probability
+from filters.words import CHARACTERS
+from stages.ports import Encoder, Verdict
+from stages.record import Candidate
+
+HEADS = Path(__file__).parent / "heads"
+LENGTH = 480  # characters that are embedded; scaled in Chinese
+
+
+@dataclass(frozen=True)
+class Head:
+    """A logistic head over `features`, and the card of its training.
+
+    `thresholds` holds a language's least probability of being good; a language without one is abstained from.
+    """
+
+    encoder: str
+    encoder_sha256: str
+    weights: list[float]
+    bias: float
+    thresholds: dict[str, float]
+    card: dict[str, Any]
+
+    def score(self, features_ND: np.ndarray) -> np.ndarray:
+        """The probability of being good text, [N]."""
+        return probability(features_ND @ np.array(self.weights) + self.bias)
+
+    def write(self, path: Path) -> None:
+        """JSON, byte for byte the same for the same head."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, name: str) -> "Head":
+        """A shipped head by its encoder's name, or your own by path. Raises ConfigError beginning with `head`."""
+        path = Path(name) if name.endswith(".json") else HEADS / f"quality-{name}.json"
+        try:
+            return cls(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"head: no such file {str(path)!r}; train one with `gristmill filter train`, or take the encoder"
+                " multilingual-e5-small, whose head is shipped"
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"head: {str(path)!r} is no quality head ({error}); train it again") from None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Reason: low_quality. The score is the head's probability that the answer is good text.
+
+    `threshold` replaces the head's own, in every language; the head abstains (keeps, with the score) from languages
+    it has none for. `head` is a file of `gristmill filter train`; default: the one shipped for the encoder.
+    """
+
+    encoder: Encoder
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    head: str = ""
+    _head: Head = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        head = Head.read(self.head or self.encoder.card.name)
+        if head.encoder_sha256 != self.encoder.card.sha256:
+            raise ConfigError(
+                f"head: trained on {head.encoder} with weights {head.encoder_sha256[:12]}, screen.encoder has"
+                f" {self.encoder.card.sha256[:12]}; train one for it with `gristmill filter train`"
+            )
+        object.__setattr__(self, "_head", head)
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        texts = [prepared(candidate.reply, candidate.language) for candidate in batch]
+        scores = np.zeros(len(texts))
+        if full := [index for index, text in enumerate(texts) if text]:
+            scores[full] = self._head.score(features(self.encoder, [texts[index] for index in full]))
+        return [self._verdict(float(score), row.language) for score, row in zip(scores, batch, strict=True)]
+
+    def _verdict(self, score: float, language: str) -> Verdict:
+        least = self.threshold if self.threshold is not None else self._head.thresholds.get(language, 0.0)
+        if score < least:
+            return Verdict("low_quality", score, f"{score:.3f}, the least is {least:.3f}")
+        return Verdict(None, score)
+
+
+def prepared(text: str, language: str) -> str:
+    """What is embedded of a text, in training and in use."""
+    clean = text[: 8 * LENGTH].encode("utf-8", "ignore").decode()
+    return equalise(clean, int(LENGTH * CHARACTERS.get(language, 1.0)))
+
+
+def features(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    """Float64 [N, D + 1]: the embedding, and the cosine of the text's halves, which tells what belongs together."""
+    halves = [half for text in texts for half in _halves(text)]
+    vectors = encoder.encode([*texts, *halves]).astype(np.float64)
+    whole, left, right = vectors[: len(texts)], vectors[len(texts) :: 2], vectors[len(texts) + 1 :: 2]
+    return np.hstack([whole, (left * right).sum(1, keepdims=True)])
+
+
+def _halves(text: str) -> tuple[str, str]:
+    middle = len(text) // 2
+    at = text.find(" ", middle)
+    at = at if 0 < at < middle + 20 else middle
+    return text[:at] or text, text[at:] or text
+
+
+def seeds_hash(ids: Sequence[str]) -> str:
+    """Hex SHA-256 over the seeds' ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -1,0 +1,198 @@
+"""Trains the quality filter's head from real pages, and measures it where it counts: on sources it has not seen."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from filters.corruptions import CORRUPTIONS, Page, equalise, sentences
+from filters.logistic import auc, fit
+from filters.quality import Head, features, prepared, seeds_hash
+from filters.words import CHARACTERS, words
+from stages.ports import Encoder
+from stages.record import Seed
+
+PER_SOURCE = 160  # pages; more of one source teach its style
+BAD_PER_PAGE = 2
+LEAST = 40  # characters; shorter texts are too little to judge by
+L2 = 0.02
+KEEP = 0.95  # of real pages, in each language
+ABSTAIN_BELOW = 0.75  # held-out AUC in a language
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    text: str
+    good: int  # 1 | 0
+    kind: str  # a corruption's name; "" for a real page
+    source: str
+    domain: str
+    language: str
+    page: int
+
+
+def train_and_report(
+    seeds: Sequence[Seed], encoder: Encoder, path: Path, seed: int = 17, per_source: int = PER_SOURCE
+) -> list[dict[str, Any]]:
+    """Trains a head, writes it to `path`, and returns the report's rows.
+
+    A row: split (in_source: other pages of the same sources, 5 folds; held_out: sources left out whole, one by one;
+    unseen_kind: held out, and the corruption left out too), group, rows, auc, and two trivial baselines: auc_length
+    and auc_distinct (distinct words / words). Raises ValueError with fewer than two sources.
+    """
+    rows = examples(seeds, seed, per_source)
+    sources = sorted({row.source for row in rows})
+    if len(sources) < 2:
+        raise ValueError("pages of at least two sources are needed, to leave one out")
+    x = features(encoder, [row.text for row in rows])
+    y = np.array([row.good for row in rows])
+    folds = np.array([row.page % FOLDS for row in rows])
+    origin = np.array([sources.index(row.source) for row in rows])
+    held_out = _out_of_fold(x, y, origin)
+    report = [
+        *_measure("in_source", _out_of_fold(x, y, folds), rows),
+        *_measure("held_out", held_out, rows),
+        *_unseen_kinds(x, y, origin, rows),
+    ]
+    thresholds = _thresholds(held_out, rows)
+    weights, bias = _fit(x, y)
+    Head(
+        encoder=encoder.card.name,
+        encoder_sha256=encoder.card.sha256,
+        weights=[round(float(weight), 6) for weight in weights],
+        bias=round(bias, 6),
+        thresholds=thresholds,
+        card={
+            "task": "real page against corruptions of real pages; not a measure of truth or usefulness",
+            "pages": int(y.sum()),
+            "corruptions": int((1 - y).sum()),
+            "kinds": sorted(CORRUPTIONS),
+            "sources": {name: int(y[origin == index].sum()) for index, name in enumerate(sources)},
+            "seeds_sha256": seeds_hash([item.id for item in seeds]),
+            "seed": seed,
+            "l2": L2,
+            "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, by language",
+            "abstains": sorted({row.language for row in rows} - thresholds.keys()),
+            "report": report,
+        },
+    ).write(path)
+    return report
+
+
+def examples(seeds: Sequence[Seed], seed: int, per_source: int) -> list[Example]:
+    """Good and bad texts a page, of equal length by construction; pages drawn by source, corruptions in turn."""
+    chosen: list[Seed] = []
+    for source in sorted({item.source for item in seeds}):
+        of = sorted((item for item in seeds if item.source == source), key=lambda item: item.id)
+        chosen += random.Random(f"{seed} {source}").sample(of, min(per_source, len(of)))
+    kinds = list(CORRUPTIONS)
+    made: list[Example] = []
+    for number, item in enumerate(chosen):
+        rng = random.Random(f"{seed} {item.id}")
+        others = [other for other in chosen if other.language == item.language and other.title != item.title]
+        page = Page(_opening(item, rng), _opening(rng.choice(others or chosen), rng), item.language)
+        made += _of_page(page, item, number, kinds, rng)
+    return made
+
+
+def _of_page(page: Page, item: Seed, number: int, kinds: list[str], rng: random.Random) -> Iterator[Example]:
+    texts = [("", prepared(page.text, item.language))]
+    for offset in range(BAD_PER_PAGE):
+        kind = kinds[(number * BAD_PER_PAGE + offset) % len(kinds)]
+        texts.append((kind, prepared(CORRUPTIONS[kind](page, rng), item.language)))
+    # All as long as the shortest, so that length tells nothing; a corruption that changed nothing teaches nothing.
+    length = min(len(text) for _, text in texts)
+    cut = [(kind, equalise(text, length)) for kind, text in texts]
+    if length > LEAST * CHARACTERS.get(item.language, 1.0):
+        for kind, text in cut:
+            if kind == "" or text != cut[0][1]:
+                yield Example(text, int(kind == ""), kind, item.source, item.domain, item.language, number)
+
+
+def _opening(item: Seed, rng: random.Random) -> str:
+    """Some whole sentences from the page, as many as an answer has."""
+    wanted = rng.randint(120, 480) * CHARACTERS.get(item.language, 1.0)
+    parts = sentences(item.text)
+    start = rng.randrange(max(1, len(parts) // 2))
+    made = ""
+    for part in parts[start:]:
+        made += ("" if item.language == "zh" or not made else " ") + part
+        if len(made) >= wanted:
+            break
+    return made
+
+
+def _fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    weight = np.where(y == 1, (y == 0).sum() / max(1, (y == 1).sum()), 1.0)
+    return fit(x, y, weight, L2)
+
+
+def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Every row's logit by a head that was fitted without its fold."""
+    logit = np.zeros(len(y))
+    for value in np.unique(fold):
+        weights, bias = _fit(x[fold != value], y[fold != value])
+        logit[fold == value] = x[fold == value] @ weights + bias
+    return logit
+
+
+def _unseen_kinds(x: np.ndarray, y: np.ndarray, origin: np.ndarray, rows: list[Example]) -> Iterator[dict[str, Any]]:
+    """Each corruption judged by heads that know neither it nor the source."""
+    kinds = np.array([row.kind for row in rows])
+    for kind in CORRUPTIONS:
+        asked = (kinds == kind) | (y == 1)
+        logit = np.zeros(len(y))
+        for value in np.unique(origin):
+            train = (origin != value) & (kinds != kind)
+            weights, bias = _fit(x[train], y[train])
+            logit[origin == value] = x[origin == value] @ weights + bias
+        yield _row("unseen_kind", f"kind {kind}", asked, logit, rows)
+
+
+def _measure(split: str, logit: np.ndarray, rows: list[Example]) -> Iterator[dict[str, Any]]:
+    good = np.array([row.good == 1 for row in rows])
+    yield _row(split, "all", np.ones(len(rows), bool), logit, rows)
+    for what in ("language", "domain", "source"):
+        values = np.array([getattr(row, what) for row in rows])
+        for value in np.unique(values):
+            yield _row(split, f"{what} {value}", values == value, logit, rows)
+    pairs = np.array([f"{row.domain} {row.language}" for row in rows])
+    for value in np.unique(pairs):
+        yield _row(split, f"domain, language {value}", pairs == value, logit, rows)
+    kinds = np.array([row.kind for row in rows])
+    for kind in CORRUPTIONS:
+        yield _row(split, f"kind {kind}", good | (kinds == kind), logit, rows)
+
+
+def _row(split: str, group: str, asked: np.ndarray, logit: np.ndarray, rows: list[Example]) -> dict[str, Any]:
+    picked = [row for row, wanted in zip(rows, asked, strict=True) if wanted]
+    y = np.array([row.good for row in picked])
+    distinct = [len(set(words(row.text))) / max(1, len(words(row.text))) for row in picked]
+    scores = {
+        "auc": logit[asked],
+        "auc_length": np.array([len(row.text) for row in picked]),
+        "auc_distinct": np.array(distinct),
+    }
+    return {
+        "split": split,
+        "group": group,
+        "rows": len(picked),
+        **{name: round(auc(score, y), 3) for name, score in scores.items()},
+    }
+
+
+def _thresholds(logit: np.ndarray, rows: list[Example]) -> dict[str, float]:
+    """By language, from sources left out; none where the held-out AUC is too low to judge by."""
+    good = np.array([row.good for row in rows])
+    languages = np.array([row.language for row in rows])
+    found: dict[str, float] = {}
+    for language in sorted(set(languages)):
+        of = languages == language
+        if auc(logit[of], good[of]) >= ABSTAIN_BELOW:
+            least = float(np.quantile(logit[of & (good == 1)], 1 - KEEP))
+            found[language] = round(float(1 / (1 + np.exp(-least))), 4)
+    return found

@@ -1,0 +1,64 @@
+"""Drops answers that say the same again and again, after Gopher's rules (Rae et al. 2021, arXiv 2112.11446, A.1.1)."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from filters.words import HAN, ngrams, words
+from stages.ports import KEEP, Verdict
+from stages.record import Candidate
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_RUN = re.compile(r"([^\s])\1{7,}")
+_BLANK_OUT = set("_.-=*…—")  # lines to fill in and rules between parts
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Reasons: repeated_lines, repeated_ngrams, frequent_ngram, repeated_character. Shares are of words or lines.
+
+    `ngram` counts words, doubled for Chinese, whose words here are single characters.
+    """
+
+    max_repeated_lines: Share = 0.3
+    max_repeated_ngrams: Share = 0.25
+    max_frequent_ngram: Share = 0.2
+    max_character_run: Annotated[int, Field(ge=8)] = 16
+    ngram: Annotated[int, Field(ge=2, le=20)] = 5
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        return [self._judge(candidate.reply) for candidate in batch]
+
+    def _judge(self, text: str) -> Verdict:
+        for run in _RUN.finditer(text):
+            if len(run[0]) > self.max_character_run and run[1] not in _BLANK_OUT:
+                return Verdict("repeated_character", len(run[0]), f"{run[1]!r} {len(run[0])} times")
+        lines = [line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8]
+        if len(lines) > 2 and (share := 1 - len(set(lines)) / len(lines)) > self.max_repeated_lines:
+            return Verdict("repeated_lines", share, f"{share:.0%} of the lines stand twice")
+        tokens = words(text)
+        chinese = len(HAN.findall(text)) * 2 > len(tokens)
+        n = self.ngram * (2 if chinese else 1)
+        if (share := repeated_share(tokens, n)) > self.max_repeated_ngrams:
+            return Verdict("repeated_ngrams", share, f"{share:.0%} of the words stand in runs of {n} seen before")
+        if len(tokens) >= 6 * n:
+            gram, count = Counter(ngrams(tokens, n // 2)).most_common(1)[0]
+            if (share := count * len(gram) / len(tokens)) > self.max_frequent_ngram:
+                return Verdict("frequent_ngram", share, f"{' '.join(gram)!r} {count} times")
+        return KEEP
+
+
+def repeated_share(tokens: list[str], n: int) -> float:
+    """The share of tokens inside a run of n that stood in the text before, 0 to 1."""
+    seen: set[tuple[str, ...]] = set()
+    covered, end = 0, 0
+    for at, gram in enumerate(ngrams(tokens, n)):
+        if gram in seen:
+            covered += at + n - max(end, at)
+            end = at + n
+        seen.add(gram)
+    return covered / len(tokens) if tokens else 0.0

@@ -1,0 +1,217 @@
+"""The filters: a row each in a table of texts and reasons, and what holds for all of them."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from configs.errors import ConfigError
+from configs.schema import FilterSpec
+from filters import FILTERS, build
+from filters.language import identify
+from filters.repetition import repeated_share
+from filters.support import numbers_in
+from stages.record import Candidate
+
+PASSAGE = (
+    "The statute of limitations for written contracts is six years and begins when the breach occurs. A party that"
+    " acknowledges the debt in writing starts the period again. Claims above 1,200 euros need a written form."
+)
+ZH = (
+    "劳动者解除劳动合同，应当提前三十日以书面形式通知用人单位。劳动者在试用期内提前三日通知用人单位，可以解除劳动合同。"
+)
+ES = (
+    "El plazo de prescripción de los contratos escritos es de seis años y comienza cuando se produce el incumplimiento."
+)
+GOOD = "The limitation period for a written contract runs for six years from the breach, and starts again on acknowledgement."
+
+
+def candidate(text, language="en", **changes):
+    values = {
+        field.name: ""
+        for field in dataclasses.fields(Candidate)
+        if field.default is field.default_factory is dataclasses.MISSING
+    }
+    values |= {
+        "text": text,
+        "messages": [],
+        "rejected": None,
+        "language": language,
+        "passage": {"en": PASSAGE, "zh": ZH, "es": ES}[language],
+        "instruction": "Write one question that the passage answers, and answer it in a full sentence.",
+        "finish_reason": "stop",
+        "adapter": None,
+        "seed": 1,
+        "prompt_tokens": 1,
+        "output_tokens": 1,
+        "parents": [],
+        "depth": 1,
+    }
+    return Candidate(**(values | changes))
+
+
+ROWS = [
+    ("length", candidate("Six years."), "too_short"),
+    ("length", candidate("合同期限是三十日，须书面通知单位。", "zh"), None),
+    ("length", candidate(GOOD * 100), "too_long"),
+    ("truncation", candidate(GOOD, finish_reason="length"), "truncated"),
+    ("truncation", candidate(GOOD.rstrip(".") + " of the debt by the"), "unfinished"),
+    ("truncation", candidate("Six years"), None),
+    ("truncation", candidate("劳动者应当提前三十日通知用人单位。", "zh"), None),
+    ("refusal", candidate("I'm sorry, but I cannot help with legal questions."), "refusal"),
+    ("refusal", candidate("Lo siento, pero no puedo responder a esa pregunta.", "es"), "refusal"),
+    ("refusal", candidate("很抱歉，我无法回答这个问题。", "zh"), "refusal"),
+    ("refusal", candidate("As an AI language model, I think it is six years."), "model_disclaimer"),
+    ("refusal", candidate("作为一个人工智能，我认为是三十日。", "zh"), "model_disclaimer"),
+    ("refusal", candidate("The passage does not mention the period."), "no_answer"),
+    ("refusal", candidate("文中没有提及这个期限。", "zh"), "no_answer"),
+    ("refusal", candidate("The tenant said: I cannot pay the rent this month."), None),
+    ("language", candidate(ES), "language"),
+    ("language", candidate(GOOD, "zh"), "language"),
+    ("language", candidate(ZH, "en"), "language"),
+    ("language", candidate("六年", "en"), "language"),
+    ("language", candidate("Six", "es"), None),
+    ("language", candidate(ES, "es"), None),
+    ("language", candidate(ZH, "zh"), None),
+    ("repetition", candidate("The period is six years long. " * 8), "repeated_ngrams"),
+    ("repetition", candidate("Six years for the debt\n" * 3 + "and no more than that"), "repeated_lines"),
+    ("repetition", candidate("Six years" + "!" * 40), "repeated_character"),
+    ("repetition", candidate("劳动者应当提前三十日通知。" * 6, "zh"), "repeated_ngrams"),
+    ("repetition", candidate("Name: ____________________ Date: ____________________"), None),
+    (
+        "prompt_echo",
+        candidate("Write one question that the passage answers, and answer it in a full sentence: six."),
+        "prompt_echo",
+    ),
+    ("prompt_echo", candidate(PASSAGE), "copy"),
+    ("prompt_echo", candidate(ZH, "zh"), "copy"),
+    ("prompt_echo", candidate("It is six years and begins when the breach occurs."), None),
+    ("support", candidate("The statute of limitations for written contracts is 5 years."), "unsupported_number"),
+    ("support", candidate("The statute of limitations for written contracts is five years."), "unsupported_number"),
+    ("support", candidate("The statute of limitations for written contracts is 6 years."), None),
+    ("support", candidate("Claims above 1200 euros need a written form."), None),
+    ("support", candidate("1. Written contracts: six years.\n2. Claims need a written form."), None),
+    ("support", candidate("Penguins inhabit southern oceans, hunting krill beneath frozen shelves."), "unsupported"),
+    ("support", candidate("劳动者应当提前六十日通知用人单位。", "zh"), "unsupported_number"),
+    ("support", candidate("劳动者应当提前30日书面通知用人单位。", "zh"), None),
+    ("support", candidate("企鹅生活在南极的海洋里，捕食磷虾和小鱼，冬季成群取暖。", "zh"), "unsupported"),
+    ("support", candidate("El plazo de los contratos escritos es de 6 años desde el incumplimiento.", "es"), None),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "reason"), ROWS, ids=lambda value: str(value)[:40])
+def test_reason(name, row, reason):
+    assert FILTERS[name]()([row])[0].reason == reason
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+def test_good_answers_pass(name):
+    judge = FILTERS[name]()
+    answers = [
+        candidate(GOOD),
+        candidate("在试用期内，劳动者提前三日通知用人单位就可以解除合同；其他情况要提前三十日书面通知。", "zh"),
+        candidate("Los contratos escritos prescriben a los seis años, contados desde el incumplimiento.", "es"),
+    ]
+    assert [verdict.reason for verdict in judge(answers)] == [None, None, None]
+
+
+EDGES = [
+    "",
+    " ",
+    "a",
+    "法",
+    "\0",
+    "\ud800",
+    "a\udfff" * 50,
+    "😀" * 500,
+    "0" * 5000,
+    "word " * 200_000,
+    "法律" * 300_000,
+    "x" * 1_000_000,
+    "1,2.3," * 50_000,
+    "一百万" * 10_000 + "年",
+    "(((((" * 10_000,
+    "हिन्दी العربية עברית ไทย 한국어 " * 20,
+    "Ａ１ ①² ½ ٣٤ 年",
+]
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+def test_total_at_the_edges(name):
+    judge = FILTERS[name]()
+    batch = [candidate(text, language, passage=text[:1000]) for text in EDGES for language in ("en", "zh", "es")]
+    verdicts = judge(batch)
+    assert len(verdicts) == len(batch)
+    assert verdicts == judge(batch)
+    assert judge([]) == []
+
+
+@given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_total_and_independent_of_the_batch(text, passage, language):
+    row = candidate(text, language, passage=passage)
+    for name, kind in FILTERS.items():
+        if name != "quality":
+            judge = kind()
+            alone = judge([row])
+            assert judge([candidate(GOOD), row])[1:] == alone
+            assert alone[0].score is None or 0 <= alone[0].score
+            json.dumps(alone[0].detail)
+
+
+def test_the_reply_is_judged_and_not_the_prompt():
+    turns = [
+        {"role": "user", "content": "As an AI language model, what is it?"},
+        {"role": "assistant", "content": GOOD},
+    ]
+    assert FILTERS["refusal"]()([candidate("x", messages=turns)])[0].reason is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [(GOOD, "en"), (ES, "es"), (ZH, "zh"), ("これは日本語の文章です。", "ja"), ("12 34 !!", None), ("", None)],
+)
+def test_identify(text, language):
+    assert identify(text) == language
+
+
+def test_numbers_are_one_however_they_are_written():
+    assert numbers_in("1,200") == numbers_in("1.200") == numbers_in("1200") == {"1200"}
+    assert numbers_in("six") == numbers_in("seis") == numbers_in("六年") == numbers_in("06") == {"6"}
+    assert numbers_in("二百三十日，二〇二四年，一万五千元") == {"230", "2024", "15000"}
+
+
+def test_repeated_share():
+    assert repeated_share(list("abcdef"), 3) == 0
+    assert repeated_share(list("abcabc"), 3) == 0.5
+    assert repeated_share([], 3) == 0
+
+
+def spec(name, **options):
+    return FilterSpec(name=name, **options)
+
+
+def test_build_keeps_order_and_options():
+    built = build([spec("truncation"), spec("length", min_chars=5)])
+    assert [name for name, _ in built] == ["truncation", "length"]
+    assert built[1][1].min_chars == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (spec("lenght"), r"screen.filters\[0\].name: no filter 'lenght'; did you mean length\?"),
+        (spec("zzz"), "there are length, "),
+        (spec("length", max_char=9), r"screen.filters\[0\].max_char: unknown option; length has min_chars, max_chars"),
+        (spec("length", max_chars="many"), r"screen.filters\[0\].max_chars: .*integer.*'many'"),
+        (spec("length", max_chars=True), r"screen.filters\[0\].max_chars: "),
+        (spec("prompt_echo", max_copy=1.5), r"screen.filters\[0\].max_copy: .*less than or equal to 1"),
+        (spec("quality"), "screen.encoder: missing"),
+        (spec("quality", encoder="x"), "unknown option"),
+    ],
+)
+def test_build_names_what_is_wrong(given, message):
+    with pytest.raises(ConfigError, match=message):
+        build([given])
