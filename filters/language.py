@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from filters.words import HAN, words
+from filters.words import HAN, reply, words
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -35,7 +35,7 @@ class Language:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        text = candidate.reply
+        text = reply(candidate)
         wanted = candidate.language
         if len(HAN.findall(text)) * 3 + len(_LATIN.findall(text)) < self.min_letters:
             found = _by_script(text)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import HAN, ngrams, words
+from filters.words import HAN, ngrams, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
 
@@ -29,7 +29,7 @@ class PromptEcho:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        text = candidate.reply
+        text = reply(candidate)
         answer = words(text)
         n = self.ngram * (2 if len(HAN.findall(text)) * 2 > len(answer) else 1)
         echo = _share(answer, words(candidate.instruction), min(n, max(3, len(answer))))

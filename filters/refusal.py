@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from filters.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -43,7 +44,7 @@ class Refusal:
     no_answer: bool = True
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        return [self._judge(candidate.reply) for candidate in batch]
+        return [self._judge(reply(candidate)) for candidate in batch]
 
     def _judge(self, text: str) -> Verdict:
         if found := _REFUSAL.search(text[:_START]):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import HAN, ngrams, words
+from filters.words import HAN, ngrams, reply, words
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -31,7 +31,7 @@ class Repetition:
     ngram: Annotated[int, Field(ge=2, le=20)] = 5
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        return [self._judge(candidate.reply) for candidate in batch]
+        return [self._judge(reply(candidate)) for candidate in batch]
 
     def _judge(self, text: str) -> Verdict:
         for run in _RUN.finditer(text):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import HAN, words
+from filters.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
 
@@ -59,7 +59,7 @@ class Support:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        answer = _ENUMERATION.sub(" ", candidate.reply)
+        answer = _ENUMERATION.sub(" ", reply(candidate))
         if self.numbers:
             known = numbers_in(candidate.passage) | numbers_in(candidate.instruction)
             # "The two parties", 一项: an answer may count by itself what the passage lists.
