@@ -70,6 +70,8 @@ class Driver:
 
     def drive(self) -> dict[str, Any]:
         """Runs or resumes the date. Returns the manifest's summary, or status `nothing` when no seed is left."""
+        for orphan in self._folder.rglob(".tmp-*"):  # of a driver that was killed while writing
+            orphan.unlink(missing_ok=True)
         steps = graph(self._context, seeds.list_files(self._config))
         stage = next(steps)
         while True:

@@ -20,9 +20,10 @@ from configs import schema
 from configs.load import digest
 from filters import language
 from model.backends import open_generator
+from model.lora import open_trainer
 from stages import adapt, dedup, generate, screen, seeds, shards
 from stages.commit import FileRef, Manifest, ShardSpec
-from stages.ports import ModelCard
+from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
 
@@ -142,7 +143,7 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
 def _screen(run: Context, name: str, generated: Manifest) -> Stage:
     items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.made]
     config = run.config.screen
-    encoder = partial(open_encoder, config.encoder, run.threads) if config.encoder else None
+    encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters_hash}
     body = screen.Screen(partial(filters.build, config.filters, encoder))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
@@ -195,20 +196,10 @@ def _shards(run: Context, domain: str, refs: list[FileRef]) -> Stage:
     return Stage(name, specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
 
 
-def open_encoder(*a):
-    from model.encoder import open_encoder
+def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
+    from model.encoder import open_encoder  # torch: only where rows are screened with an encoder
 
-    return open_encoder(*a)
-
-
-def open_trainer(lora, card, threads, seed):
-    if card.backend == "echo":
-        from model.backends.echo import EchoTrainer
-
-        return EchoTrainer(lora, card, threads, seed)
-    from model.lora import open_trainer
-
-    return open_trainer(lora, card, threads, seed)
+    return open_encoder(config, threads)
 
 
 MATCH_KEYS = 4_000_000  # of one match shard: some 300 MB

@@ -87,7 +87,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
     mark = fingerprint(models)
     finished = data.manifest(date)
     if finished is not None and finished["fingerprint"] == mark:
-        return Result("done", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
+        return Result("nothing", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
     folder = data.run_folder(date)
     lock = data.lock(date)
     try:

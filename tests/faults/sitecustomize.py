@@ -1,0 +1,39 @@
+"""Loaded by the interpreters that a fault test starts: passages that hold a marker do what the marker says.
+
+Only the marked shard misbehaves, in whatever process it runs; the rest of the engine is the real one.
+"""
+
+import os
+import signal
+import time
+
+from filters import length
+from model.backends import echo
+
+_generate = echo.EchoGenerator.generate
+_judge = length.Length.__call__
+
+
+def _marked_generate(self, requests):
+    text = "\n".join(request.messages[-1]["content"] for request in requests)
+    if "POISON-KILL" in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "POISON-EXIT" in text:
+        os._exit(3)
+    if "POISON-STALL" in text:
+        time.sleep(3600)
+    if "POISON-RAISE" in text:
+        raise RuntimeError("the engine does not like this shard")
+    if "SLOW" in text:
+        time.sleep(0.3)
+    return _generate(self, requests)
+
+
+def _marked_judge(self, batch):
+    if any("POISON-ROW" in row.passage for row in batch):
+        raise ValueError("the filter does not like this row")
+    return _judge(self, batch)
+
+
+echo.EchoGenerator.generate = _marked_generate
+length.Length.__call__ = _marked_judge

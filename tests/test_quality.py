@@ -1,0 +1,200 @@
+"""The quality filter: its corruptions, its training on pages made here, and the head that is shipped."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from test_filters import EDGES, candidate
+
+from configs.errors import ConfigError
+from configs.schema import FilterSpec
+from filters import build
+from filters.corruptions import CORRUPTIONS, Page, equalise
+from filters.logistic import auc, fit, probability
+from filters.quality import Head, prepared
+from filters.quality_training import examples, train_and_report
+from filters.words import words
+from stages.ports import ModelCard
+from stages.record import Seed
+
+SUBJECTS = ["The controller", "A judge", "The patient", "Every member", "The court", "A nurse", "The authority"]
+VERBS = ["informs", "examines", "records", "rejects", "treats", "confirms", "measures"]
+OBJECTS = ["the request", "a complaint", "the symptoms", "each decision", "the wound", "a contract", "the evidence"]
+ENDS = ["without undue delay", "after three days", "in writing", "under article 5", "with care", "before the hearing"]
+
+
+class BagOfPairs:
+    """A stand-in for BERT: hashed pairs of neighbouring words. Made by hand, so that tests need no weights."""
+
+    card = ModelCard("pairs", "1" * 64, "echo", "", 0)
+
+    def encode(self, texts):
+        vectors = np.full((len(texts), 64), 1e-3, np.float32)
+        for row, text in enumerate(texts):
+            tokens = words(text)
+            for left, right in zip(tokens, tokens[1:], strict=False):
+                vectors[row, sum(map(ord, left[:3] + right[-2:])) % 64] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def pages(count=120):
+    rng = random.Random(3)
+    made = []
+    for number in range(count):
+        text = " ".join(
+            f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {rng.choice(OBJECTS)} {rng.choice(ENDS)}." for _ in range(12)
+        )
+        where = {"title": f"page {number}", "location": str(number), "licence": "MIT", "language": "en"}
+        made.append(Seed.make(text, source=f"source-{number % 3}", domain=("law", "medicine")[number % 2], **where))
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("head") / "quality.json"
+    return path, train_and_report(pages(), BagOfPairs(), path)
+
+
+PAGE = {
+    "en": Page(pages(1)[0].text, pages(2)[1].text, "en"),
+    "es": Page("El juez examina la demanda. El paciente presenta fiebre alta. La norma, que es clara, obliga a todos. " * 3, "Otra página distinta, que trata de barcos. El mar está en calma. " * 4, "es"),
+    "zh": Page("劳动者解除劳动合同，应当提前三十日通知用人单位。用人单位应当支付经济补偿。国家保护合法权益。" * 2, "膀胱恶性肿瘤由泌尿科诊治。常见的症状有尿血、尿频。常用的药物有卡介苗。" * 3, "zh"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("language", PAGE)
+def test_corruptions_change_the_text_and_repeat_themselves(kind, language):
+    page = PAGE[language]
+    made = CORRUPTIONS[kind](page, random.Random(5))
+    assert made == CORRUPTIONS[kind](page, random.Random(5))
+    assert equalise(made, 400) != equalise(page.text, 400)
+    assert len(made) > 0.3 * len(page.text)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("text", ["", "x", "Word", "法", "No end", ". . ."])
+def test_corruptions_are_total(kind, text):
+    assert isinstance(CORRUPTIONS[kind](Page(text, text, "en"), random.Random(1)), str)
+
+
+def test_artefacts_are_equalised():
+    assert equalise("  one ,two   three .  ", 100) == equalise("One,two three!", 100) == "One,two three"
+    rows = examples(pages(), 17, 100)
+    good = np.array([row.good for row in rows])
+    assert abs(auc(np.array([len(row.text) for row in rows]), good) - 0.5) < 0.05
+    assert not any(row.text[-1] in ".!?" or row.text != row.text.strip() for row in rows)
+    assert {row.kind for row in rows} == {"", *CORRUPTIONS}
+
+
+def test_logistic():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    y = (rng.random(400) < probability(2 * x[:, 0] - x[:, 1] + 0.5)).astype(int)
+    weights, bias = fit(x, y, np.ones(400), 1e-6)
+    assert np.allclose([*weights, bias], [2, -1, 0, 0.5], atol=0.5)
+    assert auc(x @ weights + bias, y) > 0.85
+    separable = fit(x, (x[:, 0] > 0).astype(int), np.ones(400), 1e-3)
+    assert np.isfinite(separable[0]).all()
+    assert probability(np.array([-1e4, 0, 1e4])).tolist() == [0, 0.5, 1]
+
+
+def test_auc():
+    assert auc(np.array([1, 2, 3, 4]), np.array([0, 0, 1, 1])) == 1
+    assert auc(np.array([4, 3, 2, 1]), np.array([0, 0, 1, 1])) == 0
+    assert auc(np.array([1, 1, 1, 1]), np.array([0, 1, 0, 1])) == 0.5
+    assert np.isnan(auc(np.array([1.0]), np.array([1])))
+
+
+def test_the_report_measures_on_sources_left_out(trained):
+    path, report = trained
+    rows = {(row["split"], row["group"]): row for row in report}
+    assert rows["held_out", "all"]["auc"] > 0.7
+    assert abs(rows["held_out", "all"]["auc_length"] - 0.5) < 0.05
+    assert {"language en", "domain law", "domain, language law en", "source source-0"} <= {
+        group for split, group in rows if split == "held_out"
+    }
+    assert {group for split, group in rows if split == "unseen_kind"} == {f"kind {kind}" for kind in CORRUPTIONS}
+    card = json.loads(path.read_text("utf-8"))["card"]
+    assert card["report"] == report
+    assert card["sources"] == {"source-0": 40, "source-1": 40, "source-2": 40}
+
+
+def test_training_repeats_itself(trained, tmp_path):
+    train_and_report(pages(), BagOfPairs(), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == trained[0].read_bytes()
+
+
+def test_one_source_is_too_few(tmp_path):
+    with pytest.raises(ValueError, match="two sources"):
+        train_and_report([page for page in pages() if page.source == "source-0"], BagOfPairs(), tmp_path / "x.json")
+
+
+def quality(path, **options):
+    return build([FilterSpec(name="quality", head=str(path), **options)], BagOfPairs)[0][1]
+
+
+def test_the_filter_judges_by_the_head(trained):
+    judge = quality(trained[0])
+    good = candidate(pages()[7].text)
+    bad = candidate("Hearing the examines days. " * 12)
+    assert [verdict.reason for verdict in judge([good, bad])] == [None, "low_quality"]
+    assert judge([bad])[0].score < judge([good])[0].score
+    assert quality(trained[0], threshold=0)([bad])[0].reason is None
+    assert quality(trained[0], threshold=1)([good])[0].reason == "low_quality"
+
+
+def test_it_abstains_from_languages_without_a_threshold(trained):
+    verdict = quality(trained[0])([candidate("谢谢谢谢谢谢谢谢", "zh")])[0]
+    assert verdict.reason is None
+    assert verdict.score is not None
+
+
+def test_the_filter_is_total(trained):
+    judge = quality(trained[0])
+    batch = [candidate(text, language) for text in EDGES for language in ("en", "zh", "es")]
+    assert judge(batch) == judge(batch)
+    assert judge([]) == []
+
+
+def test_heads_that_do_not_fit_are_named(trained, tmp_path):
+    other = BagOfPairs()
+    other.card = ModelCard("pairs", "2" * 64, "echo", "", 0)
+    with pytest.raises(ConfigError, match=r"screen.filters\[0\].head: trained on pairs with weights 111111111111"):
+        build([FilterSpec(name="quality", head=str(trained[0]))], lambda: other)
+    with pytest.raises(ConfigError, match=r"screen.filters\[0\].head: no such file .*quality-pairs.json"):
+        build([FilterSpec(name="quality")], BagOfPairs)
+    (tmp_path / "bad.json").write_text('{"encoder": 1}', "utf-8")
+    with pytest.raises(ConfigError, match="is no quality head"):
+        quality(tmp_path / "bad.json")
+
+
+def test_the_shipped_head():
+    from configs.schema import Encoder
+    from model.encoder import open_encoder
+
+    head = Head.read("multilingual-e5-small")
+    held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}
+    assert all(held_out[f"language {language}"] >= 0.75 for language in head.thresholds)
+    judge = build([FilterSpec(name="quality")], lambda: open_encoder(Encoder(), 2))[0][1]
+    good = [
+        candidate(
+            "A written contract can be enforced for six years, counted from the day of the breach. The period starts"
+            " again when the debtor acknowledges the debt in a signed letter."
+        ),
+        candidate("劳动者解除劳动合同，应当提前三十日以书面形式通知用人单位；在试用期内，提前三日通知即可。用人单位不得扣留工资。", "zh"),
+        candidate(
+            "El paciente presenta fiebre alta y dolor de cabeza desde hace tres días. El médico le receta reposo,"
+            " líquidos abundantes y un antitérmico cada ocho horas.",
+            "es",
+        ),
+    ]  # fmt: skip
+    bad = []
+    for row in good:
+        tokens = list(prepared(row.text, row.language)) if row.language == "zh" else row.text.split()
+        random.Random(2).shuffle(tokens)
+        bad.append(candidate(("" if row.language == "zh" else " ").join(tokens), row.language))
+    assert [verdict.reason for verdict in judge(good)] == [None, None, None]
+    scores = [verdict.score for verdict in judge(good + bad)]
+    assert all(left > right for left, right in zip(scores[:3], scores[3:], strict=True))
