@@ -16,6 +16,7 @@ from configs.schema import Lora
 from model.adapter_folder import CONFIG, WEIGHTS, publish
 from model.backends.echo_text import Speaker, cut, wanted_labels, words
 from stages.ports import Adapter, Completion, ModelCard, Request, Training
+from stages.record import content_id
 
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
 
@@ -39,13 +40,14 @@ class EchoGenerator:
 
     def _answer(self, request: Request) -> Completion:
         prompt = next((row["content"] for row in reversed(request.messages) if row["role"] == "user"), "")
+        prompt = prompt.encode("utf-8", "replace").decode()  # an answer must have a UTF-8 form
         limit = request.sampling.max_tokens
         asked = sum(len(words(row["content"])) for row in request.messages)
         if asked + limit > self.config.max_model_len:
             reason = f"prompt_too_long: {asked} tokens and {limit} for the answer exceed {self.config.max_model_len}"
             return Completion("", asked, 0, "error", reason)
         seed = request.seed if request.sampling.temperature else 0
-        rng = random.Random(f"{seed}|{request.adapter.sha256 if request.adapter else ''}|{prompt}")
+        rng = random.Random(content_id(str(seed), request.adapter.sha256 if request.adapter else "", prompt))
         defect = rng.choice(DEFECTS) if rng.random() < self.config.echo.defect_rate else None
         speaker = Speaker(prompt, rng, adapted=request.adapter is not None)
         labels = wanted_labels(prompt)

@@ -1,0 +1,70 @@
+"""Encoders: unit vectors in order, near each other when the meaning is, whatever the text."""
+
+import numpy as np
+import pytest
+
+from configs.errors import BackendError, ConfigError
+from configs.schema import Encoder
+from model.encoder import BertEncoder, open_encoder
+
+LAW = "The controller shall erase personal data without undue delay."
+TEXTS = [LAW, "The controller must delete personal information promptly.", "Chickenpox causes an itchy rash.", "x"]
+
+
+@pytest.fixture(scope="module", params=["multilingual-e5-small", "all-minilm-l6-v2"])
+def encoder(request: pytest.FixtureRequest) -> BertEncoder:
+    made = open_encoder(Encoder(model=request.param, batch_tokens=512), 1)
+    assert isinstance(made, BertEncoder)
+    return made
+
+
+def test_rows_are_unit_vectors(encoder: BertEncoder) -> None:
+    vectors = encoder.encode(TEXTS)
+    assert vectors.shape == (4, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert encoder.encode([]).shape == (0, 384)
+
+
+def test_meaning_is_nearness(encoder: BertEncoder) -> None:
+    vectors = encoder.encode(TEXTS)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.05
+
+
+def test_order_and_neighbours_do_not_matter(encoder: BertEncoder) -> None:
+    texts = [f"{LAW} {'It is so. ' * (i * 7 % 23)}{i}" for i in range(40)]
+    vectors, backwards = encoder.encode(texts), encoder.encode(texts[::-1])[::-1]
+    alone = np.concatenate([encoder.encode([text]) for text in texts[:5]])
+    assert float((vectors * backwards).sum(1).min()) > 0.999
+    assert float((vectors[:5] * alone).sum(1).min()) > 0.999
+
+
+def test_odd_texts_have_vectors_too(encoder: BertEncoder) -> None:
+    vectors = encoder.encode(["", "\x00", "\ud800", "a\x00b", "x" * 1_000_000, "法" * 400_000, "\n" * 5000, "🙂"])
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_two_languages_meet() -> None:
+    encoder = open_encoder(Encoder(), 1)
+    english, spanish, chinese, other = encoder.encode(
+        [LAW, "El responsable suprimirá sin dilación los datos personales.", "控制者应当立即删除个人数据。", TEXTS[2]]
+    )
+    assert min(english @ spanish, english @ chinese) > english @ other
+
+
+def test_low_precision_keeps_the_direction() -> None:
+    exact, fast = (open_encoder(Encoder(dtype=dtype), 1).encode(TEXTS) for dtype in ("float32", "auto"))
+    assert float((exact * fast).sum(1).min()) > 0.998
+
+
+def test_errors_name_the_encoder() -> None:
+    with pytest.raises(ConfigError, match=r"screen\.encoder\.sha256"):
+        open_encoder(Encoder(sha256="0" * 64), 1)
+    with pytest.raises(ConfigError, match=r"screen\.encoder\.model"):
+        open_encoder(Encoder(model="./nowhere"), 1)
+
+
+def test_a_language_model_is_no_encoder() -> None:
+    with pytest.raises(BackendError, match=r"screen\.encoder\.model"):
+        open_encoder(Encoder(model="smollm2-135m-instruct"), 1)
