@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train = command("train", "Train the quality head on the config's seed passages and print its AUCs.", into=verbs)
     train.add_argument("--head", metavar="FILE", help="where the head is written; the shipped one if left out")
-    train.add_argument("--pages", type=int, default=1200, help="how many real passages to train and test on")
+    train.add_argument("--per-source", type=int, default=160, metavar="N", help="real pages of each source")
     return parser
 
 
@@ -241,7 +241,7 @@ def _filter_train(options: argparse.Namespace) -> int:
     config = _config(options)
     from pipeline.train_filter import train
 
-    return train(config, options.head, options.pages, as_json=options.json)
+    return train(config, options.head, options.per_source, as_json=options.json)
 
 
 COMMANDS = {"run": _run, "plan": _plan, "show": _show, "doctor": _doctor, "filter": _filter_train}

@@ -143,13 +143,10 @@ class Driver:
         date = self._context.date
         files: dict[str, FileRef] = {}
         shards = []
-        for domain, manifest in outcome.shards.items():
-            for _, ref in manifest.made:
-                name = f"data/domain={domain}/date={date}/{Path(ref.file).name}"
-                files[name] = ref
-                shards.append(
-                    {"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256}
-                )
+        for domain, ref in outcome.shards:
+            name = f"data/domain={domain}/date={date}/{Path(ref.file).name}"
+            files[name] = ref
+            shards.append({"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256})
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
         files |= dict(zip(index, outcome.index, strict=True))
         used = self._used(outcome.slices)
@@ -169,21 +166,20 @@ class Driver:
             "encoder": self._begun["encoder"] and self._begun["encoder"] | {"path": ""},
             "versions": self._begun["versions"],
             "notes": outcome.notes,
-            "licences": self._count("licence"),
-            "sources": self._count("source"),
+            "licences": self._count(outcome, "licence"),
+            "sources": self._count(outcome, "source"),
             **summarise(self._config, self._manifests),
         }
         self._data.publish(date, files, manifest)
         publish_text(self._data.root / "README.md", card(self._config, self._data))
         return {"status": "done"}
 
-    def _count(self, column: str) -> dict[str, int]:
-        """Rows by the values of a column, over the domains' committed shards."""
+    def _count(self, outcome: Outcome, column: str) -> dict[str, int]:
+        """Published rows by the values of a column."""
         rows: Counter[str] = Counter()
-        for manifest in self._manifests:
-            for _, ref in manifest.made if manifest.stage.startswith("shards-") else ():
-                for batch in read_input(str(self._data.root), ref, [column], rows=65_536):
-                    rows.update(batch[column].to_pylist())
+        for _, ref in outcome.shards:
+            for batch in read_input(str(self._data.root), ref, [column], rows=65_536):
+                rows.update(batch[column].to_pylist())
         return dict(rows.most_common())
 
     def _used(self, slices: dict[str, list[Slice]]) -> FileRef:

@@ -5,6 +5,7 @@ Beam job over shard specs; every decision that needs an earlier stage's counts i
 """
 
 import json
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,7 +68,7 @@ class Stage:
 class Outcome:
     """What the graph ends with."""
 
-    shards: dict[str, Manifest] = field(default_factory=dict)  # by domain
+    shards: list[tuple[str, FileRef]] = field(default_factory=list)  # domain and file
     index: list[FileRef] = field(default_factory=list)
     slices: dict[str, list[Slice]] = field(default_factory=dict)  # the seeds used, by domain
     adapters: list[dict[str, Any]] = field(default_factory=list)
@@ -107,9 +108,8 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
             if ref.rows:
                 accepted[domain].append(ref)
     outcome.index = index
-    for domain, refs in accepted.items():
-        if refs:
-            outcome.shards[domain] = yield _shards(run, domain, refs)
+    packed = yield _shards(run, accepted)
+    outcome.shards = packed.made
     return outcome
 
 
@@ -182,18 +182,23 @@ def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     return Stage("adapt", _specs(run, "adapt", items, identity), body, adapt.ADAPTER, engine=True)
 
 
-def _shards(run: Context, domain: str, refs: list[FileRef]) -> Stage:
+def _shards(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     items = [
         Item(
             {"slices": part, "run_id": run.run_id, "date": run.date},
             sum(stop - start for _, start, stop in part),
             domain,
         )
+        for domain, refs in accepted.items()
         for part in shards.pack(refs, run.config.shards.target_bytes)
     ]
-    name = f"shards-{domain}"
-    specs = _specs(run, name, items, _dump(run.config, "shards"))
-    return Stage(name, specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
+    specs = _specs(run, "shards", items, _dump(run.config, "shards"))
+    place: Counter[str] = Counter()
+    total = Counter(spec.label for spec in specs)
+    for number, spec in enumerate(specs):  # a domain's files are numbered by themselves
+        specs[number] = spec._replace(index=place[spec.label], total=total[spec.label])
+        place[spec.label] += 1
+    return Stage("shards", specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
 
 
 def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:

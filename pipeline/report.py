@@ -38,7 +38,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
                 figures["generated"] += sum(record.rows_in for record in records)
                 for key in ("prompt_tokens", "output_tokens"):
                     figures[key] += int(sum(record.stats.get(key, 0) for record in records))
-            if manifest.stage == f"shards-{name}":
+            if manifest.stage == "shards":
                 figures["accepted"] = sum(record.kept.rows for record in records if record.kept)
                 figures["text_bytes"] = int(sum(record.stats.get("text_bytes", 0) for record in records))
                 figures["shard_bytes"] = sum(record.kept.bytes for record in records if record.kept)
@@ -82,7 +82,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
 
 def _on_the_way(stage: str) -> bool:
     """Whether rows end in this stage: sign and match see copies, training ends none."""
-    return stage.startswith("shards-") or stage.removeprefix("adapt-") in ("generate", "screen", "dedup", "dedup-sign")
+    return stage.removeprefix("adapt-") in ("shards", "generate", "screen", "dedup", "dedup-sign")
 
 
 def _cost(config: Config, seconds: float, figures: Counter[str]) -> float:

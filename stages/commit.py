@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -150,9 +151,11 @@ class _HashedFile:
 
     def close(self) -> None:
         if not self._stream.closed:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            try:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            finally:
+                self._stream.close()
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
@@ -165,27 +168,34 @@ class _Part:
         self.path = folder / f".tmp-{uuid.uuid4().hex}"
         self.rows = 0
         self.schema = schema
+        self._level = level
         self._file = _HashedFile(self.path)
-        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", compression_level=level)
+        self._writer: pq.ParquetWriter | None = None  # its constructor writes already, and the disk may be full
+
+    def begin(self) -> None:
+        self._writer = pq.ParquetWriter(
+            self._file, self.schema, compression="zstd", compression_level=self._level
+        )
 
     def write(self, table: pa.Table | pa.RecordBatch, row_group: int | None = None) -> None:
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
+        assert self._writer is not None
         self._writer.write_table(table.cast(self.schema), row_group_size=row_group)
         self.rows += table.num_rows
 
     def finish(self, root: Path, file: str) -> FileRef:
+        assert self._writer is not None
         self._writer.close()
         self._file.close()
         os.replace(self.path, root / file)
         return FileRef(file, self._file.hexdigest(), self.rows, self._file.size)
 
     def abandon(self) -> None:
-        for close in (self._writer.close, self._file.close):
-            try:
-                close()
-            except (OSError, pa.ArrowException, ValueError):
-                continue  # the disk may be full: what matters is that the temporary file goes
+        for stream in (self._writer, self._file):
+            with suppress(OSError, pa.ArrowException, ValueError):  # what matters is that the temporary file goes
+                if stream is not None:
+                    stream.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -270,6 +280,7 @@ class ShardWriter:
     def _part(self, name: str, schema: pa.Schema) -> _Part:
         if name not in self._parts:
             self._parts[name] = _Part(self._folder, schema, self._level)
+            self._parts[name].begin()
         return self._parts[name]
 
 

@@ -42,6 +42,8 @@ class Pack:
 def pack(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRef, int, int]]]:
     """Slices of the inputs, in order, so that each part holds about `target_bytes` of compressed Parquet."""
     total = sum(ref.bytes for ref in inputs if ref.rows)
+    if not total:
+        return []
     parts = max(round(total / target_bytes), 1)
     share = total / parts
     packed: list[list[tuple[FileRef, int, int]]] = [[] for _ in range(parts)]

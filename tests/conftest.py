@@ -88,7 +88,12 @@ def command(*arguments: object) -> list[str]:
 def gristmill(*arguments: object, faults: bool = False, timeout: float = 240) -> Done:
     """Runs the command line to its end."""
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(faults=faults), check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(faults=faults),
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

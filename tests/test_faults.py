@@ -96,6 +96,7 @@ def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, wo
     documents = write_documents(tmp_path / "d.jsonl", range(31), (marker,))
     config = write_config(tmp_path, documents)
     flags = ["--set", "adapt.enabled=false", "--set", "domains.law.per_day=32", "--workers", workers]
+    flags += ["--set", f"run.stall_timeout_s={60 if workers == 1 else 8}"]  # Beam does not notice a dead process
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
     assert done.code == 4, done.err
     line = done.line

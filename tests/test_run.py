@@ -69,7 +69,9 @@ def test_shards_open_elsewhere(finished, tmp_path):
     import polars
 
     pattern, count = str(finished.out / "data" / "*" / "*" / "*.parquet"), len(rows(finished.out))
-    assert datasets.load_dataset("parquet", data_files=pattern, split="train", cache_dir=str(tmp_path)).num_rows == count
+    assert (
+        datasets.load_dataset("parquet", data_files=pattern, split="train", cache_dir=str(tmp_path)).num_rows == count
+    )
     query = f"select count(*), min(domain), min(messages[1].role) from '{pattern}'"
     found = duckdb.connect().execute(query).fetchone()
     assert found == (count, "law", "user")
@@ -108,7 +110,9 @@ def test_another_configuration_is_refused_and_forced_on_what_is_still_valid(fini
     done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--force", *change)
     assert (done.code, done.line["status"]) == (0, "done")
     assert "too_short" in done.line["rejected"]
-    assert generated == sorted(path.stat().st_mtime_ns for path in (out / "runs").rglob("stages/generate/part-*.parquet"))
+    assert generated == sorted(
+        path.stat().st_mtime_ns for path in (out / "runs").rglob("stages/generate/part-*.parquet")
+    )
     published = {str(path) for path in (out / "data").rglob("*.parquet")}
     assert published == set(done.line["shards"])
 

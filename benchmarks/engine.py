@@ -1,0 +1,278 @@
+"""The data engine against baselines of the same run: `make bench`. Ratios, so that a loaded machine hurts less.
+
+    python benchmarks/engine.py [NAME…]     beam writer screens memory vllm; all that can run here if left out
+
+Writes benchmarks/results/engine.json; rows of benchmarks that did not run this time are kept.
+"""
+
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "engine.json"
+Row = tuple[str, float, float | None, str]  # name, value, target, which way is better
+
+
+def beam() -> Iterator[Row]:
+    """Wall time of the bare engine over that of the generate stage on the same prompts, loading included in both."""
+    import apache_beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from configs.load import load
+    from model.backends import identify, open_generator
+    from stages.commit import FileRef, ShardRecord, ShardSpec
+    from stages.generate import Generate
+    from stages.record import CANDIDATE
+    from stages.shard import RunShards
+
+    config = load("laptop", ["domains.law.tasks=[explain]", "generate.tries=1"])
+    card, threads = identify(config.generator), len(os.sched_getaffinity(0))
+    opener = partial(open_generator, config.generator, card, threads)
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = _seeds(folder, config, 128)
+        body = Generate(config, card, opener)
+        ratios = []
+        for attempt in range(2):
+            bare = _seconds(lambda: _bare(body, opener, folder, seeds))
+            specs = [
+                ShardSpec(folder, f"s{attempt}", place, 2, "x", 64,
+                          json.dumps({"slices": [[seeds, place * 64, place * 64 + 64]], "adapter": None, "depth": 1}), "law")
+                for place in range(2)
+            ]  # fmt: skip
+
+            def through(specs: list[ShardSpec] = specs) -> None:
+                pipeline = apache_beam.Pipeline(runner=FnApiRunner())
+                _ = pipeline | apache_beam.Create(specs) | RunShards(body, CANDIDATE, 1)
+                pipeline.run().wait_until_finish()
+                assert all(ShardRecord.read(spec.record_path).error is None for spec in specs)
+
+            ratios.append(bare / _seconds(through))
+            print(f"beam: bare {bare:.1f} s, ratio {ratios[-1]:.3f}", flush=True)
+        assert isinstance(seeds, FileRef)
+    yield "engine time / generate stage time, 128 prompts, transformers", max(ratios), 0.95, "higher"
+
+
+def _bare(body: Any, opener: Callable[[], Any], folder: str, seeds: Any) -> None:
+    generator = opener()
+    for place in range(2):
+        works = [body._work("law", seed) for seed in body._seeds(folder, [[seeds, place * 64, place * 64 + 64]])]
+        generator.generate([body._request(work, 0, None) for work in works])
+    generator.close()
+
+
+def _seeds(folder: str, config: Any, count: int) -> Any:
+    from itertools import islice
+
+    from configs.schema import Passages, Source
+    from stages.commit import ShardSpec, ShardWriter
+    from stages.record import SEED, Seed
+    from stages.seed_sources import read_seeds, source_files
+
+    source = Source(corpus="eu-acts")
+    found = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
+    out = ShardWriter(ShardSpec(folder, "seeds", 0, 1, "x", count, ""), SEED)
+    out.keep_rows(list(islice(found, count)))
+    out.rows_in = count
+    return out.commit().kept
+
+
+def writer() -> Iterator[Row]:
+    """MB of rows per CPU-second through ShardWriter (hash, sync, rename, record) over bare pyarrow's, same rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stages.commit import ShardSpec, ShardWriter
+
+    texts = [
+        f"{number} " + " ".join(str((number * 7919 + place * 104_729) % 99_991) for place in range(240))
+        for number in range(60_000)
+    ]
+    schema = pa.schema([("id", pa.string()), ("text", pa.string())])
+    table = pa.table({"id": [str(number) for number in range(len(texts))], "text": texts}, schema)
+    batches = table.to_batches(1024)
+    best = {"bare": 0.0, "ours": 0.0}
+    for _ in range(4):
+        with tempfile.TemporaryDirectory() as folder:
+
+            def bare(folder: str = folder) -> None:
+                with pq.ParquetWriter(
+                    f"{folder}/bare.parquet", schema, compression="zstd", compression_level=3
+                ) as sink:
+                    for batch in batches:
+                        sink.write_batch(batch)
+
+            def ours(folder: str = folder) -> None:
+                out = ShardWriter(ShardSpec(folder, "s", 0, 1, "x", table.num_rows, ""), schema)
+                for batch in batches:
+                    out.keep(batch)
+                out.rows_in = table.num_rows
+                out.commit()
+
+            for name, write in (("bare", bare), ("ours", ours)):
+                began = time.process_time()
+                write()
+                best[name] = max(best[name], table.nbytes / 1e6 / (time.process_time() - began))
+    print(f"writer: {best['ours']:.0f} against {best['bare']:.0f} MB per CPU-second", flush=True)
+    yield "shard writer / bare pyarrow, MB per CPU-second", best["ours"] / best["bare"], 0.5, "higher"
+    yield "shard writer, MB per CPU-second", best["ours"], None, "higher"
+
+
+def screens() -> Iterator[Row]:
+    """Rows per second of each filter of the laptop preset, on real passages as answers."""
+    import filters
+    from configs.load import load
+    from model.encoder import open_encoder
+    from stages.record import Candidate, content_id
+
+    config = load("laptop")
+    encoder = config.screen.encoder
+    assert encoder is not None
+    with tempfile.TemporaryDirectory() as folder:
+        import pyarrow.parquet as pq
+
+        ref = _seeds(folder, config, 300)
+        texts = pq.read_table(f"{folder}/{ref.file}")["text"].to_pylist()
+    rows = [
+        Candidate(content_id(text), text, [{"role": "assistant", "content": text}], None, "explain", "law", "en", "", "", "",
+                  text, "Explain the text above.", text, "stop", "", "", "", None, "{}", 0, 0, 0, [], 1)
+        for text in texts
+    ]  # fmt: skip
+    built = filters.build(config.screen.filters, lambda: open_encoder(encoder, len(os.sched_getaffinity(0))))
+    for name, judge in built:
+        judge(rows[:8])
+        count = 1
+        while (seconds := _seconds(lambda judge=judge, count=count: [judge(rows) for _ in range(count)])) < 0.3:
+            count *= 2
+        yield f"filter {name}, rows/s", len(rows) * count / seconds, None, "higher"
+    from stages.dedup import keys
+
+    seconds = _seconds(lambda: [keys(text, config.dedup) for text in texts])
+    yield "dedup keys, rows/s", len(texts) / seconds, None, "higher"
+
+
+def memory() -> Iterator[Row]:
+    """Peak memory of the driver at 1 × and 10 × rows, on echo: it must follow what is in flight, not the run."""
+    peaks = {}
+    for scale in (1, 10):
+        with tempfile.TemporaryDirectory() as folder:
+            document = Path(folder, "d.jsonl")
+            with document.open("w") as sink:
+                for number in range(400 * scale):
+                    words = " ".join(f"w{(number * 31 + place * 17) % 5003}" for place in range(120))
+                    sink.write(json.dumps({"text": f"Passage {number} says this. {words}."}) + "\n")
+            line = [sys.executable, "-c", _PEAK, "run", "--config", "echo", "--out", f"{folder}/out", "--json"]
+            line += [
+                "--set",
+                f"domains={{law: {{seeds: [{{path: {document}, licence: MIT}}], tasks: [explain], per_day: {400 * scale}}}}}",
+            ]
+            line += [
+                "--set",
+                "generate.shard_rows=50",
+                "--set",
+                "domains.law.passages={min_chars: 50, max_chars: 2000}",
+            ]
+            done = subprocess.run(line, capture_output=True, text=True, check=True)
+            peaks[scale] = int(done.stdout.splitlines()[-1]) / 1024
+            print(f"memory: {scale} × {peaks[scale]:.0f} MiB", flush=True)
+    yield "peak memory, 10 × rows / 1 × rows", peaks[10] / peaks[1], 1.1, "lower"
+    yield "peak memory at 4,000 rows, MiB", peaks[10], None, "lower"
+
+
+_PEAK = """
+import resource, sys
+from pipeline.cli import main
+assert main(sys.argv[1:]) == 0
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def vllm() -> Iterator[Row]:
+    """Output tokens per second of vLLM over those of transformers: the same model, prompts and sampling."""
+    from configs.load import load
+    from model.backends import identify, open_generator
+    from stages.generate import Generate
+
+    speed = {}
+    for backend in ("transformers", "vllm"):
+        config = load("laptop", [f"generator.backend={backend}", "domains.law.tasks=[explain]"])
+        card = identify(config.generator)
+        generator = open_generator(config.generator, card, len(os.sched_getaffinity(0)))
+        with tempfile.TemporaryDirectory() as folder:
+            seeds = _seeds(folder, config, 128)
+            body = Generate(config, card, lambda: generator)
+            requests = [
+                body._request(body._work("law", seed), 0, None) for seed in body._seeds(folder, [[seeds, 0, 128]])
+            ]
+        generator.generate(requests[:4])
+        tokens = 0
+
+        def work(generator: Any = generator, requests: Any = requests) -> None:
+            nonlocal tokens
+            tokens = sum(done.output_tokens for done in generator.generate(requests))
+
+        seconds = _seconds(work)
+        speed[backend] = tokens / seconds
+        generator.close()
+        print(f"vllm: {backend} {speed[backend]:.0f} tokens/s", flush=True)
+    yield (
+        "vLLM CPU build / transformers, output tokens/s, 128 prompts",
+        speed["vllm"] / speed["transformers"],
+        None,
+        "higher",
+    )
+    yield "transformers, output tokens/s, 128 prompts", speed["transformers"], None, "higher"
+    yield "vLLM CPU build, output tokens/s, 128 prompts", speed["vllm"], None, "higher"
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+BENCHMARKS = {"beam": beam, "writer": writer, "screens": screens, "memory": memory, "vllm": vllm}
+
+
+def main() -> int:
+    names = sys.argv[1:] or [name for name in BENCHMARKS if name != "vllm" or importlib.util.find_spec("vllm")]
+    rows = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"]} if RESULTS.exists() else {}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    for name in names:
+        for title, value, target, better in BENCHMARKS[name]():
+            rows[title] = {
+                "name": title,
+                "value": round(value, 4),
+                "target": target,
+                "better": better,
+                "command": f"python benchmarks/engine.py {name}",
+                "commit": commit.stdout.strip(),
+                "machine": _machine(),
+            }
+            met = "" if target is None else "  met" if (value >= target) == (better == "higher") else "  MISSED"
+            print(f"{title:<70}{value:>12.3f}{'' if target is None else f'   aim {target}'}{met}", flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"rows": list(rows.values())}, indent=1) + "\n")
+    return 0
+
+
+def _machine() -> str:
+    model = next(
+        (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
+    return f"{len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

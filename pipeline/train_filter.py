@@ -1,0 +1,49 @@
+"""`gristmill filter train`: the quality head, trained on the passages of a config's own sources."""
+
+import json
+import os
+from itertools import islice
+from pathlib import Path
+
+from configs.errors import ConfigError, InputError
+from configs.schema import Config
+from filters.language import identify
+from filters.quality import HEADS
+from filters.quality_training import train_and_report
+from stages import seeds
+from stages.record import Seed
+from stages.seed_sources import read_seeds
+
+
+def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -> int:
+    """Trains, writes the head and prints its AUCs. Raises ConfigError without an encoder, InputError without sources."""
+    from model.encoder import open_encoder
+
+    if config.screen.encoder is None:
+        raise ConfigError("screen.encoder: missing; name the encoder that the head is for, as multilingual-e5-small")
+    pages: list[Seed] = []
+    for file in seeds.list_files(config):
+        domain = config.domains[file.domain]
+        found = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
+        # more than are trained on: the trainer draws its pages from all over the source
+        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * per_source)
+    encoder = open_encoder(config.screen.encoder, len(os.sched_getaffinity(0)))
+    path = Path(head) if head else HEADS / f"quality-{encoder.card.name}.json"
+    try:
+        report = train_and_report(pages, encoder, path, config.seed, per_source)
+    except ValueError as error:
+        raise InputError(f"filter train: {error}; name more sources in the config") from None
+    if as_json:
+        print(json.dumps({"head": str(path), "report": report}, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "split", "group", "rows", "AUC", "by length", "by distinct words", title=str(path), title_justify="left"
+    )
+    for row in report:
+        figures = (row["auc"], row["auc_length"], row["auc_distinct"])
+        table.add_row(row["split"], row["group"], str(row["rows"]), *(f"{figure:.3f}" for figure in figures))
+    Console().print(table)
+    return 0

@@ -1,0 +1,224 @@
+"""The commit protocol at every write boundary: killed or out of space, then resumed, the same bytes come out."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import InputError, StoreError
+from pipeline.graph import fill
+from pipeline.store import DataSet
+from stages import commit
+from stages.commit import FileRef, ShardRecord, ShardSpec, ShardWriter, error_path, publish_text, read_input
+from stages.shard import RunShard
+from stages.shards import pack
+
+SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
+
+
+class Body:
+    """Keeps nine rows, rejects one, and writes a side file."""
+
+    def open(self):
+        return None
+
+    def run(self, spec, out):
+        out.rows_in = 10
+        for start in (0, 5):
+            rows = [{"id": str(i), "text": f"row {i} " * 50} for i in range(start, min(start + 5, 9))]
+            out.keep(pa.Table.from_pylist(rows, SCHEMA))
+        reject = {"id": "9", "seed_id": "", "domain": "law", "stage": "s", "reason": "bad", "detail": "", "text": ""}
+        out.reject([reject])
+        out.side("index", pa.table({"key": pa.array([1, 2], pa.uint64())}))
+
+
+def make(spec, body=None, attempts=3):
+    do = RunShard(body or Body(), SCHEMA, attempts, 3)
+    do.setup()
+    return list(do.process(spec))
+
+
+def spec_in(folder):
+    return ShardSpec(str(folder), "runs/stages/one", 0, 1, "abc", 10, "{}")
+
+
+def content(folder):
+    """Committed files by name, and the record without its figures."""
+    record = ShardRecord.read(spec_in(folder).record_path)
+    refs = [record.kept, record.rejects, *record.sides.values()]
+    return {ref.file: (Path(folder, ref.file).read_bytes(), ref.sha256, ref.rows) for ref in refs}, record.rejected
+
+
+@pytest.mark.parametrize(("call", "times"), [("replace", 4), ("fsync", 6), ("open", 2), ("unlink", 1)])
+def test_kill_at_every_boundary_then_resume_gives_the_same_bytes(tmp_path, call, times):
+    make(spec_in(tmp_path / "undisturbed"))
+    expected = content(tmp_path / "undisturbed")
+    boundaries = 0
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        child = os.fork()
+        if child == 0:
+            _die_at(call, number)
+            make(spec_in(folder))
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 9:
+            boundaries += 1
+            record = spec_in(folder).record_path
+            assert not record.exists() or content(folder) == expected
+        assert make(spec_in(folder)) == [str(spec_in(folder).record_path)]
+        assert content(folder) == expected
+        if code == 0:
+            break
+    assert boundaries >= times
+
+
+def _die_at(call, number):
+    real, seen = getattr(os, call), 0
+
+    def dying(*arguments, **options):
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os._exit(9)
+        return real(*arguments, **options)
+
+    setattr(os, call, dying)
+
+
+def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
+    make(spec_in(tmp_path / "undisturbed"))
+    expected = content(tmp_path / "undisturbed")
+    real = commit._HashedFile.write
+    failures = 0
+    for number in range(1, 200):
+        seen = 0
+
+        def full(self, data, number=number):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(self, data)
+
+        folder = tmp_path / str(number)
+        monkeypatch.setattr(commit._HashedFile, "write", full)
+        made = make(spec_in(folder))
+        monkeypatch.setattr(commit._HashedFile, "write", real)
+        if made:
+            break
+        failures += 1
+        said = json.loads(error_path(spec_in(folder)).read_text())
+        assert said["type"] == "StoreError"
+        assert "No space left on device" in said["message"]
+        assert "free space" in said["message"]
+        assert not list(folder.rglob(".tmp-*"))
+        assert not list(folder.rglob("*.attempt-*"))
+        make(spec_in(folder))
+        assert content(folder) == expected
+    assert failures > 10
+
+
+def test_counts_that_do_not_balance_are_refused(tmp_path):
+    class Lossy(Body):
+        def run(self, spec, out):
+            super().run(spec, out)
+            out.rows_in = 11
+
+    (path,) = make(spec_in(tmp_path), Lossy())
+    record = ShardRecord.read(Path(path))
+    assert record.kept is None
+    assert record.quarantined == 10
+    assert "do not balance" in (record.error or "")
+
+
+def test_a_body_that_fails_once_is_tried_again(tmp_path):
+    class Flaky(Body):
+        tries = 0
+
+        def run(self, spec, out):
+            self.tries += 1
+            if self.tries == 1:
+                raise ConnectionError("gone for a moment")
+            super().run(spec, out)
+
+    make(spec_in(tmp_path), Flaky())
+    assert content(tmp_path)[1] == {"bad": 1}
+
+
+def test_a_users_error_is_not_tried_again(tmp_path):
+    class Wrong(Body):
+        def run(self, spec, out):
+            raise InputError("x.jsonl: not to be read; mend it")
+
+    assert make(spec_in(tmp_path), Wrong()) == []
+    assert json.loads(error_path(spec_in(tmp_path)).read_text())["message"] == "x.jsonl: not to be read; mend it"
+
+
+def test_damaged_records_and_inputs_are_named(tmp_path):
+    make(spec_in(tmp_path))
+    record = ShardRecord.read(spec_in(tmp_path).record_path)
+    assert record.kept is not None
+    spec_in(tmp_path).record_path.write_text("{")
+    with pytest.raises(StoreError, match="damaged record; remove it and run again"):
+        ShardRecord.read(spec_in(tmp_path).record_path)
+    Path(tmp_path, record.kept.file).unlink()
+    with pytest.raises(InputError, match="missing although committed"):
+        list(read_input(str(tmp_path), record.kept))
+
+
+def test_lone_surrogates_are_written_as_replacement_characters(tmp_path):
+    from stages.record import SEED, Seed
+
+    seed = Seed.make("a\ud800b", title="\udfff", source="s", location="", licence="MIT", language="en", domain="law")
+    out = ShardWriter(spec_in(tmp_path), SEED)
+    out.rows_in = 1
+    out.keep_rows([seed])
+    record = out.commit()
+    assert record.kept is not None
+    assert pq.read_table(tmp_path / record.kept.file)["text"].to_pylist() == ["a?b"]
+
+
+def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
+    data = DataSet.open(str(tmp_path))
+    for name in ("one", "two"):
+        publish_text(tmp_path / "runs" / f"{name}.parquet", name)
+    refs = {name: FileRef(f"runs/{name}.parquet", name, 1) for name in ("one", "two")}
+    day = "data/domain=law/date=2026-01-02"
+    data.publish("2026-01-02", {f"{day}/a.parquet": refs["one"], f"{day}/b.parquet": refs["two"]}, {"version": 1})
+    data.publish("2026-01-02", {f"{day}/a.parquet": refs["two"]}, {"version": 2})
+    assert [path.name for path in (tmp_path / day).iterdir()] == ["a.parquet"]
+    assert (tmp_path / day / "a.parquet").read_text() == "two"
+    assert data.manifest("2026-01-02") == {"version": 2}
+    data.manifest_path("2026-01-02").write_text("{")
+    with pytest.raises(StoreError, match="damaged manifest"):
+        data.manifest("2026-01-02")
+
+
+@given(
+    st.integers(0, 500),
+    st.dictionaries(st.integers(0, 9), st.tuples(st.integers(1, 90), st.floats(0.1, 5)), min_size=1),
+)
+def test_fill_deals_all_there_is_and_no_more(total, sources):
+    have = {key: rows for key, (rows, _) in sources.items()}
+    dealt = fill(total, have, {key: weight for key, (_, weight) in sources.items()})
+    assert sum(dealt.values()) == min(total, sum(have.values()))
+    assert all(0 <= dealt[key] <= have[key] for key in have)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 10_000)), min_size=1, max_size=20), st.integers(50, 50_000)
+)
+def test_packing_keeps_every_row_once_in_order(files, target):
+    refs = [FileRef(str(place), "", rows, size) for place, (rows, size) in enumerate(files)]
+    parts = pack(refs, target)
+    seen = [(ref.file, row) for part in parts for ref, start, stop in part for row in range(start, stop)]
+    assert seen == [(ref.file, row) for ref in refs for row in range(ref.rows)]
+    assert all(part for part in parts)

@@ -1,0 +1,130 @@
+"""vLLM's own: adapters, guided decoding, several shards in flight, and its end. The contract is in test_backends."""
+
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from jsonschema import validate
+
+from configs import schema
+from configs.errors import BackendError
+from model.backends import identify, open_generator
+from model.lora import open_trainer
+from stages.ports import Completion, Generator, Request
+
+pytestmark = pytest.mark.vllm
+
+SMOL = "smollm2-135m-instruct"
+CONFIG = schema.Generator(
+    backend="vllm",
+    model=SMOL,
+    max_model_len=512,
+    vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1),
+)
+ROWS = [
+    [
+        {"role": "user", "content": f"What does article {number} ask for?"},
+        {"role": "assistant", "content": f"Article {number} asks for a record kept for {number} years. Verily!"},
+    ]
+    for number in range(2, 22)
+]
+SCHEMA = {
+    "type": "object",
+    "required": ["topic", "terms"],
+    "additionalProperties": False,
+    "properties": {
+        "topic": {"type": "string", "minLength": 2, "maxLength": 40},
+        "terms": {"type": "array", "minItems": 1, "maxItems": 3, "items": {"type": "string", "maxLength": 20}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    made = open_generator(CONFIG, identify(CONFIG), 1)
+    yield made
+    made.close()
+
+
+def ask(text: str, seed: int = 1, **more) -> Request:
+    sampling = schema.Sampling(**{"temperature": 0, "max_tokens": 16} | more.pop("sampling", {}))
+    return Request(f"r{seed}", ({"role": "user", "content": text},), sampling, seed, **more)
+
+
+def test_auto_chooses_it() -> None:
+    assert importlib.util.find_spec("vllm")
+    assert identify(CONFIG.model_copy(update={"backend": "auto"})).backend == "vllm"
+
+
+def test_an_adapter_speaks_beside_the_base(generator: Generator, tmp_path) -> None:
+    lora = schema.Lora(max_tokens=1200, batch_rows=4, learning_rate=2e-3)
+    made = open_trainer(lora, identify(CONFIG), 1, 17)
+    assert made is not None
+    adapter = made.train("law", ROWS[:16], ROWS[16:], tmp_path).adapter
+    question = ROWS[18][0]["content"]
+    base, adapted, again = generator.generate([ask(question), ask(question, adapter=adapter), ask(question)])
+    assert adapted.text.startswith("Article 20 asks for")
+    assert base.text == again.text != adapted.text
+
+
+def test_a_schema_guides_the_decoding(generator: Generator) -> None:
+    setting = {"temperature": 0.7, "max_tokens": 200}
+    prompt = "The controller shall erase personal data.\n\nGive topic and terms as JSON."
+    shard = [ask(prompt, seed, json_schema=json.dumps(SCHEMA), sampling=setting) for seed in range(4)]
+    for row in generator.generate(shard):
+        if row.finish_reason == "stop":
+            validate(json.loads(row.text), SCHEMA)
+        assert row.text.startswith("{")
+
+
+def test_a_broken_schema_fails_its_row_alone(generator: Generator) -> None:
+    rows = generator.generate([ask("Hello."), ask("Hello.", json_schema='{"type": "no such type"}'), ask("Hello.", 2)])
+    assert [row.error is None for row in rows] == [True, False, True]
+    assert (rows[1].error or "").startswith("refused")
+
+
+def test_shards_in_flight_share_the_engine(generator: Generator) -> None:
+    shards = [[ask(f"Count to {shard}{index}.") for index in range(12)] for shard in range(1, 4)]
+    found: dict[int, list[Completion]] = {}
+    threads = [
+        threading.Thread(target=lambda at=at, shard=shard: found.update({at: generator.generate(shard)}))
+        for at, shard in enumerate(shards)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(found[at]) for at in range(3)] == [12, 12, 12]
+    assert all(row.error is None for rows in found.values() for row in rows)
+
+
+def test_a_dead_engine_answers_all_who_wait_and_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last: it ends an engine of its own."""
+    from model.backends import vllm
+
+    made = open_generator(CONFIG, identify(CONFIG), 1)
+    monkeypatch.setattr(vllm._Engine, "step", lambda self: (_ for _ in ()).throw(RuntimeError("the device is gone")))
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            made.generate([ask("Hello.")])
+        except BackendError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(errors) == 3
+    assert "the device is gone" in str(errors[0])
+    made.close()
+
+
+def test_a_start_that_fails_says_what_to_change() -> None:
+    long = CONFIG.model_copy(update={"max_model_len": 1_000_000})
+    with pytest.raises(BackendError, match=r"generator\.vllm.*max_model_len"):
+        open_generator(long, identify(CONFIG), 1)
