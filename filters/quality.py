@@ -13,7 +13,7 @@ from pydantic import Field
 from configs.errors import ConfigError
 from filters.corruptions import equalise
 from filters.logistic import probability
-from filters.words import CHARACTERS
+from filters.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
 from stages.record import Candidate
 
@@ -102,18 +102,10 @@ def prepared(text: str, language: str) -> str:
 
 
 def features(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Float64 [N, D + 1]: the embedding, and the cosine of the text's halves, which tells what belongs together."""
-    halves = [half for text in texts for half in _halves(text)]
-    vectors = encoder.encode([*texts, *halves]).astype(np.float64)
-    whole, left, right = vectors[: len(texts)], vectors[len(texts) :: 2], vectors[len(texts) + 1 :: 2]
-    return np.hstack([whole, (left * right).sum(1, keepdims=True)])
-
-
-def _halves(text: str) -> tuple[str, str]:
-    middle = len(text) // 2
-    at = text.find(" ", middle)
-    at = at if 0 < at < middle + 20 else middle
-    return text[:at] or text, text[at:] or text
+    """Float64 [N, D + 1]: the embedding, and the share of distinct words, which pooling forgets."""
+    tokens = [words(text) for text in texts]
+    distinct = np.array([[len(set(of)) / max(1, len(of))] for of in tokens])
+    return np.hstack([encoder.encode(texts).astype(np.float64), distinct])
 
 
 def seeds_hash(ids: Sequence[str]) -> str:
