@@ -21,7 +21,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def use_threads(threads: int) -> int:
-    """Sets how many CPU threads torch uses; 0 or less: all cores. Returns the number."""
+    """Sets how many CPU threads torch uses for calls of this thread; 0 or less: all cores. Returns the number."""
     count = threads if threads > 0 else os.cpu_count() or 1
     torch.set_num_threads(count)
     return count

@@ -33,18 +33,21 @@ class BertEncoder:
         self.card = weights.identify(config.model, "transformers", config.sha256, "screen.encoder")
         self.config, self.lock = config, threading.Lock()
         self.prefix = "query: " if "e5" in self.card.name.lower() else ""
-        use_threads(threads)
+        self.threads = threads
         self.device, dtype = place(config.dtype)
         try:
             with silence():
                 self.tokenizer = AutoTokenizer.from_pretrained(self.card.path, local_files_only=True)
-                model = BertModel.from_pretrained(
+                model, report = BertModel.from_pretrained(
                     self.card.path,
                     dtype=torch.float32,
                     add_pooling_layer=False,
                     use_safetensors=True,
                     local_files_only=True,
+                    output_loading_info=True,
                 )
+            if report["missing_keys"]:  # of another architecture: transformers would fill them with random numbers
+                raise ValueError(f"{len(report['missing_keys'])} tensors of BERT are missing")
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BackendError(
                 f"screen.encoder.model: {self.card.name!r} cannot be loaded as a BERT encoder ({error}); "
@@ -65,6 +68,7 @@ class BertEncoder:
             return vectors
         ids = self.tokenizer([self._clean(text) for text in texts], truncation=True, max_length=self.limit)["input_ids"]
         with self.lock, torch.inference_mode():
+            use_threads(self.threads)  # torch keeps the number by calling thread
             for chosen in self._batches([len(row) for row in ids]):  # type: ignore[arg-type]
                 vectors[chosen] = self._pooled([ids[index] for index in chosen])  # type: ignore[index]
         return vectors

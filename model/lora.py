@@ -54,7 +54,10 @@ class LoraTrainer:
         """Raises BackendError when the model cannot be loaded, no row is usable, or the loss is not finite."""
         import torch
 
+        from model.device import use_threads
+
         with self.lock:
+            use_threads(self.threads)  # torch keeps the number by calling thread
             model, tokenizer = self._load()
             learnt, kept = self._examples(tokenizer, rows), self._examples(tokenizer, held_out)
             if not learnt or not kept:
@@ -80,10 +83,9 @@ class LoraTrainer:
         if self.loaded is None:
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            from model.device import place, use_threads
+            from model.device import place
             from model.silence import silence
 
-            use_threads(self.threads)
             device, dtype = place("auto")
             where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             path = self.card.path

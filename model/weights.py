@@ -45,7 +45,7 @@ def identify(model: str, backend: str, sha256: str | None, where: str = "generat
         _check(found, sha256, model, where)
         folder = _published(path.stem, found, lambda aside: _dequantise(path, aside))
         return ModelCard(path.stem, found, backend, str(folder), parameters(folder))
-    if path.is_dir():
+    if model.strip() and path.is_dir():
         name, folder = path.resolve().name, path.resolve()
     elif path.exists() or path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.match(model):
         raise ConfigError(f"{where}.model: no folder or .gguf file {model!r}; {_choices()}")
@@ -168,7 +168,7 @@ def _dequantise(source: Path, folder: Path) -> None:
                 **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
             )
             tokenizer = AutoTokenizer.from_pretrained(**where)
-        except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        except (OSError, ValueError, KeyError, NotImplementedError, IndexError, struct.error) as error:
             raise InputError(f"{source}: transformers cannot read this GGUF file ({error}); use safetensors") from error
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

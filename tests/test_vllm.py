@@ -126,5 +126,5 @@ def test_a_dead_engine_answers_all_who_wait_and_come(monkeypatch: pytest.MonkeyP
 
 def test_a_start_that_fails_says_what_to_change() -> None:
     long = CONFIG.model_copy(update={"max_model_len": 1_000_000})
-    with pytest.raises(BackendError, match=r"generator\.vllm.*max_model_len"):
+    with pytest.raises(BackendError, match=r"generator\.vllm.*lower generator\.max_model_len"):
         open_generator(long, identify(CONFIG), 1)

