@@ -37,8 +37,10 @@ from stages.commit import (
     ShardSpec,
     ShardWriter,
     attempt_markers,
+    clear_attempts,
     error_path,
     publish_text,
+    quarantine,
     read_input,
 )
 from stages.ports import ModelCard
@@ -89,6 +91,12 @@ class Driver:
         publish_text(folder / "plan.json", json.dumps(plan))
         while pending := [spec for spec in stage.specs if not spec.record_path.exists()]:
             suspects = [spec for spec in pending if attempt_markers(spec)]
+            for spec in suspects:
+                if len(attempt_markers(spec)) >= self._config.run.attempts:
+                    quarantine(spec, "the worker died or stalled each time", stage.schema)
+                    clear_attempts(spec)
+            if any(spec.record_path.exists() for spec in suspects):
+                continue
             before = _state(stage.specs)
             crash = self._job(stage, suspects[:1] or pending)
             self._raise_errors(pending)

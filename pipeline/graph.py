@@ -196,7 +196,7 @@ def _shards(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     place: Counter[str] = Counter()
     total = Counter(spec.label for spec in specs)
     for number, spec in enumerate(specs):  # a domain's files are numbered by themselves
-        specs[number] = spec._replace(index=place[spec.label], total=total[spec.label])
+        specs[number] = spec._replace(number=place[spec.label], total=total[spec.label])
         place[spec.label] += 1
     return Stage("shards", specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
 
@@ -225,14 +225,14 @@ def _specs(run: Context, stage: str, items: Sequence[Item], identity: dict[str, 
         ShardSpec(
             root=str(run.root),
             stage=f"{run.stages}/{stage}",
-            index=index,
+            number=number,
             total=len(items),
             fingerprint=digest([STAGES_VERSION, stage, identity, item.payload if item.key is None else item.key]),
             rows=item.rows,
             payload=json.dumps(item.payload),
             label=item.label,
         )
-        for index, item in enumerate(items)
+        for number, item in enumerate(items)
     ]
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
 from pipeline.store import DataSet
+
+pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
 SHORTEST = 8
 

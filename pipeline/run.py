@@ -92,7 +92,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
     lock = data.lock(date)
     try:
         begun = _begun(folder)
-        owner = finished or begun
+        owner = finished or (begun if _has_records(folder) else None)  # nothing made yet: nothing to lose
         if owner is not None and owner["fingerprint"] != mark and not force:
             changed = _changes(folder, models.config)
             raise ConfigError(
@@ -119,6 +119,10 @@ def _begun(folder: Path) -> dict[str, Any] | None:
         raise StoreError(
             f"{folder / 'run.json'}: damaged; remove it and run again: committed shards are kept"
         ) from None
+
+
+def _has_records(folder: Path) -> bool:
+    return any(folder.glob("stages/*/part-*.json"))
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str) -> None:

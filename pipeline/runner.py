@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import ExternalEnvironment
 
 from configs.schema import Run
@@ -23,5 +23,10 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
         f"--direct_running_mode={'multi_processing' if run.workers > 1 and not run.pool else 'multi_threading'}",
     ]
     if run.pool:
-        return FnApiRunner(default_environment=ExternalEnvironment(run.pool)), PipelineOptions([*flags, *beam_args])
+        return FnApiRunner(default_environment=_external(run.pool)), PipelineOptions([*flags, *beam_args])
     return FnApiRunner(), PipelineOptions([*flags, *beam_args])
+
+
+def _external(address: str) -> Any:
+    make: Any = ExternalEnvironment  # its decorator hides that one argument will do
+    return make(address)

@@ -37,7 +37,7 @@ class ShardSpec(NamedTuple):
 
     root: str
     stage: str  # also the folder, relative to root
-    index: int
+    number: int
     total: int
     fingerprint: str
     rows: int
@@ -46,7 +46,7 @@ class ShardSpec(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.stage}/part-{self.index:05d}-of-{self.total:05d}-{self.fingerprint}.parquet"
+        return f"{self.stage}/part-{self.number:05d}-of-{self.total:05d}-{self.fingerprint}.parquet"
 
     @property
     def record_path(self) -> Path:
@@ -57,7 +57,7 @@ class ShardSpec(NamedTuple):
 class ShardRecord:
     """What was made. rows_in = kept + rejected + quarantined, or the commit is refused."""
 
-    index: int
+    number: int
     fingerprint: str
     rows_in: int
     kept: FileRef | None
@@ -173,9 +173,7 @@ class _Part:
         self._writer: pq.ParquetWriter | None = None  # its constructor writes already, and the disk may be full
 
     def begin(self) -> None:
-        self._writer = pq.ParquetWriter(
-            self._file, self.schema, compression="zstd", compression_level=self._level
-        )
+        self._writer = pq.ParquetWriter(self._file, self.schema, compression="zstd", compression_level=self._level)
 
     def write(self, table: pa.Table | pa.RecordBatch, row_group: int | None = None) -> None:
         if isinstance(table, pa.RecordBatch):
@@ -258,7 +256,7 @@ class ShardWriter:
         }
         sync_folder(self._folder)
         record = ShardRecord(
-            index=spec.index,
+            number=spec.number,
             fingerprint=spec.fingerprint,
             rows_in=self.rows_in,
             kept=refs.pop(""),
@@ -316,7 +314,7 @@ class Manifest:
 def quarantine(spec: ShardSpec, error: str, schema: pa.Schema) -> None:
     """Commits a shard as not to be had: its rows count as quarantined, the run goes on and says so."""
     record = ShardRecord(
-        index=spec.index,
+        number=spec.number,
         fingerprint=spec.fingerprint,
         rows_in=spec.rows,
         kept=None,
@@ -335,6 +333,12 @@ def quarantine(spec: ShardSpec, error: str, schema: pa.Schema) -> None:
 def attempt_markers(spec: ShardSpec) -> list[Path]:
     """One file for each start of this shard that has not ended well."""
     return sorted(Path(spec.root, spec.stage).glob(f"{Path(spec.file).name}.attempt-*"))
+
+
+def clear_attempts(spec: ShardSpec) -> None:
+    """The shard ended well, or is quarantined."""
+    for marker in attempt_markers(spec):
+        marker.unlink(missing_ok=True)
 
 
 def error_path(spec: ShardSpec) -> Path:

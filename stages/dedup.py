@@ -13,16 +13,19 @@ import unicodedata
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
-from rensa import RMinHash
+from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a compiled module
 
 from configs.schema import Dedup as Options
 from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
 from stages.record import Candidate
+
+pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
 KEY = pa.schema([("key", pa.uint64()), ("exact", pa.bool_()), ("order", pa.int64()), ("id", pa.string())])
 PAIR = pa.schema([("order", pa.int64()), ("exact", pa.bool_()), ("first", pa.string())])

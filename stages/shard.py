@@ -18,7 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
-from stages.commit import ShardSpec, ShardWriter, attempt_markers, error_path, publish_text, quarantine
+from stages.commit import ShardSpec, ShardWriter, attempt_markers, clear_attempts, error_path, publish_text, quarantine
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -96,10 +96,10 @@ class RunShard(beam.DoFn):
                     last = traceback.format_exc()
                     time.sleep(min(0.1 * 4**attempt, 5))
                     continue
-            _clear(spec)
+            clear_attempts(spec)
             return
         quarantine(spec, last, self._schema)
-        _clear(spec)
+        clear_attempts(spec)
 
     def _once(self, spec: ShardSpec) -> None:
         out = ShardWriter(spec, self._schema, self._level)
@@ -112,11 +112,6 @@ class RunShard(beam.DoFn):
         except BaseException:
             out.abandon()
             raise
-
-
-def _clear(spec: ShardSpec) -> None:
-    for marker in attempt_markers(spec):
-        marker.unlink(missing_ok=True)
 
 
 class _as_store_error:

@@ -14,11 +14,55 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DATE = "2026-01-02"
 
-WORDS = (
-    "court contract party claim duty notice breach damages lease tenant owner judge appeal statute clause consent "
-    "witness hearing order remedy term rent deposit repair sale buyer seller title deed trust agent bond lien"
-).split()
-VERBS = "requires permits forbids ends follows limits secures binds covers names moves grants".split()
+WORDS = [
+    "court",
+    "contract",
+    "party",
+    "claim",
+    "duty",
+    "notice",
+    "breach",
+    "damages",
+    "lease",
+    "tenant",
+    "owner",
+    "judge",
+    "appeal",
+    "statute",
+    "clause",
+    "consent",
+    "witness",
+    "hearing",
+    "order",
+    "remedy",
+    "term",
+    "rent",
+    "deposit",
+    "repair",
+    "sale",
+    "buyer",
+    "seller",
+    "title",
+    "deed",
+    "trust",
+    "agent",
+    "bond",
+    "lien",
+]
+VERBS = [
+    "requires",
+    "permits",
+    "forbids",
+    "ends",
+    "follows",
+    "limits",
+    "secures",
+    "binds",
+    "covers",
+    "names",
+    "moves",
+    "grants",
+]
 
 
 def passage(number: int) -> str:

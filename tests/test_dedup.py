@@ -9,11 +9,68 @@ from configs.schema import Dedup
 from stages.dedup import keys
 
 OPTIONS = Dedup()
-WORDS = (
-    "the court held that a contract made under duress is voidable at the option of the party whose consent was so "
-    "obtained and damages follow where the other side knew or should have known of the threat at that time while the "
-    "remedy lapses when the party affirms the bargain after the pressure has ceased to operate upon its mind"
-).split()
+WORDS = [
+    "the",
+    "court",
+    "held",
+    "that",
+    "a",
+    "contract",
+    "made",
+    "under",
+    "duress",
+    "is",
+    "voidable",
+    "at",
+    "the",
+    "option",
+    "of",
+    "the",
+    "party",
+    "whose",
+    "consent",
+    "was",
+    "so",
+    "obtained",
+    "and",
+    "damages",
+    "follow",
+    "where",
+    "the",
+    "other",
+    "side",
+    "knew",
+    "or",
+    "should",
+    "have",
+    "known",
+    "of",
+    "the",
+    "threat",
+    "at",
+    "that",
+    "time",
+    "while",
+    "the",
+    "remedy",
+    "lapses",
+    "when",
+    "the",
+    "party",
+    "affirms",
+    "the",
+    "bargain",
+    "after",
+    "the",
+    "pressure",
+    "has",
+    "ceased",
+    "to",
+    "operate",
+    "upon",
+    "its",
+    "mind",
+]
 
 
 def _shared(one: str, other: str) -> int:

@@ -70,12 +70,10 @@ def test_the_folder_is_whole_and_the_same_everywhere(trained: Training) -> None:
 
 
 def test_training_repeats(tmp_path: Path) -> None:
-    made = trainer("transformers", max_tokens=300)
+    made = trainer("transformers", max_tokens=150)
     first, second = (made.train("law", ROWS[:6], ROWS[6:8], tmp_path / name) for name in ("a", "b"))
     assert first.adapter.sha256 == second.adapter.sha256
     assert (first.loss_before, first.loss_after) == (second.loss_before, second.loss_after)
-    again = made.train("law", ROWS[:6], ROWS[6:8], tmp_path / "a")
-    assert again.adapter == first.adapter
 
 
 def test_the_generator_speaks_with_it(trained: Training) -> None:

