@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import DynamicLayer
 
 from model.sampler import Draws, draw
 
@@ -171,7 +171,7 @@ class _Layer(DynamicLayer):
             buffer[:, :, start:end] = part
         return self._show(end)
 
-    def join(self, parts: list[tuple[CacheLayerMixin, list[int]]], length: int) -> None:
+    def join(self, parts: Sequence[tuple[object, list[int]]], length: int) -> None:
         """Fills this new layer with the last `length` positions of the named rows of each part, right-aligned."""
         count = sum(len(keep) for _, keep in parts)
         row = 0

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class BertEncoder:
         try:
             with silence():
                 self.tokenizer = AutoTokenizer.from_pretrained(self.card.path, local_files_only=True)
-                model, report = BertModel.from_pretrained(
+                loaded: Any = BertModel.from_pretrained(
                     self.card.path,
                     dtype=torch.float32,
                     add_pooling_layer=False,
@@ -46,6 +47,7 @@ class BertEncoder:
                     local_files_only=True,
                     output_loading_info=True,
                 )
+            model, report = loaded
             if report["missing_keys"]:  # of another architecture: transformers would fill them with random numbers
                 raise ValueError(f"{len(report['missing_keys'])} tensors of BERT are missing")
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -53,7 +55,7 @@ class BertEncoder:
                 f"screen.encoder.model: {self.card.name!r} cannot be loaded as a BERT encoder ({error}); "
                 "use multilingual-e5-small or all-minilm-l6-v2"
             ) from error
-        self.model: BertModel = model.to(self.device).eval()  # type: ignore[arg-type]
+        self.model: Any = model.to(self.device).eval()
         self.limit = min(config.max_length, self.model.config.max_position_embeddings)
         if dtype != torch.float32:
             exact = self.encode(_PROBES)

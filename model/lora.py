@@ -92,7 +92,7 @@ class LoraTrainer:
             try:
                 with silence():
                     tokenizer = AutoTokenizer.from_pretrained(path, **where)
-                    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **where)
+                    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **where)
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise BackendError(
                     f"generator.model: {self.card.name!r} cannot be loaded for training ({error}); "

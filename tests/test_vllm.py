@@ -102,10 +102,12 @@ def test_shards_in_flight_share_the_engine(generator: Generator) -> None:
 
 def test_a_dead_engine_answers_all_who_wait_and_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Last: it ends an engine of its own."""
-    from model.backends import vllm
+    from model.backends import vllm_engine
 
     made = open_generator(CONFIG, identify(CONFIG), 1)
-    monkeypatch.setattr(vllm._Engine, "step", lambda self: (_ for _ in ()).throw(RuntimeError("the device is gone")))
+    monkeypatch.setattr(
+        vllm_engine.Engine, "step", lambda self: (_ for _ in ()).throw(RuntimeError("the device is gone"))
+    )
     errors: list[BaseException] = []
 
     def call() -> None:

@@ -33,8 +33,8 @@ class TransformersGenerator:
         try:
             with silence():
                 tokenizer = AutoTokenizer.from_pretrained(card.path, **where)
-                model = AutoModelForCausalLM.from_pretrained(card.path, dtype=dtype, use_safetensors=True, **where)
-            self.model = model.to(device).eval()
+                model: Any = AutoModelForCausalLM.from_pretrained(card.path, dtype=dtype, use_safetensors=True, **where)
+            self.model: Any = model.to(device).eval()
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
             raise BackendError(
                 f"generator.model: transformers cannot load {card.name!r} from {card.path} ({error}); "
