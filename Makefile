@@ -37,7 +37,7 @@ test-vllm: install-vllm ## the real vLLM engine through the pipeline
 check: setup ## lint, types, layers, and whether the locks are fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/lock.py --check
 

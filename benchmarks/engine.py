@@ -44,11 +44,12 @@ def beam() -> Iterator[Row]:
         ratios = []
         for attempt in range(2):
             bare = _seconds(lambda: _bare(body, opener, folder, seeds))
+            slices = [[[seeds, place * 64, place * 64 + 64]] for place in range(2)]
+            payloads = [json.dumps({"slices": part, "adapter": None, "depth": 1}) for part in slices]
             specs = [
-                ShardSpec(folder, f"s{attempt}", place, 2, "x", 64,
-                          json.dumps({"slices": [[seeds, place * 64, place * 64 + 64]], "adapter": None, "depth": 1}), "law")
-                for place in range(2)
-            ]  # fmt: skip
+                ShardSpec(folder, f"s{attempt}", place, 2, "x", 64, payload, "law")
+                for place, payload in enumerate(payloads)
+            ]
 
             def through(specs: list[ShardSpec] = specs) -> None:
                 pipeline = apache_beam.Pipeline(runner=FnApiRunner())
@@ -74,9 +75,10 @@ def _seeds(folder: str, config: Any, count: int) -> Any:
     from itertools import islice
 
     from configs.schema import Passages, Source
-    from stages.commit import ShardSpec, ShardWriter
+    from stages.commit import ShardSpec
     from stages.record import SEED, Seed
     from stages.seed_sources import read_seeds, source_files
+    from stages.writer import ShardWriter
 
     source = Source(corpus="eu-acts")
     found = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
@@ -91,7 +93,8 @@ def writer() -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages.commit import ShardSpec, ShardWriter
+    from stages.commit import ShardSpec
+    from stages.writer import ShardWriter
 
     texts = [
         f"{number} " + " ".join(str((number * 7919 + place * 104_729) % 99_991) for place in range(240))
@@ -143,8 +146,10 @@ def screens() -> Iterator[Row]:
         ref = _seeds(folder, config, 300)
         texts = pq.read_table(f"{folder}/{ref.file}")["text"].to_pylist()
     rows = [
-        Candidate(content_id(text), text, [{"role": "assistant", "content": text}], None, "explain", "law", "en", "", "", "",
-                  text, "Explain the text above.", text, "stop", "", "", "", None, "{}", 0, 0, 0, [], 1)
+        Candidate(
+            content_id(text), text, [{"role": "assistant", "content": text}], None, "explain", "law", "en", "", "", "",
+            text, "Explain the text above.", text, "stop", "", "", "", None, "{}", 0, 0, 0, [], 1,
+        )
         for text in texts
     ]  # fmt: skip
     built = filters.build(config.screen.filters, lambda: open_encoder(encoder, len(os.sched_getaffinity(0))))
@@ -171,10 +176,8 @@ def memory() -> Iterator[Row]:
                     words = " ".join(f"w{(number * 31 + place * 17) % 5003}" for place in range(120))
                     sink.write(json.dumps({"text": f"Passage {number} says this. {words}."}) + "\n")
             line = [sys.executable, "-c", _PEAK, "run", "--config", "echo", "--out", f"{folder}/out", "--json"]
-            line += [
-                "--set",
-                f"domains={{law: {{seeds: [{{path: {document}, licence: MIT}}], tasks: [explain], per_day: {400 * scale}}}}}",
-            ]
+            domain = f"seeds: [{{path: {document}, licence: MIT}}], tasks: [explain], per_day: {400 * scale}"
+            line += ["--set", f"domains={{law: {{{domain}}}}}"]
             line += [
                 "--set",
                 "generate.shard_rows=50",
@@ -209,7 +212,7 @@ def vllm() -> Iterator[Row]:
         generator = open_generator(config.generator, card, len(os.sched_getaffinity(0)))
         with tempfile.TemporaryDirectory() as folder:
             seeds = _seeds(folder, config, 128)
-            body = Generate(config, card, lambda: generator)
+            body = Generate(config, card, partial(open_generator, config.generator, card, 1))
             requests = [
                 body._request(body._work("law", seed), 0, None) for seed in body._seeds(folder, [[seeds, 0, 128]])
             ]

@@ -19,11 +19,11 @@ class Section(BaseModel):
 class Sampling(Section):
     """How tokens are drawn. `top_k` 0 and `top_p` 1 switch the cut off; `temperature` 0 is greedy."""
 
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(50, ge=0, le=1000)
-    repetition_penalty: float = Field(1.0, ge=0.5, le=2)
-    max_tokens: int = Field(160, ge=1, le=32_768)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=50, ge=0, le=1000)
+    repetition_penalty: float = Field(default=1.0, ge=0.5, le=2)
+    max_tokens: int = Field(default=160, ge=1, le=32_768)
 
 
 class Message(Section):
@@ -72,7 +72,7 @@ class Source(Section):
     title_field: str | None = None
     language: Language | None = None  # a user's file: default en
     licence: str | None = None  # a user's file: required
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
@@ -88,9 +88,9 @@ class Source(Section):
 class Passages(Section):
     """How documents are cut: whole paragraphs and sentences, between these lengths in characters."""
 
-    min_chars: int = Field(200, ge=1)
-    max_chars: int = Field(1200, ge=50)
-    max_document_bytes: int = Field(20_000_000, ge=1)
+    min_chars: int = Field(default=200, ge=1)
+    max_chars: int = Field(default=1200, ge=50)
+    max_document_bytes: int = Field(default=20_000_000, ge=1)
 
     @model_validator(mode="after")
     def _order(self) -> "Passages":
@@ -103,31 +103,31 @@ class Domain(Section):
     seeds: tuple[Source, ...] = Field(min_length=1)
     tasks: tuple[Name, ...] = Field(min_length=1)
     languages: tuple[Language, ...] = ("en",)
-    per_day: int = Field(100, ge=1)  # passages a day, both rounds together
+    per_day: int = Field(default=100, ge=1)  # passages a day, both rounds together
     passages: Passages = Passages()
 
 
 class VllmOptions(Section):
-    max_num_seqs: int = Field(256, ge=1)
-    tensor_parallel_size: int = Field(1, ge=1)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_gib: float = Field(2.0, gt=0)  # the CPU build's KV cache
+    max_num_seqs: int = Field(default=256, ge=1)
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    kv_cache_gib: float = Field(default=2.0, gt=0)  # the CPU build's KV cache
     enforce_eager: bool | None = None  # None: on the CPU build only
     enable_prefix_caching: bool = True
-    max_lora_rank: int = Field(64, ge=1)
+    max_lora_rank: int = Field(default=64, ge=1)
 
 
 class OpenAIOptions(Section):
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
-    max_concurrency: int = Field(16, ge=1)
-    requests_per_minute: float = Field(0, ge=0)  # 0: unlimited
-    timeout_s: float = Field(120, gt=0)
-    retries: int = Field(6, ge=0)
+    max_concurrency: int = Field(default=16, ge=1)
+    requests_per_minute: float = Field(default=0, ge=0)  # 0: unlimited
+    timeout_s: float = Field(default=120, gt=0)
+    retries: int = Field(default=6, ge=0)
 
 
 class EchoOptions(Section):
-    defect_rate: float = Field(0.2, ge=0, le=1)  # the share of answers made bad on purpose
+    defect_rate: float = Field(default=0.2, ge=0, le=1)  # the share of answers made bad on purpose
 
 
 class Generator(Section):
@@ -137,17 +137,19 @@ class Generator(Section):
     model: str
     sha256: str | None = None  # pin of the weights; a mismatch is an error
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    max_model_len: int = Field(2048, ge=64)
-    batch_size: int = Field(32, ge=1)  # transformers
-    threads: int = Field(0, ge=0)  # 0: the cores, divided by the worker processes
+    max_model_len: int = Field(default=2048, ge=64)
+    batch_size: int = Field(default=32, ge=1)  # transformers
+    threads: int = Field(default=0, ge=0)  # 0: the cores, divided by the worker processes
     vllm: VllmOptions = VllmOptions()
     openai: OpenAIOptions = OpenAIOptions()
     echo: EchoOptions = EchoOptions()
 
 
 class Generate(Section):
-    shard_rows: int = Field(64, ge=1)
-    tries: int = Field(2, ge=1, le=5)  # an answer that does not fit its schema is asked for again, so often in all
+    shard_rows: int = Field(default=64, ge=1)
+    tries: int = Field(
+        default=2, ge=1, le=5
+    )  # an answer that does not fit its schema is asked for again, so often in all
 
 
 class FilterSpec(Section):
@@ -165,8 +167,8 @@ class Encoder(Section):
     model: str = "multilingual-e5-small"
     sha256: str | None = None
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    max_length: int = Field(256, ge=16, le=512)
-    batch_tokens: int = Field(8192, ge=512)
+    max_length: int = Field(default=256, ge=16, le=512)
+    batch_tokens: int = Field(default=8192, ge=512)
 
 
 class Screen(Section):
@@ -174,7 +176,7 @@ class Screen(Section):
 
     filters: tuple[FilterSpec, ...] = Field(min_length=1)
     encoder: Encoder | None = None
-    max_quarantined: float = Field(0.05, ge=0, le=1)
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)
 
     @field_validator("filters")
     @classmethod
@@ -189,49 +191,49 @@ class Screen(Section):
 class Dedup(Section):
     """MinHash over character 5-grams of the answer; `bands` × `rows` hashes, likely above (1/bands)^(1/rows)."""
 
-    bands: int = Field(16, ge=1, le=64)
-    rows: int = Field(8, ge=1, le=32)
-    ngram: int = Field(5, ge=2, le=20)
+    bands: int = Field(default=16, ge=1, le=64)
+    rows: int = Field(default=8, ge=1, le=32)
+    ngram: int = Field(default=5, ge=2, le=20)
 
 
 class Lora(Section):
-    parameter_share: float = Field(0.01, gt=0, le=0.2)  # trainable / total
-    learning_rate: float = Field(5e-4, gt=0)
-    epochs: int = Field(2, ge=1)
-    max_tokens: int = Field(40_000, ge=1)  # training stops after so many tokens
-    max_length: int = Field(512, ge=32)
-    batch_rows: int = Field(8, ge=1)
+    parameter_share: float = Field(default=0.01, gt=0, le=0.2)  # trainable / total
+    learning_rate: float = Field(default=5e-4, gt=0)
+    epochs: int = Field(default=2, ge=1)
+    max_tokens: int = Field(default=40_000, ge=1)  # training stops after so many tokens
+    max_length: int = Field(default=512, ge=32)
+    batch_rows: int = Field(default=8, ge=1)
 
 
 class Adapt(Section):
     """The second round: an adapter a domain, trained on the first round's accepted rows."""
 
     enabled: bool = True
-    share: float = Field(0.33, gt=0, lt=1)  # of the day's passages, kept for the second round
-    held_out: float = Field(0.2, gt=0, lt=1)
-    min_rows: int = Field(24, ge=4)  # fewer accepted rows: no adapter is trained
+    share: float = Field(default=0.33, gt=0, lt=1)  # of the day's passages, kept for the second round
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    min_rows: int = Field(default=24, ge=4)  # fewer accepted rows: no adapter is trained
     lora: Lora = Lora()
 
 
 class Shards(Section):
-    target_bytes: int = Field(128_000_000, ge=1_000)
-    compression_level: int = Field(3, ge=1, le=19)
+    target_bytes: int = Field(default=128_000_000, ge=1_000)
+    compression_level: int = Field(default=3, ge=1, le=19)
 
 
 class Price(Section):
-    machine_hour: float = Field(0.0, ge=0)  # of all machines of the run together
-    prompt_million: float = Field(0.0, ge=0)  # a service's price per million tokens
-    output_million: float = Field(0.0, ge=0)
+    machine_hour: float = Field(default=0.0, ge=0)  # of all machines of the run together
+    prompt_million: float = Field(default=0.0, ge=0)  # a service's price per million tokens
+    output_million: float = Field(default=0.0, ge=0)
     currency: str = "USD"
 
 
 class Run(Section):
-    workers: int = Field(1, ge=1)  # processes
-    in_flight: int = Field(2, ge=1)  # shards at once in each
+    workers: int = Field(default=1, ge=1)  # processes
+    in_flight: int = Field(default=2, ge=1)  # shards at once in each
     runner: str = "FnApiRunner"
     pool: str | None = None  # host:port of a Beam worker pool
-    attempts: int = Field(3, ge=1)  # then a shard is quarantined
-    stall_timeout_s: float = Field(1800, gt=0)  # no shard committed for so long: the driver is started again
+    attempts: int = Field(default=3, ge=1)  # then a shard is quarantined
+    stall_timeout_s: float = Field(default=1800, gt=0)  # no shard committed for so long: the driver is started again
     accelerator: str | None = None  # resource hint of the stages that run the generator
 
 

@@ -65,7 +65,7 @@ def card(config: Config, data: DataSet) -> str:
         f"- Rejected on {newest['date']}: "
         + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
         "",
-        "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run: see the columns.",
+        "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run.",
         "## Licences of the seeds",
         "The column `licence` holds for each row what its seed document is under.",
         _table(["licence", "rows"], [[name, str(count)] for name, count in licences.most_common()]),

@@ -35,7 +35,6 @@ from stages.commit import (
     Manifest,
     ShardRecord,
     ShardSpec,
-    ShardWriter,
     attempt_markers,
     clear_attempts,
     error_path,
@@ -45,6 +44,7 @@ from stages.commit import (
 )
 from stages.ports import ModelCard
 from stages.shard import RunShards
+from stages.writer import ShardWriter
 
 USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 

@@ -92,7 +92,8 @@ def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
                 )
         other = [language for language in of.languages if language != "en"]
         if other and 0 < parameters < MULTILINGUAL_PARAMETERS:
-            yield f"domains.{domain}.languages: {name} has {parameters / 1e6:.0f} M parameters: {', '.join(other)} will be poor"
+            size = f"{parameters / 1e6:.0f} M parameters"
+            yield f"domains.{domain}.languages: {', '.join(other)} will be poor: {name} has {size}"
 
 
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
@@ -122,8 +123,8 @@ def show(planned: dict[str, Any]) -> None:
     if estimate["measured_on"]:
         console.print(
             Text(
-                f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, {estimate['bytes']} bytes, "
-                f"cost {estimate['cost']}, from the rates of {estimate['measured_on']}"
+                f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, "
+                f"{estimate['bytes']} bytes, cost {estimate['cost']}, from the rates of {estimate['measured_on']}"
             )
         )
     else:

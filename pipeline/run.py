@@ -97,7 +97,8 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
             changed = _changes(folder, models.config)
             raise ConfigError(
                 f"{date} {'was finished' if finished else 'is begun'} with another configuration"
-                f"{f' ({changed})' if changed else ''}; --force makes it anew with this one, keeping what is still valid"
+                f"{f' ({changed})' if changed else ''}; "
+                "--force makes it anew with this one; what is still valid is kept"
             )
         if begun is None or begun["fingerprint"] != mark or finished is not None:
             _begin(data, folder, models, date, mark)

@@ -16,7 +16,10 @@ from stages.seed_sources import read_seeds
 
 
 def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -> int:
-    """Trains, writes the head and prints its AUCs. Raises ConfigError without an encoder, InputError without sources."""
+    """Trains, writes the head and prints its AUCs.
+
+    Raises ConfigError without an encoder, InputError with fewer than two sources.
+    """
     from model.encoder import open_encoder
 
     if config.screen.encoder is None:

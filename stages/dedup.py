@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a compiled module
 
 from configs.schema import Dedup as Options
-from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
+from stages.commit import FileRef, ShardSpec, read_input
 from stages.record import Candidate
+from stages.writer import ShardWriter
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 

@@ -8,10 +8,11 @@ from typing import Any
 from apache_beam.utils.shared import Shared
 
 from configs.schema import Config, Sampling, Task
-from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
+from stages.commit import FileRef, ShardSpec, read_input
 from stages.ports import Adapter, Completion, Generator, ModelCard, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
+from stages.writer import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)

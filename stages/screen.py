@@ -8,9 +8,10 @@ from typing import Any
 
 from apache_beam.utils.shared import Shared
 
-from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
+from stages.commit import FileRef, ShardSpec, read_input
 from stages.ports import Filter, Verdict
 from stages.record import Candidate
+from stages.writer import ShardWriter
 
 BATCH = 512
 

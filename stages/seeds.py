@@ -9,10 +9,11 @@ from typing import Any
 from configs.catalogue import corpora
 from configs.errors import ConfigError
 from configs.schema import Config
-from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
+from stages.commit import FileRef, ShardSpec, read_input
 from stages.files import SourceFile, file_sha256
 from stages.record import Seed, content_id
 from stages.seed_sources import Dropped, read_seeds, source_files
+from stages.writer import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
-from stages.commit import ShardSpec, ShardWriter, attempt_markers, clear_attempts, error_path, publish_text, quarantine
+from stages.commit import ShardSpec, attempt_markers, clear_attempts, error_path, publish_text, quarantine
+from stages.writer import ShardWriter
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from stages.commit import FileRef, ShardSpec, ShardWriter, read_input
+from stages.commit import FileRef, ShardSpec, read_input
 from stages.record import ROW
-
+from stages.writer import ShardWriter
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from configs.errors import InputError, StoreError
 from pipeline.graph import fill
 from pipeline.store import DataSet
-from stages import commit
-from stages.commit import FileRef, ShardRecord, ShardSpec, ShardWriter, error_path, publish_text, read_input
+from stages import writer
+from stages.commit import FileRef, ShardRecord, ShardSpec, error_path, publish_text, read_input
 from stages.shard import RunShard
 from stages.shards import pack
+from stages.writer import ShardWriter
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 
@@ -95,7 +96,7 @@ def _die_at(call, number):
 def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
     make(spec_in(tmp_path / "undisturbed"))
     expected = content(tmp_path / "undisturbed")
-    real = commit._HashedFile.write
+    real = writer._HashedFile.write
     failures = 0
     for number in range(1, 200):
         seen = 0
@@ -108,9 +109,9 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
             return real(self, data)
 
         folder = tmp_path / str(number)
-        monkeypatch.setattr(commit._HashedFile, "write", full)
+        monkeypatch.setattr(writer._HashedFile, "write", full)
         made = make(spec_in(folder))
-        monkeypatch.setattr(commit._HashedFile, "write", real)
+        monkeypatch.setattr(writer._HashedFile, "write", real)
         if made:
             break
         failures += 1

@@ -11,6 +11,7 @@ from configs.load import load
 from configs.schema import Task
 from stages import prompt
 
+PAIR = {"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea."}
 ALL = ["explain", "summary", "question-answer", "case-analysis", "extraction", "dialogue", "preference"]
 
 
@@ -32,13 +33,14 @@ def test_styles_are_drawn_and_the_instruction_leaves_the_passage_out(tasks):
     ("task", "language", "text", "fields"),
     [
         ("explain", "en", "  It means this. ", {"text": "It means this."}),
-        ("question-answer", "en", "Question: What is it?\nAnswer: It is a thing.", {"question": "What is it?", "answer": "It is a thing."}),
-        ("question-answer", "en", "**Question:** What is it?\n\n**Answer:** It is\na thing.", {"question": "What is it?", "answer": "It is\na thing."}),
-        ("question-answer", "zh", "问题：什么是合同？依据何在？\n答案：合同是当事人之间的协议。", {"question": "什么是合同？依据何在？", "answer": "合同是当事人之间的协议。"}),
-        ("preference", "en", 'Sure:\n```json\n{"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea."}\n```',
-         {"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea."}),
-        ("preference", "en", '{"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea.",}',
-         {"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea."}),
+        ("question-answer", "en", "Question: What is it?\nAnswer: It is a thing.",
+         {"question": "What is it?", "answer": "It is a thing."}),
+        ("question-answer", "en", "**Question:** What is it?\n\n**Answer:** It is\na thing.",
+         {"question": "What is it?", "answer": "It is\na thing."}),
+        ("question-answer", "zh", "问题：什么是合同？依据？\n答案：合同是当事人间的协议。",
+         {"question": "什么是合同？依据？", "answer": "合同是当事人间的协议。"}),
+        ("preference", "en", f"Sure:\n```json\n{json.dumps(PAIR)}\n```", PAIR),
+        ("preference", "en", json.dumps(PAIR)[:-1] + ",}", PAIR),
     ],
 )  # fmt: skip
 def test_answers_that_fit_are_parsed(tasks, task, language, text, fields):
