@@ -176,7 +176,7 @@ class Screen(Section):
 
     filters: tuple[FilterSpec, ...] = Field(min_length=1)
     encoder: Encoder | None = None
-    max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    max_quarantined: float = Field(default=0.25, ge=0, le=1)
 
     @field_validator("filters")
     @classmethod

@@ -42,7 +42,7 @@ class LoraTrainer:
     """Trains on all linear layers, with the loss on the last message's tokens alone.
 
     The same rows, seed, thread count and machine give the same adapter. The model is loaded at the first training and
-    kept. On CPU, 60 rows of 350 tokens twice take about a minute on two cores with a 135 M model.
+    kept. On CPU a 135 M model takes about 3 ms of a core for each token.
     """
 
     def __init__(self, config: Lora, card: ModelCard, threads: int, seed: int):
@@ -201,18 +201,22 @@ def _summed(model: Any, batch: Sequence[_Example]) -> tuple[Any, int]:
     Rows are padded at their left, so that all answers end together and logits are needed for the last positions only.
     """
     import torch
+    from peft.helpers import disable_input_dtype_casting
 
     longest, answers = max(len(row.ids) for row in batch), max(row.answer for row in batch)
     gaps = [longest - len(row.ids) for row in batch]
     ids_BT = torch.tensor([[0] * gap + row.ids for gap, row in zip(gaps, batch, strict=True)], device=model.device)
     mask_BT = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps], device=model.device)
-    out = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
-        logits_to_keep=answers + 1,
-        use_cache=False,
-    )
+    # peft would widen every layer's input to its own float32: a fifth of the time on a CPU.
+    narrow = torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
+    with disable_input_dtype_casting(model, active=model.dtype == torch.bfloat16), narrow:
+        out = model(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=answers + 1,
+            use_cache=False,
+        )
     learnt_BT = torch.tensor([[False] * (answers - row.answer) + [True] * row.answer for row in batch]).to(model.device)
     logits_NV = out.logits[:, :-1][learnt_BT].float()
     loss = torch.nn.functional.cross_entropy(logits_NV, ids_BT[:, -answers:][learnt_BT], reduction="sum")

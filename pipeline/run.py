@@ -85,7 +85,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
     """
     data = DataSet.open(models.config.out)
     mark = fingerprint(models)
-    finished = data.manifest(date)
+    finished = _finished(data, date, force)
     if finished is not None and finished["fingerprint"] == mark:
         return Result("nothing", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
     folder = data.run_folder(date)
@@ -109,6 +109,15 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
         ) from None
     finally:
         os.close(lock)
+
+
+def _finished(data: DataSet, date: str, force: bool) -> dict[str, Any] | None:
+    try:
+        return data.manifest(date)
+    except StoreError:
+        if not force:
+            raise
+        return None  # damaged: the date is published anew from what is committed
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:

@@ -49,6 +49,10 @@ class Engine:
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
 
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
+        limits: dict[str, Any] = {"gpu_memory_utilization": options.gpu_memory_utilization}
+        if cpu:
+            # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
+            limits = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
         llm = LLM(
             model=card.path,
             dtype=config.dtype,
@@ -60,7 +64,7 @@ class Engine:
             enable_lora=True,
             max_lora_rank=options.max_lora_rank,
             seed=0,
-            **({} if cpu else {"gpu_memory_utilization": options.gpu_memory_utilization}),
+            **limits,
         )
         self.engine: Any = llm.llm_engine
         self.prompts = Prompts(llm.get_tokenizer(), config.max_model_len)
