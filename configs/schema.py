@@ -172,11 +172,10 @@ class Encoder(Section):
 
 
 class Screen(Section):
-    """Filters in order, cheapest first. A stage fails when more than `max_quarantined` of its rows are."""
+    """Filters in order, cheapest first."""
 
     filters: tuple[FilterSpec, ...] = Field(min_length=1)
     encoder: Encoder | None = None
-    max_quarantined: float = Field(default=0.25, ge=0, le=1)
 
     @field_validator("filters")
     @classmethod
@@ -233,6 +232,7 @@ class Run(Section):
     runner: str = "FnApiRunner"
     pool: str | None = None  # host:port of a Beam worker pool
     attempts: int = Field(default=3, ge=1)  # then a shard is quarantined
+    max_quarantined: float = Field(default=0.25, ge=0, le=1)  # of a stage's rows; above it the run fails
     stall_timeout_s: float = Field(default=1800, gt=0)  # no shard committed for so long: the driver is started again
     accelerator: str | None = None  # resource hint of the stages that run the generator
 

@@ -135,13 +135,13 @@ class Driver:
     def _check(self, stage: Stage, records: Sequence[ShardRecord]) -> None:
         rows = sum(record.rows_in for record in records)
         bad = sum(record.quarantined for record in records)
-        limit = self._config.screen.max_quarantined
+        limit = self._config.run.max_quarantined
         story = next((record.error for record in records if record.error), None)
         if stage.vital and story:
             raise errors.InputError(f"{stage.name}: a shard failed {self._config.run.attempts} times: {_tail(story)}")
         if rows and bad / rows > limit:
             raise errors.InputError(
-                f"{stage.name}: {bad} of {rows} rows are quarantined, above screen.max_quarantined={limit}"
+                f"{stage.name}: {bad} of {rows} rows are quarantined, above run.max_quarantined={limit}"
                 + (f": {_tail(story)}" if story else "; their reasons stand in the rejects files")
             )
 

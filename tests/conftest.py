@@ -100,9 +100,9 @@ domains:
     passages: {{min_chars: 100, max_chars: 3000}}
 generator: {{backend: echo, model: echo}}
 generate: {{shard_rows: 8}}
-screen: {{max_quarantined: 0.5, filters: [{{name: length}}, {{name: refusal}}, {{name: truncation}}]}}
+screen: {{filters: [{{name: length}}, {{name: refusal}}, {{name: truncation}}]}}
 adapt: {{min_rows: 8}}
-run: {{stall_timeout_s: 60, in_flight: 1}}
+run: {{stall_timeout_s: 60, in_flight: 1, max_quarantined: 0.5}}
 """,
         "utf-8",
     )

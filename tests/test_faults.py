@@ -113,10 +113,10 @@ def test_a_poison_row_is_quarantined_alone(tmp_path):
     flags = ["--set", "adapt.enabled=false", "--set", "generator.echo.defect_rate=0"]
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
     assert (done.code, done.line["quarantined"]) == (4, 1), done.err
-    limit = ["--set", "screen.max_quarantined=0.01", "--out", tmp_path / "other"]
+    limit = ["--set", "run.max_quarantined=0.01", "--out", tmp_path / "other"]
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, *limit, faults=True)
     assert done.code == 1
-    assert "above screen.max_quarantined=0.01" in done.err
+    assert "above run.max_quarantined=0.01" in done.err
 
 
 def test_a_stalled_driver_is_started_again(tmp_path):
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
     documents = write_documents(tmp_path / "d.jsonl", range(0), ("POISON-EXIT", "POISON-EXIT again"))
     config = write_config(tmp_path, documents)
     flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1",
-             "--set", "generate.shard_rows=1", "--set", "screen.max_quarantined=1", "--workers", 2]  # fmt: skip
+             "--set", "generate.shard_rows=1", "--set", "run.max_quarantined=1", "--workers", 2]  # fmt: skip
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
     assert done.code == 4, done.out + done.err
     assert done.line["quarantined"] == 2
