@@ -3,7 +3,6 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,7 +26,8 @@ run: setup ## the main job: law and medicine on this laptop
 	$(BIN)/gristmill run --config configs/laptop.yaml
 
 test: setup ## all tests but those that need vLLM
-	$(BIN)/python -m pytest -m "not vllm and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -m "not vllm and not gpu and not weights" -n 2 --dist worksteal --cov --cov-report=
+	$(BIN)/python -m pytest -m "weights and not vllm" --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 

