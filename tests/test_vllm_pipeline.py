@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import DATE, gristmill
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ tasks:
   explain: {json.dumps(_short())}
 """
     )
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", timeout=900)
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", timeout=1500)
     assert done.code == 0, done.err + next((folder / "out").rglob("log.txt")).read_text()[-3000:]
     return folder / "out", done.line
 
