@@ -100,7 +100,7 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
 
     console = Console(highlight=False)
     table = Table(title=f"{manifest['date']}  run {manifest['run_id']}", title_justify="left")
-    for name in ("domain", "made", "accepted", "rejected", "text", "Parquet", "tok/s", f"cost {manifest['currency']}"):
+    for name in ("domain", "made", "accepted", "dropped", "text", "Parquet", "tok/s", manifest["currency"]):
         table.add_column(name, justify="left" if name == "domain" else "right", no_wrap=True)
     for name, of in manifest["domains"].items():
         accepted = f"{of['accepted']} ({of['accepted'] / max(of['generated'], 1):.0%})"
@@ -112,7 +112,7 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
     for name, of in manifest["domains"].items():
         reasons = [f"{reason} {count}" for reason, count in of["rejected"].items()]
         reasons += [f"quarantined {of['quarantined']}"] if of["quarantined"] else []
-        console.print(Text(f"rejected  {name}: {', '.join(reasons) or 'none'}"))
+        console.print(Text(f"dropped   {name}: {', '.join(reasons) or 'none'}"))
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
     for row in manifest["adapters"]:
@@ -134,6 +134,6 @@ def size(count: float) -> str:
     """Bytes for people: 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

@@ -56,4 +56,4 @@ def test_busy_time_is_the_union_of_the_shards_work():
 
 
 def test_sizes_are_for_people():
-    assert [size(n) for n in (7, 1200, 3_400_000, 200e9, 5e12)] == ["7 B", "1.2 kB", "3.4 MB", "200.0 GB", "5.0 TB"]
+    assert [size(n) for n in (7, 1200, 3_400_000, 200e9, 5e12)] == ["7 B", "1.2 kB", "3.4 MB", "200 GB", "5.0 TB"]
