@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DATE = "2026-01-02"
+PLAIN = ("--set", "adapt.enabled=false")
 
 WORDS = [
     "court",
@@ -172,3 +173,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     done = gristmill("run", "--config", config, "--date", DATE, "--json")
     assert done.code == 0, done.err
     return Finished(config, folder / "out", documents, done)
+
+
+@pytest.fixture(scope="session")
+def plain_digest(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of an undisturbed run without a second round."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN).line["digest"]

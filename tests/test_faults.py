@@ -8,16 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import DATE, command, environment, gristmill, write_config, write_documents
-
-PLAIN = ("--set", "adapt.enabled=false")
-
-
-@pytest.fixture(scope="module")
-def expected(finished, tmp_path_factory):
-    """The digest of an undisturbed run without a second round."""
-    out = tmp_path_factory.mktemp("expected") / "out"
-    return gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN).line["digest"]
+from conftest import DATE, PLAIN, command, environment, gristmill, write_config, write_documents
 
 
 def committed(out):
@@ -55,7 +46,7 @@ def children(pid):
 
 
 @pytest.mark.parametrize("records", [1, 9, 17])
-def test_kill_9_of_the_driver_loses_nothing(finished, expected, tmp_path, records):
+def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, records):
     """The supervisor starts it again by itself, and the digest is that of an undisturbed run."""
     out = tmp_path / "out"
     process = start(finished.config, "--out", out, *PLAIN)
@@ -64,11 +55,11 @@ def test_kill_9_of_the_driver_loses_nothing(finished, expected, tmp_path, record
     os.kill(driver, signal.SIGKILL)
     printed, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    assert json.loads(printed.splitlines()[-1])["digest"] == expected
+    assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_goes_on_where_it_was(finished, expected, tmp_path, how):
+def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, how):
     """kill -9 of the supervisor takes the driver with it; SIGTERM and Ctrl-C defer in order. Then: no second work."""
     out = tmp_path / "out"
     process = start(finished.config, "--out", out, *PLAIN)
@@ -88,7 +79,7 @@ def test_a_stopped_run_goes_on_where_it_was(finished, expected, tmp_path, how):
     before = {path: path.with_suffix("").stat().st_mtime_ns for path in records}
     done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
     assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == expected
+    assert done.line["digest"] == plain_digest
     assert len(before) >= 5
     assert before == {path: path.with_suffix("").stat().st_mtime_ns for path in records}
     assert not list((out / "runs").rglob(".tmp-*"))
@@ -144,7 +135,7 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
-def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, expected, tmp_path, damage):
+def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
     out = tmp_path / "out"
     gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
     (out / "manifests" / f"{DATE}.json").unlink()
@@ -163,4 +154,4 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, expected,
     victim.with_name(f"{victim.name}.json").unlink()
     done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
     assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == expected
+    assert done.line["digest"] == plain_digest
