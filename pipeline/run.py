@@ -100,8 +100,8 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
                 f"{f' ({changed})' if changed else ''}; "
                 "--force makes it anew with this one; what is still valid is kept"
             )
-        if begun is None or begun["fingerprint"] != mark or finished is not None:
-            _begin(data, folder, models, date, mark)
+        resumed = begun if begun is not None and begun["fingerprint"] == mark and finished is None else None
+        _begin(data, folder, models, date, mark, resumed)
         return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
     except OSError as error:
         raise StoreError(
@@ -135,7 +135,8 @@ def _has_records(folder: Path) -> bool:
     return any(folder.glob("stages/*/part-*.json"))
 
 
-def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str) -> None:
+def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, resumed: dict[str, Any] | None) -> None:
+    """Writes what the driver reads. A resumed date keeps its history and takes this start's runner and limits."""
     config = models.config
     cores = len(os.sched_getaffinity(0))
     publish_text(folder / "config.yaml", load.dump(config))
@@ -143,12 +144,12 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str) ->
         "date": date,
         "run_id": f"{date}-{mark}",
         "fingerprint": mark,
-        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "begun": resumed["begun"] if resumed else datetime.now(UTC).isoformat(timespec="seconds"),
         "generator": asdict(models.generator),
         "encoder": asdict(models.encoder) if models.encoder else None,
         "filters": models.filters,
         "threads": config.generator.threads or max(cores // config.run.workers, 1),
-        "history": data.history(date),
+        "history": resumed["history"] if resumed else data.history(date),
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
     }
     publish_text(folder / "run.json", json.dumps(begun, indent=1))

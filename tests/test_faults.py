@@ -118,7 +118,7 @@ def test_a_poison_row_is_quarantined_alone(tmp_path):
 def test_a_stalled_driver_is_started_again(tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(15), ("POISON-STALL",))
     config = write_config(tmp_path, documents)
-    flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=4", "--set", "run.attempts=1"]
+    flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
     assert (done.code, done.line["quarantined"]) == (4, 8), done.err
 
