@@ -110,7 +110,15 @@ run: {{stall_timeout_s: 60, in_flight: 1, max_quarantined: 0.5}}
     return config
 
 
-WEIGHTS = {"test_backends", "test_decode", "test_encoder", "test_lora", "test_sampler", "test_weights"}
+WEIGHTS = {
+    "test_backends",
+    "test_decode",
+    "test_encoder",
+    "test_lora",
+    "test_sampler",
+    "test_train_filter",
+    "test_weights",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
