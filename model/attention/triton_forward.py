@@ -1,0 +1,188 @@
+"""Sparse attention on a GPU, key-outer: a block of keys meets the tokens that chose it, wherever they stand.
+
+A pair is a token and a block that it attends besides its own and the previous one (slot 0 the sink, then the picks).
+The pairs are sorted by block; a program holds one block's keys and values and streams the queries of up to `CHUNK`
+of its pairs past them, so that keys are read once and the matrix units work on full tiles whatever the tokens chose.
+Each pair leaves a partial output and its log-sum-exp; the last kernel adds the local blocks and joins all parts. After
+FlashMoBA (arXiv 2511.11571, §4) and FSA (arXiv 2508.18224), with per-token choices and causal local blocks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+from model.attention.sparsity import Sparsity
+
+CHUNK = 512
+LOG2E = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """`blocks` [B, K, T, 1 + picks] int32, -1 for none; `order`: pair numbers sorted by (batch, group, block).
+
+    `bounds`: where each block's run begins; `work_block`, `work_first`: the programs' block and first place in `order`.
+    """
+
+    blocks: torch.Tensor
+    order: torch.Tensor
+    bounds: torch.Tensor
+    work_block: torch.Tensor
+    work_first: torch.Tensor
+
+
+def pair(
+    selected_BKTR: torch.Tensor, keys: int, sparsity: Sparsity, offset: int, starts_BT: torch.Tensor | None
+) -> Pairs:
+    """Sorts the pairs by block without waiting for the GPU."""
+    B, K, T, R = selected_BKTR.shape
+    device, S = selected_BKTR.device, sparsity.block
+    N = (keys + S - 1) // S
+    own = (torch.arange(T, device=device) + offset) // S
+    sink = torch.zeros(1, T, dtype=torch.int32, device=device) if starts_BT is None else starts_BT // S
+    sink = torch.where(sink < own - 1, sink, -1).to(torch.int32)
+    blocks = torch.cat([sink[:, None, :, None].expand(B, K, T, 1), selected_BKTR], 3)
+    group = torch.arange(B * K, device=device, dtype=torch.int32).view(B, K, 1, 1) * N
+    key = torch.where(blocks >= 0, blocks + group, B * K * N).flatten()
+    ordered, order = key.sort(stable=True)
+    bounds = torch.searchsorted(ordered, torch.arange(B * K * N + 1, device=device, dtype=torch.int32)).int()
+    pieces = ((bounds[1:] - bounds[:-1] + CHUNK - 1) // CHUNK).cumsum(0)
+    work = torch.arange(B * K * (T * (R + 1) // CHUNK + 1 + N), device=device)
+    work_block = torch.searchsorted(pieces, work, right=True).int()
+    before = torch.nn.functional.pad(pieces, (1, 0))[work_block.long()]
+    first = bounds[work_block.clamp(max=B * K * N - 1).long()] + (work - before).int() * CHUNK
+    return Pairs(blocks, order.int(), bounds, work_block, first.int())
+
+
+@triton.jit
+def gather_forward(
+    q, k, v, starts, part, part_lse, order, bounds, work_block, work_first,
+    T, N, keys, K, slots, q_b, q_t, k_b, k_t, scale,
+    G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
+    STARTS: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """Attention of each pair in one block's chunk; `scale` includes log2 e."""
+    work = tl.program_id(0)
+    place = tl.load(work_block + work)
+    if place >= BLOCKS:
+        return
+    first = tl.load(work_first + work)
+    last = tl.minimum(tl.load(bounds + place + 1), first + CHUNK)
+    bk, block = place // N, place % N
+    b, h = bk // K, bk % K
+    at = block * BLOCK + tl.arange(0, BLOCK)
+    d, row = tl.arange(0, D), tl.arange(0, ROWS)
+    keyrow = b * k_b + at.to(tl.int64) * k_t + h * D
+    k_DS = tl.load(k + keyrow[None, :] + d[:, None])  # a chosen block is complete
+    v_SD = tl.load(v + keyrow[:, None] + d)
+    for begin in range(first, last, ROWS // G):
+        entry = begin + row // G
+        inside = entry < last
+        number = tl.load(order + entry, mask=inside, other=0)
+        t = (number // slots) % T
+        q_RD = tl.load(
+            q + (b * q_b + t.to(tl.int64) * q_t + (h * G + row % G) * D)[:, None] + d, mask=inside[:, None], other=0.0
+        )
+        s = tl.dot(q_RD, k_DS) * scale
+        if STARTS:
+            s = tl.where(at[None, :] >= tl.load(starts + b * T + t, mask=inside, other=0)[:, None], s, float("-inf"))
+        top = tl.max(s, 1)
+        p = tl.exp2(s - top[:, None])
+        total = tl.sum(p, 1)
+        o = tl.dot(p.to(v_SD.dtype), v_SD) / total[:, None]
+        target = number.to(tl.int64) * G + row % G
+        tl.store(part + target[:, None] * D + d, o.to(part.dtype.element_ty), mask=inside[:, None])
+        tl.store(part_lse + target, top + tl.log2(total), mask=inside)
+
+
+@triton.jit
+def join_forward(
+    q, k, v, starts, blocks, part, part_lse, out, lse,
+    T, keys, K, slots, offset, q_b, q_t, k_b, k_t, scale,
+    G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, STARTS: tl.constexpr,
+):  # fmt: skip
+    """Own and previous block of a tile of tokens and one head, then the parts that the pairs left."""
+    head = tl.program_id(1)
+    H = K * G
+    b, h = head // H, head % H
+    t = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = t < T
+    d, s_at = tl.arange(0, D), tl.arange(0, BLOCK)
+    q_TD = tl.load(q + (b * q_b + t.to(tl.int64) * q_t + h * D)[:, None] + d, mask=inside[:, None], other=0.0)
+    position = t + offset
+    own = position // BLOCK
+    start = tl.zeros_like(t)
+    if STARTS:
+        start = tl.load(starts + b * T + t, mask=inside, other=0)
+    top = tl.full([TILE], float("-inf"), tl.float32)
+    total = tl.zeros([TILE], tl.float32)
+    acc = tl.zeros([TILE, D], tl.float32)
+    low = (tl.program_id(0) * TILE + offset) // BLOCK - 1
+    high = (tl.minimum(tl.program_id(0) * TILE + TILE, T) - 1 + offset) // BLOCK
+    for block in range(tl.maximum(low, 0), high + 1):
+        at = block * BLOCK + s_at
+        keyrow = b * k_b + at.to(tl.int64) * k_t + (h // G) * D
+        k_DS = tl.load(k + keyrow[None, :] + d[:, None], mask=at[None, :] < keys, other=0.0)
+        v_SD = tl.load(v + keyrow[:, None] + d, mask=at[:, None] < keys, other=0.0)
+        seen = (at[None, :] <= position[:, None]) & (block >= own[:, None] - 1) & (at[None, :] >= start[:, None])
+        s = tl.where(seen, tl.dot(q_TD, k_DS) * scale, float("-inf"))
+        higher = tl.maximum(top, tl.max(s, 1))
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+        p = tl.exp2(s - safe[:, None])
+        shrink = tl.exp2(top - safe)
+        total = total * shrink + tl.sum(p, 1)
+        acc = acc * shrink[:, None] + tl.dot(p.to(v_SD.dtype), v_SD)
+        top = higher
+    first = ((b * K + h // G) * T + t.to(tl.int64)) * slots
+    for slot in range(slots):
+        there = inside & (tl.load(blocks + first + slot, mask=inside, other=-1) >= 0)
+        source = (first + slot) * G + h % G
+        s = tl.load(part_lse + source, mask=there, other=float("-inf"))
+        o = tl.load(part + source[:, None] * D + d, mask=there[:, None], other=0.0)
+        higher = tl.maximum(top, s)
+        p, shrink = tl.exp2(s - higher), tl.exp2(top - higher)
+        total = total * shrink + p
+        acc = acc * shrink[:, None] + p[:, None] * o.to(tl.float32)
+        top = higher
+    tl.store(
+        out + ((b * T + t.to(tl.int64)) * H + h)[:, None] * D + d,
+        (acc / total[:, None]).to(out.dtype.element_ty),
+        mask=inside[:, None],
+    )
+    tl.store(lse + head.to(tl.int64) * T + t, top + tl.log2(total), mask=inside)
+
+
+def forward(
+    q_BTHD: torch.Tensor,
+    k_BTKD: torch.Tensor,
+    v_BTKD: torch.Tensor,
+    pairs: Pairs,
+    sparsity: Sparsity,
+    offset: int,
+    starts_BT: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Output [B, T, H, D], log2-sum-exp [B, H, T], and each pair's log2-sum-exp [B, K, T, 1 + picks, G]."""
+    B, T, H, D = q_BTHD.shape
+    keys, K = k_BTKD.shape[1:3]
+    G, slots, S = H // K, pairs.blocks.shape[3], sparsity.block
+    N = (keys + S - 1) // S
+    device = q_BTHD.device
+    part = torch.empty(B, K, T, slots, G, D, dtype=q_BTHD.dtype, device=device)
+    part_lse = torch.full((B, K, T, slots, G), -torch.inf, dtype=torch.float32, device=device)
+    out = torch.empty_like(q_BTHD)
+    lse = torch.empty(B, H, T, dtype=torch.float32, device=device)
+    starts = pairs.blocks if starts_BT is None else starts_BT
+    strides = (q_BTHD.stride(0), q_BTHD.stride(1), k_BTKD.stride(0), k_BTKD.stride(1), D**-0.5 * LOG2E)
+    rows = max(128, G)
+    gather_forward[(len(pairs.work_block),)](
+        q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, pairs.order, pairs.bounds, pairs.work_block, pairs.work_first,
+        T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=rows, CHUNK=CHUNK, STARTS=starts_BT is not None,
+        BLOCKS=B * K * N, num_warps=8, num_stages=2,
+    )  # fmt: skip
+    join_forward[(triton.cdiv(T, 128), B * H)](
+        q_BTHD, k_BTKD, v_BTKD, starts, pairs.blocks, part, part_lse, out, lse, T, keys, K, slots, offset, *strides,
+        G=G, D=D, BLOCK=S, TILE=128, STARTS=starts_BT is not None, num_warps=8, num_stages=2,
+    )  # fmt: skip
+    return out, lse, part_lse
