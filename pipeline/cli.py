@@ -5,6 +5,7 @@ on); 4 done, with quarantined rows; 5 another run holds the date.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -45,13 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                     ensure_ascii=False,
                 )
             )
-        print(f"gristmill: {error}", file=sys.stderr)
+        _tell(error)
         return code
     except BrokenPipeError:
         return DONE
     except KeyboardInterrupt:
-        print("gristmill: stopped", file=sys.stderr)
+        _tell("stopped")
         return DEFERRED
+
+
+def _tell(what: object) -> None:
+    with contextlib.suppress(OSError):  # nobody reads standard error any more: the exit code still tells
+        print(f"gristmill: {what}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -162,10 +168,12 @@ def _run(options: argparse.Namespace) -> int:
         from pipeline.report import show
 
         show(manifest, str(data.root), _samples(data, manifest, 3))
-    for note in result.notes if manifest is None or not options.json else ():
-        print(f"gristmill: {note}", file=sys.stderr)
+    said = () if manifest is None else result.notes if options.json else manifest["notes"]
+    for note in result.notes:
+        if note not in said:
+            _tell(note)
     if result.status == "failed":
-        print(f"gristmill: {result.error}", file=sys.stderr)
+        _tell(result.error)
         return FAILED
     if result.status == "deferred":
         return DEFERRED
@@ -202,14 +210,18 @@ def _samples(data: Any, manifest: dict[str, Any], count: int) -> list[dict[str, 
     """Rows spread over the domains, the same for the same data."""
     import pyarrow.parquet as pq
 
+    from pipeline.lineage import reading
+
     rows = []
     domains = {shard["domain"]: shard for shard in manifest["shards"]}
     for number in range(count):
         if not domains:
             break
         shard = list(domains.values())[number % len(domains)]
-        group = pq.ParquetFile(data.root / shard["file"]).read_row_group(0)
-        rows += group.slice((number * 7919) % group.num_rows, 1).to_pylist()
+        path = data.root / shard["file"]
+        with reading(path), pq.ParquetFile(path) as source:
+            group = source.read_row_group(0)
+            rows += group.slice((number * 7919) % group.num_rows, 1).to_pylist()
     return rows
 
 

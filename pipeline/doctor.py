@@ -81,13 +81,15 @@ def _device() -> Iterator[Finding]:
         return
     import torch
 
+    from model.device import place
+
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             of = torch.cuda.get_device_properties(index)
             yield Finding("GPU", "ok", f"{of.name}, {of.total_memory / GIB:.0f} GiB")
     else:
         yield Finding("GPU", "note", "none: generation runs on the CPU", "")
-        bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        bf16 = place("auto")[1] is torch.bfloat16
         yield Finding(
             "bfloat16", "ok" if bf16 else "note", "fast on this CPU" if bf16 else "slow on this CPU: float32 is used"
         )
@@ -101,7 +103,8 @@ def _engines() -> Iterator[Finding]:
             "vLLM",
             "note",
             "not installed: backend auto takes transformers",
-            "make install-vllm (CPU), or pip install 'gristmill[vllm]' (GPU)",
+            "make install-vllm (CPU; the command is then .venv-vllm/bin/gristmill), or pip install "
+            "'gristmill[vllm]' (GPU)",
         )
     key = "OPENAI_API_KEY"
     yield Finding(

@@ -74,7 +74,8 @@ class Driver:
         """Runs or resumes the date. Returns the manifest's summary, or status `nothing` when no seed is left."""
         for orphan in self._folder.rglob(".tmp-*"):  # of a driver that was killed while writing
             orphan.unlink(missing_ok=True)
-        steps = graph(self._context, seeds.list_files(self._config))
+        self._sources = seeds.list_files(self._config)
+        steps = graph(self._context, self._sources)
         stage = next(steps)
         while True:
             manifest = self._run(stage)
@@ -97,6 +98,7 @@ class Driver:
                     clear_attempts(spec)
             if any(spec.record_path.exists() for spec in suspects):
                 continue
+            _clear_errors(folder)  # of an earlier start
             before = _state(stage.specs)
             crash = self._job(stage, suspects[:1] or pending)
             self._raise_errors(pending)
@@ -129,7 +131,7 @@ class Driver:
         for spec in pending:
             if not spec.record_path.exists() and error_path(spec).exists():
                 said = json.loads(error_path(spec).read_text("utf-8"))
-                error_path(spec).unlink()
+                _clear_errors(error_path(spec).parent)
                 raise getattr(errors, said["type"], errors.GristmillError)(said["message"])
 
     def _check(self, stage: Stage, records: Sequence[ShardRecord]) -> None:
@@ -147,7 +149,7 @@ class Driver:
 
     def _end(self, outcome: Outcome) -> dict[str, Any]:
         if not outcome.slices or not any(outcome.slices.values()):
-            return {"status": "nothing", "notes": ["no unused seeds are left: add sources, or begin a new data set"]}
+            return {"status": "nothing", "notes": [self._no_seeds()]}
         date = self._context.date
         files: dict[str, FileRef] = {}
         shards = []
@@ -182,6 +184,16 @@ class Driver:
         publish_text(self._data.root / "README.md", card(self._config, self._data))
         return {"status": "done"}
 
+    def _no_seeds(self) -> str:
+        passed: Counter[str] = Counter()
+        for record in self._manifests[0].records:
+            passed.update(record.rejected)
+        why = ", ".join(f"{reason} {count}" for reason, count in passed.most_common())
+        if passed["used"]:
+            return f"no unused seeds are left ({why}): add sources, or begin a new data set"
+        files = ", ".join(source.file.url for source in self._sources[:3]) + (" …" if len(self._sources) > 3 else "")
+        return f"no seeds in {files}: {why or 'no text in them'}; see domains.*.seeds and domains.*.passages"
+
     def _count(self, outcome: Outcome, column: str) -> dict[str, int]:
         """Published rows by the values of a column."""
         rows: Counter[str] = Counter()
@@ -214,6 +226,11 @@ class Driver:
         record = out.commit()
         assert record.kept is not None
         return record.kept
+
+
+def _clear_errors(folder: Path) -> None:
+    for path in folder.glob("*.error"):
+        path.unlink(missing_ok=True)
 
 
 def _state(specs: Sequence[ShardSpec]) -> list[int]:
@@ -252,7 +269,11 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         logging.getLogger(__name__).exception("driver")
         result = {"status": "failed", "error": f"{error.filename or folder}: {error.strerror or error}"}
-    publish_text(folder / "result.json", json.dumps(result))
+    try:
+        publish_text(folder / "result.json", json.dumps(result))
+    except OSError as error:  # the supervisor shows the log's last line
+        print(result.get("error") or f"{folder}: {error.strerror}; free space, then run the same command again")
+        return 1
     return 0
 
 

@@ -124,7 +124,7 @@ def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
         for source in sources
     ]
     body = seeds.Read(run.config, language.identify)
-    return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED)
+    return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED, vital=True)
 
 
 def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
@@ -257,10 +257,13 @@ def _choose(
             notes.append(f"{name}: {found} of {domain.per_day} passages were left unused by earlier days; add sources")
         for batch in rounds:
             batch[name] = []
+        owed = 0.0  # of the second round: a file of one passage adds its share to the next file's
         for place, count in quota.items():
             mine = {i: ref.rows for i, (s, ref) in enumerate(files) if s.place == place}
             for i, part in fill(count, mine, {j: float(rows) for j, rows in mine.items()}).items():
-                first = part - int(part * config.adapt.share) if config.adapt.enabled else part
+                owed += part * config.adapt.share if config.adapt.enabled else 0
+                first = part - min(int(owed), part)
+                owed -= part - first
                 for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
                     if stop > start:
                         batch[name].append((files[i][1], start, stop))

@@ -2,18 +2,31 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from configs.errors import InputError
+from configs.errors import InputError, StoreError
 from pipeline.store import DataSet
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
 SHORTEST = 8
+
+
+@contextmanager
+def reading(path: Path, mend: str = "run the date again with --force") -> Iterator[None]:
+    """Raises StoreError, naming the file and the mend, when it is missing or damaged."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; {mend}") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r}); {mend}") from None
 
 
 def show(data: DataSet, what: str, *, as_json: bool) -> int:
@@ -42,7 +55,10 @@ def lineage(data: DataSet, row_id: str) -> dict[str, Any]:
     for date in reversed(data.dates()):
         manifest = data.manifest(date) or {}
         for shard in manifest.get("shards", []):
-            for row in _rows(data.root / shard["file"], "id", row_id):
+            path = data.root / shard["file"]
+            with reading(path):
+                row = next(_rows(path, "id", row_id), None)
+            if row is not None:
                 return _trace(data, manifest, shard, row)
     raise InputError(f"{row_id}: no row of {data.root} begins so; ids stand in the shards' column `id`")
 
@@ -64,7 +80,9 @@ def _trace(data: DataSet, manifest: dict[str, Any], shard: dict[str, Any], row: 
 def _in_stage(folder: Path, column: str, value: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("part-*.parquet")):
         if path.name.count(".") == 1:  # not a shard's rejects or index
-            yield from _rows(path, column, value)
+            with reading(path, f"remove it and {path.name}.json: the lineage is shown without it"):
+                found = list(_rows(path, column, value))
+            yield from found
 
 
 def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:

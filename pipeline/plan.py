@@ -5,6 +5,7 @@ from typing import Any
 
 from configs.catalogue import corpora
 from configs.schema import Config
+from pipeline.report import cost
 from pipeline.run import find_models, fingerprint
 from pipeline.store import DataSet
 from stages import seeds
@@ -72,12 +73,16 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
             continue
         scale = sum(passages.values()) / generated
         seconds = sum(past["seconds"].values()) * scale
+        tokens = {
+            key: scale * sum(domain[key] for domain in past["domains"].values())
+            for key in ("prompt_tokens", "output_tokens")
+        }
         return {
             "measured_on": date,
             "seconds": round(seconds, 1),
             "accepted": round(past["accepted"] * scale),
             "bytes": round(past["bytes"] * scale),
-            "cost": round(seconds / 3600 * config.price.machine_hour, 4),
+            "cost": round(cost(config, seconds, tokens), 4),
         }
     return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
 

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from configs.errors import StoreError
@@ -26,6 +26,13 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
 
     Raises StoreError when a domain's counts do not balance: no row may be lost between stages.
     """
+    everything = [record for manifest in manifests for record in manifest.records]
+    busy = busy_seconds(everything)  # of the machines: shards of two domains at once are paid for once
+    work = {
+        name: sum(record.stats.get("seconds", 0.0) for record in everything if record.label == name)
+        for name in config.domains
+    }
+    worked = sum(work.values())
     domains: dict[str, dict[str, Any]] = {}
     for name in config.domains:
         rejected: Counter[str] = Counter()
@@ -55,9 +62,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         domains[name] = {key: figures[key] for key in names} | {
             "rejected": dict(rejected.most_common()),
             "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
-            "cost": _cost(
-                config, sum(busy_seconds([r for r in m.records if r.label == name]) for m in manifests), figures
-            ),
+            "cost": cost(config, busy * work[name] / worked if worked else 0.0, figures),
         }
     seeds = next((manifest for manifest in manifests if manifest.stage == "seeds"), None)
     unread: Counter[str] = Counter()
@@ -85,7 +90,8 @@ def _on_the_way(stage: str) -> bool:
     return stage.removeprefix("adapt-") in ("shards", "generate", "screen", "dedup", "dedup-sign")
 
 
-def _cost(config: Config, seconds: float, figures: Counter[str]) -> float:
+def cost(config: Config, seconds: float, figures: Mapping[str, float]) -> float:
+    """Machine time and a service's tokens, at the config's prices."""
     price = config.price
     tokens = figures["prompt_tokens"] * price.prompt_million + figures["output_tokens"] * price.output_million
     return round(seconds / 3600 * price.machine_hour + tokens / 1e6, 6)

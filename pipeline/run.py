@@ -23,7 +23,7 @@ from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.store import DataSet
-from stages.commit import publish_text
+from stages.commit import ShardRecord, publish_text
 from stages.ports import ModelCard
 
 POLL_S = 0.2
@@ -86,7 +86,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
     data = DataSet.open(models.config.out)
     mark = fingerprint(models)
     finished = _finished(data, date, force)
-    if finished is not None and finished["fingerprint"] == mark:
+    if finished is not None and finished["fingerprint"] == mark and not force:
         return Result("nothing", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
     folder = data.run_folder(date)
     lock = data.lock(date)
@@ -101,6 +101,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
                 "--force makes it anew with this one; what is still valid is kept"
             )
         resumed = begun if begun is not None and begun["fingerprint"] == mark and finished is None else None
+        _forgive(folder)
         _begin(data, folder, models, date, mark, resumed)
         return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
     except OSError as error:
@@ -133,6 +134,20 @@ def _begun(folder: Path) -> dict[str, Any] | None:
 
 def _has_records(folder: Path) -> bool:
     return any(folder.glob("stages/*/part-*.json"))
+
+
+def _forgive(folder: Path) -> None:
+    """A start by the user tries again what an earlier start gave up: the cause may be mended."""
+    for record in folder.glob("stages/*/part-*.json"):
+        if ShardRecord.read(record).error:
+            record.unlink()
+    _clear_attempts(folder)
+
+
+def _clear_attempts(folder: Path) -> None:
+    """What was in flight at a stop is no suspect."""
+    for marker in folder.glob("stages/*/*.attempt-*"):
+        marker.unlink(missing_ok=True)
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, resumed: dict[str, Any] | None) -> None:
@@ -181,6 +196,7 @@ def _supervise(
             if result.exists():
                 return _ended(data, date, mark, json.loads(result.read_text("utf-8")))
             if stopped:
+                _clear_attempts(folder)
                 return Result(
                     "deferred", notes=["stopped; committed shards are kept: the same command goes on from them"]
                 )

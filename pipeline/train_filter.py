@@ -18,7 +18,7 @@ from stages.seed_sources import read_seeds
 def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -> int:
     """Trains, writes the head and prints its AUCs.
 
-    Raises ConfigError without an encoder, InputError with fewer than two sources.
+    Raises ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.
     """
     from model.encoder import open_encoder
 
@@ -36,6 +36,10 @@ def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -
         report = train_and_report(pages, encoder, path, config.seed, per_source)
     except ValueError as error:
         raise InputError(f"filter train: {error}; name more sources in the config") from None
+    except OSError as error:
+        if error.filename and Path(error.filename) not in (path, *path.parents):  # a full disk names no file
+            raise
+        raise InputError(f"--head: cannot write {path} ({error.strerror}); name a file that you may write") from None
     if as_json:
         print(json.dumps({"head": str(path), "report": report}, ensure_ascii=False))
         return 0
@@ -47,6 +51,8 @@ def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -
     )
     for row in report:
         figures = (row["auc"], row["auc_length"], row["auc_distinct"])
-        table.add_row(row["split"], row["group"], str(row["rows"]), *(f"{figure:.3f}" for figure in figures))
+        table.add_row(
+            row["split"], row["group"], str(row["rows"]), *("–" if f is None else f"{f:.3f}" for f in figures)
+        )
     Console().print(table)
     return 0

@@ -114,13 +114,18 @@ def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: 
     try:
         found = sha256_file(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: missing although committed; remove {path}.json and run again") from None
+        raise InputError(f"{path}: missing although committed; {_again(path)}") from None
     if found != ref.sha256:
-        raise InputError(
-            f"{path}: damaged (its sha256 is not the recorded one); remove it and {path.name}.json, run again"
-        )
+        raise InputError(f"{path}: damaged (its sha256 is not the recorded one); {_again(path)}")
     with pq.ParquetFile(path) as source:
         yield from source.iter_batches(batch_size=rows, columns=columns)
+
+
+def _again(path: Path) -> str:
+    folder = path.parent.name
+    if folder.startswith("date="):
+        return f"publish it again: gristmill run --date {folder.removeprefix('date=')} --force"
+    return f"remove it and {path.name}.json, then run again: the shard is made anew"
 
 
 @dataclass(frozen=True, slots=True)

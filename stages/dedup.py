@@ -4,7 +4,8 @@ Three jobs, none of which shuffles rows. `Sign` writes each row's keys, sorted, 
 exact text and one a MinHash band (Broder 1997; banding as in Leskovec et al., Mining of Massive Datasets, §3.4).
 `Match` takes one range of the key space each and names every row that shares a key with an earlier one. `Drop`
 splits a shard by those names and writes the survivors' keys, which are the index that later days read.
-The numbers of a text are part of each key: in law and medicine two texts that differ in a dose are not the same.
+The numbers of a text, with their units and in their order, are part of each key, in digits, words, Roman and Chinese
+numerals: in law and medicine two texts that differ in a dose or an article are not the same.
 """
 
 import json
@@ -32,14 +33,22 @@ KEY = pa.schema([("key", pa.uint64()), ("exact", pa.bool_()), ("order", pa.int64
 PAIR = pa.schema([("order", pa.int64()), ("exact", pa.bool_()), ("first", pa.string())])
 GROUP = 1 << 16
 
-_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+# over NFKC, casefolded text; "one" and 一 alone are mostly no numbers
+_NUMBER = re.compile(
+    r"\d+(?:[.,:/-]\d+)*(?:\s?(?:%|[kmμn]?g|mcg|[dcmμ]?l|[mμn]?mol|i?u|ie|[ckmμn]?m|[khm]?pa|mmhg|kcal|h|s|min)\b)?"
+    r"|第?[〇零一二三四五六七八九十百千万亿两]{2,}|第[〇零一二三四五六七八九十百千万亿两]"
+    r"|\b(?:articles?|art\.|artículos?|sections?|chapters?|parts?|titles?|annex|schedules?|types?|stages?|grades?|phases?)"
+    r"\s[ivxlcdm]+\b"
+    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|hundred|thousand"
+    r"|half|twice|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce|veinte|treinta|cien|mil|medio|media)\b"
+)
 _SPACE = re.compile(r"\s+")
 
 
 def keys(text: str, options: Options) -> list[int]:
     """The exact key, then one key a band: 64-bit integers."""
     normal = _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
-    numbers = "|".join(sorted(_NUMBER.findall(normal)))
+    numbers = "|".join(_NUMBER.findall(normal))
     grams = [normal[i : i + options.ngram] for i in range(max(len(normal) - options.ngram + 1, 1))]
     sketch = RMinHash(num_perm=options.bands * options.rows, seed=42)
     sketch.update([gram.encode("utf-8", "replace").decode() for gram in grams])

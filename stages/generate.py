@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.utils.shared import Shared
+from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
 from stages.commit import FileRef, ShardSpec, read_input
@@ -55,7 +56,10 @@ class Generate:
                 tokens[1] += done.output_tokens
                 answer = parse(work.task, work.seed.language, done.text) if done.error is None else None
                 if answer is not None and answer.fields is not None:
-                    kept.append(self._candidate(work, request, done, answer.fields, adapter, payload["depth"]))
+                    try:
+                        kept.append(self._candidate(work, request, done, answer.fields, adapter, payload["depth"]))
+                    except TemplateError as error:
+                        out.reject([self._reject(spec, work, request, done, Answer(None, "template", str(error)))])
                 elif last or answer is None:
                     out.reject([self._reject(spec, work, request, done, answer)])
                 else:

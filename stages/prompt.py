@@ -83,10 +83,15 @@ def parse(task: Task, language: str, text: str) -> Answer:
     else:
         try:
             fields = json.loads(text)
+        except RecursionError:
+            return Answer(None, "format", "JSON too deep")
         except ValueError:
             repaired = True
             fence = _FENCE.match(text)
-            fields = json_repair.loads(fence.group(1) if fence else text[max(text.find("{"), 0) :])
+            try:
+                fields = json_repair.loads(fence.group(1) if fence else text[max(text.find("{"), 0) :])
+            except RecursionError:
+                return Answer(None, "format", "JSON too deep")
         if not isinstance(fields, dict) or not fields:
             return Answer(None, "format", "no JSON object")
     problem = next(iter(_validator(json.dumps(task.answer)).iter_errors(fields)), None)
@@ -103,10 +108,13 @@ def check(task: Task) -> None:
     except SchemaError as error:
         raise ConfigError(f"{where}.answer: not a JSON schema: {error.message}") from None
     fields = sample(task.answer)
+    needed = task.answer.get("required", ())
     for language in task.languages:
         try:
             prompt = render(task, language, "A passage.", "A title", 0)
             converse(task, language, "A passage.", "A title", prompt.style, fields)
+            least = {name: value for name, value in fields.items() if name in needed}
+            converse(task, language, "A passage.", "A title", prompt.style, least)
         except TemplateError as error:
             raise ConfigError(f"{where}: its {language} templates do not render: {error}") from None
         if "A passage." not in prompt.messages[-1]["content"]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from apache_beam.utils.shared import Shared
 
+from configs.errors import GristmillError
 from stages.commit import FileRef, ShardSpec, read_input
 from stages.ports import Filter, Verdict
 from stages.record import Candidate
@@ -64,6 +65,8 @@ def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Except
         verdicts = judge(rows)
         if len(verdicts) != len(rows):
             raise ValueError(f"{len(verdicts)} verdicts for {len(rows)} rows")
+    except GristmillError:
+        raise
     except Exception as error:
         if len(rows) == 1:
             return [error]

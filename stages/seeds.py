@@ -74,16 +74,28 @@ class Read:
         payload = json.loads(spec.payload)
         source = payload["source"] | {"file": SourceFile(**payload["source"]["file"])}
         used = _used(spec.root, payload["used"], source["domain"])
-        fresh = heapq.nsmallest(payload["limit"], self._fresh(DomainFile(**source), used, out))
-        best = {order: Seed(*fields) for order, *fields in fresh}
-        left = {"spare": self._seen - len(fresh), "duplicate": len(fresh) - len(best)}  # spare: for another day
+        limit, twice, spare = payload["limit"], 0, 0
+        best: dict[str, Seed] = {}  # the `limit` lowest orders so far
+        heap: list[_Highest] = []
+        for order, seed in self._fresh(DomainFile(**source), used, out):
+            if order in best:
+                twice += 1
+                continue
+            if len(best) == limit:
+                spare += 1
+                if not limit or order > heap[0].order:
+                    continue
+                del best[heapq.heapreplace(heap, _Highest(order)).order]
+            else:
+                heapq.heappush(heap, _Highest(order))
+            best[order] = seed
+        left = {"spare": spare, "duplicate": twice}  # spare: for another day
         out.rejected |= {reason: rows for reason, rows in left.items() if rows}
-        out.keep_rows(list(best.values()))
+        out.keep_rows([best[order] for order in sorted(best)])
 
-    def _fresh(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[str, ...]]:
-        """(order, fields of the seed) of the passages that no earlier day and no earlier page used."""
+    def _fresh(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[str, Seed]]:
+        """The passages that no earlier day used, and the order in which they are taken."""
         domain = self._config.domains[source.domain]
-        self._seen = 0
         seeds = read_seeds(domain.seeds[source.place], source.file, source.domain, domain.passages, self._identify)
         for seed in seeds:
             out.rows_in += 1
@@ -92,9 +104,17 @@ class Read:
             elif seed.id in used:
                 out.rejected["used"] = out.rejected.get("used", 0) + 1
             else:
-                self._seen += 1
-                order = content_id(str(self._config.seed), seed.id)
-                yield (order, *(getattr(seed, name) for name in Seed.__slots__))
+                yield content_id(str(self._config.seed), seed.id), seed
+
+
+@dataclass(frozen=True, slots=True)
+class _Highest:
+    """A heap's entry: the highest order comes first."""
+
+    order: str
+
+    def __lt__(self, other: "_Highest") -> bool:
+        return self.order > other.order
 
 
 def _used(root: str, refs: Iterable[list[Any]], domain: str) -> set[str]:

@@ -69,15 +69,19 @@ class RunShard(beam.DoFn):
     def process(self, element: ShardSpec) -> Iterator[str]:
         spec = ShardSpec(*element)
         if not spec.record_path.exists():
+            if any(error_path(spec).parent.glob("*.error")):
+                return  # what stopped another shard would stop this one too
             try:
                 self._make(spec)
             except GristmillError as error:
-                publish_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
+                try:
+                    publish_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
+                except OSError:  # no room for the word either: Beam carries it
+                    raise error from None
                 return
         yield str(spec.record_path)
 
     def _make(self, spec: ShardSpec) -> None:
-        error_path(spec).unlink(missing_ok=True)
         if not self._opened:
             with _as_store_error(spec):
                 self._body.open()

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from stages.commit import FileRef, ShardRecord, ShardSpec, publish_text, sync_folder
 from stages.record import REJECT, schema_id
 
+ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
+
 
 class _HashedFile:
     """A sink for pyarrow that hashes what it writes."""
@@ -61,6 +63,8 @@ class _Part:
         self._level = level
         self._file = _HashedFile(self.path)
         self._writer: pq.ParquetWriter | None = None  # its constructor writes already, and the disk may be full
+        self._waiting: list[pa.Table] = []  # rows of the next row group
+        self._bytes = 0
 
     def begin(self) -> None:
         self._writer = pq.ParquetWriter(self._file, self.schema, compression="zstd", compression_level=self._level)
@@ -68,11 +72,20 @@ class _Part:
     def write(self, table: pa.Table | pa.RecordBatch, row_group: int | None = None) -> None:
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        assert self._writer is not None
-        self._writer.write_table(table.cast(self.schema), row_group_size=row_group)
         self.rows += table.num_rows
+        self._waiting.append(table.cast(self.schema))
+        self._bytes += table.nbytes
+        if row_group or self._bytes >= ROW_GROUP_BYTES:
+            self._flush(row_group)
+
+    def _flush(self, row_group: int | None = None) -> None:
+        if self._waiting:
+            assert self._writer is not None
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=row_group)
+            self._waiting, self._bytes = [], 0
 
     def finish(self, root: Path, file: str) -> FileRef:
+        self._flush()
         assert self._writer is not None
         self._writer.close()
         self._file.close()

@@ -1,12 +1,19 @@
 """Keys: equal texts meet, near texts mostly meet, texts that differ in a number never do."""
 
+import json
 import random
+from pathlib import Path
 
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Dedup
-from stages.dedup import keys
+from stages.commit import ShardSpec
+from stages.dedup import KEY, PAIR, Drop, Match, Sign, keys
+from stages.record import CANDIDATE, Candidate
+from stages.writer import ShardWriter
 
 OPTIONS = Dedup()
 WORDS = [
@@ -108,3 +115,148 @@ def test_another_dose_is_another_text():
     text = " ".join(WORDS)
     assert _shared(f"{text} 5 mg twice a day", f"{text} 50 mg twice a day") == 0
     assert _shared(f"{text} under article 12(3)", f"{text} under article 12(4)") == 0
+
+
+def candidate(name, reply, text="a prompt\n"):
+    plain = {key: "" for key in Candidate.__slots__} | {"rejected": None, "adapter": None, "scores": []}
+    numbers = dict.fromkeys(("seed", "prompt_tokens", "output_tokens", "depth"), 1)
+    messages = [{"role": "user", "content": f"prompt of {name}"}, {"role": "assistant", "content": reply}]
+    named = {"id": name, "text": text + reply, "messages": messages if reply else [], "parents": ["s"], "domain": "law"}
+    return Candidate(**plain | numbers | named)
+
+
+def commit(root, stage, number, schema, body, payload):
+    spec = ShardSpec(str(root), f"runs/{stage}", number, 9, "f", 0, json.dumps(payload), "law")
+    out = ShardWriter(spec, schema)
+    body.open()
+    body.run(spec, out)
+    return out.commit()
+
+
+class _Write:
+    def __init__(self, rows):
+        self._rows = rows
+
+    def open(self):
+        return None
+
+    def run(self, spec, out):
+        out.rows_in = len(self._rows)
+        out.keep_rows(self._rows)
+
+
+def day(root, date, *shards, history=(), parts=1):
+    """Sign, Match and Drop over a date's shards: kept ids, dropped ids with reason and detail, and the index."""
+    inputs = [
+        commit(root, f"{date}/screen", n, CANDIDATE, _Write([candidate(*row) for row in rows]), {}).kept
+        for n, rows in enumerate(shards)
+    ]
+    places = list(enumerate(inputs))
+    signs = [commit(root, f"{date}/sign", n, KEY, Sign(OPTIONS), {"input": ref, "shard": n}).kept for n, ref in places]
+    edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
+    pairs = [
+        commit(
+            root,
+            f"{date}/match",
+            n,
+            PAIR,
+            Match(),
+            {"inputs": signs, "history": history, "low": edges[n], "high": edges[n + 1]},
+        ).kept
+        for n in range(parts)
+    ]
+    records = [
+        commit(root, f"{date}/dedup", n, CANDIDATE, Drop(), {"input": i, "shard": n, "signs": signs[n], "pairs": pairs})
+        for n, i in places
+    ]
+
+    def read(ref):
+        return pq.read_table(Path(root, ref.file)).to_pylist()
+
+    kept = [row["id"] for record in records for row in read(record.kept)]
+    gone = {
+        row["id"]: (row["reason"], row["detail"])
+        for record in records
+        if record.rejects
+        for row in read(record.rejects)
+    }
+    index = [record.sides["index"] for record in records if "index" in record.sides]
+    assert {row["id"] for ref in index for row in read(ref)} == set(kept)  # later days meet survivors only
+    assert sum(record.rows_in for record in records) == len(kept) + len(gone)
+    return kept, gone, index
+
+
+PLAIN = " ".join(WORDS)
+NEAR = PLAIN.replace("duress", "estoppel")
+OTHER = " ".join(random.Random(5).sample("abcdefghijklmnopqrstuvwxyz", 26)) + " quite another matter of the sea"
+DOSE = f"{PLAIN} 5 mg twice a day"
+ARTICLE = f"{PLAIN} under article 12(3)"
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_exactly_the_duplicates_are_dropped_over_two_shards_and_two_dates(tmp_path, parts):
+    assert _shared(PLAIN, NEAR) > 0
+    one = [("plain", PLAIN), ("dose-5", DOSE), ("near", NEAR), ("article-3", ARTICLE)]
+    two = [
+        ("again", PLAIN, "under another prompt\n"),
+        ("spaced", PLAIN.upper().replace(" ", "\n ")),
+        ("dose-50", DOSE.replace("5 mg", "50 mg")),
+        ("dose-5-again", DOSE),
+        ("article-4", ARTICLE.replace("(3)", "(4)")),
+        ("other", OTHER),
+    ]
+    kept, gone, index = day(tmp_path, "2026-01-02", one, two, parts=parts)
+    assert kept == ["plain", "dose-5", "article-3", "dose-50", "article-4", "other"]
+    assert gone == {
+        "near": ("near_duplicate", "of plain"),
+        "again": ("duplicate", "of plain"),
+        "spaced": ("duplicate", "of plain"),
+        "dose-5-again": ("duplicate", "of dose-5"),
+    }
+
+    later = [
+        ("new", OTHER.replace("sea", "land")[:20] + " of nothing that was there before, at all"),
+        ("old-other", OTHER),
+        ("old-dose", DOSE.replace("5 mg", "50 mg")),
+    ]
+    last = [
+        ("dose-500", DOSE.replace("5 mg", "500 mg")),
+        ("old-near", NEAR),
+        ("dose-500-again", DOSE.replace("5", "500")),
+    ]
+    kept, gone, _ = day(tmp_path, "2026-01-03", later, last, history=index, parts=parts)
+    assert kept == ["new", "dose-500"]
+    assert gone == {
+        "old-other": ("duplicate", "of other"),
+        "old-dose": ("duplicate", "of dose-50"),
+        "old-near": ("near_duplicate", "of plain"),
+        "dose-500-again": ("duplicate", "of dose-500"),
+    }
+
+
+def test_an_empty_shard_and_rows_without_messages_pass(tmp_path):
+    kept, gone, _ = day(tmp_path, "2026-01-02", [], [("bare", "", PLAIN), ("bare-again", "", PLAIN), ("said", OTHER)])
+    assert kept == ["bare", "said"]
+    assert gone == {"bare-again": ("duplicate", "of bare")}
+
+
+CHINESE = (
+    "{}规定，当事人一方不履行合同义务或者履行合同义务不符合约定的，应当承担继续履行、采取补救措施或者赔偿损失等违约责任。"
+    "因不可抗力不能履行合同的，根据不可抗力的影响，部分或者全部免除责任，但是法律另有规定的，依照其规定。"
+    "当事人迟延履行后发生不可抗力的，不免除其违约责任；当事人应当及时通知对方，并在合理期限内提供证明。"
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f"{PLAIN} take 5 mg at dawn and 50 mg at night", f"{PLAIN} take 50 mg at dawn and 5 mg at night"),
+        (CHINESE.format("第十二条"), CHINESE.format("第十三条")),
+        (f"{PLAIN} by Article IV of it", f"{PLAIN} by Article VI of it"),
+        (f"{PLAIN} take five mg a day", f"{PLAIN} take nine mg a day"),
+        (f"{PLAIN} 5 mg a day", f"{PLAIN} 5 g a day"),
+    ],
+    ids=["swapped", "chinese", "roman", "words", "unit"],
+)
+def test_a_dose_in_other_writing_is_another_text(one, other):
+    assert _shared(one, other) == 0

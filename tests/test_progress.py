@@ -3,9 +3,10 @@
 import io
 import json
 
+from configs.load import load
 from pipeline.progress import Progress
-from pipeline.report import busy_seconds, size
-from stages.commit import ShardRecord
+from pipeline.report import busy_seconds, size, summarise
+from stages.commit import Manifest, ShardRecord
 
 
 def record(ended, seconds, rows=10, tokens=0.0):
@@ -45,6 +46,44 @@ def test_a_terminal_is_redrawn_in_place_with_an_eta(tmp_path):
     assert "\x1b[1A" in stream.getvalue()
     assert "ETA 0:04" in stream.getvalue().splitlines()[0]
     assert "ETA 0:02" in stream.getvalue().splitlines()[-1]
+
+
+def test_the_eta_counts_shards_and_worked_time(tmp_path):
+    """Seeds plan no rows and sign counts keys; a pause between two starts is not work."""
+    folder = folder_with(tmp_path, {"a": 102.0, "b": 9000.0})
+    (folder / "stages" / "generate" / "plan.json").write_text(json.dumps({"shards": [["a", 0], ["b", 0], ["c", 0]]}))
+    stream = io.StringIO()
+    Progress(stream, live=True)(folder)
+    assert "2/3 shards  ETA 0:02  20 rows  5.0 rows/s" in stream.getvalue()
+
+
+def test_redrawn_lines_fit_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    Progress(stream, live=True)(folder_with(tmp_path, {"a": 102.0}))
+    assert len(stream.getvalue().removeprefix("\x1b[2K").rstrip("\n")) == 39
+
+
+def test_a_reader_that_went_away_does_not_stop_the_run(tmp_path):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    for live in (True, False):
+        Progress(Closed(), live=live)(folder_with(tmp_path, {"a": 102.0}))
+
+
+def test_machines_are_paid_once_when_domains_overlap():
+    config = load("echo", ["price.machine_hour=3600"])
+
+    def made(label, ended, seconds):
+        return ShardRecord(**record(ended, seconds, rows=0) | {"rejected": {}, "label": label})
+
+    records = [made("law", 10, 10), made("medicine", 10, 5), made("", 12, 2)]
+    found = summarise(config, [Manifest("seeds", records)])
+    assert found["domains"]["law"]["cost"] == 8
+    assert found["domains"]["medicine"]["cost"] == 4
+    assert found["cost"] == 12
 
 
 def test_busy_time_is_the_union_of_the_shards_work():

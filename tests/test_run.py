@@ -8,7 +8,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import DATE, command, environment, gristmill, passage, write_config, write_documents
+from conftest import DATE, ROOT, command, environment, gristmill, passage, write_config, write_documents
 
 from configs.load import load
 from pipeline.store import DataSet
@@ -27,6 +27,23 @@ def test_the_json_line_tells_what_there_is(finished):
     assert line["bytes"] == sum(os.path.getsize(shard) for shard in line["shards"])
     assert line["manifest"] == str(finished.out / "manifests" / f"{DATE}.json")
     assert sum(line["rejected"].values()) + line["accepted"] + line["quarantined"] == 40
+
+
+def test_the_echo_preset_runs_by_its_file(tmp_path):
+    """The preset itself: its corpora come from their packages, through the cache."""
+    line = command("run", "--config", "configs/echo.yaml", "--out", tmp_path / "out", "--date", DATE, "--json")
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    (last,) = done.stdout.splitlines()
+    said = json.loads(last)
+    assert said.keys() >= {"status", "accepted", "rejected", "bytes", "manifest", "shards"}
+    assert said["status"] == "done"
+    assert said["manifest"] == str(tmp_path / "out" / "manifests" / f"{DATE}.json")
+    assert os.path.isfile(said["manifest"])
+    assert {shard.split("domain=")[1].split("/")[0] for shard in said["shards"]} == {"law", "medicine"}
+    assert sum(os.path.getsize(shard) for shard in said["shards"]) == said["bytes"] > 0
+    assert sum(pq.read_metadata(shard).num_rows for shard in said["shards"]) == said["accepted"] > 0
+    assert sum(said["rejected"].values()) > 0
 
 
 def test_rows_carry_their_whole_lineage(finished):
@@ -126,7 +143,7 @@ def test_the_next_days_take_other_seeds_until_none_are_left(finished, tmp_path):
     assert [done.code for done in (second, third, fourth)] == [0, 0, 0]
     assert third.line["notes"] == ["law: 20 of 40 passages were left unused by earlier days; add sources"]
     assert fourth.line["status"] == "nothing"
-    assert fourth.line["notes"] == ["no unused seeds are left: add sources, or begin a new data set"]
+    assert fourth.line["notes"] == ["no unused seeds are left (used 100): add sources, or begin a new data set"]
     seeds = Counter(row["seed_id"] for day in ("02", "03", "04") for row in rows(out, f"2026-01-{day}"))
     assert max(seeds.values()) == 1
 
@@ -183,7 +200,7 @@ def test_help_is_instant_and_wrong_flags_are_named():
     assert gristmill("run", "--config", "echo", "--set", "screen.filters=[{name: lenght}]").code == 2
 
 
-def test_plan_shows_the_graph_and_warns_of_a_weak_model(finished):
+def test_plan_shows_the_graph_and_estimates_from_an_earlier_day(finished):
     done = gristmill("plan", "--config", finished.config, "--date", "2026-01-09", "--json")
     planned = done.line
     assert planned["state"] == "new"

@@ -59,7 +59,9 @@ class OpenAIGenerator:
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
         self.card, self.options = card, config.openai
-        key = os.environ.get(self.options.api_key_env, "")
+        key = os.environ.get(self.options.api_key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):  # said here: the HTTP library's error would show the key
+            raise ConfigError(f"generator.openai.api_key_env: {self.options.api_key_env} holds characters no key has")
         if not key and urlsplit(self.options.base_url).hostname not in _LOCAL:
             raise ConfigError(
                 f"generator.openai.api_key_env: the environment variable {self.options.api_key_env} is not set; "
@@ -120,7 +122,7 @@ class OpenAIGenerator:
             response = self.client.post(self.url, json=self._body(request))
         except httpx.TimeoutException:
             raise _Unanswered(f"no answer within {self.options.timeout_s:g} s") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _Unanswered(f"{type(error).__name__}: {error}") from None
         status = response.status_code
         if status in _FATAL:

@@ -1,5 +1,6 @@
 """A local model on CPU or GPU by transformers: needs nothing beyond the default install."""
 
+import copy
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -44,8 +45,7 @@ class TransformersGenerator:
         self.prompts = Prompts(tokenizer, min(config.max_model_len, limit))
         self.tokenizer = tokenizer
         self.ends = frozenset(_ends(self.model.generation_config.eos_token_id) | _ends(tokenizer.eos_token_id))
-        self.adapted: Any = None  # the same model wrapped by peft, once there is an adapter
-        self.adapters: set[str] = set()
+        self.adapted: tuple[str, Any] | None = None  # an adapter's hash, and the model that it is merged into
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when the device runs out of memory."""
@@ -86,35 +86,27 @@ class TransformersGenerator:
             use_threads(self.threads)  # torch keeps the number by calling thread
             filler = next(iter(self.ends), 0)
             try:
-                self._use(adapter)
-                decode(self.model, drafts, slots=self.config.batch_size, ends=self.ends, filler=filler)
+                decode(self._speaking(adapter), drafts, slots=self.config.batch_size, ends=self.ends, filler=filler)
             except torch.OutOfMemoryError as error:
                 raise BackendError(
                     f"generator.batch_size: {self.config.batch_size} rows do not fit into the GPU's memory; lower it"
                 ) from error
 
-    def _use(self, adapter: Adapter | None) -> None:
+    def _speaking(self, adapter: Adapter | None) -> Any:
+        """The model, or its copy with the adapter merged in: beside each layer its two small products would cost as
+        much again. One copy is kept, since shards come by domain."""
         if adapter is None:
-            if self.adapted is not None:
-                self.adapted.base_model.disable_adapter_layers()
-            return
-        from peft import PeftModel
+            return self.model
+        if self.adapted is None or self.adapted[0] != adapter.sha256:
+            from peft import PeftModel
 
-        name = adapter.sha256[:16]  # peft makes it part of module names: no dots
-        if name not in self.adapters:
+            self.adapted = None  # before the next copy: never three models in memory
             try:
-                # peft would widen bfloat16 adapters to float32, and convert at every layer of every step.
-                if self.adapted is None:
-                    self.adapted = PeftModel.from_pretrained(
-                        self.model, adapter.path, adapter_name=name, autocast_adapter_dtype=False
-                    ).eval()
-                else:
-                    self.adapted.load_adapter(adapter.path, adapter_name=name, autocast_adapter_dtype=False)
+                wrapped: Any = PeftModel.from_pretrained(copy.deepcopy(self.model), adapter.path)
+                self.adapted = adapter.sha256, wrapped.merge_and_unload().eval()
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise BackendError(f"adapter {adapter.name}: cannot be loaded from {adapter.path} ({error})") from error
-            self.adapters.add(name)
-        self.adapted.base_model.enable_adapter_layers()
-        self.adapted.set_adapter(name)
+        return self.adapted[1]
 
 
 def _ends(value: int | list[int] | None) -> set[int]:
