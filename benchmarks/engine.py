@@ -40,10 +40,10 @@ def beam() -> Iterator[Row]:
     opener = partial(open_generator, config.generator, card, threads)
     with tempfile.TemporaryDirectory() as folder:
         seeds = _seeds(folder, config, 128)
-        body = Generate(config, card, opener)
         ratios = []
-        for attempt in range(2):
-            bare = _seconds(lambda: _bare(body, opener, folder, seeds))
+        for attempt in range(3):
+            body = Generate(config, card, opener)  # anew: Beam keeps the engine that an earlier body loaded
+            bare = _seconds(partial(_bare, body, opener, folder, seeds))
             slices = [[[seeds, place * 64, place * 64 + 64]] for place in range(2)]
             payloads = [json.dumps({"slices": part, "adapter": None, "depth": 1}) for part in slices]
             specs = [
@@ -51,7 +51,7 @@ def beam() -> Iterator[Row]:
                 for place, payload in enumerate(payloads)
             ]
 
-            def through(specs: list[ShardSpec] = specs) -> None:
+            def through(specs: list[ShardSpec] = specs, body: Generate = body) -> None:
                 pipeline = apache_beam.Pipeline(runner=FnApiRunner())
                 _ = pipeline | apache_beam.Create(specs) | RunShards(body, CANDIDATE, 1)
                 pipeline.run().wait_until_finish()
@@ -60,7 +60,7 @@ def beam() -> Iterator[Row]:
             ratios.append(bare / _seconds(through))
             print(f"beam: bare {bare:.1f} s, ratio {ratios[-1]:.3f}", flush=True)
         assert isinstance(seeds, FileRef)
-    yield "engine time / generate stage time, 128 prompts, transformers", max(ratios), 0.95, "higher"
+    yield "engine time / generate stage time, 128 prompts, transformers", sorted(ratios)[1], 0.95, "higher"
 
 
 def _bare(body: Any, opener: Callable[[], Any], folder: str, seeds: Any) -> None:

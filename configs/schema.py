@@ -228,7 +228,9 @@ class Price(Section):
 
 class Run(Section):
     workers: int = Field(default=1, ge=1)  # processes
-    in_flight: int = Field(default=2, ge=1)  # shards at once in each
+    in_flight: int = Field(
+        default=2, ge=1
+    )  # shards at once in this process; each of several workers, or of a pool, takes one
     runner: str = "FnApiRunner"
     pool: str | None = None  # host:port of a Beam worker pool
     attempts: int = Field(default=3, ge=1)  # then a shard is quarantined

@@ -136,7 +136,11 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
             items.append(Item(payload, sum(stop - start for _, start, stop in batch), domain, key))
     identity = _dump(config, "generate", "tasks", "seed") | _engine(run)
-    body = generate.Generate(config, run.card, partial(open_generator, config.generator, run.card, run.threads))
+    each = config.generator
+    if config.run.workers > 1 and each.openai.requests_per_minute:  # the limit is the run's, a pace is a process's
+        pace = {"requests_per_minute": each.openai.requests_per_minute / config.run.workers}
+        each = each.model_copy(update={"openai": each.openai.model_copy(update=pace)})
+    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, run.threads))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
 
@@ -316,4 +320,5 @@ def _engine(run: Context) -> dict[str, Any]:
         "model": run.card.sha256,
         "backend": run.card.backend,
         "generator": generator.model_dump(mode="json", include={"dtype", "max_model_len", "batch_size", "echo"}),
+        "service": generator.openai.base_url if run.card.backend == "openai" else None,
     }

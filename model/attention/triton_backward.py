@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from model.attention.sparsity import Sparsity
-from model.attention.triton_forward import CHUNK, LOG2E, Pairs
+from model.attention.triton_forward import CHUNK, JOIN_TILE, JOIN_WARPS, LOG2E, Pairs
 
 
 @triton.jit
@@ -106,8 +106,9 @@ def local_keys(
 @triton.jit
 def join_backward(
     q, k, v, starts, blocks, d_part, d_out, lse, delta, d_q,
-    T, keys, K, slots, q_b, q_t, k_b, k_t, scale, scale_e,
+    T, keys, K, q_b, q_t, k_b, k_t, scale, scale_e,
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, STARTS: tl.constexpr,
+    slots: tl.constexpr,
 ):  # fmt: skip
     """dQ of a tile of tokens and one head: the local blocks, then the parts that the pairs left."""
     head = tl.program_id(1)
@@ -140,9 +141,10 @@ def join_backward(
     dq_TD *= scale_e
     first = ((b * K + h // G) * T + t.to(tl.int64)) * slots
     for slot in range(slots):
-        there = inside & (tl.load(blocks + first + slot, mask=inside, other=-1) >= 0)
+        there = tl.load(blocks + first + slot, mask=inside, other=-1) >= 0
         source = (first + slot) * G + h % G
-        dq_TD += tl.load(d_part + source[:, None] * D + d, mask=there[:, None], other=0.0).to(tl.float32)
+        part = tl.load(d_part + source[:, None] * D + d, mask=inside[:, None], other=0.0).to(tl.float32)
+        dq_TD += tl.where(there[:, None], part, 0.0)
     tl.store(d_q + row, dq_TD.to(d_q.dtype.element_ty), mask=inside[:, None])
 
 
@@ -185,8 +187,9 @@ def backward(
         q_BTHD, k_BTKD, v_BTKD, starts, d_out, lse, delta, d_k_sum, d_v_sum, d_k, d_v, T, keys, K, *strides,
         G=G, D=D, BLOCK=S, STARTS=has, num_warps=4 if S <= 64 else 8, num_stages=2,
     )  # fmt: skip
-    join_backward[(triton.cdiv(T, 128), B * H)](
-        q_BTHD, k_BTKD, v_BTKD, starts, pairs.blocks, d_part, d_out, lse, delta, d_q, T, keys, K, slots, *strides,
-        G=G, D=D, BLOCK=S, TILE=128, STARTS=has, num_warps=8, num_stages=2,
+    join_backward[(triton.cdiv(T, JOIN_TILE), B * H)](
+        q_BTHD, k_BTKD, v_BTKD, starts, pairs.blocks, d_part, d_out, lse, delta, d_q, T, keys, K, *strides,
+        G=G, D=D, BLOCK=S, TILE=JOIN_TILE, STARTS=has, slots=slots, num_warps=JOIN_WARPS,
+        num_stages=3 if S <= 64 else 2,
     )  # fmt: skip
     return d_q, d_k, d_v

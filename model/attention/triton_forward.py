@@ -16,6 +16,7 @@ import triton.language as tl
 from model.attention.sparsity import Sparsity
 
 CHUNK = 512
+JOIN_TILE, JOIN_WARPS = 64, 4
 LOG2E = 1.4426950408889634
 
 
@@ -99,9 +100,10 @@ def gather_forward(
 
 @triton.jit
 def join_forward(
-    q, k, v, starts, blocks, part, part_lse, out, lse,
-    T, keys, K, slots, offset, q_b, q_t, k_b, k_t, scale,
+    q, k, v, starts, part, part_lse, out, lse,
+    T, keys, K, offset, q_b, q_t, k_b, k_t, scale,
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, STARTS: tl.constexpr,
+    slots: tl.constexpr,
 ):  # fmt: skip
     """Own and previous block of a tile of tokens and one head, then the parts that the pairs left."""
     head = tl.program_id(1)
@@ -137,14 +139,14 @@ def join_forward(
         top = higher
     first = ((b * K + h // G) * T + t.to(tl.int64)) * slots
     for slot in range(slots):
-        there = inside & (tl.load(blocks + first + slot, mask=inside, other=-1) >= 0)
+        # all loads are issued whatever the slot holds: one that waited for another would idle the memory
         source = (first + slot) * G + h % G
-        s = tl.load(part_lse + source, mask=there, other=float("-inf"))
-        o = tl.load(part + source[:, None] * D + d, mask=there[:, None], other=0.0)
+        s = tl.load(part_lse + source, mask=inside, other=float("-inf"))
+        o = tl.load(part + source[:, None] * D + d, mask=inside[:, None], other=0.0)
         higher = tl.maximum(top, s)
         p, shrink = tl.exp2(s - higher), tl.exp2(top - higher)
         total = total * shrink + p
-        acc = acc * shrink[:, None] + p[:, None] * o.to(tl.float32)
+        acc = acc * shrink[:, None] + tl.where(s[:, None] > float("-inf"), p[:, None] * o.to(tl.float32), 0.0)
         top = higher
     tl.store(
         out + ((b * T + t.to(tl.int64)) * H + h)[:, None] * D + d,
@@ -179,10 +181,11 @@ def forward(
     gather_forward[(len(pairs.work_block),)](
         q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, pairs.order, pairs.bounds, pairs.work_block, pairs.work_first,
         T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=rows, CHUNK=CHUNK, STARTS=starts_BT is not None,
-        BLOCKS=B * K * N, num_warps=8, num_stages=2,
+        BLOCKS=B * K * N, num_warps=4, num_stages=2,
     )  # fmt: skip
-    join_forward[(triton.cdiv(T, 128), B * H)](
-        q_BTHD, k_BTKD, v_BTKD, starts, pairs.blocks, part, part_lse, out, lse, T, keys, K, slots, offset, *strides,
-        G=G, D=D, BLOCK=S, TILE=128, STARTS=starts_BT is not None, num_warps=8, num_stages=2,
+    join_forward[(triton.cdiv(T, JOIN_TILE), B * H)](
+        q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, out, lse, T, keys, K, offset, *strides,
+        G=G, D=D, BLOCK=S, TILE=JOIN_TILE, STARTS=starts_BT is not None, slots=slots, num_warps=JOIN_WARPS,
+        num_stages=3 if S <= 64 else 2,
     )  # fmt: skip
     return out, lse, part_lse
