@@ -3,8 +3,8 @@
     python benchmarks/attention.py [--commit HASH] [--out FILE]
 
 bfloat16, batch 1, 16 query heads on one KV head of 128, random inputs (the worst case: neighbouring tokens choose
-unrelated blocks). Selection, sorting and all kernels count. Times are medians of CUDA events; the sparse forward pass is a
-replayed CUDA graph up to 128k. Outputs are first checked against eager float32.
+unrelated blocks). Selection, sorting and all kernels count. Times are medians of CUDA events; the sparse forward pass
+is a replayed CUDA graph up to 128k. Outputs are first checked against eager float32.
 """
 
 import argparse
