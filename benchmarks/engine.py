@@ -172,8 +172,8 @@ def memory() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             document = Path(folder, "d.jsonl")
             with document.open("w") as sink:
-                for number in range(400 * scale):
-                    words = " ".join(f"w{(number * 31 + place * 17) % 5003}" for place in range(120))
+                for number in range(400 * scale):  # 20 kB each: 8 MB and 80 MB of text
+                    words = " ".join(f"w{(number * 31 + place * 17) % 5003}" for place in range(3_500))
                     sink.write(json.dumps({"text": f"Passage {number} says this. {words}."}) + "\n")
             line = [sys.executable, "-c", _PEAK, "run", "--config", "echo", "--out", f"{folder}/out", "--json"]
             domain = f"seeds: [{{path: {document}, licence: MIT}}], tasks: [explain], per_day: {400 * scale}"
@@ -182,7 +182,7 @@ def memory() -> Iterator[Row]:
                 "--set",
                 "generate.shard_rows=50",
                 "--set",
-                "domains.law.passages={min_chars: 50, max_chars: 2000}",
+                "domains.law.passages={min_chars: 50, max_chars: 30000}",
             ]
             done = subprocess.run(line, capture_output=True, text=True, check=True)
             peaks[scale] = int(done.stdout.splitlines()[-1]) / 1024

@@ -196,7 +196,8 @@ class Dedup(Section):
 
 
 class Lora(Section):
-    parameter_share: float = Field(default=0.01, gt=0, le=0.2)  # trainable / total
+    parameter_share: float = Field(default=0.01, gt=0, le=0.2)  # trainable / total; the rank follows from it
+    max_rank: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)
     epochs: int = Field(default=2, ge=1)
     max_tokens: int = Field(default=40_000, ge=1)  # training stops after so many tokens
@@ -274,4 +275,8 @@ class Config(Section):
                     raise ValueError(f"domains.{name}.languages: none of its tasks speaks {language}")
         if any(spec.name == "quality" for spec in self.screen.filters) and self.screen.encoder is None:
             raise ValueError("screen.encoder: missing, although screen.filters names quality")
+        if self.generator.backend in ("auto", "vllm") and self.adapt.enabled:
+            rank, served = self.adapt.lora.max_rank, self.generator.vllm.max_lora_rank
+            if rank > served:
+                raise ValueError(f"adapt.lora.max_rank: {rank}, but generator.vllm.max_lora_rank serves only {served}")
         return self

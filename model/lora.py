@@ -13,7 +13,6 @@ from configs.schema import Lora
 from model.adapter_folder import CONFIG, publish
 from stages.ports import AdapterTrainer, ModelCard, Training
 
-_LARGEST_RANK = 64  # vLLM's default limit, see generator.vllm.max_lora_rank
 _WINDOW = 8  # batches whose rows are sorted by length together: less padding, still shuffled
 _WARM_UP = 0.1
 _LARGEST_GRADIENT = 1.0
@@ -131,7 +130,7 @@ class LoraTrainer:
         }
         total = sum(parameter.numel() for parameter in model.parameters())
         per_rank = sum(layer.in_features + layer.out_features for layer in linears.values())
-        rank = min(_LARGEST_RANK, max(1, round(self.config.parameter_share * total / per_rank)))
+        rank = min(self.config.max_rank, max(1, round(self.config.parameter_share * total / per_rank)))
         lora = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
 from configs import errors, load
 from configs.schema import Config
 from pipeline.card import card
-from pipeline.graph import Context, Outcome, Slice, Stage, graph
+from pipeline.graph import Context, Outcome, Stage, graph
 from pipeline.report import summarise
 from pipeline.runner import runner_and_options
 from pipeline.store import DataSet, content_digest
@@ -45,9 +44,6 @@ from stages.commit import (
 )
 from stages.ports import ModelCard
 from stages.shard import RunShards
-from stages.writer import ShardWriter
-
-USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 
 
 class Driver:
@@ -66,7 +62,8 @@ class Driver:
             root=self._data.root,
             date=self._begun["date"],
             run_id=self._begun["run_id"],
-            history=self._begun["history"],
+            used=[FileRef(*ref) for ref in self._begun["used"]],
+            index=[FileRef(*ref) for ref in self._begun["index"]],
             threads=self._begun["threads"],
         )
         self._manifests: list[Manifest] = []
@@ -136,7 +133,7 @@ class Driver:
                 raise getattr(errors, said["type"], errors.GristmillError)(said["message"])
 
     def _check(self, stage: Stage, records: Sequence[ShardRecord]) -> None:
-        rows = sum(record.rows_in for record in records)
+        rows = sum(spec.rows for spec in stage.specs)  # a record may count something else: keys, pairs
         bad = sum(record.quarantined for record in records)
         limit = self._config.run.max_quarantined
         story = next((record.error for record in records if record.error), None)
@@ -160,8 +157,7 @@ class Driver:
             shards.append({"file": name, "domain": domain, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256})
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
         files |= dict(zip(index, outcome.index, strict=True))
-        used = self._used(outcome.slices)
-        files[f"used/date={date}/{Path(used.file).name}"] = used
+        files |= {f"used/date={date}/{Path(ref.file).name}": ref for ref in outcome.used}
         renamed = {name: FileRef(name, *ref[1:]) for name, ref in files.items()}
         manifest = {
             "version": 1,
@@ -202,31 +198,6 @@ class Driver:
             for batch in read_input(str(self._data.root), ref, [column], rows=65_536):
                 rows.update(batch[column].to_pylist())
         return dict(rows.most_common())
-
-    def _used(self, slices: dict[str, list[Slice]]) -> FileRef:
-        """The day's seeds, committed like a shard so that later days pass them over."""
-        spec = ShardSpec(str(self._data.root), f"{self._context.stages}/used", 0, 1, load.digest(slices), 0, "")
-        if spec.record_path.exists():
-            made = ShardRecord.read(spec.record_path).kept
-            assert made is not None
-            return made
-        out = ShardWriter(spec, USED)
-        for domain, parts in slices.items():
-            for ref, start, stop in parts:
-                place = 0
-                for batch in read_input(spec.root, ref, ["id"]):
-                    piece = batch.slice(
-                        max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0)
-                    )
-                    place += batch.num_rows
-                    if piece.num_rows:
-                        out.rows_in += piece.num_rows
-                        out.keep(
-                            pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED)
-                        )
-        record = out.commit()
-        assert record.kept is not None
-        return record.kept
 
 
 def _clear_errors(folder: Path) -> None:

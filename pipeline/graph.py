@@ -28,7 +28,7 @@ from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
 
-STAGES_VERSION = 1  # raise it when a stage's code makes other rows of the same input
+STAGES_VERSION = 2  # raise it when a stage's code makes other rows of the same input
 
 
 Slice = tuple[FileRef, int, int]  # rows start to stop of a file
@@ -45,7 +45,8 @@ class Context:
     root: Path
     date: str
     run_id: str
-    history: list[dict[str, Any]]
+    used: list[FileRef]  # seeds of other dates
+    index: list[FileRef]  # dedup keys of other dates
     threads: int
 
     @property
@@ -71,6 +72,7 @@ class Outcome:
     shards: list[tuple[str, FileRef]] = field(default_factory=list)  # domain and file
     index: list[FileRef] = field(default_factory=list)
     slices: dict[str, list[Slice]] = field(default_factory=dict)  # the seeds used, by domain
+    used: list[FileRef] = field(default_factory=list)  # their ids
     adapters: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -79,13 +81,15 @@ Graph = Generator[Stage, Manifest, Outcome]
 
 
 def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
-    """seeds → generate → screen → dedup → adapt, then once more with the adapters → shards."""
+    """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → shards."""
     config, outcome = run.config, Outcome()
     read = yield _seeds(run, sources)
     rounds, outcome.notes = _choose(config, sources, read)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
+    reserved = yield _used(run, outcome.slices)
+    outcome.used = [ref for _, ref in reserved.made]
 
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
     adapters: dict[str, dict[str, str]] = {}
@@ -114,17 +118,22 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
 
 
 def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
-    used = [FileRef(*ref) for past in run.history for ref in past["used"]]
     items = [
         Item(
-            {"source": source.to_json(), "limit": run.config.domains[source.domain].per_day, "used": used},
+            {"source": source.to_json(), "limit": run.config.domains[source.domain].per_day, "used": run.used},
             label=source.domain,
-            key=[source.identity(run.config), [ref.sha256 for ref in used]],
+            key=[source.identity(run.config), [ref.sha256 for ref in run.used]],
         )
         for source in sources
     ]
     body = seeds.Read(run.config, language.identify)
     return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED, vital=True)
+
+
+def _used(run: Context, slices: dict[str, list[Slice]]) -> Stage:
+    rows = sum(stop - start for parts in slices.values() for _, start, stop in parts)
+    specs = _specs(run, "used", [Item({"slices": slices}, rows)], {})
+    return Stage("used", specs, seeds.Used(), seeds.USED, vital=True)
 
 
 def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
@@ -140,6 +149,8 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
     if config.run.workers > 1 and each.openai.requests_per_minute:  # the limit is the run's, a pace is a process's
         pace = {"requests_per_minute": each.openai.requests_per_minute / config.run.workers}
         each = each.model_copy(update={"openai": each.openai.model_copy(update=pace)})
+    if not config.adapt.enabled:  # an engine that serves no adapters is faster
+        each = each.model_copy(update={"vllm": each.vllm.model_copy(update={"max_lora_rank": 0})})
     body = generate.Generate(config, run.card, partial(open_generator, each, run.card, run.threads))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
@@ -159,7 +170,7 @@ def _sign(run: Context, name: str, screened: Manifest) -> Stage:
 
 
 def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> Stage:
-    history = [*index, *(FileRef(*ref) for past in run.history for ref in past["index"])]
+    history = [*index, *run.index]
     inputs = [ref for _, ref in signed.made]
     parts = max(sum(ref.rows for ref in inputs) // MATCH_KEYS, 1)
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]

@@ -6,7 +6,7 @@ from typing import Any
 from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.report import cost
-from pipeline.run import find_models, fingerprint
+from pipeline.run import find_models, fingerprint, owner_of
 from pipeline.store import DataSet
 from stages import seeds
 
@@ -17,15 +17,14 @@ def plan(config: Config, date: str) -> dict[str, Any]:
     config, card = models.config, models.generator
     files = seeds.list_files(config)
     data = DataSet.open(config.out)
-    finished = data.manifest(date)
-    mark = fingerprint(models)
+    owner, mark = owner_of(data, date), fingerprint(models)
     passages = {name: domain.per_day for name, domain in config.domains.items()}
     second = {name: int(count * config.adapt.share) if config.adapt.enabled else 0 for name, count in passages.items()}
     return {
         "date": date,
         "out": str(data.root),
         "fingerprint": mark,
-        "state": "new" if finished is None else "finished" if finished["fingerprint"] == mark else "needs --force",
+        "state": _state(data, date, owner, mark),
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
         "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
         "stages": list(_stages(config, passages, second)),
@@ -41,6 +40,14 @@ def plan(config: Config, date: str) -> dict[str, Any]:
         "estimate": _estimate(data, config, passages, card.sha256),
         "warnings": list(_warnings(config, card.parameters, card.name)),
     }
+
+
+def _state(data: DataSet, date: str, owner: dict[str, Any] | None, mark: str) -> str:
+    if owner is None:
+        return "new"
+    if owner["fingerprint"] != mark:
+        return "needs --force"
+    return "finished" if data.manifest(date) else "begun"
 
 
 def _licence(config: Config, file: seeds.DomainFile) -> str:

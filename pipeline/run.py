@@ -24,7 +24,7 @@ from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.store import DataSet
-from stages.commit import ShardRecord, publish_text
+from stages.commit import FileRef, ShardRecord, publish_text
 from stages.ports import ModelCard
 
 _FULL_BELOW = 1 << 20  # bytes
@@ -94,7 +94,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
     lock = data.lock(date)
     try:
         begun = _begun(folder)
-        owner = finished or (begun if _has_records(folder) else None)  # nothing made yet: nothing to lose
+        owner = finished or owner_of(data, date)
         if owner is not None and owner["fingerprint"] != mark and not force:
             changed = _changes(folder, models.config)
             raise ConfigError(
@@ -123,6 +123,12 @@ def _finished(data: DataSet, date: str, force: bool) -> dict[str, Any] | None:
         return None  # damaged: the date is published anew from what is committed
 
 
+def owner_of(data: DataSet, date: str) -> dict[str, Any] | None:
+    """The manifest of a finished date, `run.json` of one that has made something; nothing made: nothing to lose."""
+    folder = data.run_folder(date)
+    return data.manifest(date) or (_begun(folder) if any(folder.glob("stages/*/part-*.json")) else None)
+
+
 def _begun(folder: Path) -> dict[str, Any] | None:
     try:
         return json.loads((folder / "run.json").read_text("utf-8"))
@@ -132,10 +138,6 @@ def _begun(folder: Path) -> dict[str, Any] | None:
         raise StoreError(
             f"{folder / 'run.json'}: damaged; remove it and run again: committed shards are kept"
         ) from None
-
-
-def _has_records(folder: Path) -> bool:
-    return any(folder.glob("stages/*/part-*.json"))
 
 
 def _forgive(folder: Path) -> None:
@@ -153,9 +155,14 @@ def _clear_attempts(folder: Path) -> None:
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, resumed: dict[str, Any] | None) -> None:
-    """Writes what the driver reads. A resumed date keeps its history and takes this start's runner and limits."""
+    """Writes what the driver reads. A resumed date keeps its seeds and takes this start's runner and limits."""
     config = models.config
     cores = len(os.sched_getaffinity(0))
+    past = data.history(date)
+    used = past.used
+    if resumed and data.chosen(date):  # dates that came later passed these seeds over
+        place = {ref.sha256: ref for ref in past.used}  # what was chosen then may be published now
+        used = [place.get(ref.sha256, ref) for ref in (FileRef(*ref) for ref in resumed["used"])]
     publish_text(folder / "config.yaml", load.dump(config))
     begun = {
         "date": date,
@@ -166,7 +173,8 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, re
         "encoder": asdict(models.encoder) if models.encoder else None,
         "filters": models.filters,
         "threads": config.generator.threads or max(cores // config.run.workers, 1),
-        "history": resumed["history"] if resumed else data.history(date),
+        "used": used,
+        "index": past.index,
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
     }
     publish_text(folder / "run.json", json.dumps(begun, indent=1))

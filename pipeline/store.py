@@ -3,7 +3,7 @@
 <out>/README.md                             the data-set card
 <out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
 <out>/manifests/2026-11-21.json             the commit of a date: what is not named there is not published
-<out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later days
+<out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/runs/2026-11-21/                      work in progress and its records
 """
@@ -19,12 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
-from stages.commit import FileRef, publish_text, sync_folder
+from stages.commit import FileRef, ShardRecord, publish_text, sync_folder
 from stages.packaged import sha256_file
 
 
 class HeldError(StoreError):
-    """Another run works on this date."""
+    """Another run works on this data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the other dates leave for one: seeds that it may not use, keys that its rows may not have."""
+
+    used: list[FileRef]
+    index: list[FileRef]
 
 
 @dataclass(frozen=True)
@@ -55,21 +63,29 @@ class DataSet:
         except ValueError:
             raise StoreError(f"{path}: damaged manifest; run the date again with --force") from None
 
-    def history(self, date: str) -> list[dict[str, Any]]:
-        """What the other finished dates left for this one: their dedup index and used seeds."""
-        past = []
-        for other in self.dates():
-            manifest = self.manifest(other)
-            if other != date and manifest is not None:
-                past.append({"date": other, "index": manifest["index"], "used": manifest["used"]})
+    def history(self, date: str) -> History:
+        """Of the finished dates used seeds and dedup index; of dates that are begun the seeds that they chose."""
+        past = History([], [])
+        begun = {path.parent.name for path in self.root.glob("runs/*/run.json")}
+        for other in sorted({*self.dates(), *begun} - {date}):
+            if manifest := self.manifest(other):
+                past.used.extend(FileRef(*ref) for ref in manifest["used"])
+                past.index.extend(FileRef(*ref) for ref in manifest["index"])
+            else:
+                past.used.extend(self.chosen(other))
         return past
 
-    def lock(self, date: str) -> int:
-        """An open file descriptor that holds the date until the last process that has it ends.
+    def chosen(self, date: str) -> list[FileRef]:
+        """The seeds that a date's run has chosen: its committed file, none before that."""
+        records = sorted(self.run_folder(date).glob("stages/used/part-*.json"))
+        return [made for record in records if (made := ShardRecord.read(record).kept)]
 
-        Raises HeldError, naming the holder, when another run has it.
+    def lock(self, date: str) -> int:
+        """An open file descriptor that holds the data set until the last process that has it ends.
+
+        One date at a time: each leaves out what the others used and made. Raises HeldError, naming the holder.
         """
-        path = self.run_folder(date) / "lock"
+        path = self.root / "runs" / "lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -80,11 +96,13 @@ class DataSet:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = path.read_text("utf-8").strip() or "another process"
+            holder = path.read_text("utf-8").strip() or "another process is at work"
             os.close(handle)
-            raise HeldError(f"{date}: {holder} is working on this date; wait for it, or stop it first") from None
+            raise HeldError(
+                f"{date}: {holder} in {self.root}; a data set makes one date at a time: wait for it, or stop it first"
+            ) from None
         os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        os.write(handle, f"process {os.getpid()} on {os.uname().nodename} works on {date}".encode())
         os.set_inheritable(handle, True)
         return handle
 

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +120,31 @@ def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: 
         raise InputError(f"{path}: damaged (its sha256 is not the recorded one); {_again(path)}")
     with pq.ParquetFile(path) as source:
         yield from source.iter_batches(batch_size=rows, columns=columns)
+
+
+def read_rows(
+    root: str, ref: FileRef, start: int, stop: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows `start` to `stop` of a committed file, as `read_input`."""
+    place = 0
+    for batch in read_input(root, ref, columns):
+        piece = batch.slice(max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0))
+        place += batch.num_rows
+        if piece.num_rows:
+            yield piece
+        if place >= stop:
+            return
+
+
+@contextmanager
+def checked(path: Path) -> Iterator[None]:
+    """For reading parts of a committed file, whose pages have checksums. Raises InputError as `read_input`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing although committed; {_again(path)}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}); {_again(path)}") from None
 
 
 def _again(path: Path) -> str:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a compiled module
 
 from configs.schema import Dedup as Options
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.commit import FileRef, ShardSpec, checked, read_input
 from stages.record import Candidate
 from stages.writer import ShardWriter
 
@@ -164,9 +164,10 @@ class Drop:
 
 
 def _range(root: str, ref: FileRef, low: int, high: int) -> pa.Table:
-    """The rows of a sorted key file in [low, high); row groups outside are not read."""
+    """The rows of a sorted key file in [low, high); row groups outside are not read, pages inside are checked."""
     pieces = [KEY.empty_table()]
-    with pq.ParquetFile(Path(root, ref.file)) as source:
+    path = Path(root, ref.file)
+    with checked(path), pq.ParquetFile(path, page_checksum_verification=True) as source:
         for group in range(source.num_row_groups):
             bounds = source.metadata.row_group(group).column(0).statistics
             if bounds is not None and bounds.has_min_max and (bounds.max < low or bounds.min >= high):

@@ -9,7 +9,7 @@ from apache_beam.utils.shared import Shared
 from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.commit import FileRef, ShardSpec, read_rows
 from stages.ports import Adapter, Completion, Generator, ModelCard, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
@@ -73,15 +73,8 @@ class Generate:
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:
-            place = 0
-            for batch in read_input(root, FileRef(*ref)):
-                wanted = batch.slice(
-                    max(start - place, 0), max(min(stop - place, batch.num_rows) - max(start - place, 0), 0)
-                )
-                yield from (Seed(**row) for row in wanted.to_pylist())
-                place += batch.num_rows
-                if place >= stop:
-                    break
+            for batch in read_rows(root, FileRef(*ref), start, stop):
+                yield from (Seed(**row) for row in batch.to_pylist())
 
     def _work(self, domain: str, seed: Seed) -> _Work:
         number = int(content_id(str(self._config.seed), seed.id)[:12], 16)

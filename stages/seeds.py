@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from configs.catalogue import corpora
 from configs.errors import ConfigError
 from configs.schema import Config
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.commit import FileRef, ShardSpec, read_input, read_rows
 from stages.files import SourceFile, file_sha256
 from stages.record import Seed, content_id
 from stages.seed_sources import Dropped, read_seeds, source_files
 from stages.writer import ShardWriter
+
+USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,20 @@ class Read:
                 out.rejected["used"] = out.rejected.get("used", 0) + 1
             else:
                 yield content_id(str(self._config.seed), seed.id), seed
+
+
+class Used:
+    """The day's choice, committed before anything is made of it: other dates pass it over. Payload: `slices`."""
+
+    def open(self) -> None:
+        return None
+
+    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        for domain, slices in json.loads(spec.payload)["slices"].items():
+            for ref, start, stop in slices:
+                for piece in read_rows(spec.root, FileRef(*ref), start, stop, ["id"]):
+                    out.rows_in += piece.num_rows
+                    out.keep(pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.commit import FileRef, ShardSpec, read_rows
 from stages.record import ROW
 from stages.writer import ShardWriter
 
@@ -25,13 +25,7 @@ class Pack:
         payload = json.loads(spec.payload)
         day = date.fromisoformat(payload["date"])
         for ref, start, stop in payload["slices"]:
-            place = 0
-            for batch in read_input(spec.root, FileRef(*ref)):
-                begin, end = max(start - place, 0), min(stop - place, batch.num_rows)
-                place += batch.num_rows
-                if end <= begin:
-                    continue
-                rows = batch.slice(begin, end - begin)
+            for rows in read_rows(spec.root, FileRef(*ref), start, stop):
                 columns = [rows[name] for name in ROW.names if name in rows.schema.names]
                 columns.append(pa.repeat(payload["run_id"], rows.num_rows))
                 columns.append(pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows))

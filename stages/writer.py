@@ -67,7 +67,9 @@ class _Part:
         self._bytes = 0
 
     def begin(self) -> None:
-        self._writer = pq.ParquetWriter(self._file, self.schema, compression="zstd", compression_level=self._level)
+        self._writer = pq.ParquetWriter(
+            self._file, self.schema, compression="zstd", compression_level=self._level, write_page_checksum=True
+        )
 
     def write(self, table: pa.Table | pa.RecordBatch, row_group: int | None = None) -> None:
         if isinstance(table, pa.RecordBatch):

@@ -219,6 +219,23 @@ def test_a_refused_row_fails_alone_and_once(server: ChatServer, service: OpenAIG
     assert len(server.seen) == 4
 
 
+def test_a_service_that_refuses_everything_is_an_error(server: ChatServer, service: OpenAIGenerator) -> None:
+    server.always = "400"
+    with pytest.raises(BackendError, match=r"nor a trivial one.*status 400"):
+        service.generate([ask(PASSAGE, seed) for seed in range(4)])
+
+
+@pytest.mark.parametrize("fault", ["400", "500"])
+def test_where_only_the_texts_are_at_fault_the_rows_fail_alone(
+    server: ChatServer, service: OpenAIGenerator, fault: str
+) -> None:
+    """A last shard of one row that the service never answers must not stop the run for ever."""
+    server.faults.extend([fault] * (1 if fault == "400" else 4))
+    (row,) = service.generate([ask(PASSAGE)])
+    assert row.error is not None
+    assert fault in row.error
+
+
 @pytest.mark.parametrize("status", ["401", "403", "404"])
 def test_a_wrong_key_or_address_stops_everything(server: ChatServer, service: OpenAIGenerator, status: str) -> None:
     server.always = status
@@ -231,7 +248,7 @@ def test_a_dead_service_is_an_error(server: ChatServer, service: OpenAIGenerator
     server.always = "429"
     with pytest.raises(BackendError, match="base_url"):
         service.generate([ask(PASSAGE)])
-    assert len(server.seen) == 4
+    assert len(server.seen) == 5  # and a probe
 
 
 def test_what_is_sent(server: ChatServer, service: OpenAIGenerator) -> None:

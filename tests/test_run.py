@@ -14,6 +14,8 @@ from configs.load import load
 from pipeline.store import DataSet
 from stages.record import ROW
 
+AFTER_SCREEN = ("dedup-sign", "dedup-match", "dedup", "shards")
+
 
 def rows(out, date=DATE):
     manifest = json.loads((out / "manifests" / f"{date}.json").read_text())
@@ -148,22 +150,51 @@ def test_the_next_days_take_other_seeds_until_none_are_left(finished, tmp_path):
     assert max(seeds.values()) == 1
 
 
+def write_twins(path, numbers, form):
+    lines = (json.dumps({"text": f"TWIN-{n} {passage(1000 * form + n)}"}) + "\n" for n in numbers)
+    path.write_text("".join(lines))
+
+
+TWINS = ("--json", "--set", "adapt.enabled=false", "--set", "domains.law.tasks=[explain]")
+
+
 def test_planted_duplicates_are_found_across_shards_and_days(tmp_path):
-    """The same documents under other case and spacing are other seeds whose answers are the same."""
+    """Other passages, the same answers."""
     documents = tmp_path / "documents"
     documents.mkdir()
-    write_documents(documents / "a.jsonl", range(12))
-    twins = [passage(number).replace("the ", "the  ").replace("Case", "CASE") for number in range(12)]
-    (documents / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in twins[:6]))
-    plain = ["--set", "generator.echo.defect_rate=0", "--set", "adapt.enabled=false", "--set", "seed=1"]
+    write_twins(documents / "a.jsonl", range(12), 1)
+    write_twins(documents / "b.jsonl", range(6), 2)
     config = write_config(tmp_path, documents)
-    first = gristmill("run", "--config", config, "--date", DATE, "--json", *plain)
-    assert first.code == 0, first.err
-    (documents / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in twins))
-    second = gristmill("run", "--config", config, "--date", "2026-01-03", "--json", *plain)
-    assert second.code == 0, second.err
-    texts = [row["messages"][-1]["content"] for day in (DATE, "2026-01-03") for row in rows(tmp_path / "out", day)]
-    assert len({" ".join(text.casefold().split()) for text in texts}) == len(texts)
+    first = gristmill("run", "--config", config, "--date", DATE, *TWINS, faults=True)
+    assert (first.code, first.line["accepted"], first.line["rejected"]) == (0, 12, {"duplicate": 6}), first.err
+    write_twins(documents / "c.jsonl", range(16), 3)
+    second = gristmill("run", "--config", config, "--date", "2026-01-03", *TWINS, faults=True)
+    assert (second.code, second.line["accepted"], second.line["rejected"]) == (0, 4, {"duplicate": 12}), second.err
+
+
+def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(tmp_path):
+    """Day one stops after its first screen, day two is made, day one goes on: no seed twice, no answer twice."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    write_twins(documents / "a.jsonl", range(16), 1)
+    write_twins(documents / "b.jsonl", range(16), 2)
+    config, out, days = write_config(tmp_path, documents), tmp_path / "out", (DATE, "2026-01-03")
+    plain = [*TWINS, "--set", "domains.law.per_day=16"]
+    alone = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True).line
+    for path in ("manifests", "data", "index", "used", *(f"runs/{DATE}/stages/{name}" for name in AFTER_SCREEN)):
+        shutil.rmtree(out / path)
+    assert gristmill("plan", "--config", config, "--date", DATE, *plain).line["state"] == "begun"
+    second = gristmill("run", "--config", config, "--date", days[1], *plain, faults=True)
+    first = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True)
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    made = [row for day in days for row in rows(out, day)]
+    assert len({row["seed_id"] for row in made}) == len(made)
+    assert len({row["messages"][-1]["content"] for row in made}) == len(made) == 16
+    assert first.line["accepted"] < alone["accepted"]
+    third = gristmill("run", "--config", config, "--date", "2026-01-04", *plain)
+    assert third.line["notes"] == ["no unused seeds are left (used 32): add sources, or begin a new data set"]
+    other = gristmill("plan", "--config", config, "--date", DATE, *plain, "--set", "seed=2")
+    assert other.line["state"] == "needs --force"
 
 
 def test_a_date_that_is_held_is_left_to_its_holder(finished):
@@ -174,6 +205,7 @@ def test_a_date_that_is_held_is_left_to_its_holder(finished):
         os.close(lock)
     assert done.code == 5
     assert f"process {os.getpid()}" in done.err
+    assert "one date at a time" in done.err
     assert done.line["status"] == "failed"
 
 

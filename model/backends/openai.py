@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,6 +24,7 @@ _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 60.0
 _AGAIN = {408, 409, 425, 429}  # and 5xx
 _FATAL = {401, 403, 404}
+_HARMLESS = ({"role": "user", "content": "Which day comes after Monday?"},)
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -77,7 +79,7 @@ class OpenAIGenerator:
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order. A row that the service refuses, or never answers, is an error row.
 
-        Raises BackendError when the service refuses the key or the path, or answers no row at all.
+        Raises BackendError when the service refuses the key or the path, or answers neither a row nor a probe.
         """
         if any(request.adapter for request in requests):
             raise BackendError("the openai backend serves no adapters; set adapt.enabled: false")
@@ -90,12 +92,19 @@ class OpenAIGenerator:
             for future in futures:
                 future.cancel()
             raise
-        if rows and all((row.error or "").startswith("unavailable") for row in rows):
+        if rows and all(row.error for row in rows) and (fault := self._probe(requests[0])):
             raise BackendError(
-                f"generator.openai.base_url: {self.options.base_url} answered none of {len(rows)} requests "
-                f"({rows[0].error}); check that the service is up, or raise generator.openai.retries"
+                f"generator.openai.base_url: {self.options.base_url} answered none of {len(rows)} requests, "
+                f"nor a trivial one ({fault}); check that it is up and takes this model, sampling and answer format"
             )
         return rows
+
+    def _probe(self, like: Request) -> str | None:
+        """What is wrong with the service, whatever the text: it is asked something harmless in the same form."""
+        try:
+            return self._once(replace(like, messages=_HARMLESS)).error
+        except _Unanswered as failure:
+            return str(failure)
 
     def close(self) -> None:
         """Ends the threads and connections."""

@@ -53,6 +53,7 @@ class Engine:
         if cpu:
             # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
             limits = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+        lora = {"enable_lora": True, "max_lora_rank": options.max_lora_rank} if options.max_lora_rank else {}
         llm = LLM(
             model=card.path,
             dtype=config.dtype,
@@ -61,9 +62,8 @@ class Engine:
             tensor_parallel_size=options.tensor_parallel_size,
             enforce_eager=cpu if options.enforce_eager is None else options.enforce_eager,
             enable_prefix_caching=options.enable_prefix_caching,
-            enable_lora=True,
-            max_lora_rank=options.max_lora_rank,
             seed=0,
+            **lora,
             **limits,
         )
         self.engine: Any = llm.llm_engine

@@ -4,8 +4,11 @@ Only the marked shard misbehaves, in whatever process it runs; the rest of the e
 """
 
 import os
+import random
+import re
 import signal
 import time
+from dataclasses import replace
 
 from filters import length
 from model.backends import echo
@@ -26,7 +29,17 @@ def _marked_generate(self, requests):
         raise RuntimeError("the engine does not like this shard")
     if "SLOW" in text:
         time.sleep(0.3)
-    return _generate(self, requests)
+    return [_twin(*pair) for pair in zip(requests, _generate(self, requests), strict=True)]
+
+
+def _twin(request, done):
+    """Passages of one TWIN number have one answer."""
+    number = re.search(r"TWIN-(\d+)", request.messages[-1]["content"])
+    if number is None:
+        return done
+    rng = random.Random(number[1])
+    text = " ".join("".join(rng.choices("abcdefghij", k=6)) for _ in range(40)) + "."
+    return replace(done, text=text, finish_reason="stop")
 
 
 def _marked_judge(self, batch):
