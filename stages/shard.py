@@ -68,18 +68,21 @@ class RunShard(beam.DoFn):
 
     def process(self, element: ShardSpec) -> Iterator[str]:
         spec = ShardSpec(*element)
-        if not spec.record_path.exists():
-            if any(error_path(spec).parent.glob("*.error")):
-                return  # what stopped another shard would stop this one too
+        if spec.record_path.exists() or self._made(spec):
+            yield str(spec.record_path)
+
+    def _made(self, spec: ShardSpec) -> bool:
+        if any(error_path(spec).parent.glob("*.error")):
+            return False  # what stopped another shard would stop this one too
+        try:
+            self._make(spec)
+        except GristmillError as error:
             try:
-                self._make(spec)
-            except GristmillError as error:
-                try:
-                    publish_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
-                except OSError:  # no room for the word either: Beam carries it
-                    raise error from None
-                return
-        yield str(spec.record_path)
+                publish_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
+            except OSError:  # no room for the word either: Beam carries it
+                raise error from None
+            return False
+        return True
 
     def _make(self, spec: ShardSpec) -> None:
         if not self._opened:

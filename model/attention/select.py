@@ -3,6 +3,8 @@
 Plain PyTorch, any device: what the Triton kernels are held to.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from model.attention.sparsity import Sparsity, tree
@@ -32,24 +34,41 @@ def select(
             for begin in range(first, last, CHUNK):
                 t = torch.arange(begin, min(begin + CHUNK, last), device=gate_BTKE.device)
                 start = torch.zeros_like(t)[None] if starts_BT is None else starts_BT[:, t - offset]
-                parts.append(_search(gate_BTKE[:, t - offset], levels, level, t, start, sparsity))
+                parts.append(_search(gate_BTKE[:, t - offset], levels, level, t[None], start, sparsity))
         return torch.cat(parts, 2).int()
+
+
+def select_last(
+    gate_BKE: torch.Tensor, leaves_BNKE: torch.Tensor, sparsity: Sparsity, lengths: Sequence[int]
+) -> torch.Tensor:
+    """Block numbers [B, K, picks] for the last token of each of B texts of their own `lengths`, as `select`."""
+    with torch.no_grad():
+        levels = tree(leaves_BNKE, sparsity)
+        found = torch.full((*gate_BKE.shape[:2], sparsity.picks), -1, dtype=torch.int32, device=gate_BKE.device)
+        places: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            places.setdefault(sparsity.level((length - 1) // sparsity.block), []).append(row)
+        for level, rows in places.items():
+            t = torch.tensor([[lengths[row] - 1] for row in rows], device=gate_BKE.device)
+            mine = [nodes[rows] for nodes in levels]
+            found[rows] = _search(gate_BKE[rows, None], mine, level, t, torch.zeros_like(t), sparsity)[:, :, 0].int()
+        return found
 
 
 def _search(
     gate_BTKE: torch.Tensor,
     levels: list[torch.Tensor],
     level: int,
-    t: torch.Tensor,
+    t_BT: torch.Tensor,
     start_BT: torch.Tensor,
     sparsity: Sparsity,
 ) -> torch.Tensor:
-    past = (t // sparsity.block - 1).clamp(min=0)[None, None, :, None]  # leaves 0 … past - 1 may be chosen
+    past = (t_BT // sparsity.block - 1).clamp(min=0)[:, None, :, None]  # leaves 0 … past - 1 may be chosen
     sink = (start_BT // sparsity.block)[:, None, :, None]
     f = sparsity.fanout
     nodes_BKNE = levels[level].transpose(1, 2)
     scores = gate_BTKE.transpose(1, 2).float() @ nodes_BKNE.float().transpose(2, 3)
-    nodes = torch.arange(scores.shape[-1], device=t.device)[None, None, None].expand(scores.shape)
+    nodes = torch.arange(scores.shape[-1], device=t_BT.device)[None, None, None].expand(scores.shape)
     while True:
         span = f**level
         there = (nodes >= 0) & (nodes < past // span) & ((nodes + 1) * span - 1 > sink)
@@ -64,7 +83,7 @@ def _search(
         # the node that is still being filled has no summary, yet its complete children are candidates
         chosen = torch.cat([chosen, (past // span).expand(*chosen.shape[:3], 1)], -1)
         level -= 1
-        children = chosen[..., None] * f + torch.arange(f, device=t.device)
+        children = chosen[..., None] * f + torch.arange(f, device=t_BT.device)
         nodes = children.masked_fill(chosen[..., None] < 0, -1).flatten(-2)
         nodes_BKNE = levels[level].transpose(1, 2)
         B, K, T, C = nodes.shape
