@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a compiled module
 
 from configs.schema import Dedup as Options
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.commit import FileRef, ShardSpec, check_input, read_input
 from stages.record import Candidate
 from stages.writer import ShardWriter
 
@@ -116,6 +116,8 @@ class Match:
         ids = mine["id"].combine_chunks()
         pairs = [_pairs(mine, np.flatnonzero(~first), ids.take(pa.array(leader[~first])))]
         for ref in payload["history"]:
+            if bounds[0] == 0:  # one of the ranges checks the whole file: hashing it for each would cost too much
+                check_input(spec.root, FileRef(*ref))
             old = _range(spec.root, FileRef(*ref), *bounds)
             if not (len(key) and old.num_rows):
                 continue
@@ -165,8 +167,16 @@ class Drop:
 
 def _range(root: str, ref: FileRef, low: int, high: int) -> pa.Table:
     """The rows of a sorted key file in [low, high); row groups outside are not read."""
+    try:
+        return _inside(Path(root, ref.file), low, high)
+    except (OSError, pa.ArrowException):
+        check_input(root, ref)  # says what to do
+        raise
+
+
+def _inside(path: Path, low: int, high: int) -> pa.Table:
     pieces = [KEY.empty_table()]
-    with pq.ParquetFile(Path(root, ref.file)) as source:
+    with pq.ParquetFile(path) as source:
         for group in range(source.num_row_groups):
             bounds = source.metadata.row_group(group).column(0).statistics
             if bounds is not None and bounds.has_min_max and (bounds.max < low or bounds.min >= high):
