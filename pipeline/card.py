@@ -1,6 +1,7 @@
 """The data-set card: README.md beside the data in the Hugging Face Hub's format, made anew after each date."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -8,12 +9,10 @@ import yaml
 from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.report import size
-from pipeline.store import DataSet
 
 
-def card(config: Config, data: DataSet) -> str:
-    """Markdown with a YAML head, from the manifests of all finished dates."""
-    manifests = [manifest for date in data.dates() if (manifest := data.manifest(date)) is not None]
+def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
+    """Markdown with a YAML head, from the manifests of all finished dates, oldest first."""
     rows = sum(manifest["accepted"] for manifest in manifests)
     by_domain: Counter[str] = Counter()
     licences: Counter[str] = Counter()

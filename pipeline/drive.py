@@ -177,8 +177,10 @@ class Driver:
             "sources": self._count(outcome, "source"),
             **summarise(self._config, self._manifests),
         }
-        self._data.publish(date, files, manifest)
-        publish_text(self._data.root / "README.md", card(self._config, self._data))
+        others = [made for other in self._data.dates() if other != date and (made := self._data.manifest(other))]
+        manifests = sorted([*others, manifest], key=lambda made: made["date"])
+        publish_text(self._data.root / "README.md", card(self._config, manifests))
+        self._data.publish(date, files, manifest)  # last: a finished date is not begun again, so all must stand
         return {"status": "done"}
 
     def _no_seeds(self) -> str:
@@ -260,7 +262,8 @@ def main(argv: Sequence[str]) -> int:
         result = {"status": "failed", "error": str(error)}
     except OSError as error:
         logging.getLogger(__name__).exception("driver")
-        result = {"status": "failed", "error": f"{error.filename or folder}: {error.strerror or error}"}
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        result = {"status": "failed", "error": f"{what}; mend it and run the same command again"}
     try:
         publish_text(folder / "result.json", json.dumps(result))
     except OSError as error:  # the supervisor shows the log's last line

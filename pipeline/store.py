@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
-from stages.commit import FileRef, ShardRecord, publish_text, sync_folder
+from stages.commit import FileRef, ShardRecord, check_input, publish_text, sync_folder
 from stages.packaged import sha256_file
 
 
@@ -110,7 +110,7 @@ class DataSet:
         """Links committed files to their published names, then writes the manifest: that is the commit.
 
         `files`: published name relative to root -> committed file. What an earlier run of the same date
-        published and this one does not is removed afterwards.
+        published and this one does not is removed afterwards. Raises InputError when a committed file is damaged.
         """
         for name, ref in files.items():
             target = self.root / name
@@ -119,7 +119,7 @@ class DataSet:
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f".tmp-{target.name}")
             part.unlink(missing_ok=True)
-            _link(self.root / ref.file, part)
+            _link(check_input(str(self.root), ref), part)
             os.replace(part, target)
         for folder in {(self.root / name).parent for name in files}:
             sync_folder(folder)

@@ -111,6 +111,12 @@ def sync_folder(folder: Path) -> None:
 
 def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: int = 1024) -> Iterator[pa.RecordBatch]:
     """Batches of a committed file, after its hash was checked. Raises InputError when it differs."""
+    with pq.ParquetFile(check_input(root, ref)) as source:
+        yield from source.iter_batches(batch_size=rows, columns=columns)
+
+
+def check_input(root: str, ref: FileRef) -> Path:
+    """The path of a committed file. Raises InputError that says what to do when it is not what was committed."""
     path = Path(root, ref.file)
     try:
         found = sha256_file(path)
@@ -118,8 +124,7 @@ def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: 
         raise InputError(f"{path}: missing although committed; {_again(path)}") from None
     if found != ref.sha256:
         raise InputError(f"{path}: damaged (its sha256 is not the recorded one); {_again(path)}")
-    with pq.ParquetFile(path) as source:
-        yield from source.iter_batches(batch_size=rows, columns=columns)
+    return path
 
 
 def read_rows(
@@ -151,7 +156,8 @@ def _again(path: Path) -> str:
     folder = path.parent.name
     if folder.startswith("date="):
         return f"publish it again: gristmill run --date {folder.removeprefix('date=')} --force"
-    return f"remove it and {path.name}.json, then run again: the shard is made anew"
+    record = f"{path.name.split('.')[0]}.parquet.json"  # rejects and side files have no record of their own
+    return f"remove it and {record}, then run again: the shard is made anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,16 +138,17 @@ class Done:
         return json.loads(self.out.splitlines()[-1])
 
 
-def environment(*, faults: bool = False) -> dict[str, str]:
+def environment(*, faults: bool | dict[str, str] = False) -> dict[str, str]:
+    """With faults, the passages' markers work, and so do the variables of tests/faults/sitecustomize.py."""
     paths = [str(ROOT / "tests" / "faults"), str(ROOT)] if faults else [str(ROOT)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (faults if isinstance(faults, dict) else {})
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pipeline", *map(str, arguments)]
 
 
-def gristmill(*arguments: object, faults: bool = False, timeout: float = 240) -> Done:
+def gristmill(*arguments: object, faults: bool | dict[str, str] = False, timeout: float = 240) -> Done:
     """Runs the command line to its end."""
     done = subprocess.run(
         command(*arguments),

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -191,7 +192,7 @@ def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
     data = DataSet.open(str(tmp_path))
     for name in ("one", "two"):
         publish_text(tmp_path / "runs" / f"{name}.parquet", name)
-    refs = {name: FileRef(f"runs/{name}.parquet", name, 1) for name in ("one", "two")}
+    refs = {name: FileRef(f"runs/{name}.parquet", sha256(name.encode()).hexdigest(), 1) for name in ("one", "two")}
     day = "data/domain=law/date=2026-01-02"
     data.publish("2026-01-02", {f"{day}/a.parquet": refs["one"], f"{day}/b.parquet": refs["two"]}, {"version": 1})
     data.publish("2026-01-02", {f"{day}/a.parquet": refs["two"]}, {"version": 2})

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from chat_server import chat_server
 from conftest import DATE, PLAIN, command, environment, gristmill, write_config, write_documents
 
 
@@ -155,3 +156,115 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_dig
     done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
     assert done.code == 0, done.out + done.err
     assert done.line["digest"] == plain_digest
+
+
+FULL = [  # in the order of a run: the call that finds no room, and where
+    "text run.json",
+    "text stages/seeds/plan.json",
+    "write stages/seeds/",
+    "fsync stages/seeds/.tmp-",
+    r"rename stages/seeds/part-.*\.parquet$",
+    r"text stages/seeds/part-.*\.parquet\.json$",
+    "text stages/seeds/manifest-",
+    "write stages/used/",
+    "text out/README.md",
+    "link out/(data|index|used)/",
+    r"rename out/data/.*\.parquet$",
+    "text out/manifests/",
+]
+
+
+def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(finished, plain_digest, tmp_path):
+    """One data set through them all: each start goes on to the next boundary."""
+    out = tmp_path / "out"
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN]
+    for boundary in FULL:
+        done = gristmill(*line, faults={"FULL_AT": boundary})
+        assert done.code == 1, (boundary, done)
+        assert done.line["status"] == "failed"
+        for said in (done.line["error"], done.err):
+            assert str(out) in said, boundary
+            assert "No space left on device" in said, boundary
+            assert "run the same command again" in said, boundary
+        assert "Traceback" not in done.out + done.err
+    done = gristmill(*line, faults={"FULL_AT": "log ."})  # only words are lost
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == plain_digest
+    assert (out / "README.md").exists()
+    assert not list(out.rglob(".tmp-*"))
+
+
+def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
+    """Beam does not notice: the watchdog starts the driver again, and no row is lost or there twice."""
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    flags = ["--out", tmp_path / "out", *PLAIN, "--workers", 2, "--set", "run.stall_timeout_s=15"]
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", *flags]
+    done = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
+    assert done.code == 0, done.out + done.err
+    assert sorted(path.name for path in killed.iterdir()) == ["6"]
+    assert done.line["digest"] == plain_digest
+    assert not list((tmp_path / "out").rglob("*.attempt-*"))
+
+
+@pytest.mark.parametrize("kind", ["used", "index"])
+def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, tmp_path, kind):
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    victim = min((out / kind / f"date={DATE}").iterdir())
+    whole = victim.read_bytes()
+    half = len(whole) // 2
+    victim.write_bytes(whole[:half] + bytes([whole[half] ^ 0x40]) + whole[half + 1 :])
+    line = ["run", "--config", finished.config, "--json", "--out", out]
+    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    assert done.code == 1
+    assert f"{victim}: damaged" in done.err
+    assert f"gristmill run --date {DATE} --force" in done.err
+    assert gristmill(*line, "--date", DATE, "--force").code == 0
+    assert victim.read_bytes() == whole
+    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    assert done.code == 0, done.out + done.err
+
+
+def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp_path):
+    """They are one file under two names: publishing again would only link the damage again."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    victim = min((out / "index" / f"date={DATE}").iterdir())
+    source = next((out / "runs").rglob(f"stages/dedup/{victim.name.split('-', 1)[1]}"))
+    whole = victim.read_bytes()
+    for path in (victim, source):
+        path.write_bytes(whole[: len(whole) // 2])
+    line = ["run", "--config", finished.config, "--json", "--out", out, "--date", DATE, "--force"]
+    done = gristmill(*line)
+    assert done.code == 1
+    record = source.with_name(f"{source.name.split('.')[0]}.parquet.json")
+    assert f"{source}: damaged" in done.err
+    assert f"remove it and {record.name}" in done.err
+    source.unlink()
+    record.unlink()
+    done = gristmill(*line)
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == finished.done.line["digest"]
+    assert victim.read_bytes() == whole
+
+
+def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_no_row(finished, tmp_path):
+    with chat_server() as server:
+        sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]
+        sets += ["generator.openai.retries=4", "generate.tries=1"]
+        line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *PLAIN]
+        line += [part for change in sets for part in ("--set", change)]
+        server.always = "garbage"
+        done = gristmill(*line, "--set", "generator.openai.retries=0")
+        assert (done.code, done.line["accepted"]) == (1, 0)
+        for said in (done.line["error"], done.err):
+            assert f"generator.openai.base_url: {server.url} answered none" in said
+            assert "not a chat completion" in said
+        server.always = None
+        server.faults.extend(["429", "500", "half", "garbage"])
+        done = gristmill(*line)
+        assert done.code == 0, done.out + done.err
+        assert not server.faults
+        assert done.line["accepted"] + sum(done.line["rejected"].values()) == 40
+        assert "generator" not in done.line["rejected"]

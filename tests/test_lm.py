@@ -218,4 +218,3 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
     sparse, dense = DsaConfig(), DsaConfig(attention="dense")
     assert sparse.flops_per_token(131_072) < 0.35 * dense.flops_per_token(131_072)
     assert 0.9 < sparse.flops_per_token(1024) / dense.flops_per_token(1024) < 1.1
-    assert sum(p.numel() for p in DsaForCausalLM(DsaConfig(num_hidden_layers=1)).parameters()) * 22 / 1 > 250e6 or True

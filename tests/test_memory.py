@@ -1,9 +1,12 @@
 """Memory follows what is in flight, not the size of the run."""
 
+import json
 import subprocess
 import sys
 
-from conftest import DATE, environment, write_config, write_documents
+import pyarrow.parquet as pq
+import pytest
+from conftest import DATE, environment, passage, write_config, write_documents
 
 PEAK = """
 import resource, sys
@@ -13,14 +16,44 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def test_ten_times_the_rows_take_no_more_memory(tmp_path):
-    peaks = []
-    for rows in (200, 2000):
-        folder = tmp_path / str(rows)
-        folder.mkdir()
-        config = write_config(folder, write_documents(folder / "d.jsonl", range(rows)))
-        line = [sys.executable, "-c", PEAK, "run", "--config", str(config), "--date", DATE, "--json"]
-        line += ["--set", f"domains.law.per_day={rows}", "--set", "generate.shard_rows=50"]
-        done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
-        peaks.append(int(done.stdout.splitlines()[-1]))
-    assert peaks[1] < 1.15 * peaks[0]
+def peak(folder, documents, *flags):
+    """Kilobytes of the largest process of a run."""
+    config = write_config(folder, documents)
+    line = [sys.executable, "-c", PEAK, "run", "--config", str(config), "--date", DATE, "--json", *flags]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
+    *_, said, kilobytes = done.stdout.splitlines()
+    return json.loads(said), int(kilobytes)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The result and the peak of 200 rows."""
+    folder = tmp_path_factory.mktemp("small")
+    documents = write_documents(folder / "d.jsonl", range(200))
+    return peak(folder, documents, "--set", "domains.law.per_day=200", "--set", "generate.shard_rows=50")
+
+
+def test_a_row_of_100_mb_is_rejected_and_never_held(small, tmp_path):
+    documents = write_documents(tmp_path / "d.jsonl", range(200))
+    with documents.open("ab") as stream:
+        stream.write(b'{"text": "')
+        for _ in range(100):
+            stream.write(b"word " * 200_000)
+        stream.write(b'"}\n')
+        stream.write(json.dumps({"text": passage(200)}).encode() + b"\n")
+    sets = ("domains.law.per_day=300", "generate.shard_rows=50", "domains.law.passages.max_document_bytes=1000000")
+    line, kilobytes = peak(tmp_path, documents, *(part for change in sets for part in ("--set", change)))
+    assert line["status"] == "done"
+    assert line["accepted"] + sum(line["rejected"].values()) == 201
+    stages = tmp_path / "out" / "runs" / DATE / "stages"
+    (rejects,) = (stages / "seeds").glob("*.rejects.parquet")
+    (row,) = pq.read_table(rejects).to_pylist()
+    assert row["reason"] == "too_large"
+    assert row["detail"].endswith("line 201: above 1000000 bytes")
+    assert kilobytes < small[1] + 50_000
+
+
+def test_ten_times_the_rows_take_no_more_memory(small, tmp_path):
+    documents = write_documents(tmp_path / "d.jsonl", range(2000))
+    flags = ["--set", "domains.law.per_day=2000", "--set", "generate.shard_rows=50"]
+    assert peak(tmp_path, documents, *flags)[1] < 1.15 * small[1]

@@ -1,17 +1,25 @@
 """Loaded by the interpreters that a fault test starts: passages that hold a marker do what the marker says.
 
-Only the marked shard misbehaves, in whatever process it runs; the rest of the engine is the real one.
+Only the marked shard misbehaves, in whatever process it runs; the rest of the engine is the real one. Two variables
+misbehave elsewhere: FULL_AT="<call> <pattern>" leaves one kind of write no room where the path matches, and
+DIE_AT="<folder>:<records>,…" kills a worker before its commit, once at each number of committed records.
 """
 
+import errno
 import os
 import random
 import re
+import shutil
 import signal
+import sys
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from filters import length
 from model.backends import echo
+from stages import commit
 
 _generate = echo.EchoGenerator.generate
 _judge = length.Length.__call__
@@ -50,3 +58,75 @@ def _marked_judge(self, batch):
 
 echo.EchoGenerator.generate = _marked_generate
 length.Length.__call__ = _marked_judge
+
+
+class _Full:
+    """Standard streams on a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    flush = write
+
+
+def _fill(call, pattern):
+    target = threading.local()  # of the text that is being written: its temporary file has another name
+    real = commit.publish_text
+
+    def check(kind, path):
+        if kind == call and re.search(pattern, str(path)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def publish_text(path, text):
+        target.path = path
+        try:
+            real(path, text)
+        finally:
+            del target.path
+
+    def before(owner, name, kind, path_of):
+        wrapped = getattr(owner, name)
+
+        def full(*arguments, **options):
+            check(kind, path_of(*arguments))
+            return wrapped(*arguments, **options)
+
+        setattr(owner, name, full)
+
+    commit.publish_text = publish_text
+    from stages import writer
+
+    before(os, "fsync", "text", lambda handle: getattr(target, "path", ""))
+    before(os, "fsync", "fsync", lambda handle: os.readlink(f"/proc/self/fd/{handle}"))
+    before(os, "replace", "rename", lambda source, path: path)
+    before(os, "link", "link", lambda source, path: path)
+    before(shutil, "copyfile", "link", lambda source, path: path)
+    before(writer._HashedFile, "write", "write", lambda file, data: file._stream.name)
+    if call == "log" and "pipeline.drive" in sys.orig_argv:
+        sys.stdout = sys.stderr = _Full()
+
+
+def _die(folder, numbers):
+    from stages import writer
+
+    real = writer.ShardWriter.commit
+
+    def dying(self):
+        made = sum(1 for _ in Path(self._spec.root).glob("runs/*/stages/*/part-*.json"))
+        for number in numbers:
+            if made >= number:
+                try:
+                    Path(folder, str(number)).touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(self)
+
+    writer.ShardWriter.commit = dying
+
+
+if fault := os.environ.get("FULL_AT"):
+    _fill(*fault.split(" ", 1))
+if fault := os.environ.get("DIE_AT"):
+    _folder, _numbers = fault.split(":")
+    _die(_folder, [int(number) for number in _numbers.split(",")])
