@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -249,7 +250,21 @@ def test_shards_become_tokens_once_and_say_of_what(tmp_path, tokenizer):
     assert [path.name for path in (tmp_path / "cache").glob(".*")] == [".lock"]
 
 
-def test_large_vocabularies_and_row_groups(tmp_path, monkeypatch):
+def test_ranks_that_start_together_make_each_file_once(tmp_path, tokenizer, monkeypatch):
+    shards = [write_shard(tmp_path / f"{number}.parquet", range(number, number + 9)) for number in range(3)]
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ".tmp-of-a-killed-process").touch()
+    made: list[Path] = []
+    make = tokens._make
+    monkeypatch.setattr(tokens, "_make", lambda path, *rest: (made.append(path), make(path, *rest)))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: tokenize(shards, tokenizer, tmp_path / "cache"), range(4)))
+    assert all(files == found[0] for files in found)
+    assert sorted(made) == shards
+    assert len(list((tmp_path / "cache").iterdir())) == 3 + 1
+
+
+def test_large_vocabularies_take_four_bytes(tmp_path):
     big = write_tokens(tmp_path / "big.parquet", [[[70_000, 3, EOS]]], vocabulary=100_000)
     assert pq.read_schema(big).field("tokens").type.value_type == pa.uint32()
     assert next(Loader([big], length=3, lanes=1, seed=0)).tokens_BT.tolist() == [[70_000, 3, EOS]]
@@ -430,6 +445,15 @@ def test_states_of_another_stream_are_refused(corpus):
 def test_numbers_that_do_not_fit_are_refused(corpus, change):
     with pytest.raises(ConfigError, match=next(iter(change)) if "world" not in change else "ranks"):
         Loader(corpus[0], **({"length": 8, "lanes": 4, "seed": 0} | change))
+
+
+def test_row_groups_that_do_not_stay_in_memory_are_read_again(corpus, monkeypatch):
+    options = {"length": 30, "lanes": 6, "seed": 0}
+    kept = list(islice(Loader(corpus[0], **options), 20))
+    monkeypatch.setattr(deal, "KEPT_BYTES", 1)
+    loader = Loader(corpus[0], **options)
+    assert all(map(same, islice(loader, 20), kept))
+    assert len(loader._deal._kept) == 1
 
 
 def test_many_files_are_not_all_kept_open(tmp_path, monkeypatch):
