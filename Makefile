@@ -46,6 +46,7 @@ lock: setup ## resolve the locks anew
 
 bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/loader.py
 
 wheel: setup ## what workers install
 	$(BIN)/uv build --wheel --out-dir dist

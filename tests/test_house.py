@@ -27,6 +27,7 @@ def test_no_file_is_more_than_one_noun():
         ("stages.generate", ("torch", "transformers")),
         ("model.backends", ("torch", "transformers", "vllm", "apache_beam")),
         ("model.lora", ("torch", "peft")),
+        ("model.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
         ("pipeline.graph", ("torch", "transformers", "peft", "vllm")),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from conftest import DATE, ROOT, command, environment, gristmill, passage, write_config, write_documents
 
 from configs.load import load
+from model.tokens import published
 from pipeline.store import DataSet
 from stages.record import ROW
 
@@ -46,6 +47,10 @@ def test_the_echo_preset_runs_by_its_file(tmp_path):
     assert sum(os.path.getsize(shard) for shard in said["shards"]) == said["bytes"] > 0
     assert sum(pq.read_metadata(shard).num_rows for shard in said["shards"]) == said["accepted"] > 0
     assert sum(said["rejected"].values()) > 0
+
+
+def test_the_language_model_finds_the_published_shards(finished):
+    assert [str(path) for path in published(finished.out)] == sorted(finished.done.line["shards"])
 
 
 def test_rows_carry_their_whole_lineage(finished):
