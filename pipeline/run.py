@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -102,9 +102,9 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
                 f"{f' ({changed})' if changed else ''}; "
                 "--force makes it anew with this one; what is still valid is kept"
             )
-        resumed = begun if begun is not None and begun["fingerprint"] == mark and finished is None else None
+        same = begun if begun is not None and begun["fingerprint"] == mark else None
         _forgive(folder)
-        _begin(data, folder, models, date, mark, resumed)
+        _begin(data, folder, models, date, mark, same)
         return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
     except OSError as error:
         raise StoreError(
@@ -154,30 +154,41 @@ def _clear_attempts(folder: Path) -> None:
         marker.unlink(missing_ok=True)
 
 
-def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, resumed: dict[str, Any] | None) -> None:
-    """Writes what the driver reads. A resumed date keeps its seeds and takes this start's runner and limits."""
+def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, same: dict[str, Any] | None) -> None:
+    """Writes what the driver reads: this start's runner and limits, the seeds and keys of other dates.
+
+    A date that is begun keeps what it knew of other dates' seeds once it has chosen its own, since dates that came
+    later passed these over. One that was finished keeps all that it knew: it is to be the same again.
+    """
     config = models.config
     cores = len(os.sched_getaffinity(0))
     past = data.history(date)
-    used = past.used
-    if resumed and data.chosen(date):  # dates that came later passed these seeds over
-        place = {ref.sha256: ref for ref in past.used}  # what was chosen then may be published now
-        used = [place.get(ref.sha256, ref) for ref in (FileRef(*ref) for ref in resumed["used"])]
+    finished = data.manifest_path(date).exists()
+    if same and (finished or data.chosen(date)):
+        past = replace(past, used=_known(same["used"], past.used))
+    if same and finished:
+        past = replace(past, index=_known(same["index"], past.index))
     publish_text(folder / "config.yaml", load.dump(config))
     begun = {
         "date": date,
         "run_id": f"{date}-{mark}",
         "fingerprint": mark,
-        "begun": resumed["begun"] if resumed else datetime.now(UTC).isoformat(timespec="seconds"),
+        "begun": same["begun"] if same else datetime.now(UTC).isoformat(timespec="seconds"),
         "generator": asdict(models.generator),
         "encoder": asdict(models.encoder) if models.encoder else None,
         "filters": models.filters,
         "threads": config.generator.threads or max(cores // config.run.workers, 1),
-        "used": used,
+        "used": past.used,
         "index": past.index,
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
     }
     publish_text(folder / "run.json", json.dumps(begun, indent=1))
+
+
+def _known(refs: list[Any], now: list[FileRef]) -> list[FileRef]:
+    """The same files where they are now: what was chosen then may be published since."""
+    place = {ref.sha256: ref for ref in now}
+    return [place.get(ref.sha256, ref) for ref in (FileRef(*ref) for ref in refs)]
 
 
 def _supervise(
