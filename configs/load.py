@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import Config, Task
+from configs.training import Training
 
 HERE = Path(__file__).parent
 FINGERPRINT_VERSION = 1
@@ -45,6 +46,22 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error))) from None
 
 
+def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
+    """The training config at `path` (a file, or a preset's name in `train/`). Raises ConfigError."""
+    file = _find(path, HERE / "train")
+    raw = _read(file)
+    _override(raw, overrides, strict=True)
+    try:
+        return Training.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, Training))) from None
+
+
+def size_of(preset: str) -> dict[str, Any]:
+    """The fields of a model preset of sizes.yaml."""
+    return _read(HERE / "sizes.yaml")[preset]
+
+
 def load_task(path: Path) -> Task:
     """One task file, checked."""
     try:
@@ -53,7 +70,7 @@ def load_task(path: Path) -> Task:
         raise ConfigError("\n".join(f"{path.name}: {line}" for line in _explain(error))) from None
 
 
-def dump(config: Config) -> str:
+def dump(config: Config | Training) -> str:
     """The resolved config as YAML that `load` accepts."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
@@ -101,11 +118,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find(path: str) -> Path:
-    for file in (Path(path), HERE / path, HERE / f"{path}.yaml"):
+def _find(path: str, folder: Path = HERE) -> Path:
+    for file in (Path(path), folder / path, folder / f"{path}.yaml"):
         if file.is_file():
             return file
-    presets = ", ".join(sorted(p.stem for p in HERE.glob("*.yaml") if p.stem not in ("corpora", "models")))
+    presets = ", ".join(sorted(p.stem for p in folder.glob("*.yaml") if p.stem not in ("corpora", "models", "sizes")))
     raise ConfigError(f"--config: no such file {path!r}; presets: {presets}")
 
 
@@ -161,7 +178,7 @@ def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) ->
                 raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} is a value, not a section")
 
 
-def _explain(error: ValidationError) -> list[str]:
+def _explain(error: ValidationError, root: type[BaseModel] = Config) -> list[str]:
     lines = []
     for item in error.errors():
         path = ""
@@ -171,7 +188,7 @@ def _explain(error: ValidationError) -> list[str]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            known = _fields_at(item["loc"][:-1])
+            known = _fields_at(item["loc"][:-1], root)
             message = f"unknown key{_nearest(str(item['loc'][-1]), known)}; there are {', '.join(known)}"
         elif item["type"] == "missing":
             message = "missing"
@@ -181,9 +198,9 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def _fields_at(location: Sequence[int | str]) -> list[str]:
+def _fields_at(location: Sequence[int | str], root: type[BaseModel]) -> list[str]:
     """The keys that the section at `location` knows."""
-    here: Any = Config
+    here: Any = root
     for part in location:
         if isinstance(here, type) and issubclass(here, BaseModel):
             here = here.model_fields[str(part)].annotation

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -19,6 +20,8 @@ from model.attention.gate import Gate, distill
 from model.attention.select import select_last
 from model.attention.sparsity import Sparsity
 from model.cache import DsaCache, DsaLayer
+
+LOGITS = 4096  # tokens whose logits exist at a time in training
 
 
 class DsaConfig(PreTrainedConfig):
@@ -230,8 +233,9 @@ class Block(nn.Module):
 
 @dataclass
 class DsaOutput(CausalLMOutputWithPast):
-    """`loss` = language-model loss + gate loss; `gate_loss`: the mean KL divergence a layer (`gate.distill`)."""
+    """`loss` = `lm_loss` + `gate_loss`: mean cross-entropy in nats a token, mean KL divergence a layer (`distill`)."""
 
+    lm_loss: torch.Tensor | None = None
     gate_loss: torch.Tensor | None = None
 
 
@@ -284,6 +288,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         past_key_values: DsaCache | None = None,
         labels: torch.Tensor | None = None,
+        targets_BT: torch.Tensor | None = None,
         starts_BT: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
@@ -292,12 +297,13 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         """Logits [B, T, vocabulary] (of the last `logits_to_keep` positions; 0: all), and a loss if labels are given.
 
         `attention_mask` [B, T]: 0 for padding, on either side. `starts_BT`: where the document of each token of a
-        packed batch begins. `labels` [B, T]: the token that follows is predicted at each place, -100 is left out.
+        packed batch begins. `labels` [B, T]: the tokens themselves, each predicted one place before; `targets_BT`: the
+        token after each place, as the loader gives it, for which no logits are returned. -100 is left out of both.
         Positions are counted from each text's first token, so `position_ids` are not read.
         """
         B, T = input_ids.shape
-        cache = past_key_values
-        if cache is None and (self.config.use_cache if use_cache is None else use_cache) and labels is None:
+        cache, taught = past_key_values, labels is not None or targets_BT is not None
+        if cache is None and (self.config.use_cache if use_cache is None else use_cache) and not taught:
             cache = DsaCache(len(self.layers), self.config.sparsity)
         past = cache.lengths if cache is not None and cache.lengths else [0] * B
         mask = None if attention_mask is None else attention_mask[:, -T:].bool()
@@ -314,7 +320,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             -torch.arange(0, self.config.head_dim, 2, device=x.device, dtype=torch.float32) / self.config.head_dim
         )
         angle = at[..., None].float() * turn
-        first = input_ids.sum(1) if self.training and labels is not None else None
+        first = input_ids.sum(1) if self.training and taught else None
         step = Step(angle.cos(), angle.sin(), starts_BT, cache, tokens, first)
         losses = []
         for layer in self.layers:
@@ -326,14 +332,33 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         if order is not None:
             x = torch.empty_like(x).scatter(1, order[..., None].expand_as(x), x)
         x = self.norm(x[:, -logits_to_keep:])
-        logits = self.lm_head(x)
-        total = gate_loss = None
-        if labels is not None:
-            total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-            if losses:
-                gate_loss = torch.stack(losses).mean()
-                total = total + gate_loss
-        return DsaOutput(loss=total, logits=logits, past_key_values=cache, gate_loss=gate_loss)
+        logits = None if targets_BT is not None else self.lm_head(x)
+        total = lm_loss = gate_loss = None
+        if targets_BT is not None:
+            lm_loss = self._cross_entropy(x.flatten(0, 1), targets_BT.flatten())
+        elif labels is not None:
+            assert logits is not None
+            lm_loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+        if losses:
+            gate_loss = torch.stack(losses).mean()
+        if lm_loss is not None:
+            total = lm_loss if gate_loss is None else lm_loss + gate_loss
+        return DsaOutput(loss=total, logits=logits, past_key_values=cache, lm_loss=lm_loss, gate_loss=gate_loss)  # pyright: ignore
+
+    def _cross_entropy(self, x_NC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        """The mean over the targets that count; logits live a chunk at a time, in the backward pass as well."""
+
+        def part(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(self.lm_head(x).float(), targets, ignore_index=-100, reduction="sum")
+
+        pieces = zip(x_NC.split(LOGITS), targets_N.split(LOGITS), strict=True)
+        sums: list[Any] = [
+            checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False)
+            if torch.is_grad_enabled()
+            else part(*piece)
+            for piece in pieces
+        ]
+        return torch.stack(sums).sum() / (targets_N != -100).sum().clamp(min=1)
 
 
 AutoConfig.register(DsaConfig.model_type, DsaConfig, exist_ok=True)

@@ -237,7 +237,7 @@ def _texts(path: Path, share: float) -> Iterator[tuple[list[str], _Rows]]:
             for batch in source.iter_batches(batch_size=ROWS, columns=names):
                 rows = [row for row in batch.to_pylist() if row["text"]]
                 kinds: _Rows = [
-                    (row.get("domain"), row.get("language"), _held_out(row.get("seed_id") or row["text"], share))
+                    (row.get("domain"), row.get("language"), is_held_out(row.get("seed_id") or row["text"], share))
                     for row in rows
                 ]
                 yield [row["text"] for row in rows], kinds
@@ -249,5 +249,6 @@ def _texts(path: Path, share: float) -> Iterator[tuple[list[str], _Rows]]:
         ) from error
 
 
-def _held_out(key: str, share: float) -> bool:
+def is_held_out(key: str, share: float) -> bool:
+    """Whether the rows of a seed (by its id) are kept from training."""
     return int.from_bytes(sha256(key.encode()).digest()[:6], "big") < share * 2**48

@@ -103,6 +103,22 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
     doctor = command("doctor", "What this machine can run, and what is missing.", config=False)
     doctor.add_argument("--config", metavar="FILE", help="check what this config needs, too")
+    trains = command("train", "Train the language model on shards, or go on.", config=False)
+    trains.add_argument("--config", required=True, metavar="FILE", help="a YAML file, or a preset: laptop, nano")
+    trains.add_argument(
+        "--data", required=True, nargs="+", metavar="PATH", help="a data set's folder, or Parquet files with `text`"
+    )
+    trains.add_argument("--set", action="append", default=[], metavar="A.B=C", dest="overrides", help="as for run")
+    trains.add_argument("--out", metavar="DIR", help="the run's folder; overrides `out`")
+    writes = command("generate", "Continue prompts with a model that train made.", config=False)
+    writes.add_argument(
+        "prompts", nargs="*", metavar="PROMPT", help="texts to continue; lines of standard input if none"
+    )
+    writes.add_argument("--model", required=True, metavar="DIR", help="the model's folder")
+    writes.add_argument("--max-length", type=int, default=200, metavar="N", help="tokens, the prompt's among them")
+    writes.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy")
+    writes.add_argument("--top-p", type=float, default=0.95, metavar="P", help="draw from this share of the mass")
+    writes.add_argument("--seed", type=int, metavar="N", help="makes drawing repeatable")
     verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(
         dest="verb", required=True, metavar="VERB"
     )
@@ -256,4 +272,37 @@ def _filter_train(options: argparse.Namespace) -> int:
     return train(config, options.head, options.per_source, as_json=options.json)
 
 
-COMMANDS = {"run": _run, "plan": _plan, "show": _show, "doctor": _doctor, "filter": _filter_train}
+def _train(options: argparse.Namespace) -> int:
+    from pipeline.train_lm import train
+
+    return train(options.config, options.overrides, options.out, options.data, as_json=options.json)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from configs.errors import ConfigError
+    from model.generate import Model
+
+    prompts = options.prompts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not prompts:
+        raise ConfigError("generate: no prompt; give one, or lines on standard input")
+    model = Model.from_pretrained(options.model)
+    settings = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
+    try:
+        texts = model.generate(prompts, max_length=options.max_length, **settings)
+    except ValueError as error:
+        raise ConfigError(f"generate: {error}") from None
+    for prompt, text in zip(prompts, texts, strict=True):
+        row = {"prompt": prompt, "text": text}
+        print(json.dumps(row, ensure_ascii=False) if options.json else f"{prompt}{text}\n")
+    return DONE
+
+
+COMMANDS = {
+    "train": _train,
+    "generate": _generate,
+    "run": _run,
+    "plan": _plan,
+    "show": _show,
+    "doctor": _doctor,
+    "filter": _filter_train,
+}

@@ -1,5 +1,7 @@
 """The DSA language model: implementations agree, nothing looks ahead, the cache changes nothing, files give it back."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -218,3 +220,28 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
     sparse, dense = DsaConfig(), DsaConfig(attention="dense")
     assert sparse.flops_per_token(131_072) < 0.35 * dense.flops_per_token(131_072)
     assert 0.9 < sparse.flops_per_token(1024) / dense.flops_per_token(1024) < 1.1
+
+
+def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
+    from configs.errors import InputError
+    from model.generate import Model
+    from model.learn_tokenizer import learn
+
+    rows = [{"text": f"The court of case {n} ends.", "seed_id": str(n)} for n in range(50)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    folder = learn([tmp_path / "a.parquet"], 300, 0.1, tmp_path / "model")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        Model.from_pretrained(folder)
+    small(vocab_size=320, eos_token_id=0).save_pretrained(folder)
+    model = Model.from_pretrained(folder)
+    one = model.generate("The court of", max_length=60)
+    assert one == model.generate("The court of", max_length=60)
+    drawn = {model.generate("The court of", max_length=60, temperature=1.5, seed=seed) for seed in (1, 1, 2)}
+    assert len(drawn) == 2
+    assert model.generate(["The", "The court of case"], max_length=60)[1] == model.generate(
+        "The court of case", max_length=60
+    )
+    with pytest.raises(ValueError, match="the prompt alone has"):
+        model.generate("The court of", max_length=2)
+    with pytest.raises(ValueError, match="empty"):
+        model.generate("")

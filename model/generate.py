@@ -1,0 +1,92 @@
+"""A trained model as one object: text in, text out.
+
+model = Model.from_pretrained("data/train/laptop/model")
+model.generate("The tenant", max_length=200, temperature=0.7)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+
+from configs.errors import InputError
+from model.device import place
+from model.lm import DsaForCausalLM
+
+
+class Model:
+    """A DSA language model with its tokenizer, ready to generate."""
+
+    def __init__(self, network: DsaForCausalLM, tokenizer: Any) -> None:
+        self.network, self.tokenizer = network.eval(), tokenizer
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, dtype: str = "auto") -> "Model":
+        """A folder that `gristmill train` made. `dtype`: float32, bfloat16, or auto: bfloat16 on a GPU.
+
+        Raises InputError when the folder holds no such model or its tokenizer is missing.
+        """
+        from transformers import AutoTokenizer
+
+        folder = Path(path)
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise InputError(f"{folder}: no {name}; name a model folder that gristmill train made")
+        device, half = place(dtype)
+        if dtype == "auto" and device.type == "cpu":
+            half = torch.float32
+        try:
+            network = DsaForCausalLM.from_pretrained(folder, dtype=half)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{folder}: cannot be loaded ({str(error).splitlines()[0]}); train or copy it again"
+            ) from None
+        torch.nn.Module.to(network, device)
+        return cls(network, tokenizer)
+
+    @overload
+    def generate(self, prompt: str, **options: Any) -> str: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **options: Any) -> list[str]: ...
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        max_length: int = 200,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> str | list[str]:
+        """The continuation of each prompt, without it, up to the end of the document or `max_length` tokens in all.
+
+        `temperature` 0 is greedy; above it tokens are drawn, with `top_p` of the mass; `seed` makes that repeatable.
+        A list is generated as one batch. Raises ValueError for an empty prompt and one that leaves no room.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts or not all(prompts):
+            raise ValueError("prompt: empty; give at least one word")
+        end = self.network.config.eos_token_id
+        tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
+        longest = max(map(len, tokens))
+        if longest >= max_length:
+            raise ValueError(f"max_length: {max_length} tokens, the prompt alone has {longest}; raise it")
+        device = self.network.device
+        ids = torch.full((len(tokens), longest), end, device=device)
+        mask = torch.zeros_like(ids)
+        for row, of in enumerate(tokens):  # on the left, so that all continue at the same place
+            ids[row, longest - len(of) :] = torch.tensor(of, device=device)
+            mask[row, longest - len(of) :] = 1
+        drawn: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        with torch.random.fork_rng():
+            if seed is not None:
+                torch.manual_seed(seed)
+            made: Any = self.network.generate(  # pyright: ignore[reportCallIssue]
+                ids, attention_mask=mask, max_length=max_length, eos_token_id=end, pad_token_id=end, **drawn
+            )
+        texts = self.tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)
+        return texts[0] if isinstance(prompt, str) else texts

@@ -1,0 +1,54 @@
+"""A tokenizer learnt from the shards: byte-level BPE, for those who bring none."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from model.tokens import is_held_out
+from stages.commit import publish_text
+
+END, PAD = "<|endoftext|>", "<|padding|>"
+SAMPLE_BYTES = 200_000_000  # of text: more changes little
+
+
+def learn(files: Sequence[Path], size: int, held_out: float, folder: Path) -> Path:
+    """The folder with tokenizer.json and its configuration; made once, from rows that are not held out.
+
+    The same shards give the same tokens.
+    """
+    if (folder / "tokenizer_config.json").is_file():
+        return folder
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(files, held_out), trainer)
+    publish_text(folder / "tokenizer.json", tokenizer.to_str())
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": PAD}
+    publish_text(folder / "tokenizer_config.json", json.dumps(config, indent=1))
+    return folder
+
+
+def _texts(files: Sequence[Path], held_out: float) -> Iterator[list[str]]:
+    """Texts of all files in turn, so that a sample is of all of them."""
+    left = SAMPLE_BYTES
+    for file in sorted(files):
+        with pq.ParquetFile(file) as source:
+            share = left // max(len(files), 1)
+            names = [name for name in ("text", "seed_id") if name in source.schema_arrow.names]
+            for batch in source.iter_batches(batch_size=256, columns=names):
+                rows = [row for row in batch.to_pylist() if row["text"]]
+                texts = [r["text"] for r in rows if not is_held_out(r.get("seed_id") or r["text"], held_out)]
+                yield texts
+                share -= sum(map(len, texts))
+                if share < 0:
+                    break
