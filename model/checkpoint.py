@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from configs.errors import InputError, StoreError
+from model.silence import silence
 from stages.commit import publish_text, sync_folder
 from stages.packaged import sha256_file
 
@@ -51,8 +52,7 @@ def save(
     part = folder.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
         part.mkdir(parents=True)
-        model.save_pretrained(part)
-        copy_tokenizer(tokenizer, part)
+        save_model(model, tokenizer, part)
         torch.save(optimizers, part / STATE)
         for path in part.iterdir():
             with path.open("rb") as stream:
@@ -95,8 +95,10 @@ def latest(out: Path) -> Checkpoint | None:
     return None
 
 
-def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
-    """The tokenizer's files beside a model, so that the folder loads by itself."""
+def save_model(model: Any, tokenizer: Path, folder: Path) -> None:
+    """A model and its tokenizer's files: a folder that loads by itself."""
+    with silence():
+        model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)

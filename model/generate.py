@@ -6,7 +6,7 @@ model.generate("The tenant", max_length=200, temperature=0.7)
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -46,26 +46,24 @@ class Model:
         torch.nn.Module.to(network, device)
         return cls(network, tokenizer)
 
-    @overload
-    def generate(self, prompt: str, **options: Any) -> str: ...
-    @overload
-    def generate(self, prompt: Sequence[str], **options: Any) -> list[str]: ...
+    def generate(self, prompt: str, **options: Any) -> str:
+        """The continuation of one prompt, without it; options and errors as `generate_batch`."""
+        return self.generate_batch([prompt], **options)[0]
 
-    def generate(
+    def generate_batch(
         self,
-        prompt: str | Sequence[str],
+        prompts: Sequence[str],
         *,
         max_length: int = 200,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
-    ) -> str | list[str]:
-        """The continuation of each prompt, without it, up to the end of the document or `max_length` tokens in all.
+    ) -> list[str]:
+        """The continuation of each prompt, up to the end of the document or `max_length` tokens, prompt included.
 
         `temperature` 0 is greedy; above it tokens are drawn, with `top_p` of the mass; `seed` makes that repeatable.
-        A list is generated as one batch. Raises ValueError for an empty prompt and one that leaves no room.
+        Raises ValueError for an empty prompt and one that leaves no room.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or not all(prompts):
             raise ValueError("prompt: empty; give at least one word")
         end = self.network.config.eos_token_id
@@ -85,8 +83,8 @@ class Model:
         with torch.random.fork_rng():
             if seed is not None:
                 torch.manual_seed(seed)
-            made: Any = self.network.generate(  # pyright: ignore[reportCallIssue]
+            network: Any = self.network
+            made = network.generate(
                 ids, attention_mask=mask, max_length=max_length, eos_token_id=end, pad_token_id=end, **drawn
             )
-        texts = self.tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)
-        return texts[0] if isinstance(prompt, str) else texts
+        return self.tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)

@@ -4,9 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from model.tokens import is_held_out
+from model.tokens import read_texts
 from stages.commit import publish_text
 
 END, PAD = "<|endoftext|>", "<|padding|>"
@@ -16,7 +14,7 @@ SAMPLE_BYTES = 200_000_000  # of text: more changes little
 def learn(files: Sequence[Path], size: int, held_out: float, folder: Path) -> Path:
     """The folder with tokenizer.json and its configuration; made once, from rows that are not held out.
 
-    The same shards give the same tokens.
+    The same shards give the same tokens. Raises InputError as `model.tokens.tokenize`.
     """
     if (folder / "tokenizer_config.json").is_file():
         return folder
@@ -40,15 +38,11 @@ def learn(files: Sequence[Path], size: int, held_out: float, folder: Path) -> Pa
 
 def _texts(files: Sequence[Path], held_out: float) -> Iterator[list[str]]:
     """Texts of all files in turn, so that a sample is of all of them."""
-    left = SAMPLE_BYTES
     for file in sorted(files):
-        with pq.ParquetFile(file) as source:
-            share = left // max(len(files), 1)
-            names = [name for name in ("text", "seed_id") if name in source.schema_arrow.names]
-            for batch in source.iter_batches(batch_size=256, columns=names):
-                rows = [row for row in batch.to_pylist() if row["text"]]
-                texts = [r["text"] for r in rows if not is_held_out(r.get("seed_id") or r["text"], held_out)]
-                yield texts
-                share -= sum(map(len, texts))
-                if share < 0:
-                    break
+        share = SAMPLE_BYTES // len(files)
+        for texts, rows in read_texts(file, held_out):
+            kept = [text for text, (_, _, held) in zip(texts, rows, strict=True) if not held]
+            yield kept
+            share -= sum(map(len, kept))
+            if share < 0:
+                break

@@ -338,8 +338,7 @@ class _Training:
         if self.ranks.rank == 0:
             part = self.out / ".tmp-model"
             shutil.rmtree(part, ignore_errors=True)
-            model.save_pretrained(part)
-            checkpoint.copy_tokenizer(self.tokenizer, part)
+            checkpoint.save_model(model, self.tokenizer, part)
             shutil.rmtree(self.out / "model", ignore_errors=True)
             part.rename(self.out / "model")
             publish_text(self.out / "result.json", json.dumps(result, indent=1))

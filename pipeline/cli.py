@@ -288,7 +288,7 @@ def _generate(options: argparse.Namespace) -> int:
     model = Model.from_pretrained(options.model)
     settings = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
     try:
-        texts = model.generate(prompts, max_length=options.max_length, **settings)
+        texts = model.generate_batch(prompts, max_length=options.max_length, **settings)
     except ValueError as error:
         raise ConfigError(f"generate: {error}") from None
     for prompt, text in zip(prompts, texts, strict=True):

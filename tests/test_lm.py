@@ -238,7 +238,7 @@ def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
     assert one == model.generate("The court of", max_length=60)
     drawn = {model.generate("The court of", max_length=60, temperature=1.5, seed=seed) for seed in (1, 1, 2)}
     assert len(drawn) == 2
-    assert model.generate(["The", "The court of case"], max_length=60)[1] == model.generate(
+    assert model.generate_batch(["The", "The court of case"], max_length=60)[1] == model.generate(
         "The court of case", max_length=60
     )
     with pytest.raises(ValueError, match="the prompt alone has"):

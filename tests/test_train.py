@@ -160,13 +160,13 @@ def test_a_checkpoint_of_another_configuration_is_refused(shards, tmp_path) -> N
     ],
 )
 def test_each_key_changes_the_curve(plain, shards, tmp_path, change) -> None:
-    lines = run(tmp_path, shards, "steps=4", change)
+    lines = run(tmp_path, shards, "steps=5", change)
     assert [x.get("held_out") for x in lines if "held_out" in x] != plain
 
 
 @pytest.fixture(scope="module")
 def plain(shards, tmp_path_factory):
-    lines = run(tmp_path_factory.mktemp("plain"), shards, "steps=4")
+    lines = run(tmp_path_factory.mktemp("plain"), shards, "steps=5")
     return [x.get("held_out") for x in lines if "held_out" in x]
 
 
