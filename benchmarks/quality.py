@@ -1,0 +1,113 @@
+"""Held-out perplexity of sparse attention and its dense twin: the same parameters, tokens and seeds. On a GPU.
+
+    python benchmarks/quality.py CORPUS.parquet OUT [STEPS] [SEEDS] [VARIANT…]
+
+Trains the `small` preset on texts of 4,096 tokens, of which a token attends 512 keys. Variants:
+
+    dense     attends all
+    sparse    the gate learns by distillation (what the model does)
+    coarse    the gate learns from the language-model loss: what is not chosen stays in the softmax as one pooled key a
+              block, with the gate's score and the block's mean value (InfLLM-V2, NSA); eager
+    untaught  the gate stays as it was initialised
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from configs.training import Training
+from model import lm
+from model.attention import reference
+from model.attention.attend import choose
+from model.ranks import Ranks
+from model.train import train
+
+ROOT = Path(__file__).parent.parent
+LENGTH = 4096
+
+
+def coarse(self: Any, x: Any, q: Any, k: Any, v: Any, plain: Any, step: Any) -> Any:
+    """One softmax over the exact keys of the chosen blocks and a pooled key of each of the others."""
+    sparsity, S = self.sparsity, self.sparsity.block
+    gate, leaves = self.gate.queries(x), self.gate.leaves(plain, S)
+    selected = choose(gate, leaves, sparsity, starts_BT=step.starts_BT)
+    T, H, D = q.shape[1:]
+    K, N = k.shape[2], leaves.shape[1]
+    pooled = v[:, : N * S].unflatten(1, (N, S)).mean(2)
+    outs = []
+    for begin in range(0, T, 1024):
+
+        def part(q_: Any, gate_: Any, begin: int = begin) -> Any:
+            t = torch.arange(begin, min(begin + 1024, T), device=x.device)
+            starts = step.starts_BT[:, t]
+            seen = reference.visible(t, T, selected[:, :, t], sparsity, starts)
+            n = torch.arange(N, device=x.device)
+            kept = seen[..., : N * S].unflatten(-1, (N, S)).any(-1)
+            past = (n > (starts // S)[:, None, :, None]) & (n < (t // S - 1)[None, None, :, None])
+            scores = torch.einsum("btkgd,bskd->bkgts", q_.unflatten(2, (K, H // K)), k).float() * D**-0.5
+            scores = scores.masked_fill(~seen[:, :, None], -torch.inf)
+            rough = torch.einsum("btke,bnke->bktn", gate_, leaves).float() + torch.log(torch.tensor(float(S)))
+            rough = rough.masked_fill(~(past & ~kept), -torch.inf)[:, :, None].expand(-1, -1, H // K, -1, -1)
+            weights = torch.cat([scores, rough], -1).softmax(-1).to(v.dtype)
+            out = torch.einsum("bkgts,bskd->btkgd", weights[..., :T], v)
+            return (out + torch.einsum("bkgtn,bnkd->btkgd", weights[..., T:], pooled)).flatten(2, 3)
+
+        span = slice(begin, begin + 1024)
+        outs.append(checkpoint(part, q[:, span], gate[:, span], use_reentrant=False))
+    return torch.cat(outs, 1), None
+
+
+def main() -> int:
+    corpus, out = Path(sys.argv[1]), Path(sys.argv[2])
+    steps, seeds = int(sys.argv[3] if len(sys.argv) > 3 else 400), int(sys.argv[4] if len(sys.argv) > 4 else 3)
+    variants = sys.argv[5:] or ["dense", "sparse", "coarse", "untaught"]
+    whole, distill = lm.Attention._whole, lm.distill
+    losses: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        for variant in variants:
+            lm.Attention._whole = coarse if variant == "coarse" else whole
+            lm.distill = (lambda *_, **__: None) if variant == "untaught" else distill
+            config = Training.model_validate(
+                {
+                    "name": variant,
+                    "out": str(out / f"{variant}-{seed}"),
+                    "seed": seed,
+                    "steps": steps,
+                    "data": {"tokenizer": str(corpus.parent / "tokenizer"), "held_out": 0.05},
+                    "model": {"preset": "small", "attention": "dense" if variant == "dense" else "sparse"},
+                    "batch": {"length": LENGTH, "sequences": 8, "micro": 4 if variant == "coarse" else 8},
+                    "optimizer": {"name": "muon", "learning_rate": 3e-3, "matrix_learning_rate": 0.02},
+                    "schedule": {"kind": "wsd", "warmup": 20, "decay": 0.5, "floor": 0.0},
+                    "log_every": max(steps // 4, 1),
+                    "held_out": {"every": steps, "batches": 64},
+                    "checkpoints": {"every": steps},
+                }
+            )
+            lines: list[dict[str, Any]] = []
+            result = train(config, [corpus], Ranks.join(), lines.append)
+            losses.setdefault(variant, []).append(result["held_out"])
+            said = [line for line in lines if "loss" in line][-1]
+            print(
+                f"{variant} {seed}: held-out {result['held_out']:.4f}, perplexity {result['perplexity']:.2f}, "
+                f"{said['tokens_per_second']:.0f} tokens/s, gate {said['gate_loss']:.4f}",
+                flush=True,
+            )
+            (out / "quality.json").write_text(json.dumps(losses))
+    for variant, found in losses.items():
+        mean = torch.tensor(found, dtype=torch.float64)
+        error = mean.std() / len(found) ** 0.5 if len(found) > 1 else torch.tensor(float("nan"))
+        print(f"{variant:<9} held-out loss {mean.mean():.4f} ± {error:.4f}")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    print("commit", commit.stdout.strip(), torch.cuda.get_device_name())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
