@@ -50,7 +50,7 @@ def attend(
             "triton: wants a selection, bfloat16 or float16 on a GPU, head size and query heads a key head in powers "
             "of 2, blocks of 16 or more; take sdpa"
         )
-    return _Sparse.apply(q_BTHD, k_BTKD, v_BTKD, selected_BKTR, starts_BT, sparsity, offset)  # pyright: ignore
+    return _kernels(q_BTHD, k_BTKD, v_BTKD, selected_BKTR, starts_BT, sparsity, offset)
 
 
 def choose(
@@ -62,11 +62,24 @@ def choose(
     starts_BT: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The blocks [B, K, T, picks] that the gate chooses for each token, as `select.select`."""
-    if gate_BTKE.is_cuda and _triton():
+    return _chosen(gate_BTKE, leaves_BNKE, sparsity, offset, starts_BT)
+
+
+_opaque: Any = torch.compiler.disable  # inductor would launch the kernels its own way, and failed to (torch 2.11)
+
+
+@_opaque
+def _kernels(*arguments: Any) -> torch.Tensor:
+    return _Sparse.apply(*arguments)  # pyright: ignore[reportReturnType]
+
+
+@_opaque
+def _chosen(gate: Any, leaves: Any, sparsity: Sparsity, offset: int, starts: Any) -> torch.Tensor:
+    if gate.is_cuda and _triton():
         from model.attention import triton_select
 
-        return triton_select.select(gate_BTKE, leaves_BNKE, sparsity, offset=offset, starts_BT=starts_BT)
-    return plain.select(gate_BTKE, leaves_BNKE, sparsity, offset=offset, starts_BT=starts_BT)
+        return triton_select.select(gate, leaves, sparsity, offset=offset, starts_BT=starts)
+    return plain.select(gate, leaves, sparsity, offset=offset, starts_BT=starts)
 
 
 def _triton() -> bool:
