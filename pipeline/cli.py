@@ -1,7 +1,7 @@
 """The command line. Heavy imports live inside the commands: `--help` is instant.
 
 Exit codes: 0 done, or nothing to do; 1 failed; 2 wrong flags or configuration; 3 deferred (stopped, run again to go
-on); 4 done, with quarantined rows; 5 another run holds the date.
+on); 4 done, with quarantined rows; 5 another run holds the data set.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="gristmill",
         description="Synthetic training text from real documents: generate, screen, dedup, adapt, shard.",
         epilog="Exit codes: 0 done or nothing to do, 1 failed, 2 wrong flags or configuration, 3 deferred, "
-        "4 done with quarantined rows, 5 another run holds the date.",
+        "4 done with quarantined rows, 5 another run holds the data set.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
