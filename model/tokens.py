@@ -163,7 +163,7 @@ def _make(path: Path, tokenizer: "Tokenizer", header: Header, target: Path) -> N
             with pq.ParquetWriter(stream, schema, **_STORAGE) as writer:
                 groups = {held: _Group(schema, held) for held in (False, True)}
                 documents = 0
-                for texts, rows in _texts(path, header.held_out):
+                for texts, rows in read_texts(path, header.held_out):
                     for encoding, (domain, language, held) in zip(
                         tokenizer.encode_batch_fast(texts, add_special_tokens=False), rows, strict=True
                     ):
@@ -221,7 +221,7 @@ class _Group:
 _Rows = list[tuple[str | None, str | None, bool]]
 
 
-def _texts(path: Path, share: float) -> Iterator[tuple[list[str], _Rows]]:
+def read_texts(path: Path, share: float) -> Iterator[tuple[list[str], _Rows]]:
     """Texts of a shard with domain, language and whether each is held out. Raises InputError naming the shard."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as source:
