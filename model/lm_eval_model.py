@@ -1,6 +1,7 @@
 """A trained model as lm-evaluation-harness asks it, and the tasks run on it. Needs the extra `evaluate`."""
 
 import contextlib
+import io
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def run(
             Asked(network, encode, window),
             tasks=list(names),
             task_manager=manager,
-            bootstrap_iters=0,
+            bootstrap_iters=100,
             log_samples=False,
         )
     return {
@@ -97,13 +98,10 @@ def run(
 @contextlib.contextmanager
 def _quiet():
     """Holds the libraries' log lines and bars back."""
-    from datasets.utils.logging import disable_progress_bar, enable_progress_bar
-
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    disable_progress_bar()
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
-        enable_progress_bar()

@@ -17,12 +17,12 @@ from configs.errors import ConfigError, InputError
 SHORTEST = 256  # tokens
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where the key stands, as a share of the filler
 NEEDLE, AFTER, QUESTION = "\nThe pass key is", ". Remember it.\n", "\nThe pass key is"
-WORDS = (
-    "amber anchor apple arrow basket bridge bronze butter candle canyon castle cedar cherry copper coral cotton "
-    "desert dragon eagle ember falcon feather forest garden ginger glacier hammer harbor island ivory jungle kettle "
-    "ladder lantern lemon marble meadow mirror needle ocean olive orange paper pepper planet quartz rabbit ribbon "
-    "river saddle salmon silver summer temple thunder timber tunnel valley velvet violet walnut willow window winter"
-).split()
+WORDS = """
+amber anchor apple arrow basket bridge bronze butter candle canyon castle cedar cherry copper coral cotton desert dragon
+eagle ember falcon feather forest garden ginger glacier hammer harbor island ivory jungle kettle ladder lantern lemon
+marble meadow mirror needle ocean olive orange paper pepper planet quartz rabbit ribbon river saddle salmon silver
+summer temple thunder timber tunnel valley velvet violet walnut willow window winter
+""".split()  # noqa: SIM905
 Encode = Callable[[str], list[int]]
 
 

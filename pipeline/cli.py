@@ -11,15 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-EVALUATION = {
-    "bytes": "held-out text a domain; 200000",
-    "window": "tokens read at once; the training's sequence length",
-    "stride": "tokens from window to window; half a window",
-    "max-length": "longest text of passkey retrieval, tokens; 1024",
-    "trials": "keys for each length and depth; 8; 0: no retrieval",
-    "questions": "of each task; 200; 0: all",
-    "seed": "draws keys and their places; 17",
-}
+from pipeline.evaluate_lm import add_flags, evaluate
+
 DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD = range(6)
 
 
@@ -128,21 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     writes.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy")
     writes.add_argument("--top-p", type=float, default=0.95, metavar="P", help="draw from this share of the mass")
     writes.add_argument("--seed", type=int, metavar="N", help="makes drawing repeatable")
-    judges = command("evaluate", "Perplexity, retrieval and tasks of trained models on held-out text.", config=False)
-    judges.add_argument(
-        "--model",
-        required=True,
-        nargs="+",
-        metavar="[LABEL=]DIR",
-        help="folders of models; those that differ in seed alone, or share a label, are one group",
-    )
-    judges.add_argument("--data", nargs="+", default=[], metavar="PATH", help="score its held-out rows, too")
-    judges.add_argument("--out", required=True, metavar="DIR", help="where evaluation.json and .png are written")
-    judges.add_argument("--domains", nargs="+", metavar="NAME", help="of the real held-out text; law medicine")
-    judges.add_argument("--lm-eval", nargs="+", metavar="TASK", help="held-out corpora as multiple-choice tasks")
-    judges.add_argument("--held-out", type=float, metavar="SHARE", help="of --data; the one of the model's token files")
-    for name, text in EVALUATION.items():
-        judges.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    add_flags(command("evaluate", "Perplexity, retrieval and tasks of trained models on held-out text.", config=False))
     verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(
         dest="verb", required=True, metavar="VERB"
     )
@@ -302,14 +281,6 @@ def _train(options: argparse.Namespace) -> int:
     return train(options.config, options.overrides, options.out, options.data, as_json=options.json)
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from pipeline.evaluate_lm import evaluate
-
-    names = ["domains", "held_out", *(name.replace("-", "_") for name in EVALUATION)]
-    asked = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
-    return evaluate(options.model, options.data, options.out, asked, as_json=options.json)
-
-
 def _generate(options: argparse.Namespace) -> int:
     from configs.errors import ConfigError
     from model.generate import Model
@@ -331,7 +302,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "train": _train,
-    "evaluate": _evaluate,
+    "evaluate": evaluate,
     "generate": _generate,
     "run": _run,
     "plan": _plan,

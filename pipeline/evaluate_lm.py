@@ -1,28 +1,55 @@
 """`gristmill evaluate`: finds models and shards, shows the figures."""
 
+import argparse
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.train_lm import find_shards
+NUMBERS = {
+    "bytes": "held-out text a domain; 200000",
+    "window": "tokens read at once; the training's sequence length",
+    "stride": "tokens from window to window; half a window",
+    "max-length": "longest text of passkey retrieval, tokens; 1024",
+    "trials": "keys for each length and depth; 8; 0: no retrieval",
+    "questions": "of each task; 200; 0: all",
+    "seed": "draws keys and their places; 17",
+}
 
 
-def evaluate(models: Sequence[str], data: Sequence[str], out: str, options: dict[str, Any], *, as_json: bool) -> int:
-    """Returns the exit code. `options` are those of `model.evaluate.Options`; what is going on goes to standard error."""
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of the command, but for --json."""
+    add = parser.add_argument
+    grouped = "folders of models; those that differ in seed alone, or share a label, are one group"
+    add("--model", required=True, nargs="+", metavar="[LABEL=]DIR", help=grouped)
+    add("--data", nargs="+", default=[], metavar="PATH", help="a data set whose held-out rows are scored, too")
+    add("--out", required=True, metavar="DIR", help="where evaluation.json and evaluation.png are written")
+    add("--domains", nargs="+", metavar="NAME", help="of the real held-out text; law medicine")
+    add("--lm-eval", nargs="+", metavar="TASK", help="held-out corpora as multiple-choice tasks")
+    add("--held-out", type=float, metavar="SHARE", help="of --data; the one in the model's token files")
+    for name, text in NUMBERS.items():
+        add(f"--{name}", type=int, metavar="N", help=text)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Returns the exit code. What is going on goes to standard error, the result to standard output."""
+    names = ["domains", "held_out", *(name.replace("-", "_") for name in NUMBERS)]
+    given = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
     with _offline():
         from model.evaluate import Options
         from model.evaluate import evaluate as work
+        from pipeline.train_lm import find_shards
 
-        asked = Options(**{name: value for name, value in options.items() if value is not None})
-        result = work(models, find_shards(data) if data else [], asked, Path(out), _tell)
-    if as_json:
+        asked = Options(**{name: value for name, value in given.items() if value is not None})
+        shards = find_shards(options.data) if options.data else []
+        result = work(options.model, shards, asked, Path(options.out), _tell)
+    if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        show(result, out)
+        show(result, options.out)
     return 0
 
 

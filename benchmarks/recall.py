@@ -1,0 +1,161 @@
+"""Multi-query associative recall, learnt from scratch: the sparse model against its dense twin.
+
+A text lists key-value pairs, then asks for keys in random order and at random gaps; each asked key's value is to follow
+(Arora et al., arXiv 2312.04927, §3 and App. C). Both twins have the same size, texts, optimiser and seeds, and
+their training begins with short texts. `python benchmarks/recall.py [steps]`
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+RESULTS = ROOT / "benchmarks" / "results" / "recall.json"
+
+from configs.training import Optimizer  # noqa: E402
+from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
+from model.train import build_optimizers  # noqa: E402
+
+SYMBOLS = 64  # keys, and as many values
+FILL = 2 * SYMBOLS  # the token of the gaps
+TRAINED = {32: 4, 64: 8, 128: 16}  # length in tokens: pairs
+ASKED = {64: 8, 128: 16, 256: 32, 512: 32}
+SEEDS = (1, 2)
+SIZES = {
+    "vocab_size": 2 * SYMBOLS + 64,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "rope_theta": 10_000.0,
+    "gate_dim": 32,
+    "block": 4,
+    "top": 10,  # a token attends 40 tokens: less than a third of the longest trained text
+}
+
+
+def texts(rng: np.random.Generator, count: int, length: int, pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [count, length], and as targets the values after asked keys; -100 elsewhere."""
+    tokens = np.full((count, length), FILL)
+    targets = np.full((count, length), -100)
+    gaps = (length - 2 * pairs) // 2  # places for a question and its answer
+    weights = np.arange(1, gaps + 1) ** -0.1
+    for row in range(count):
+        keys = rng.choice(SYMBOLS, pairs, replace=False)
+        values = SYMBOLS + rng.integers(0, SYMBOLS, pairs)
+        tokens[row, 0 : 2 * pairs : 2], tokens[row, 1 : 2 * pairs : 2] = keys, values
+        order = rng.permutation(pairs)
+        places = 2 * pairs + 2 * rng.choice(gaps, min(pairs, gaps), replace=False, p=weights / weights.sum())
+        for place, pair in zip(places, order, strict=False):
+            tokens[row, place], tokens[row, place + 1] = keys[pair], values[pair]
+            targets[row, place] = values[pair]
+    return torch.from_numpy(tokens), torch.from_numpy(targets)
+
+
+def learn(attention: str, seed: int, steps: int) -> DsaForCausalLM:
+    """Trains on lengths that grow: the first fifth on the shortest, the next on the second, the rest on the longest."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = DsaForCausalLM(DsaConfig(attention=attention, **SIZES)).train()
+    options = Optimizer(name="muon", learning_rate=2e-3, matrix_learning_rate=0.02, weight_decay=0.01)
+    optimizers = build_optimizers(model, options)
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    began = time.monotonic()
+    for step in range(steps):
+        share = min((step + 1) / 50, (steps - step) / (0.4 * steps), 1.0)
+        for optimizer, of in zip(optimizers, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, of, strict=True):
+                group["lr"] = rate * share
+        length = list(TRAINED)[min(5 * step // steps, 2)]
+        tokens, targets = texts(rng, 4096 // length, length, TRAINED[length])
+        out = model(tokens, targets_BT=targets, use_cache=False)
+        assert out.loss is not None
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % 100 == 0:
+            gate = "" if out.gate_loss is None else f"  gate {out.gate_loss.item():.3f}"
+            seconds = time.monotonic() - began
+            print(f"{attention} {seed}: {step + 1:5d}  {out.lm_loss.item():.4f}{gate}  {seconds:.0f} s", flush=True)
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: DsaForCausalLM, length: int, pairs: int) -> float:
+    """Share of asked keys whose value is the most likely next token, over some 4,000 questions."""
+    tokens, targets = texts(np.random.default_rng(99), max(4096 // pairs // 4, 16), length, pairs)
+    right = asked = 0
+    for part, wanted in zip(tokens.split(32), targets.split(32), strict=True):
+        counted = wanted != -100
+        guess = model(part, use_cache=False).logits.argmax(-1)
+        right += int((guess == wanted)[counted].sum())
+        asked += int(counted.sum())
+    return right / asked
+
+
+def main() -> int:
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    found: dict[tuple[str, int], list[float]] = {}
+    for attention in ("dense", "sparse"):
+        for seed in SEEDS:
+            model = learn(attention, seed, steps)
+            for length, pairs in ASKED.items():
+                found.setdefault((attention, length), []).append(accuracy(model, length, pairs))
+            print(attention, seed, {length: round(found[attention, length][-1], 3) for length in ASKED}, flush=True)
+    rows = []
+
+    def row(name: str, value: float, target: float | None, better: str) -> None:
+        rows.append(
+            {
+                "name": name,
+                "value": round(value, 4),
+                "target": target,
+                "better": better,
+                "command": f"python benchmarks/recall.py {steps}",
+                "commit": _commit(),
+                "machine": _machine(),
+            }
+        )
+        print(f"{name:<80}{value:>10.4f}", flush=True)
+
+    for length, pairs in ASKED.items():
+        for attention in ("dense", "sparse"):
+            values = found[attention, length]
+            what = f"MQAR recall, {attention}, {length} tokens, {pairs} pairs"
+            row(f"{what}, mean of {len(SEEDS)} seeds", statistics.fmean(values), None, "higher")
+            row(f"{what}, standard error", statistics.stdev(values) / len(values) ** 0.5, None, "lower")
+    for length in TRAINED:
+        if length in ASKED:
+            sparse, dense = (statistics.fmean(found[attention, length]) for attention in ("sparse", "dense"))
+            row(f"MQAR recall, sparse / dense, {length} tokens", sparse / max(dense, 1e-9), 0.95, "higher")
+    row("MQAR recall, guessing a value", 1 / SYMBOLS, None, "higher")
+    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def _commit() -> str:
+    line = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _machine() -> str:
+    model = next(
+        (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
+    return f"{len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
