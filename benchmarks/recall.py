@@ -1,7 +1,7 @@
 """Multi-query associative recall, learnt from scratch: the sparse model against its dense twin.
 
 A text lists key-value pairs, then asks for keys in random order and at random gaps; each asked key's value is to follow
-(Arora et al., arXiv 2312.04927, §3 and App. C). Both twins have the same size, texts, optimiser and seeds, and
+(Arora et al., arXiv 2312.04927, §3; gaps are drawn evenly here, theirs by a power law). Both twins have the same size, texts, optimiser and seeds, and
 their training begins with short texts. `python benchmarks/recall.py [steps]`
 """
 

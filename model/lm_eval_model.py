@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lm_eval.evaluator import simple_evaluate
 from lm_eval.api.model import TemplateLM
+from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch.nn import functional as F
 
