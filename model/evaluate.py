@@ -193,9 +193,9 @@ def _about(texts: Texts) -> dict[str, Any]:
 def _together(
     name: str, groups: dict[str, list[int]], contenders: Sequence[Contender], rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Mean and standard error of each figure over the group's models; of one model alone, its own error if it has one.
+    """Mean and standard error of each figure over the group's models.
 
-    The ratio of perplexities is to the dense group that differs in nothing else.
+    Keys and questions are the same for all seeds, so a share's error is never below that of one model's. The ratio of perplexities is to the dense group that differs in nothing else.
     """
     places = groups[name]
     mine, twin = [rows[place] for place in places], dense_twin(groups, contenders, name)
@@ -216,14 +216,14 @@ def _together(
         share, error = mean_and_error([other["retrieval"][place]["share"] for other in mine])
         whole = {key: sum(other["retrieval"][place][key] for other in mine) for key in ("found", "trials")}
         nats = mean_and_error([other["retrieval"][place]["nats"] for other in mine])[0]
-        error = row["share_se"] if error is None else error
+        error = max(error or 0.0, *(other["retrieval"][place]["share_se"] for other in mine))
         found.append({"length": row["length"], "share": share, "share_se": error, "nats": nats, **whole})
     answered: dict[str, Any] = {}
     for task, row in mine[0]["tasks"].items():
         answered[task] = {}
         for key in ("accuracy", "accuracy_per_byte"):
             value, error = mean_and_error([other["tasks"][task][key] for other in mine])
-            answered[task] |= {key: value, f"{key}_se": row[f"{key}_se"] if error is None else error}
+            answered[task] |= {key: value, f"{key}_se": max(error or 0.0, row[f"{key}_se"])}
     return {
         "name": name,
         "attention": sorted({contenders[place].attention for place in places}),

@@ -52,7 +52,7 @@ def _bars(axis: Any, groups: list[dict[str, Any]], names: list[str]) -> None:
     seen = [row[key] for g in groups for row in g["perplexity"].values() for key in row if key.endswith("perplexity")]
     axis.set_ylim(max(min(seen) / 3, 1), max(seen) * 2.2)
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xticks(range(len(names)), [name.replace(", ", "\n") for name in names])
     axis.set(ylabel="perplexity (log scale)", title="Held-out text")

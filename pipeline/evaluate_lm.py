@@ -56,12 +56,14 @@ def evaluate(options: argparse.Namespace) -> int:
 def show(result: dict[str, Any], out: str) -> None:
     """The tables of perplexity, retrieval and tasks, a row a group of models."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console(highlight=False)
     groups = result["groups"]
-    table = Table("text", "model", title="held-out text", title_justify="left")
+    table = Table(
+        Column("text", no_wrap=True), Column("model", no_wrap=True), title="held-out text", title_justify="left"
+    )
     for name in ("perplexity", "bits a byte", "to dense", "unigram"):
         table.add_column(name, justify="right")
     for place, text in enumerate(result["texts"]):
@@ -93,14 +95,19 @@ def show(result: dict[str, Any], out: str) -> None:
         if not any(row["found"] for group in groups for row in group["retrieval"]):
             console.print(Text("No model gives any key back: none of them has learnt to retrieve."))
     if result["tasks"]:
-        table = Table("task", "model", title="lm-eval, no examples", title_justify="left")
-        for name in ("accuracy", "per byte", "chance", "majority", "questions"):
+        table = Table(
+            Column("task", no_wrap=True),
+            Column("model", no_wrap=True),
+            title="lm-eval, no examples",
+            title_justify="left",
+        )
+        for name in ("accuracy", "per byte", "chance", "majority", "asked"):
             table.add_column(name, justify="right")
         for task, of in result["tasks"].items():
             for group in groups:
                 row = group["tasks"][task]
-                figures = [_figure(row[key], row[f"{key}_se"], 3) for key in ("accuracy", "accuracy_per_byte")]
-                levels = [f"{of[key]:.3f}" for key in ("chance", "majority")]
+                figures = [_figure(row[key], row[f"{key}_se"], 2) for key in ("accuracy", "accuracy_per_byte")]
+                levels = [f"{of[key]:.2f}" for key in ("chance", "majority")]
                 table.add_row(task, _named(group), *figures, *levels, str(of["questions"]))
         console.print(table)
     for row in result["models"]:
@@ -115,7 +122,7 @@ def show(result: dict[str, Any], out: str) -> None:
 
 def _named(group: dict[str, Any]) -> str:
     count = len(group["models"])
-    return group["name"] if count == 1 else f"{group['name']} ({count} seeds)"
+    return group["name"] if count == 1 else f"{group['name']} ×{count}"
 
 
 def _figure(value: float, error: float | None, digits: int) -> str:

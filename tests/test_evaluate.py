@@ -74,6 +74,7 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(attention):
 @pytest.mark.parametrize(("window", "stride"), [(64, 64), (16, 4), (7, 7)])
 def test_windows_give_what_the_model_says_of_each_token(window, stride):
     model = network(attention="dense")
+    model.requires_grad_(False)
     generator = torch.Generator().manual_seed(3)
     documents = [torch.randint(64, (length,), generator=generator).tolist() for length in (40, 3, 17)]
     nats = 0.0
@@ -169,7 +170,7 @@ def test_a_key_stands_at_its_depth():
         assert len(tokens) == 300
         assert text.endswith(" amber lemon")
         assert size == 12
-        assert text.strip(".").count("amber") == 2 - (place and 0)
+        assert text.count("amber") == 2
         assert text.startswith(".") == bool(place)
 
 
@@ -293,7 +294,7 @@ def test_end_to_end(trained, tmp_path, capsys):
     line += ["--trials", "1", "--max-length", "256", "--lm-eval", "pubmedqa-labelled", "--questions", "6"]
     assert main(line) == 0, capsys.readouterr().err
     shown = capsys.readouterr().out
-    assert "sparse (2 seeds)" in shown
+    assert "sparse ×2" in shown
     assert "No model gives any key back" in shown
     result = json.loads((tmp_path / "evaluation.json").read_text())
     sparse, dense = result["groups"]
@@ -331,7 +332,6 @@ def test_the_same_command_gives_the_same_figures(trained, tmp_path, capsys):
     assert found[0] == found[1]
     assert found[0]["groups"][0]["name"] == "mine"
     assert (found[0]["models"][0]["window"], found[0]["models"][0]["stride"]) == (32, 16)
-    assert "HF_HUB_OFFLINE" not in os.environ or os.environ["HF_HUB_OFFLINE"]
 
 
 def test_held_out_rows_score_as_in_training(trained, tmp_path, capsys):
