@@ -195,7 +195,8 @@ def _together(
 ) -> dict[str, Any]:
     """Mean and standard error of each figure over the group's models.
 
-    Keys and questions are the same for all seeds, so a share's error is never below that of one model's. The ratio of perplexities is to the dense group that differs in nothing else.
+    Keys and questions are the same for all seeds, so a share's error is never below that of one model's. The ratio of
+    perplexities is to the dense group that differs in nothing else.
     """
     places = groups[name]
     mine, twin = [rows[place] for place in places], dense_twin(groups, contenders, name)

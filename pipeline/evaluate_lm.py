@@ -18,6 +18,7 @@ NUMBERS = {
     "questions": "of each task; 200; 0: all",
     "seed": "draws keys and their places; 17",
 }
+LOOK: dict[str, Any] = {"title_justify": "left", "padding": (0, 1, 0, 0)}  # six columns fit a terminal of 80
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +83,7 @@ def show(result: dict[str, Any], out: str) -> None:
             )
     console.print(table)
     if groups[0]["retrieval"]:
-        table = Table("length", "model", title="passkey retrieval", title_justify="left")
+        table = Table("length", "model", title="passkey retrieval", **LOOK)
         for name in ("keys given back", "share", "nats a token"):
             table.add_column(name, justify="right")
         for place, of in enumerate(groups[0]["retrieval"]):
@@ -126,7 +127,7 @@ def _named(group: dict[str, Any]) -> str:
 
 
 def _figure(value: float, error: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ±{error:.{digits}f}"
 
 
 def _tell(line: str) -> None:
