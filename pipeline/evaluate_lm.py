@@ -62,9 +62,7 @@ def show(result: dict[str, Any], out: str) -> None:
 
     console = Console(highlight=False)
     groups = result["groups"]
-    table = Table(
-        Column("text", no_wrap=True), Column("model", no_wrap=True), title="held-out text", title_justify="left"
-    )
+    table = Table(Column("text", no_wrap=True), Column("model", no_wrap=True), title="held-out text", **LOOK)
     for name in ("perplexity", "bits a byte", "to dense", "unigram"):
         table.add_column(name, justify="right")
     for place, text in enumerate(result["texts"]):
@@ -100,7 +98,7 @@ def show(result: dict[str, Any], out: str) -> None:
             Column("task", no_wrap=True),
             Column("model", no_wrap=True),
             title="lm-eval, no examples",
-            title_justify="left",
+            **LOOK,
         )
         for name in ("accuracy", "per byte", "chance", "majority", "asked"):
             table.add_column(name, justify="right")
@@ -127,7 +125,7 @@ def _named(group: dict[str, Any]) -> str:
 
 
 def _figure(value: float, error: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ±{error:.{digits}f}"
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f}±{error:.{digits}f}"
 
 
 def _tell(line: str) -> None:
