@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.evaluate_lm import add_flags, evaluate
+
 DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD = range(6)
 
 
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     writes.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy")
     writes.add_argument("--top-p", type=float, default=0.95, metavar="P", help="draw from this share of the mass")
     writes.add_argument("--seed", type=int, metavar="N", help="makes drawing repeatable")
+    add_flags(command("evaluate", "Perplexity, retrieval and tasks of trained models on held-out text.", config=False))
     verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(
         dest="verb", required=True, metavar="VERB"
     )
@@ -299,6 +302,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "train": _train,
+    "evaluate": evaluate,
     "generate": _generate,
     "run": _run,
     "plan": _plan,
