@@ -14,10 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from model.attention import decode
 from model.attention.attend import attend, choose
-from model.attention.decode import decode
 from model.attention.gate import Gate, distill
-from model.attention.select import select_last
+from model.attention.pages import Pages
 from model.attention.sparsity import Sparsity
 from model.cache import DsaCache, DsaLayer
 
@@ -115,6 +115,10 @@ class Step:
     tokens: list[int]  # real ones of each text
     first_B: torch.Tensor | None
 
+    def turn(self, x_BTHD: torch.Tensor) -> torch.Tensor:
+        """RoPE."""
+        return decode.turn(x_BTHD, self.cos_BTD[:, :, None], self.sin_BTD[:, :, None])
+
 
 class Attention(nn.Module):
     """Grouped-query attention over the blocks that the gate chooses; a sigmoid of the token scales each head.
@@ -140,12 +144,11 @@ class Attention(nn.Module):
         q = self.q_proj(x_BTC).view(B, T, self.heads, self.head_dim)
         plain = self.k_proj(x_BTC).view(B, T, self.groups, self.head_dim)
         v = self.v_proj(x_BTC).view(B, T, self.groups, self.head_dim)
-        q, k = _turn(q, step), _turn(plain, step)
         loss = None
-        if step.cache is None:
-            out, loss = self._whole(x_BTC, q, k, v, plain, step)
+        if step.cache is not None:
+            out = self._cached(x_BTC, q, plain, v, step, step.cache)
         else:
-            out = self._cached(x_BTC, q, k, v, plain, step.cache, step.tokens)
+            out, loss = self._whole(x_BTC, step.turn(q), step.turn(plain), v, plain, step)
         out = out * torch.sigmoid(self.head_gate(x_BTC))[..., None]
         return self.o_proj(out.flatten(2)), loss
 
@@ -164,42 +167,29 @@ class Attention(nn.Module):
         return attend(q, k, v, selected, sparsity, starts_BT=step.starts_BT), loss
 
     def _cached(
-        self,
-        x: torch.Tensor,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        plain: torch.Tensor,
-        cache: DsaCache,
-        tokens: list[int],
+        self, x: torch.Tensor, q: torch.Tensor, plain: torch.Tensor, v: torch.Tensor, step: Step, cache: DsaCache
     ) -> torch.Tensor:
-        T, sparsity, selected = x.shape[1], self.sparsity, None
-        store: Any = cache.layers[self.layer]
-        assert isinstance(store, DsaLayer)
-        lengths = cache.lengths or [0] * len(tokens)
-        gate = self.gate
-        store.store(k, v, plain, gate)
-        if gate is not None and T > 1:
-            store.settle(tokens)
+        T, sparsity, gate, lengths = x.shape[1], self.sparsity, self.gate, cache.lengths
+        layer: Any = cache.layers[self.layer]
+        assert isinstance(layer, DsaLayer)
+        if not layer.is_initialized:
+            layer.hold(Pages.empty(plain, gate, sparsity))
+        pages: Pages = layer.pages
         end = max(lengths) + T
         sparse = gate is not None and end > sparsity.dense_below
         if T == 1:
-            ends = [length + 1 for length in lengths]
-            if gate is not None and sparse:
-                selected = select_last(gate.queries(x)[:, 0], store.leaves, sparsity, ends)
-            return decode(q[:, 0], store.keys, store.values, selected, sparsity, ends)[:, None]  # pyright: ignore
+            pages.reserve(end)
+            asked = gate.queries(x)[:, 0] if gate is not None and sparse else None
+            angles = step.cos_BTD[:, 0], step.sin_BTD[:, 0]
+            return decode.step(q[:, 0], plain[:, 0], v[:, 0], *angles, cache.at, pages, gate, asked)[:, None]
+        first = lengths[0]
+        if any(length != first for length in lengths):
+            raise ValueError("texts of different lengths take one token at a time: give each its own cache")
+        pages.settle(pages.extend(step.turn(plain), v, plain, gate, first), step.tokens, first)
+        selected = None
         if gate is not None and sparse:
-            leaves = store.leaves[:, : end // sparsity.block]
-            selected = choose(gate.queries(x), leaves, sparsity, offset=lengths[0])
-        keys, values = store.keys[:, :end], store.values[:, :end]  # pyright: ignore[reportOptionalSubscript]
-        return attend(q, keys, values, selected, sparsity, offset=lengths[0])
-
-
-def _turn(x_BTHD: torch.Tensor, step: Step) -> torch.Tensor:
-    """RoPE (arXiv 2104.09864, §3.4), halves instead of neighbours as pairs."""
-    a, b = x_BTHD.chunk(2, -1)
-    cos, sin = step.cos_BTD[:, :, None].to(x_BTHD.dtype), step.sin_BTD[:, :, None].to(x_BTHD.dtype)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+            selected = choose(gate.queries(x), pages.levels[0][:, : end // sparsity.block], sparsity, offset=first)
+        return attend(step.turn(q), pages.keys[:, :end], pages.values[:, :end], selected, sparsity, offset=first)
 
 
 class Mlp(nn.Module):
@@ -304,18 +294,24 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         B, T = input_ids.shape
         cache, taught = past_key_values, labels is not None or targets_BT is not None
         if cache is None and (self.config.use_cache if use_cache is None else use_cache) and not taught:
-            cache = DsaCache(len(self.layers), self.config.sparsity)
-        past = cache.lengths if cache is not None and cache.lengths else [0] * B
+            cache = DsaCache(len(self.layers))
+        begun = torch.zeros(B, dtype=torch.int32, device=input_ids.device)
+        if cache is not None:
+            cache.begin(B, input_ids.device)
+            begun = cache.at
+        fresh = cache is None or not any(cache.lengths)
         mask = None if attention_mask is None else attention_mask[:, -T:].bool()
         tokens, order = [T] * B, None
-        if mask is not None and not past[0] and not bool(mask.all()):
+        if mask is not None and fresh and not bool(mask.all()):
             tokens = mask.sum(1).tolist()
             if min(tokens) < 1:
                 raise ValueError("attention_mask: a text without a token; leave it out of the batch")
             order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)  # padding goes to the right
             input_ids = input_ids.gather(1, order)
         x = self.embed_tokens(input_ids)
-        at = torch.arange(T, device=x.device) + torch.tensor(past, device=x.device)[:, None]
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # the stream too: half the bytes of norms and sums
+        at = torch.arange(T, device=x.device) + begun[:, None]
         turn = self.config.rope_theta ** (
             -torch.arange(0, self.config.head_dim, 2, device=x.device, dtype=torch.float32) / self.config.head_dim
         )

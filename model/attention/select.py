@@ -39,17 +39,16 @@ def select(
 
 
 def select_last(
-    gate_BKE: torch.Tensor, leaves_BNKE: torch.Tensor, sparsity: Sparsity, lengths: Sequence[int]
+    gate_BKE: torch.Tensor, levels: Sequence[torch.Tensor], sparsity: Sparsity, at: Sequence[int]
 ) -> torch.Tensor:
-    """Block numbers [B, K, picks] for the last token of each of B texts of their own `lengths`, as `select`."""
+    """Block numbers [B, K, picks] for the tokens at positions `at` of B texts, as `select`; `levels`: see `tree`."""
     with torch.no_grad():
-        levels = tree(leaves_BNKE, sparsity)
         found = torch.full((*gate_BKE.shape[:2], sparsity.picks), -1, dtype=torch.int32, device=gate_BKE.device)
         places: dict[int, list[int]] = {}
-        for row, length in enumerate(lengths):
-            places.setdefault(sparsity.level((length - 1) // sparsity.block), []).append(row)
+        for row, position in enumerate(at):
+            places.setdefault(sparsity.level(position // sparsity.block), []).append(row)
         for level, rows in places.items():
-            t = torch.tensor([[lengths[row] - 1] for row in rows], device=gate_BKE.device)
+            t = torch.tensor([[at[row]] for row in rows], device=gate_BKE.device)
             mine = [nodes[rows] for nodes in levels]
             found[rows] = _search(gate_BKE[rows, None], mine, level, t, torch.zeros_like(t), sparsity)[:, :, 0].int()
         return found

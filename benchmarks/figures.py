@@ -1,0 +1,49 @@
+"""The rows of a results file: printed beside their aim, and kept with command, commit and machine."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+class Figures:
+    """Rows of benchmarks/results/<file>.json; those of other names that stand there are kept."""
+
+    def __init__(self, file: str, command: str, machine: str, commit: str = "") -> None:
+        self.path, self.command, self.machine = RESULTS / f"{file}.json", command, machine
+        self.commit = commit or _commit()
+        self.rows = (
+            {row["name"]: row for row in json.loads(self.path.read_text())["rows"]} if self.path.exists() else {}
+        )
+
+    def put(self, name: str, value: float, target: float | None = None, better: str = "higher") -> None:
+        """Prints and saves a row; `better` is higher or lower."""
+        self.rows[name] = {
+            "name": name,
+            "value": round(value, 4),
+            "target": target,
+            "better": better,
+            "command": self.command,
+            "commit": self.commit,
+            "machine": self.machine,
+        }
+        met = "" if target is None else "met" if (value >= target) == (better == "higher") else "MISSED"
+        print(f"{name:<76}{value:>14,.3f}  {'' if target is None else f'aim {target:,g} {met}'}", flush=True)
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps({"rows": list(self.rows.values())}, indent=1) + "\n")
+
+
+def processor() -> str:
+    """This machine's cores, model and Python."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(": ")[1] for line in lines if "model name" in line), "")
+    return f"{len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
+
+
+def _commit() -> str:
+    line = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,0 +1,291 @@
+"""Decoding on a GPU: one kernel stores a token, one chooses its blocks, one attends them, one joins what was split.
+
+Nothing waits for the host: lengths live on the GPU and every branch on them is taken there, so that a step can be
+captured as a CUDA graph. The attending kernel splits a text's blocks over programs (flash decoding) until the GPU is
+full; without a selection it reads the whole text, and is what dense attention decodes with.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+
+from model.attention.gate import Gate
+from model.attention.pages import Pages
+from model.attention.triton_select import _order
+
+NONE = tl.constexpr(-(2**31))
+LOG2E = 1.4426950408889634
+LEVELS = 4  # of the tree, at most: 512 roots x 8³ leaves are 16 M tokens
+PROGRAMS = 528  # enough to fill a GPU
+
+
+@triton.jit
+def _store(
+    q, k, v, cos, sin, turned, keys, values, tail, summary, l0, l1, l2, l3, lengths,
+    K, key_b, key_t, leaf_b, leaf_b1, leaf_b2, leaf_b3,
+    G: tl.constexpr, S: tl.constexpr, D: tl.constexpr, E: tl.constexpr, F: tl.constexpr, DEPTH: tl.constexpr,
+    GATE: tl.constexpr,
+):  # fmt: skip
+    """RoPE; a token's key and value into the pages; the summary of its block, and of the nodes above, once complete."""
+    b, h = tl.program_id(0), tl.program_id(1)
+    d, at = tl.arange(0, D), tl.load(lengths + b)
+    other, sign = (d + D // 2) % D, tl.where(d < D // 2, -1.0, 1.0)
+    # rounded as the prefill's RoPE rounds: the angles before the products, those before the sum
+    kind = keys.dtype.element_ty
+    c = tl.load(cos + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32)
+    n = tl.load(sin + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32) * sign
+    source = (b * K + h) * D
+    fresh = tl.load(k + source + d)
+    key = (fresh.to(tl.float32) * c).to(kind).to(tl.float32)
+    key += (tl.load(k + source + other).to(tl.float32) * n).to(kind).to(tl.float32)
+    target = b.to(tl.int64) * key_b + at.to(tl.int64) * key_t + h * D + d
+    tl.store(keys + target, key.to(kind))
+    tl.store(values + target, tl.load(v + source + d))
+    for g in range(G):
+        head = source * G + g * D
+        query = (tl.load(q + head + d).to(tl.float32) * c).to(kind).to(tl.float32)
+        query += (tl.load(q + head + other).to(tl.float32) * n).to(kind).to(tl.float32)
+        tl.store(turned + head + d, query.to(kind))
+    if GATE:
+        held = tail + (b * S * K + h) * D
+        tl.store(held + at % S * K * D + d, fresh)
+        if at % S == S - 1:
+            s, e = tl.arange(0, S), tl.arange(0, E)
+            rows = tl.load(held + s[:, None] * K * D + d[None, :], mask=s[:, None] < S - 1, other=0.0)
+            rows = tl.where(s[:, None] == S - 1, fresh[None, :], rows).to(tl.float32)  # just written: not read back
+            weight = summary + (h * 3 * D + d[:, None]) * E + e[None, :]
+            node = tl.sum(tl.max(rows, 0)[:, None] * tl.load(weight).to(tl.float32), 0)
+            node += tl.sum(tl.min(rows, 0)[:, None] * tl.load(weight + D * E).to(tl.float32), 0)
+            node += tl.sum((tl.sum(rows, 0) / S)[:, None] * tl.load(weight + 2 * D * E).to(tl.float32), 0)
+            place = at // S
+            tl.store(l0 + b.to(tl.int64) * leaf_b + (place * K + h) * E + e, node.to(l0.dtype.element_ty))
+            f = tl.arange(0, F)
+            complete = place >= 0
+            for level in tl.static_range(1, DEPTH):
+                below, below_b, nodes, nodes_b = l0, leaf_b, l1, leaf_b1
+                if level == 2:
+                    below, below_b, nodes, nodes_b = l1, leaf_b1, l2, leaf_b2
+                if level == 3:
+                    below, below_b, nodes, nodes_b = l2, leaf_b2, l3, leaf_b3
+                complete = complete & (place % F == F - 1)
+                if complete:
+                    child = place // F * F + f
+                    others = tl.load(
+                        below + b.to(tl.int64) * below_b + (child[:, None] * K + h) * E + e[None, :],
+                        mask=f[:, None] < F - 1, other=0.0,
+                    )  # fmt: skip
+                    last = node.to(l0.dtype.element_ty)
+                    node = tl.sum(tl.where(f[:, None] == F - 1, last[None, :], others).to(tl.float32), 0) / F
+                    tl.store(
+                        nodes + b.to(tl.int64) * nodes_b + (place // F * K + h) * E + e, node.to(l0.dtype.element_ty)
+                    )
+                place = place // F
+
+
+@triton.jit
+def _scores(gate, nodes, n, there, row, E: tl.constexpr, PART: tl.constexpr, WIDTH: tl.constexpr):
+    """Gate query times summary of the nodes `n`, a part of the numbers at a time to spare registers."""
+    e = tl.arange(0, PART)
+    total = tl.zeros([WIDTH], tl.float32)
+    for first in tl.static_range(0, E, PART):
+        held = tl.load(nodes + n[:, None] * row + first + e, mask=there[:, None], other=0.0).to(tl.float32)
+        total += tl.sum(held * tl.load(gate + first + e).to(tl.float32), 1)
+    return total
+
+
+@triton.jit
+def _choose(
+    gate, l0, l1, l2, l3, lengths, chosen,
+    K, leaf_b, leaf_b1, leaf_b2, leaf_b3,
+    S: tl.constexpr, E: tl.constexpr, PART: tl.constexpr, F: tl.constexpr, BEAM: tl.constexpr, ROOTS: tl.constexpr,
+    WIDTH: tl.constexpr, PICKS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """`WIDTH` ≥ picks and the nodes that any level begins with. Texts begin at position 0: their sink is block 0."""
+    b, h = tl.program_id(0), tl.program_id(1)
+    q = gate + (b * K + h) * E
+    own = tl.load(lengths + b) // S  # the token itself stands at `lengths`
+    past = tl.maximum(own - 1, 0)
+    top, nodes = past * 0, past
+    for _ in tl.static_range(1, DEPTH):
+        many = nodes > ROOTS
+        top, nodes = tl.where(many, top + 1, top), tl.where(many, nodes // F, nodes)
+    out = chosen + (b * K + h) * (PICKS + 3)
+    tl.store(out, own)
+    tl.store(out + 1, own - 1)  # -1: none
+    tl.store(out + 2, tl.where(own >= 2, 0, -1))
+    slots = tl.arange(0, BEAM)
+    parents = tl.full([BEAM], -1, tl.int32)
+    for level in tl.static_range(DEPTH - 1, -1, -1):
+        span = 1
+        for _ in tl.static_range(level):
+            span = span * F
+        base = l0 + b.to(tl.int64) * leaf_b + h * E
+        if level == 1:
+            base = l1 + b.to(tl.int64) * leaf_b1 + h * E
+        if level == 2:
+            base = l2 + b.to(tl.int64) * leaf_b2 + h * E
+        if level == 3:
+            base = l3 + b.to(tl.int64) * leaf_b3 + h * E
+        count = past // span
+        if level == top:
+            n = tl.arange(0, WIDTH)
+            there = (n < count) & ((n + 1) * span - 1 > 0)
+            key = tl.where(there, _order(_scores(q, base, n, there, K * E, E, PART, WIDTH), n, WIDTH), NONE)
+            best = tl.sort(key, descending=True)
+            number = tl.where(best == NONE, -1, WIDTH - 1 - (best & (WIDTH - 1)))
+            if level == 0:
+                tl.store(out + 3 + n, number, mask=n < PICKS)
+            else:  # the last parent is the node that is still being filled
+                parents = tl.where(slots == BEAM - 1, count, tl.gather(number, slots, 0))
+        if level < top:
+            c = tl.arange(0, BEAM * F)
+            n = tl.gather(parents, c // F, 0) * F + c % F
+            there = (n >= 0) & (n < count) & ((n + 1) * span - 1 > 0)
+            key = tl.where(there, _order(_scores(q, base, n, there, K * E, E, PART, BEAM * F), c, BEAM * F), NONE)
+            best = tl.sort(key, descending=True)
+            number = tl.where(best == NONE, -1, tl.gather(n, BEAM * F - 1 - (best & (BEAM * F - 1)), 0))
+            if level == 0:
+                tl.store(out + 3 + c, number, mask=c < PICKS)
+            else:
+                parents = tl.where(slots == BEAM - 1, count, tl.gather(number, slots, 0))
+
+
+@triton.jit
+def _attend(
+    q, keys, values, chosen, lengths, out, part, part_lse,
+    K, key_b, key_t, slots, each, splits, scale,
+    G: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr, S: tl.constexpr, WIDE: tl.constexpr, DENSE: tl.constexpr,
+    SPLIT: tl.constexpr,
+):  # fmt: skip
+    """The query heads of one key head against `each` of a text's blocks, `WIDE` of them at a time.
+
+    `lengths` do not count the token itself.
+    """
+    b, h, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    length = tl.load(lengths + b) + 1
+    g, d, s = tl.arange(0, ROWS), tl.arange(0, D), tl.arange(0, S * WIDE)
+    q_RD = tl.load(q + ((b * K + h) * G + g[:, None]) * D + d[None, :], mask=g[:, None] < G, other=0.0)
+    top = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    acc = tl.zeros([ROWS, D], tl.float32)
+    last = tl.minimum((split + 1) * each, slots)
+    if DENSE:
+        last = tl.minimum(last, (length + S - 1) // S)
+    base = b.to(tl.int64) * key_b + h * D
+    for slot in range(split * each, last, WIDE):
+        mine = slot + s // S
+        at = slot * S + s
+        if not DENSE:  # -1: none
+            at = tl.load(chosen + (b * K + h) * slots + mine, mask=mine < last, other=-1) * S + s % S
+        seen = (at < length) & (at >= 0) & (mine < last)
+        row = base + at.to(tl.int64) * key_t
+        k_DS = tl.load(keys + row[None, :] + d[:, None], mask=seen[None, :], other=0.0)
+        v_SD = tl.load(values + row[:, None] + d[None, :], mask=seen[:, None], other=0.0)
+        scores = tl.where(seen[None, :], tl.dot(q_RD, k_DS) * scale, float("-inf"))
+        higher = tl.maximum(top, tl.max(scores, 1))
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+        p = tl.exp2(scores - safe[:, None])
+        shrink = tl.exp2(top - safe)
+        total = total * shrink + tl.sum(p, 1)
+        acc = acc * shrink[:, None] + tl.dot(p.to(v_SD.dtype), v_SD)
+        top = higher
+    head = (b * K + h) * G + g
+    if SPLIT:
+        target = (head * splits + split).to(tl.int64)
+        tl.store(part + target[:, None] * D + d[None, :], acc / tl.maximum(total, 1e-30)[:, None], mask=g[:, None] < G)
+        tl.store(part_lse + target, top + tl.log2(total), mask=g < G)
+    else:
+        made = (acc / total[:, None]).to(out.dtype.element_ty)
+        tl.store(out + head[:, None] * D + d[None, :], made, mask=g[:, None] < G)
+
+
+@triton.jit
+def _join(part, part_lse, out, splits, D: tl.constexpr, WIDTH: tl.constexpr):
+    """The splits of one query head."""
+    head = tl.program_id(0).to(tl.int64)
+    d, n = tl.arange(0, D), tl.arange(0, WIDTH)
+    lse = tl.load(part_lse + head * splits + n, mask=n < splits, other=float("-inf"))
+    weight = tl.exp2(lse - tl.max(lse, 0))
+    weight = weight / tl.sum(weight, 0)
+    rows = tl.load(part + (head * splits + n[:, None]) * D + d[None, :], mask=n[:, None] < splits, other=0.0)
+    tl.store(out + head * D + d, tl.sum(rows * weight[:, None], 0).to(out.dtype.element_ty))
+
+
+def _four(levels: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
+    """Pointers and strides of as many levels as the kernels take; what is not there is not read."""
+    if len(levels) > LEVELS:
+        raise ValueError(f"a tree of {len(levels)} levels; the kernels take {LEVELS}: raise roots or fanout")
+    held = [*levels, *(levels[0] for _ in range(LEVELS - len(levels)))]
+    return held, [level.stride(0) for level in held]
+
+
+def store(
+    q_BHD: torch.Tensor,
+    k_BKD: torch.Tensor,
+    v_BKD: torch.Tensor,
+    cos_BD: torch.Tensor,
+    sin_BD: torch.Tensor,
+    at_B: torch.Tensor,
+    pages: Pages,
+    gate: Gate | None,
+) -> torch.Tensor:
+    """Writes a token of each text at position `at`, and the summaries of the nodes that it completes.
+
+    Returns the queries [B, H, D] after RoPE.
+    """
+    B, H, D = q_BHD.shape
+    K, levels = k_BKD.shape[1], pages.levels
+    held, strides = _four(levels)
+    turned = torch.empty(B, H, D, dtype=q_BHD.dtype, device=q_BHD.device)
+    _store[(B, K)](
+        q_BHD.contiguous(), k_BKD.contiguous(), v_BKD.contiguous(), cos_BD.contiguous(), sin_BD.contiguous(), turned,
+        pages.keys, pages.values, pages.tail, turned if gate is None else gate.summary, *held, at_B, K,
+        pages.keys.stride(0), pages.keys.stride(1), *strides, G=H // K, S=pages.sparsity.block, D=D,
+        E=max(held[0].shape[3], 1), F=pages.sparsity.fanout, DEPTH=len(levels), GATE=gate is not None,
+    )  # fmt: skip
+    return turned
+
+
+def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
+    """Blocks [B, K, top] of the token at position `at` of each text, -1 for none.
+
+    Its own, the previous and the first one, then those of `select.select_last`.
+    """
+    B, K, E = asked_BKE.shape
+    sparsity, (held, strides) = pages.sparsity, _four(pages.levels)
+    out = torch.empty(B, K, sparsity.top, dtype=torch.int32, device=asked_BKE.device)
+    width = max(16, *map(triton.next_power_of_2, (sparsity.picks, min(held[0].shape[1], sparsity.roots))))
+    _choose[(B, K)](
+        asked_BKE.contiguous(), *held, at_B, out, K, *strides, S=sparsity.block, E=E, PART=min(E, 32),
+        F=sparsity.fanout, BEAM=sparsity.beam, ROOTS=sparsity.roots, WIDTH=width, PICKS=sparsity.picks,
+        DEPTH=len(pages.levels), num_warps=1 if width <= 64 else 4,
+    )  # fmt: skip
+    return out
+
+
+def attend(q_BHD: torch.Tensor, selected_BKS: torch.Tensor | None, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
+    """Output [B, H, D] of the token at position `at` of each text; without a selection it attends all."""
+    B, H, D = q_BHD.shape
+    C, K = pages.keys.shape[1:3]
+    sparsity, dense = pages.sparsity, selected_BKS is None
+    S = max(sparsity.block, 64) if dense else sparsity.block
+    slots = triton.cdiv(C, S) if dense else sparsity.top
+    wide = max(8192 // D // S, 1)  # blocks at a time
+    splits = min(max(PROGRAMS // (B * K), 1), triton.cdiv(slots, wide))
+    each = triton.cdiv(triton.cdiv(slots, splits), wide) * wide
+    splits = triton.cdiv(slots, each)
+    out = torch.empty_like(q_BHD)
+    part = torch.empty(B * H * splits if splits > 1 else 0, D, dtype=torch.float32, device=out.device)
+    part_lse = torch.empty(part.shape[0], dtype=torch.float32, device=out.device)
+    _attend[(B, K, splits)](
+        q_BHD, pages.keys, pages.values, at_B if selected_BKS is None else selected_BKS, at_B, out, part, part_lse, K,
+        pages.keys.stride(0), pages.keys.stride(1), slots, each, splits, D**-0.5 * LOG2E, G=H // K,
+        ROWS=max(16, triton.next_power_of_2(H // K)), D=D, S=S, WIDE=wide, DENSE=dense, SPLIT=splits > 1,
+        num_warps=4, num_stages=2,
+    )  # fmt: skip
+    if splits > 1:
+        width = triton.next_power_of_2(splits)
+        _join[(B * H,)](part, part_lse, out, splits, D=D, WIDTH=width, num_warps=4 if width * D > 2048 else 1)
+    return out
