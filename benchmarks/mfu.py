@@ -20,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.figures import Figures
 from configs.training import ModelSize, Optimizer
-from model import lm
-from model.train import build_config, build_optimizers
+from model import layers
+from model.lm import DsaForCausalLM
+from model.optimizers import build_optimizers
+from model.train import build_config
 
 PEAK = 989e12
 MUON = Optimizer(name="muon", learning_rate=1e-3, matrix_learning_rate=0.01)
@@ -34,7 +36,7 @@ class Run:
         torch.manual_seed(0)
         torch.cuda.reset_peak_memory_stats()
         self.config = build_config(ModelSize.model_validate({"preset": "nano", "attention": attention}), 32_768)
-        self.model = lm.DsaForCausalLM(self.config).cuda().train()
+        self.model = DsaForCausalLM(self.config).cuda().train()
         self.optimizers = build_optimizers(self.model, MUON)
         self.running: Any = torch.compile(self.model) if compiled else self.model
         self.tokens = torch.randint(0, 32_768, (micro, length), device="cuda")
@@ -114,13 +116,13 @@ def main() -> int:
         del run
         torch.cuda.empty_cache()
     memory = {}
-    kept = lm.attend
+    kept = layers.attend
     for name, attention in (("eager", "dense"), ("SDPA", "dense"), ("sparse", "sparse")):
-        lm.attend = eager if name == "eager" else kept
+        layers.attend = eager if name == "eager" else kept
         run = Run(attention, False, 8, 1024, packed=False)
         run.seconds(1, 1)
         memory[name] = torch.cuda.max_memory_allocated() / 2**30
-        lm.attend = kept
+        layers.attend = kept
         del run
         torch.cuda.empty_cache()
     print("8 texts of 1,024:", {name: f"{size:.2f} GiB" for name, size in memory.items()})

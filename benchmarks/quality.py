@@ -21,7 +21,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from configs.training import Training
-from model import lm
+from model import layers
 from model.attention import reference
 from model.attention.attend import choose
 from model.ranks import Ranks
@@ -66,12 +66,12 @@ def main() -> int:
     corpus, out = Path(sys.argv[1]), Path(sys.argv[2])
     steps, seeds = int(sys.argv[3] if len(sys.argv) > 3 else 400), int(sys.argv[4] if len(sys.argv) > 4 else 3)
     variants = sys.argv[5:] or ["dense", "sparse", "coarse", "untaught"]
-    whole, distill = lm.Attention._whole, lm.distill
+    whole, distill = layers.Attention._whole, layers.distill
     losses: dict[str, list[float]] = {}
     for seed in range(seeds):
         for variant in variants:
-            lm.Attention._whole = coarse if variant == "coarse" else whole
-            lm.distill = (lambda *_, **__: None) if variant == "untaught" else distill
+            layers.Attention._whole = coarse if variant == "coarse" else whole
+            layers.distill = (lambda *_, **__: None) if variant == "untaught" else distill
             config = Training.model_validate(
                 {
                     "name": variant,

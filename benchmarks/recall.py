@@ -26,7 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "recall.json"
 
 from configs.training import Optimizer  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
-from model.train import build_optimizers  # noqa: E402
+from model.optimizers import build_optimizers  # noqa: E402
 
 SYMBOLS = 64  # keys, and as many values
 FILL = 2 * SYMBOLS  # the token of the gaps

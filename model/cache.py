@@ -43,8 +43,9 @@ class DsaCache(Cache):
 
     def _take(self, rows: torch.Tensor) -> None:
         for layer in self.layers:
-            if layer.is_initialized:
-                layer.pages.take(rows)  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(layer, DsaLayer)
+            if layer.pages is not None:
+                layer.pages.take(rows)
         self.lengths = [self.lengths[row] for row in rows.tolist()]
         self.at = self.at[rows.to(self.at.device)]
 
@@ -55,10 +56,11 @@ class DsaLayer(CacheLayerMixin):
     def __init__(self, cache: DsaCache) -> None:
         super().__init__()
         self.cache = cache
-        self.pages: Any = None
+        self.pages: Pages | None = None
 
-    def hold(self, pages: Pages) -> None:
+    def hold(self, pages: Pages) -> Pages:
         self.pages, self.is_initialized = pages, True
+        return pages
 
     def get_seq_length(self) -> int:
         return max(self.cache.lengths, default=0)

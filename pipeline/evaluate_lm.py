@@ -40,8 +40,8 @@ def evaluate(options: argparse.Namespace) -> int:
     names = ["domains", "held_out", *(name.replace("-", "_") for name in NUMBERS)]
     given = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
     with _offline():
-        from model.evaluate import Options
-        from model.evaluate import evaluate as work
+        from model.evaluation.evaluate import Options
+        from model.evaluation.evaluate import evaluate as work
         from pipeline.train_lm import find_shards
 
         asked = Options(**{name: value for name, value in given.items() if value is not None})

@@ -22,6 +22,7 @@ from configs.load import digest
 from filters import language
 from model.backends import open_generator
 from model.lora import open_trainer
+from pipeline.quota import Slice, choose, deal
 from stages import adapt, dedup, generate, screen, seeds, shards
 from stages.commit import FileRef, Manifest, ShardSpec
 from stages.ports import Encoder, ModelCard
@@ -29,9 +30,6 @@ from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
 
 STAGES_VERSION = 2  # raise it when a stage's code makes other rows of the same input
-
-
-Slice = tuple[FileRef, int, int]  # rows start to stop of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
     """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → shards."""
     config, outcome = run.config, Outcome()
     read = yield _seeds(run, sources)
-    rounds, outcome.notes = _choose(config, sources, read)
+    rounds, outcome.notes = choose(config, sources, read)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
@@ -140,7 +138,7 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
     config, items = run.config, []
     for domain, slices in chosen.items():
         adapter = adapters.get(domain)
-        for batch in _deal(slices, config.generate.shard_rows):
+        for batch in deal(slices, config.generate.shard_rows):
             payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
             items.append(Item(payload, sum(stop - start for _, start, stop in batch), domain, key))
@@ -249,72 +247,6 @@ def _specs(run: Context, stage: str, items: Sequence[Item], identity: dict[str, 
         )
         for number, item in enumerate(items)
     ]
-
-
-def _choose(
-    config: schema.Config, sources: Sequence[seeds.DomainFile], read: Manifest
-) -> tuple[list[dict[str, list[Slice]]], list[str]]:
-    """The day's passages: each source gives its share by weight, what one lacks the others give; then two rounds."""
-    rounds: list[dict[str, list[Slice]]] = [{}, {}] if config.adapt.enabled else [{}]
-    notes = []
-    for name, domain in config.domains.items():
-        files = [
-            (s, r.kept)
-            for s, r in zip(sources, read.records, strict=True)
-            if s.domain == name and r.kept and r.kept.rows
-        ]
-        have = {
-            place: sum(ref.rows for s, ref in files if s.place == place)
-            for place in sorted({s.place for s, _ in files})
-        }
-        quota = fill(domain.per_day, have, {place: domain.seeds[place].weight for place in have})
-        if (found := sum(quota.values())) < domain.per_day:
-            notes.append(f"{name}: {found} of {domain.per_day} passages were left unused by earlier days; add sources")
-        for batch in rounds:
-            batch[name] = []
-        owed = 0.0  # of the second round: a file of one passage adds its share to the next file's
-        for place, count in quota.items():
-            mine = {i: ref.rows for i, (s, ref) in enumerate(files) if s.place == place}
-            for i, part in fill(count, mine, {j: float(rows) for j, rows in mine.items()}).items():
-                owed += part * config.adapt.share if config.adapt.enabled else 0
-                first = part - min(int(owed), part)
-                owed -= part - first
-                for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
-                    if stop > start:
-                        batch[name].append((files[i][1], start, stop))
-    return rounds, notes
-
-
-def fill(total: int, have: dict[int, int], weight: dict[int, float]) -> dict[int, int]:
-    """`total` dealt by weight, none above what it has; the remainder goes to those that have more."""
-    dealt = dict.fromkeys(have, 0)
-    total = min(total, sum(have.values()))
-    while (left := total - sum(dealt.values())) > 0:
-        open_ = [key for key in have if dealt[key] < have[key]]
-        scale = left / sum(weight[key] for key in open_)
-        before = dict(dealt)
-        for key in open_:
-            dealt[key] += min(int(weight[key] * scale), have[key] - dealt[key])
-        if dealt == before:  # what is left is fewer than the sources: one each, heaviest first
-            for key in sorted(open_, key=lambda key: -weight[key])[:left]:
-                dealt[key] += 1
-    return dealt
-
-
-def _deal(slices: Sequence[Slice], rows: int) -> list[list[Slice]]:
-    """Slices cut and joined to batches of `rows`."""
-    batches: list[list[Slice]] = []
-    room = 0
-    for ref, start, stop in slices:
-        while start < stop:
-            if not room:
-                batches.append([])
-                room = rows
-            count = min(room, stop - start)
-            batches[-1].append((ref, start, start + count))
-            start += count
-            room -= count
-    return batches
 
 
 def _adapter(run: Context, row: dict[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from pipeline.graph import fill
+from pipeline.quota import fill
 from pipeline.store import DataSet
 from stages import writer
 from stages.commit import FileRef, ShardRecord, ShardSpec, error_path, publish_text, read_input

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402
-from model import held_out, lm_eval_tasks, passkey  # noqa: E402
-from model.contenders import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
-from model.evaluate import Options  # noqa: E402
+from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
+from model.evaluation.contenders import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
+from model.evaluation.evaluate import Options  # noqa: E402
+from model.evaluation.perplexity import Score, Unigram, score, windows  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
-from model.perplexity import Score, Unigram, score, windows  # noqa: E402
 from pipeline.cli import main  # noqa: E402
 from stages.documents import Document  # noqa: E402
 
@@ -239,7 +239,7 @@ def test_a_task_holds_the_corpus_and_its_chance_level(tmp_path, name):
 
 
 def test_a_model_asked_by_lm_eval_says_what_it_says_alone():
-    asked = pytest.importorskip("model.lm_eval_model").Asked(model := network(attention="dense"), encode, 32)
+    asked = pytest.importorskip("model.evaluation.lm_eval_model").Asked(model := network(attention="dense"), encode, 32)
     pieces = [([1, 2, 3], [4]), ([9], [10, 11, 12]), (list(range(40)), [5, 6])]
     found = asked._loglikelihood_tokens([(("", ""), *piece) for piece in pieces])
     for (context, answer), (value, greedy) in zip(pieces, found, strict=True):

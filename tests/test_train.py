@@ -19,8 +19,9 @@ from configs.errors import BackendError, ConfigError, InputError, StoreError  # 
 from configs.load import load_training  # noqa: E402
 from configs.training import Schedule  # noqa: E402
 from model import checkpoint  # noqa: E402
+from model.optimizers import factor  # noqa: E402
 from model.ranks import Ranks  # noqa: E402
-from model.train import factor, train  # noqa: E402
+from model.train import train  # noqa: E402
 
 pytestmark = pytest.mark.weights
 CONFIG = """

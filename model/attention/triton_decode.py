@@ -102,7 +102,7 @@ def _choose(
     S: tl.constexpr, E: tl.constexpr, PART: tl.constexpr, F: tl.constexpr, BEAM: tl.constexpr, ROOTS: tl.constexpr,
     WIDTH: tl.constexpr, PICKS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """`WIDTH` ≥ picks and the nodes that any level begins with. Texts begin at position 0: their sink is block 0."""
+    """`WIDTH` ≥ the nodes that any level begins with. Texts begin at position 0: their sink is block 0."""
     b, h = tl.program_id(0), tl.program_id(1)
     q = gate + (b * K + h) * E
     own = tl.load(lengths + b) // S  # the token itself stands at `lengths`
@@ -133,23 +133,30 @@ def _choose(
             n = tl.arange(0, WIDTH)
             there = (n < count) & ((n + 1) * span - 1 > 0)
             key = tl.where(there, _order(_scores(q, base, n, there, K * E, E, PART, WIDTH), n, WIDTH), NONE)
-            best = tl.sort(key, descending=True)
-            number = tl.where(best == NONE, -1, WIDTH - 1 - (best & (WIDTH - 1)))
-            if level == 0:
-                tl.store(out + 3 + n, number, mask=n < PICKS)
-            else:  # the last parent is the node that is still being filled
-                parents = tl.where(slots == BEAM - 1, count, tl.gather(number, slots, 0))
+            for slot in range(PICKS if level == 0 else BEAM - 1):
+                best = tl.max(key, 0)
+                number = tl.where(best == NONE, -1, WIDTH - 1 - (best & (WIDTH - 1)))
+                if level == 0:
+                    tl.store(out + 3 + slot, number)
+                else:
+                    parents = tl.where(slots == slot, number, parents)
+                key = tl.where(key == best, NONE, key)
+            parents = tl.where(slots == BEAM - 1, count, parents)  # the node that is still being filled
         if level < top:
             c = tl.arange(0, BEAM * F)
             n = tl.gather(parents, c // F, 0) * F + c % F
             there = (n >= 0) & (n < count) & ((n + 1) * span - 1 > 0)
             key = tl.where(there, _order(_scores(q, base, n, there, K * E, E, PART, BEAM * F), c, BEAM * F), NONE)
-            best = tl.sort(key, descending=True)
-            number = tl.where(best == NONE, -1, tl.gather(n, BEAM * F - 1 - (best & (BEAM * F - 1)), 0))
-            if level == 0:
-                tl.store(out + 3 + c, number, mask=c < PICKS)
-            else:
-                parents = tl.where(slots == BEAM - 1, count, tl.gather(number, slots, 0))
+            for slot in range(PICKS if level == 0 else BEAM - 1):
+                best = tl.max(key, 0)
+                place = BEAM * F - 1 - (best & (BEAM * F - 1))
+                number = tl.where(best == NONE, -1, tl.sum(tl.where(c == place, n, 0), 0))
+                if level == 0:
+                    tl.store(out + 3 + slot, number)
+                else:
+                    parents = tl.where(slots == slot, number, parents)
+                key = tl.where(key == best, NONE, key)
+            parents = tl.where(slots == BEAM - 1, count, parents)
 
 
 @triton.jit
@@ -256,7 +263,7 @@ def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.T
     B, K, E = asked_BKE.shape
     sparsity, (held, strides) = pages.sparsity, _four(pages.levels)
     out = torch.empty(B, K, sparsity.top, dtype=torch.int32, device=asked_BKE.device)
-    width = max(16, *map(triton.next_power_of_2, (sparsity.picks, min(held[0].shape[1], sparsity.roots))))
+    width = max(16, triton.next_power_of_2(min(held[0].shape[1], sparsity.roots)))
     _choose[(B, K)](
         asked_BKE.contiguous(), *held, at_B, out, K, *strides, S=sparsity.block, E=E, PART=min(E, 32),
         F=sparsity.fanout, BEAM=sparsity.beam, ROOTS=sparsity.roots, WIDTH=width, PICKS=sparsity.picks,

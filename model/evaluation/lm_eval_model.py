@@ -62,7 +62,7 @@ class Asked(TemplateLM):
         return results
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-        raise NotImplementedError("perplexity is measured by model.perplexity")
+        raise NotImplementedError("perplexity is measured by model.evaluation.perplexity")
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         raise NotImplementedError("the tasks here are multiple choice")

@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from configs.errors import ConfigError, InputError
-from model import lm_eval_tasks, passkey
-from model.contenders import Contender, dense_twin, group, mean_and_error, ratio
+from model.evaluation import lm_eval_tasks, passkey
+from model.evaluation.contenders import Contender, dense_twin, group, mean_and_error, ratio
+from model.evaluation.held_out import Texts, read_real, read_rows
+from model.evaluation.perplexity import Unigram, score
 from model.generate import Model
-from model.held_out import Texts, read_real, read_rows
-from model.perplexity import Unigram, score
 from model.silence import silence
 from model.tokens import Header, read_texts
 from model.vocabulary import Vocabulary
@@ -83,7 +83,7 @@ def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out
             texts[name] = _about(of)
         cells = subject.retrieve(filler, watch) if options.trials else []
         if options.tasks:
-            from model.lm_eval_model import run
+            from model.evaluation.lm_eval_model import run
 
             watch(f"{contender.folder}: {', '.join(options.tasks)}")
             network, encode = subject.model.network, subject.encode
@@ -105,7 +105,7 @@ def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out
     }
     out.mkdir(parents=True, exist_ok=True)
     publish_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
-    from model.evaluation_picture import draw
+    from model.evaluation.picture import draw
 
     draw(result, out / "evaluation.png")
     return result

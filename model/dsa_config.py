@@ -1,0 +1,87 @@
+"""What a DSA language model is made of, in the form that transformers saves and loads."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from model.attention.sparsity import Sparsity
+
+
+class DsaConfig(PreTrainedConfig):
+    """Sizes of the model and the geometry of its attention; `attention: dense` is the twin that attends all.
+
+    `block`, `top`, `fanout`, `roots`, `beam`: see `Sparsity`. `gate_dim`: numbers of a block's summary.
+    """
+
+    model_type = "gristmill-dsa"
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - the library's own form
+
+    def __init__(
+        self,
+        vocab_size: int = 32_000,
+        hidden_size: int = 1024,
+        intermediate_size: int = 2816,
+        num_hidden_layers: int = 22,
+        num_attention_heads: int = 16,
+        num_key_value_heads: int = 4,
+        rope_theta: float = 500_000.0,
+        rms_norm_eps: float = 1e-5,
+        max_position_embeddings: int = 131_072,
+        initializer_range: float = 0.02,
+        attention: str = "sparse",
+        block: int = 64,
+        top: int = 16,
+        fanout: int = 8,
+        roots: int = 512,
+        beam: int = 16,
+        gate_dim: int = 64,
+        tie_word_embeddings: bool = True,
+        use_cache: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.rope_theta = rope_theta
+        self.rms_norm_eps = rms_norm_eps
+        self.max_position_embeddings = max_position_embeddings
+        self.initializer_range = initializer_range
+        self.attention = attention
+        self.block, self.top, self.fanout, self.roots, self.beam = block, top, fanout, roots, beam
+        self.gate_dim = gate_dim
+        self.tie_word_embeddings, self.use_cache = tie_word_embeddings, use_cache
+        if attention not in ("sparse", "dense"):
+            raise ValueError(f"attention: {attention!r}; sparse or dense")
+        if hidden_size % num_attention_heads or num_attention_heads % num_key_value_heads:
+            raise ValueError("hidden_size must be a multiple of num_attention_heads, that of num_key_value_heads")
+        if hidden_size // num_attention_heads % 2:
+            raise ValueError("hidden_size / num_attention_heads: RoPE turns pairs, so it must be even")
+        _ = self.sparsity
+        super().__init__(**kwargs)
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """The geometry, checked: raises ValueError naming the field."""
+        return Sparsity(self.block, self.top, self.fanout, self.roots, self.beam)
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a query or key head."""
+        return self.hidden_size // self.num_attention_heads
+
+    def flops_per_token(self, length: int) -> float:
+        """Of a training step (forward and backward) a token at this text length: 6 a weight, 12 a key, dim and layer.
+
+        Only what is attended counts: at most `top` blocks where attention is sparse (PaLM, arXiv 2204.02311, App. B).
+        """
+        C, L, D = self.hidden_size, self.num_hidden_layers, self.head_dim
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        weights = L * (2 * C * heads * D + 2 * C * groups * D + 3 * C * self.intermediate_size) + C * self.vocab_size
+        keys = length / 2
+        if self.attention == "sparse":
+            keys = min(keys, self.top * self.block)
+            weights += L * C * groups * self.gate_dim
+        return 6.0 * weights + 12.0 * L * heads * D * keys
