@@ -46,7 +46,7 @@ def children(pid):
     return found
 
 
-@pytest.mark.parametrize("records", [1, 9, 17])
+@pytest.mark.parametrize("records", [1, 17, pytest.param(9, marks=pytest.mark.slow)])
 def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, records):
     """The supervisor starts it again by itself, and the digest is that of an undisturbed run."""
     out = tmp_path / "out"
@@ -59,7 +59,7 @@ def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, re
     assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, how):
     """kill -9 of the supervisor takes the driver with it; SIGTERM and Ctrl-C defer in order. Then: no second work."""
     out = tmp_path / "out"
@@ -87,7 +87,13 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
 
 
 @pytest.mark.parametrize(
-    ("marker", "workers"), [("POISON-KILL", 1), ("POISON-EXIT", 1), ("POISON-RAISE", 1), ("POISON-EXIT", 2)]
+    ("marker", "workers"),
+    [
+        ("POISON-EXIT", 1),
+        ("POISON-RAISE", 1),
+        pytest.param("POISON-KILL", 1, marks=pytest.mark.slow),
+        pytest.param("POISON-EXIT", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, workers):
     documents = write_documents(tmp_path / "d.jsonl", range(31), (marker,))
@@ -104,6 +110,7 @@ def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, wo
     assert not list((tmp_path / "out").rglob("*.attempt-*"))
 
 
+@pytest.mark.slow
 def test_a_poison_row_is_quarantined_alone(tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(31), ("POISON-ROW",))
     config = write_config(tmp_path, documents)
@@ -116,6 +123,7 @@ def test_a_poison_row_is_quarantined_alone(tmp_path):
     assert "above run.max_quarantined=0.01" in done.err
 
 
+@pytest.mark.slow
 def test_a_stalled_driver_is_started_again(tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(15), ("POISON-STALL",))
     config = write_config(tmp_path, documents)
@@ -124,6 +132,7 @@ def test_a_stalled_driver_is_started_again(tmp_path):
     assert (done.code, done.line["quarantined"]) == (4, 8), done.err
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp_path):
     """Beam alone waits for ever here: the watchdog ends it, and each shard's guilt is settled alone."""
     documents = write_documents(tmp_path / "d.jsonl", range(0), ("POISON-EXIT", "POISON-EXIT again"))
@@ -135,7 +144,7 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
     assert done.line["quarantined"] == 2
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip"])
+@pytest.mark.parametrize("damage", ["truncate", pytest.param("flip", marks=pytest.mark.slow)])
 def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
     out = tmp_path / "out"
     gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
@@ -174,6 +183,7 @@ FULL = [  # in the order of a run: the call that finds no room, and where
 ]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(finished, plain_digest, tmp_path):
     """One data set through them all: each start goes on to the next boundary."""
     out = tmp_path / "out"
@@ -194,6 +204,7 @@ def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(
     assert not list(out.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
     """Beam does not notice: the watchdog starts the driver again, and no row is lost or there twice."""
     killed = tmp_path / "killed"
@@ -207,7 +218,7 @@ def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
     assert not list((tmp_path / "out").rglob("*.attempt-*"))
 
 
-@pytest.mark.parametrize("kind", ["used", "index"])
+@pytest.mark.parametrize("kind", ["used", pytest.param("index", marks=pytest.mark.slow)])
 def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, tmp_path, kind):
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)

@@ -53,6 +53,7 @@ def test_a_row_of_100_mb_is_rejected_and_never_held(small, tmp_path):
     assert kilobytes < small[1] + 50_000
 
 
+@pytest.mark.slow
 def test_ten_times_the_rows_take_no_more_memory(small, tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(2000))
     flags = ["--set", "domains.law.per_day=2000", "--set", "generate.shard_rows=50"]

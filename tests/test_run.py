@@ -177,6 +177,7 @@ def test_planted_duplicates_are_found_across_shards_and_days(tmp_path):
     assert (second.code, second.line["accepted"], second.line["rejected"]) == (0, 4, {"duplicate": 12}), second.err
 
 
+@pytest.mark.slow
 def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(tmp_path):
     """Day one stops after its first screen, day two is made, day one goes on: no seed twice, no answer twice."""
     documents = tmp_path / "documents"

@@ -37,7 +37,12 @@ def service():
         process.wait()
 
 
-@pytest.mark.parametrize("way", ["two in flight", "two processes", "worker pool", "portable job service"])
+SLOW = ("two processes", "portable job service")
+
+
+@pytest.mark.parametrize(
+    "way", ["two in flight", "worker pool", *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)]
+)
 def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, service, way):
     beam: list[str] = []
     match way:
@@ -59,6 +64,7 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
     assert done.line["digest"] == plain_digest
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_runner(finished, tmp_path):
     """What one runner committed, another skips."""
     out = tmp_path / "out"
