@@ -1,4 +1,4 @@
-"""The Triton kernels against PyTorch, in Triton's interpreter: a GPU is not needed, vLLM's environment brings Triton."""
+"""The Triton kernels against PyTorch in Triton's interpreter: no GPU is needed; vLLM's environment brings Triton."""
 
 import subprocess
 import sys
