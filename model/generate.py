@@ -13,6 +13,7 @@ import torch
 from configs.errors import InputError
 from model.device import place
 from model.lm import DsaForCausalLM
+from model.silence import silence
 
 
 class Model:
@@ -37,8 +38,9 @@ class Model:
         if dtype == "auto" and device.type == "cpu":
             half = torch.float32
         try:
-            network = DsaForCausalLM.from_pretrained(folder, dtype=half)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            with silence():
+                network = DsaForCausalLM.from_pretrained(folder, dtype=half)
+                tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{folder}: cannot be loaded ({str(error).splitlines()[0]}); train or copy it again"

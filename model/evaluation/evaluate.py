@@ -20,7 +20,6 @@ from model.evaluation.contenders import Contender, dense_twin, group, mean_and_e
 from model.evaluation.held_out import Texts, read_real, read_rows
 from model.evaluation.perplexity import Unigram, score
 from model.generate import Model
-from model.silence import silence
 from model.tokens import Header, read_texts
 from model.vocabulary import Vocabulary
 from stages.commit import publish_text
@@ -116,8 +115,7 @@ class _Subject:
 
     def __init__(self, contender: Contender, options: Options) -> None:
         self.contender, self.options = contender, options
-        with silence():
-            self.model = Model.from_pretrained(contender.folder)
+        self.model = Model.from_pretrained(contender.folder)
         end = self.model.tokenizer.convert_ids_to_tokens(self.model.network.config.eos_token_id)
         self.vocabulary = Vocabulary.open(contender.folder, end)
         tokenizer = self.vocabulary.open_tokenizer()
