@@ -1,6 +1,6 @@
 """Sparse against the fastest dense causal attention, on one GPU: needs CUDA and Triton.
 
-    python benchmarks/attention.py [--commit HASH] [--out FILE]
+    python benchmarks/attention.py [--commit HASH]
 
 bfloat16, batch 1, 16 query heads on one KV head of 128, random inputs (the worst case: neighbouring tokens choose
 unrelated blocks). Selection, sorting and all kernels count. Times are medians of CUDA events; the sparse forward pass
@@ -8,7 +8,6 @@ is a replayed CUDA graph up to 128k. Outputs are first checked against eager flo
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -22,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.figures import Figures  # noqa: E402
 from model.attention import reference, triton_backward, triton_forward, triton_select  # noqa: E402
 from model.attention.sparsity import Sparsity  # noqa: E402
 
@@ -106,18 +106,10 @@ def check(sparsity: Sparsity) -> None:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--commit", default="", help="the commit that is measured")
-    options.add_argument("--out", default=str(ROOT / "benchmarks" / "results" / "attention.json"))
     asked = options.parse_args()
     torch.manual_seed(0)
-    rows = []
-
-    def put(name: str, value: float, target: float | None = None, better: str = "higher") -> None:
-        met = "" if target is None else "met" if (value >= target) == (better == "higher") else "MISSED"
-        print(f"{name:<72}{value:>10.3f}  {'' if target is None else f'aim {target} {met}'}", flush=True)
-        rows.append({"name": name, "value": round(value, 4), "target": target, "better": better,
-                     "command": "python benchmarks/attention.py", "commit": asked.commit,
-                     "machine": f"{torch.cuda.get_device_name()}, torch {torch.__version__}"})  # fmt: skip
-
+    machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    put = Figures("attention", "python benchmarks/attention.py", machine, asked.commit).put
     kinds = {64: Sparsity(block=64, top=16), 128: Sparsity(block=128, top=8)}  # 1,024 keys a token
     for sparsity in kinds.values():
         check(sparsity)
@@ -148,8 +140,6 @@ def main() -> int:
     slope = statistics.linear_regression(x, y).slope
     print({n: round(ms, 3) for n, ms in zip(lengths, times_ms, strict=True)}, flush=True)
     put("growth of the forward time over 16k…512k, block 128: log-log slope", slope, 1.15, "lower")
-    Path(asked.out).parent.mkdir(exist_ok=True)
-    Path(asked.out).write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     return 0
 
 

@@ -8,7 +8,6 @@ Writes benchmarks/results/engine.json; rows of benchmarks that did not run this 
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Figures, processor
+
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "engine.json"
 Row = tuple[str, float, float | None, str]  # name, value, target, which way is better
 
 
@@ -248,33 +248,11 @@ BENCHMARKS = {"beam": beam, "writer": writer, "screens": screens, "memory": memo
 
 def main() -> int:
     names = sys.argv[1:] or [name for name in BENCHMARKS if name != "vllm" or importlib.util.find_spec("vllm")]
-    rows = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"]} if RESULTS.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     for name in names:
-        for title, value, target, better in BENCHMARKS[name]():
-            rows[title] = {
-                "name": title,
-                "value": round(value, 4),
-                "target": target,
-                "better": better,
-                "command": f"python benchmarks/engine.py {name}",
-                "commit": commit.stdout.strip(),
-                "machine": _machine(),
-            }
-            met = "" if target is None else "  met" if (value >= target) == (better == "higher") else "  MISSED"
-            print(f"{title:<70}{value:>12.3f}{'' if target is None else f'   aim {target}'}{met}", flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"rows": list(rows.values())}, indent=1) + "\n")
+        figures = Figures("engine", f"python benchmarks/engine.py {name}", processor())
+        for row in BENCHMARKS[name]():
+            figures.put(*row)
     return 0
-
-
-def _machine() -> str:
-    model = next(
-        (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    return f"{len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ tokens (geometric, 300 on average), ids drawn by Zipf's law from 32,000, written
 
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,13 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.figures import Figures, processor
 from model import tokens
 from model.loader import Loader
 from model.tokens import GROUP_TOKENS, Header, token_schema
 from stages.record import schema_id
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "loader.json"
 VOCABULARY, FILES = 32_000, 10
 SHAPES = ((2048, 16), (512, 64), (4096, 64))  # length, lanes
 Row = tuple[str, float, float | None, str]  # name, value, target, which way is better
@@ -117,35 +114,10 @@ def measure(count: int) -> Iterator[Row]:
 
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000
-    machine = _machine()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    rows = []
-    for name, value, target, better in measure(count):
-        rows.append(
-            {
-                "name": name,
-                "value": round(value, 4),
-                "target": target,
-                "better": better,
-                "command": " ".join(["python benchmarks/loader.py", *sys.argv[1:]]),
-                "commit": commit.stdout.strip(),
-                "machine": machine,
-            }
-        )
-        met = "" if target is None else "  met" if (value >= target) == (better == "higher") else "  MISSED"
-        print(f"{name:<60}{value:>16,.2f}{'' if target is None else f'   aim {target:,.0f}'}{met}", flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    figures = Figures("loader", " ".join(["python benchmarks/loader.py", *sys.argv[1:]]), f"one core of {processor()}")
+    for row in measure(count):
+        figures.put(*row)
     return 0
-
-
-def _machine() -> str:
-    model = next(
-        (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    return f"one of {len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -5,12 +5,8 @@ arXiv 2312.04927, §3; gaps are drawn evenly here, theirs by a power law). Both 
 optimiser and seeds, and their training begins with short texts. `python benchmarks/recall.py [steps]`
 """
 
-import json
 import math
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +18,8 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-RESULTS = ROOT / "benchmarks" / "results" / "recall.json"
 
+from benchmarks.figures import Figures, processor  # noqa: E402
 from configs.training import Optimizer  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
 from model.optimizers import build_optimizers  # noqa: E402
@@ -33,7 +29,7 @@ FILL = 2 * SYMBOLS  # the token of the gaps
 STAGES = ((8, 2, 0.12), (16, 4, 0.38), (32, 8, 0.5))  # tokens, pairs, share of the steps
 ASKED = {16: 4, 32: 8, 64: 8, 128: 16}  # tokens: pairs
 TOKENS = 2048  # of a step
-SEEDS = (1, 2)
+SEEDS = (1, 2, 3)
 SIZES = {
     "vocab_size": 2 * SYMBOLS + 64,
     "hidden_size": 64,
@@ -125,52 +121,24 @@ def main() -> int:
     for (attention, _), accuracies in zip(jobs, done, strict=True):
         for length, share in accuracies.items():
             found.setdefault((attention, length), []).append(share)
-    rows = []
-
-    def row(name: str, value: float, target: float | None, better: str) -> None:
-        rows.append(
-            {
-                "name": name,
-                "value": round(value, 4),
-                "target": target,
-                "better": better,
-                "command": f"python benchmarks/recall.py {steps}",
-                "commit": _commit(),
-                "machine": _machine(),
-            }
-        )
-        print(f"{name:<80}{value:>10.4f}", flush=True)
-
+    figures = Figures("recall", f"python benchmarks/recall.py {steps}", processor())
     for length, pairs in ASKED.items():
         for attention in ("dense", "sparse"):
             values = found[attention, length]
             what = f"MQAR recall, {attention}, {length} tokens, {pairs} pairs"
-            row(f"{what}, mean of {len(SEEDS)} seeds", statistics.fmean(values), None, "higher")
-            row(f"{what}, standard error", statistics.stdev(values) / len(values) ** 0.5, None, "lower")
+            figures.put(f"{what}, mean of {len(SEEDS)} seeds", statistics.fmean(values), None, "higher")
+            figures.put(f"{what}, standard error", statistics.stdev(values) / len(values) ** 0.5, None, "lower")
     for length, pairs, _ in STAGES:
         if length in ASKED:
             sparse, dense = (statistics.fmean(found[attention, length]) for attention in ("sparse", "dense"))
-            row(
+            figures.put(
                 f"MQAR recall, sparse / dense, {length} tokens, {pairs} pairs",
                 sparse / max(dense, 1e-9),
                 0.95,
                 "higher",
             )
-    row("MQAR recall, guessing a value", 1 / SYMBOLS, None, "higher")
-    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    figures.put("MQAR recall, guessing a value", 1 / SYMBOLS, None, "higher")
     return 0
-
-
-def _commit() -> str:
-    line = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _machine() -> str:
-    model = next(
-        (line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    return f"{len(os.sched_getaffinity(0))} cores, {model.strip()}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -70,8 +70,7 @@ class Driver:
 
     def drive(self) -> dict[str, Any]:
         """Runs or resumes the date. Returns the manifest's summary, or status `nothing` when no seed is left."""
-        for orphan in self._folder.rglob(".tmp-*"):  # of a driver that was killed while writing
-            orphan.unlink(missing_ok=True)
+        self._data.sweep(self._context.date)
         self._sources = seeds.list_files(self._config)
         steps = graph(self._context, self._sources)
         stage = next(steps)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import filters
 from configs import schema
@@ -24,7 +23,7 @@ from model.backends import open_generator
 from model.lora import open_trainer
 from pipeline.quota import Slice, choose, deal
 from stages import adapt, dedup, generate, screen, seeds, shards
-from stages.commit import FileRef, Manifest, ShardSpec
+from stages.commit import FileRef, Manifest, ShardSpec, read_input
 from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
@@ -97,7 +96,10 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
         if number:
             trained = yield _train(run, accepted)
             outcome.adapters = [
-                row for _, ref in trained.made for row in pq.read_table(run.root / ref.file).to_pylist()
+                row
+                for _, ref in trained.made
+                for batch in read_input(str(run.root), ref)
+                for row in batch.to_pylist()
             ]
             adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
         generated = yield _generate(run, f"{prefix}generate", chosen, adapters)

@@ -59,7 +59,8 @@ def _stages(config: Config, passages: dict[str, int], second: dict[str, int]) ->
     def shards(rows: Iterable[int]) -> int:
         return sum(-(-count // config.generate.shard_rows) for count in rows)
 
-    yield {"stage": "seeds", "rows": sum(passages.values()), "shards": None}
+    for stage in ("seeds", "used"):
+        yield {"stage": stage, "rows": sum(passages.values()), "shards": None}
     first = [passages[name] - second[name] for name in passages]
     for prefix, rows in (("", first), ("adapt-", list(second.values()))):
         if prefix and not config.adapt.enabled:

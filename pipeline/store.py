@@ -49,6 +49,13 @@ class DataSet:
     def manifest_path(self, date: str) -> Path:
         return self.root / "manifests" / f"{date}.json"
 
+    def sweep(self, date: str) -> None:
+        """Removes what a driver that was killed had begun to write; nobody else writes while the lock is held."""
+        published = (".tmp-*", "manifests/.tmp-*", f"data/*/date={date}/.tmp-*", f"*/date={date}/.tmp-*")
+        orphans = (path for pattern in published for path in self.root.glob(pattern))
+        for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
+            orphan.unlink(missing_ok=True)
+
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""
         return sorted(path.stem for path in (self.root / "manifests").glob("*.json"))

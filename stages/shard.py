@@ -126,7 +126,7 @@ class _as_store_error:
     """Turns a full or read-only disk into a StoreError that says what to do."""
 
     def __init__(self, spec: ShardSpec) -> None:
-        self._folder = Path(spec.root)
+        self._file = Path(spec.root, spec.file)
 
     def __enter__(self) -> None:
         return None
@@ -134,6 +134,6 @@ class _as_store_error:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise StoreError(
-                f"{self._folder}: cannot write ({os.strerror(error.errno or 0)}); free space or mend the rights, "
+                f"{self._file}: cannot write ({os.strerror(error.errno or 0)}); free space or mend the rights, "
                 "then run the same command again: committed shards are kept"
             ) from error

@@ -242,7 +242,7 @@ def test_plan_shows_the_graph_and_estimates_from_an_earlier_day(finished):
     done = gristmill("plan", "--config", finished.config, "--date", "2026-01-09", "--json")
     planned = done.line
     assert planned["state"] == "new"
-    assert [stage["stage"] for stage in planned["stages"]][:3] == ["seeds", "generate", "screen"]
+    assert [stage["stage"] for stage in planned["stages"]][:3] == ["seeds", "used", "generate"]
     assert planned["estimate"]["measured_on"] == DATE
     assert 0 < planned["estimate"]["accepted"] <= 40
     shown = gristmill("plan", "--config", finished.config, "--date", DATE)
