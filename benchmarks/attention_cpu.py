@@ -1,7 +1,7 @@
 """Sparse against dense attention on this machine's CPU, small enough for anyone: `python benchmarks/attention_cpu.py`
 
-float32, 4 query heads on 2 KV heads of 64, blocks of 64, 512 keys a token, random inputs, medians of wall time; the choice
-of blocks counts. Adds its rows to benchmarks/results/attention.json.
+float32, 4 query heads on 2 KV heads of 64, blocks of 64, 512 keys a token, random inputs, medians of wall time;
+choosing counts. Adds its rows to benchmarks/results/attention.json.
 """
 
 import statistics
