@@ -46,7 +46,9 @@ def children(pid):
     return found
 
 
-@pytest.mark.parametrize("records", [1, 17, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "records", [9, pytest.param(1, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)]
+)
 def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, records):
     """The supervisor starts it again by itself, and the digest is that of an undisturbed run."""
     out = tmp_path / "out"
@@ -92,8 +94,8 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
 @pytest.mark.parametrize(
     ("marker", "workers"),
     [
-        ("POISON-EXIT", 1),
         ("POISON-RAISE", 1),
+        pytest.param("POISON-EXIT", 1, marks=pytest.mark.slow),
         pytest.param("POISON-KILL", 1, marks=pytest.mark.slow),
         pytest.param("POISON-EXIT", 2, marks=pytest.mark.slow),
     ],

@@ -33,6 +33,7 @@ def small(tmp_path_factory):
     return peak(folder, documents, "--set", "domains.law.per_day=200", "--set", "generate.shard_rows=50")
 
 
+@pytest.mark.slow
 def test_a_row_of_100_mb_is_rejected_and_never_held(small, tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(200))
     with documents.open("ab") as stream:

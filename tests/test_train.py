@@ -92,7 +92,7 @@ def test_the_loss_falls_and_what_it_leaves_loads(undisturbed) -> None:
     assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["step-00000009", "step-00000012"]
 
 
-@pytest.mark.parametrize("steps", [4, 7])
+@pytest.mark.parametrize("steps", [7, pytest.param(4, marks=pytest.mark.slow)])
 def test_kill_9_and_go_on_gives_the_same_curve_bit_by_bit(undisturbed, shards, tmp_path, steps) -> None:
     configured(tmp_path)
     line = command("train", "--config", tmp_path / "small.yaml", "--data", shards, "--json")
