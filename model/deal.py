@@ -60,7 +60,7 @@ class Deal:
         if not groups:
             raise InputError(
                 f"no {split} documents in {len(found)} token files, the first of them {found[0][0]}; "
-                "tokenize more shards, or another held_out share of them"
+                "give more shards, or change data.held_out"
             )
         self._open: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._kept: OrderedDict[tuple[int, int], Any] = OrderedDict()

@@ -103,6 +103,7 @@ class _Training:
         files = tokenize(self.shards, self.tokenizer, self.out / "tokens", held_out=data.held_out, eos=data.eos)
         self.files = files
         self.found = checkpoint.latest(self.out) if ranks.rank == 0 or ranks.world > 1 else None
+        self._loader("held_out", epochs=1)  # without such rows: refused now, not at the first evaluation
         self.loader = self._loader("train")
         size = -(-self.loader.header.vocabulary // 64) * 64  # full tiles
         self.size = build_config(config.model, size)

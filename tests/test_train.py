@@ -255,6 +255,14 @@ def test_what_is_no_shard_is_named(tmp_path, capsys) -> None:
     assert "no column `text`" in capsys.readouterr().err
 
 
+def test_a_split_without_rows_is_refused_before_the_first_step(tmp_path) -> None:
+    (tmp_path / "shards").mkdir()
+    pq.write_table(pa.table({"text": [passage(0)]}), tmp_path / "shards" / "one.parquet")
+    with pytest.raises(InputError, match=r"no (held_out|train) documents .* change data.held_out"):
+        run(tmp_path, tmp_path / "shards")
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
 def test_schedules() -> None:
     cosine, wsd = Schedule(warmup=10, floor=0.1), Schedule(kind="wsd", warmup=10, decay=0.5, floor=0.0)
     assert [factor(cosine, step, 100) for step in (0, 9, 10)] == [0.1, 1.0, 1.0]
