@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-from model.attention import decode, reference, triton_backward, triton_decode, triton_forward, triton_select
+from model.attention import attend, decode, reference, triton_backward, triton_decode, triton_forward, triton_select
 from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.select import select, select_last
@@ -68,7 +68,19 @@ def whole(T: int, H: int, K: int, D: int, sparsity: Sparsity, *, documents: bool
         torch.testing.assert_close(found, right, atol=1e-4, rtol=1e-3)
 
 
+def chunks(T: int, sparsity: Sparsity) -> None:
+    """Queries in chunks, behind a cache and in packed documents, give what one pass gives."""
+    q, k, v = (torch.randn(2, T, heads, 16) for heads in (4, 2, 2))
+    gate, leaves = torch.randn(2, T, 2, 16), torch.randn(2, T // sparsity.block, 2, 16)
+    for starts, offset in ((None, 0), ((torch.arange(T) // 70 * 70).expand(2, T).int(), 0), (None, 37)):
+        picked = select(gate[:, offset:], leaves, sparsity, offset=offset, starts_BT=starts)
+        want, _ = reference.attend(q[:, offset:], k, v, picked, sparsity, offset=offset, starts_BT=starts)
+        found = attend._kernels(q[:, offset:], k, v, picked, starts, sparsity, offset)
+        torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-3)
+
+
 CHECKS = {
+    "chunks of queries": lambda: chunks(150, Sparsity(block=16, top=5)),
     "one level": lambda: decoding([100, 127, 303], 4, 2, 16, Sparsity(block=16, top=6)),
     "a tree of four levels": lambda: decoding([1023, 511, 16 * 255 + 13], 4, 2, 16, DEEP, steps=4),
     "heads of their own": lambda: decoding([5, 64], 2, 2, 32, Sparsity(block=16, top=5)),
@@ -80,5 +92,6 @@ CHECKS = {
 
 if __name__ == "__main__":
     torch.manual_seed(0)
+    attend.QUERIES = 64
     with torch.no_grad() if sys.argv[1] not in ("whole texts", "packed documents") else torch.enable_grad():
         CHECKS[sys.argv[1]]()

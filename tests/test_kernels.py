@@ -17,6 +17,7 @@ CHECKS = (
     "dense",
     "whole texts",
     "packed documents",
+    "chunks of queries",
 )
 
 

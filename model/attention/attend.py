@@ -20,6 +20,7 @@ from model.attention.sparsity import Sparsity
 
 Implementation = Literal["auto", "reference", "sdpa", "triton"]
 CHUNK = 512
+QUERIES = 32_768  # whose partial outputs exist at a time where no gradient is wanted
 
 
 def attend(
@@ -69,8 +70,23 @@ _opaque: Any = torch.compiler.disable  # inductor would launch the kernels its o
 
 
 @_opaque
-def _kernels(*arguments: Any) -> torch.Tensor:
-    return _Sparse.apply(*arguments)  # pyright: ignore[reportReturnType]
+def _kernels(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    selected: torch.Tensor,
+    starts: Any,
+    sparsity: Sparsity,
+    offset: int,
+) -> torch.Tensor:
+    if torch.is_grad_enabled():
+        return _Sparse.apply(q, k, v, selected, starts, sparsity, offset)  # pyright: ignore[reportReturnType]
+    k, v, parts = k.contiguous(), v.contiguous(), []
+    for begin in range(0, q.shape[1], QUERIES):
+        span = slice(begin, begin + QUERIES)
+        mine = None if starts is None else starts[:, span].contiguous()
+        parts.append(_Sparse.apply(q[:, span], k, v, selected[:, :, span], mine, sparsity, offset + begin))
+    return torch.cat(parts, 1)
 
 
 @_opaque
