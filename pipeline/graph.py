@@ -96,10 +96,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
         if number:
             trained = yield _train(run, accepted)
             outcome.adapters = [
-                row
-                for _, ref in trained.made
-                for batch in read_input(str(run.root), ref)
-                for row in batch.to_pylist()
+                row for _, ref in trained.made for batch in read_input(str(run.root), ref) for row in batch.to_pylist()
             ]
             adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
         generated = yield _generate(run, f"{prefix}generate", chosen, adapters)
