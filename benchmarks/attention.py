@@ -124,7 +124,7 @@ def main() -> int:
         for block, sparsity in kinds.items():
             ms = median_ms(sparse(n, sparsity, backward=False), graph=True, repeats=15)
             put(f"forward {n}, block {block}, 1,024 keys: SDPA-flash / sparse", times["flash"] / ms)
-            put(f"forward {n}, block {block}, 1,024 keys: fastest dense ({fastest}) / sparse", times[fastest] / ms, aim)
+            put(f"forward {n}, block {block}, 1,024 keys: fastest dense / sparse", times[fastest] / ms, aim)
     n = 65_536
     times = {
         name: median_ms(dense(n, backend, backward=True), graph=False, repeats=7)
@@ -133,7 +133,7 @@ def main() -> int:
     fastest = min(times, key=lambda name: times[name])
     for block, sparsity in kinds.items():
         ms = median_ms(sparse(n, sparsity, backward=True), graph=False, repeats=15)
-        put(f"forward + backward {n}, block {block}: fastest dense ({fastest}) / sparse", times[fastest] / ms, 3.0)
+        put(f"forward + backward {n}, block {block}: fastest dense / sparse", times[fastest] / ms, 3.0)
     lengths = [16_384, 32_768, 65_536, 131_072, 262_144, 524_288]
     times_ms = [median_ms(sparse(n, kinds[128], backward=False), graph=False, repeats=7) for n in lengths]
     x, y = [math.log(n) for n in lengths], [math.log(ms) for ms in times_ms]

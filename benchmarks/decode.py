@@ -159,16 +159,14 @@ def main() -> int:
     for B, H, K, D in ((8, 16, 4, 64), (32, 16, 4, 64), (8, 32, 8, 128)):
         times = operation(B, 65_536, H, K, D, long)
         fastest = min(("own", "flash", "cuDNN"), key=lambda name: times[name])
-        name = f"decode 65536, {B} texts, {H} heads on {K} of {D}: fastest dense ({fastest}) / sparse"
+        name = f"decode 65536, {B} texts, {H} heads on {K} of {D}: fastest dense / sparse"
         figures.put(name, times[fastest] / times["sparse"], 8.0)
         torch.cuda.empty_cache()
     for B, short in ((64, (32, 8)), (256, (32, 8)), (512, (32, 8)), (256, (16, 8)), (512, (16, 8))):
         times = operation(B, 1024, 12, 12, 64, Sparsity(*short))
         fastest = min(("own", "flash", "cuDNN"), key=lambda name: times[name])
         name = f"decode 1024, {B} texts, 12 heads of 64 (MHA), {math.prod(short)} keys:"
-        figures.put(
-            f"{name} fastest dense ({fastest}) / sparse", times[fastest] / times["sparse"], 3.2 if B >= 256 else None
-        )
+        figures.put(f"{name} fastest dense / sparse", times[fastest] / times["sparse"], 3.2 if B >= 256 else None)
         figures.put(f"{name} SDPA-flash / sparse", times["flash"] / times["sparse"])
         torch.cuda.empty_cache()
     for B in (8, 32):
@@ -180,7 +178,7 @@ def main() -> int:
         torch.cuda.empty_cache()
         fastest = min(ms, key=lambda name: ms[name])
         print(f"nano, {B} texts of 65536:", ms, sparse, flush=True)
-        name = f"decode 65536, {B} texts, nano end to end: fastest dense ({fastest}) / sparse"
+        name = f"decode 65536, {B} texts, nano end to end: fastest dense / sparse"
         figures.put(name, ms[fastest] / sparse, 6.0)
         figures.put(f"decode 65536, {B} texts, nano end to end, tokens/s", B / sparse * 1000)
     return 0

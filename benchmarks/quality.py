@@ -12,7 +12,7 @@ Trains the `small` preset on texts of 4,096 tokens, of which a token attends 512
 """
 
 import json
-import subprocess
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks.figures import Figures
 from configs.training import Training
 from model import layers
 from model.attention import reference
@@ -27,7 +28,6 @@ from model.attention.attend import choose
 from model.ranks import Ranks
 from model.train import train
 
-ROOT = Path(__file__).parent.parent
 LENGTH = 4096
 
 
@@ -102,10 +102,12 @@ def main() -> int:
         mean = torch.tensor(found, dtype=torch.float64)
         error = mean.std() / len(found) ** 0.5 if len(found) > 1 else torch.tensor(float("nan"))
         print(f"{variant:<9} held-out loss {mean.mean():.4f} ± {error:.4f}")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    print("commit", commit.stdout.strip(), torch.cuda.get_device_name())
+    pairs = list(zip(losses.get("sparse", []), losses.get("dense", []), strict=False))
+    if pairs:
+        command = f"python benchmarks/quality.py CORPUS OUT {steps} {seeds} {' '.join(variants)}"
+        figures = Figures("attention", command, f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+        name = f"quality, small, {steps} steps, {len(pairs)} seeds: held-out perplexity of sparse / dense"
+        figures.put(name, math.exp(sum(sparse - dense for sparse, dense in pairs) / len(pairs)), 1.01, "lower")
     return 0
 
 

@@ -39,7 +39,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: DsaConfig, layer: int) -> None:
         super().__init__()
-        self.layer, self.sparsity, self.sparse = layer, config.sparsity, config.attention == "sparse"
+        self.layer, self.sparsity = layer, config.sparsity
         H, K, D, C = config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.hidden_size
         self.heads, self.groups, self.head_dim = H, K, D
         self.q_proj = nn.Linear(C, H * D, bias=False)
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(C, K * D, bias=False)
         self.o_proj = nn.Linear(H * D, C, bias=False)
         self.head_gate = nn.Linear(C, H)
-        self.gate = Gate(C, K, D, config.gate_dim) if self.sparse else None
+        self.gate = Gate(C, K, D, config.gate_dim) if config.attention == "sparse" else None
 
     def forward(self, x_BTC: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Output [B, T, C], and the gate's loss where it is taught."""

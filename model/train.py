@@ -70,7 +70,6 @@ class _Meter:
 
     loss: float = 0.0
     gate: float = 0.0
-    targets: float = 0.0
     tokens: int = 0
     steps: int = 0
     since: float = 0.0
@@ -102,7 +101,7 @@ class _Training:
             self.tokenizer = path if path.is_dir() else path.parent
         files = tokenize(self.shards, self.tokenizer, self.out / "tokens", held_out=data.held_out, eos=data.eos)
         self.files = files
-        self.found = checkpoint.latest(self.out) if ranks.rank == 0 or ranks.world > 1 else None
+        self.found = checkpoint.latest(self.out)
         self._loader("held_out", epochs=1)  # without such rows: refused now, not at the first evaluation
         self.loader = self._loader("train")
         size = -(-self.loader.header.vocabulary // 64) * 64  # full tiles
@@ -264,7 +263,7 @@ class _Training:
             "eta_s": round((self.config.steps - self.step) * seconds / meter.steps, 1),
         }
         self._say(line)
-        meter.loss = meter.gate = meter.targets = 0.0
+        meter.loss = meter.gate = 0.0
         meter.tokens = meter.steps = 0
         meter.since = time.monotonic()
 
@@ -313,7 +312,7 @@ class _Training:
             publish_text(self.out / "result.json", json.dumps(result, indent=1))
             from model.curves import draw
 
-            draw(self.out / "metrics.jsonl", self.out / "curves.png", math.nan if self.ranks.rank else baseline)
+            draw(self.out / "metrics.jsonl", self.out / "curves.png", baseline)
         self.ranks.wait()
         return result
 

@@ -7,6 +7,7 @@
 Nothing of size tokens × tokens is held: masks live a chunk at a time and are made again for the backward pass.
 """
 
+import functools
 import importlib.util
 from typing import Any, Literal
 
@@ -91,14 +92,16 @@ def _kernels(
 
 @_opaque
 def _chosen(gate: Any, leaves: Any, sparsity: Sparsity, offset: int, starts: Any) -> torch.Tensor:
-    if gate.is_cuda and _triton():
+    if gate.is_cuda and has_triton():
         from model.attention import triton_select
 
         return triton_select.select(gate, leaves, sparsity, offset=offset, starts_BT=starts)
     return plain.select(gate, leaves, sparsity, offset=offset, starts_BT=starts)
 
 
-def _triton() -> bool:
+@functools.cache
+def has_triton() -> bool:
+    """Whether the kernels can be imported."""
     return importlib.util.find_spec("triton") is not None
 
 
@@ -106,7 +109,7 @@ def _fits(q_BTHD: torch.Tensor, k_BTKD: torch.Tensor, sparsity: Sparsity) -> boo
     D, group = q_BTHD.shape[3], q_BTHD.shape[2] // k_BTKD.shape[2]
     powers = all(size & (size - 1) == 0 for size in (D, group))
     half = q_BTHD.dtype in (torch.bfloat16, torch.float16)
-    return q_BTHD.is_cuda and half and powers and D >= 16 and sparsity.block >= 16 and _triton()
+    return q_BTHD.is_cuda and half and powers and D >= 16 and sparsity.block >= 16 and has_triton()
 
 
 def _sdpa(

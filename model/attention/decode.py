@@ -3,11 +3,10 @@
 Triton kernels on a GPU, plain PyTorch elsewhere, which is what the kernels are held to.
 """
 
-import importlib.util
-
 import torch
 from torch.nn import functional as F
 
+from model.attention.attend import has_triton
 from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.select import select_last
@@ -100,4 +99,4 @@ def _fits(q_BHD: torch.Tensor, k_BKD: torch.Tensor, pages: Pages) -> bool:
     powers = all(size & (size - 1) == 0 for size in sizes)
     half = q_BHD.dtype in (torch.bfloat16, torch.float16) and q_BHD.dtype == k_BKD.dtype == pages.keys.dtype
     wide = sizes[0] >= 16 and pages.sparsity.block >= 16
-    return q_BHD.is_cuda and half and powers and wide and importlib.util.find_spec("triton") is not None
+    return q_BHD.is_cuda and half and powers and wide and has_triton()
