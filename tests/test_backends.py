@@ -35,7 +35,7 @@ def generator(request: pytest.FixtureRequest) -> Iterator[Generator]:
         max_model_len=512,
         batch_size=4,
         echo=schema.EchoOptions(defect_rate=0),
-        vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1),
+        vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3),
     )
     with chat_server() as server:
         config = config.model_copy(update={"openai": schema.OpenAIOptions(base_url=server.url)})

@@ -21,7 +21,7 @@ CONFIG = schema.Generator(
     backend="vllm",
     model=SMOL,
     max_model_len=512,
-    vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1),
+    vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3),
 )
 ROWS = [
     [
