@@ -26,16 +26,22 @@ from model.optimizers import build_optimizers
 from model.train import build_config
 
 PEAK = 989e12
+KEYS = 1024  # that a token attends
 MUON = Optimizer(name="muon", learning_rate=1e-3, matrix_learning_rate=0.01)
 
 
 class Run:
     """A model with its optimizers, ready to step on random packed texts."""
 
-    def __init__(self, attention: str, compiled: bool, micro: int, length: int, *, packed: bool) -> None:
+    def __init__(
+        self, attention: str, compiled: bool, micro: int, length: int, *, packed: bool, block: int | None = None
+    ) -> None:
         torch.manual_seed(0)
         torch.cuda.reset_peak_memory_stats()
-        self.config = build_config(ModelSize.model_validate({"preset": "nano", "attention": attention}), 32_768)
+        size: dict[str, Any] = {"preset": "nano", "attention": attention}
+        if block:
+            size |= {"block": block, "top": KEYS // block}
+        self.config = build_config(ModelSize.model_validate(size), 32_768)
         self.model = DsaForCausalLM(self.config).cuda().train()
         self.optimizers = build_optimizers(self.model, MUON)
         self.running: Any = torch.compile(self.model) if compiled else self.model

@@ -9,6 +9,7 @@ Trains the `small` preset on texts of 4,096 tokens, of which a token attends 512
     coarse    the gate learns from the language-model loss: what is not chosen stays in the softmax as one pooled key a
               block, with the gate's score and the block's mean value (InfLLM-V2, NSA); eager
     untaught  the gate stays as it was initialised
+    wide      as sparse, with 1,024 keys in blocks of 128
 """
 
 import json
@@ -72,6 +73,9 @@ def main() -> int:
         for variant in variants:
             layers.Attention._whole = coarse if variant == "coarse" else whole
             layers.distill = (lambda *_, **__: None) if variant == "untaught" else distill
+            size: dict[str, Any] = {"preset": "small", "attention": "dense" if variant == "dense" else "sparse"}
+            if variant == "wide":
+                size |= {"block": 128, "top": 8}
             config = Training.model_validate(
                 {
                     "name": variant,
@@ -79,7 +83,7 @@ def main() -> int:
                     "seed": seed,
                     "steps": steps,
                     "data": {"tokenizer": str(corpus.parent / "tokenizer"), "held_out": 0.05},
-                    "model": {"preset": "small", "attention": "dense" if variant == "dense" else "sparse"},
+                    "model": size,
                     "batch": {"length": LENGTH, "sequences": 8, "micro": 4 if variant == "coarse" else 8},
                     "optimizer": {"name": "muon", "learning_rate": 3e-3, "matrix_learning_rate": 0.02},
                     "schedule": {"kind": "wsd", "warmup": 20, "decay": 0.5, "floor": 0.0},
@@ -102,12 +106,13 @@ def main() -> int:
         mean = torch.tensor(found, dtype=torch.float64)
         error = mean.std() / len(found) ** 0.5 if len(found) > 1 else torch.tensor(float("nan"))
         print(f"{variant:<9} held-out loss {mean.mean():.4f} ± {error:.4f}")
-    pairs = list(zip(losses.get("sparse", []), losses.get("dense", []), strict=False))
-    if pairs:
-        command = f"python benchmarks/quality.py CORPUS OUT {steps} {seeds} {' '.join(variants)}"
-        figures = Figures("attention", command, f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-        name = f"quality, small, {steps} steps, {len(pairs)} seeds: held-out perplexity of sparse / dense"
-        figures.put(name, math.exp(sum(sparse - dense for sparse, dense in pairs) / len(pairs)), 1.01, "lower")
+    for variant, what in (("sparse", "512 keys"), ("wide", "1,024 keys in blocks of 128")):
+        pairs = list(zip(losses.get(variant, []), losses.get("dense", []), strict=False))
+        if pairs:
+            command = f"python benchmarks/quality.py CORPUS OUT {steps} {seeds} {' '.join(variants)}"
+            figures = Figures("attention", command, f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+            name = f"quality, small, {what}, {steps} steps, {len(pairs)} seeds: held-out perplexity of sparse / dense"
+            figures.put(name, math.exp(sum(sparse - dense for sparse, dense in pairs) / len(pairs)), 1.01, "lower")
     return 0
 
 

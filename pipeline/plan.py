@@ -80,7 +80,8 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
         if past["generator"]["sha256"] != model or not generated:
             continue
         scale = sum(passages.values()) / generated
-        seconds = sum(past["seconds"].values()) * scale
+        loading = past["seconds"].get("loading", 0.0)  # whatever the rows
+        seconds = loading + (sum(past["seconds"].values()) - loading) * scale
         tokens = {
             key: scale * sum(domain[key] for domain in past["domains"].values())
             for key in ("prompt_tokens", "output_tokens")

@@ -11,11 +11,18 @@ from configs.schema import Config
 from stages.commit import Manifest, ShardRecord
 
 
-def busy_seconds(records: Iterable[ShardRecord]) -> float:
-    """Length of the union of the shards' work intervals: restarts and pauses between runs do not count."""
-    spans = sorted((r.stats["ended"] - r.stats["seconds"], r.stats["ended"]) for r in records if "ended" in r.stats)
+def busy_seconds(records: Iterable[ShardRecord], *, loading: bool = False) -> float:
+    """Length of the union of the shards' work intervals: restarts and pauses between runs do not count.
+
+    `loading`: of models and engines as well, before a worker's first shard.
+    """
+    spans = []
+    for stats in (record.stats for record in records):
+        if "ended" in stats:
+            before = stats.get("loading", 0.0) if loading else 0.0
+            spans.append((stats["ended"] - stats["seconds"] - before, stats["ended"]))
     total, reached = 0.0, float("-inf")
-    for start, end in spans:
+    for start, end in sorted(spans):
         total += max(end - max(start, reached), 0.0)
         reached = max(reached, end)
     return total
@@ -24,10 +31,12 @@ def busy_seconds(records: Iterable[ShardRecord]) -> float:
 def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
     """Per domain and in all: generated, accepted, rejected by reason, bytes, tokens/s, seconds a stage, cost.
 
+    What loads models and engines is none of the stages' seconds: it is `loading`, and part of the cost.
+
     Raises StoreError when a domain's counts do not balance: no row may be lost between stages.
     """
     everything = [record for manifest in manifests for record in manifest.records]
-    busy = busy_seconds(everything)  # of the machines: shards of two domains at once are paid for once
+    busy = busy_seconds(everything, loading=True)  # of the machines: two domains' shards at once are paid for once
     work = {
         name: sum(record.stats.get("seconds", 0.0) for record in everything if record.label == name)
         for name in config.domains
@@ -78,7 +87,8 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         "quarantined": sum(domain["quarantined"] for domain in domains.values()),
         "seeds_passed_over": dict(unread.most_common()),
         "domains": domains,
-        "seconds": {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
+        "seconds": {"loading": round(busy - busy_seconds(everything), 2)}
+        | {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
         "cost": round(sum(domain["cost"] for domain in domains.values()), 6),
         "currency": config.price.currency,
         "machine": f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}",

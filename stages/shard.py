@@ -60,7 +60,7 @@ class RunShard(beam.DoFn):
         self._level = level
 
     def setup(self) -> None:
-        self._opened = False
+        self._opened, self._loading = False, 0.0
 
     def teardown(self) -> None:
         del self._body
@@ -86,9 +86,10 @@ class RunShard(beam.DoFn):
 
     def _make(self, spec: ShardSpec) -> None:
         if not self._opened:
+            began = time.perf_counter()
             with _as_store_error(spec):
                 self._body.open()
-            self._opened = True
+            self._opened, self._loading = True, time.perf_counter() - began
         last = "the worker died each time"
         while (attempt := len(attempt_markers(spec))) < self._attempts:
             with _as_store_error(spec):
@@ -116,6 +117,7 @@ class RunShard(beam.DoFn):
             self._body.run(spec, out)
             out.stats["seconds"] = time.perf_counter() - started
             out.stats["ended"] = time.time()
+            out.stats["loading"], self._loading = self._loading, 0.0  # of models and engines, before the first shard
             out.commit()
         except BaseException:
             out.abandon()

@@ -12,6 +12,21 @@ import triton.language as tl
 from model.attention.sparsity import Sparsity
 from model.attention.triton_forward import CHUNK, JOIN_TILE, JOIN_WARPS, LOG2E, Pairs
 
+GATHER = {"ROWS": 64, "num_stages": 2}
+
+
+@triton.jit
+def row_products(out, d_out, delta, T, H, D: tl.constexpr, TILE: tl.constexpr):
+    """Output times its gradient, summed over a head's numbers."""
+    head = tl.program_id(1)
+    b, h = head // H, head % H
+    t = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = t < T
+    source = ((b * T + t.to(tl.int64)) * H + h)[:, None] * D + tl.arange(0, D)
+    made = tl.load(out + source, mask=inside[:, None], other=0.0).to(tl.float32)
+    grad = tl.load(d_out + source, mask=inside[:, None], other=0.0).to(tl.float32)
+    tl.store(delta + head.to(tl.int64) * T + t, tl.sum(made * grad, 1), mask=inside)
+
 
 @triton.jit
 def gather_backward(
@@ -166,7 +181,8 @@ def backward(
     N = (keys + S - 1) // S
     device = q_BTHD.device
     d_out = d_out.contiguous()
-    delta = (out.float() * d_out.float()).sum(-1).transpose(1, 2).contiguous()
+    delta = torch.empty_like(lse)
+    row_products[(triton.cdiv(T, JOIN_TILE), B * H)](out, d_out, delta, T, H, D=D, TILE=JOIN_TILE, num_warps=4)
     d_part = torch.empty(B, K, T, slots, G, D, dtype=q_BTHD.dtype, device=device)
     d_k_sum = torch.zeros(B, keys, K, D, dtype=torch.float32, device=device)
     d_v_sum = torch.zeros_like(d_k_sum)
@@ -178,10 +194,11 @@ def backward(
     starts = pairs.blocks if starts_BT is None else starts_BT
     strides = (q_BTHD.stride(0), q_BTHD.stride(1), k_BTKD.stride(0), k_BTKD.stride(1), D**-0.5 * LOG2E, D**-0.5)
     has = starts_BT is not None
+    gather = {"num_warps": 4 if S <= 64 else 8} | GATHER | {"ROWS": max(GATHER["ROWS"], G)}
     gather_backward[(len(pairs.work_block),)](
         q_BTHD, k_BTKD, v_BTKD, starts, d_out, lse, delta, d_part, d_k_sum, d_v_sum, pairs.order, pairs.bounds,
-        pairs.work_block, pairs.work_first, T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=max(64, G),
-        CHUNK=CHUNK, STARTS=has, BLOCKS=B * K * N, num_warps=4 if S <= 64 else 8, num_stages=2,
+        pairs.work_block, pairs.work_first, T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S,
+        CHUNK=CHUNK, STARTS=has, BLOCKS=B * K * N, **gather,
     )  # fmt: skip
     local_keys[(N, B * K)](
         q_BTHD, k_BTKD, v_BTKD, starts, d_out, lse, delta, d_k_sum, d_v_sum, d_k, d_v, T, keys, K, *strides,
