@@ -12,8 +12,6 @@ import triton.language as tl
 from model.attention.sparsity import Sparsity
 from model.attention.triton_forward import CHUNK, JOIN_TILE, JOIN_WARPS, LOG2E, Pairs
 
-GATHER = {"ROWS": 64, "num_stages": 2}
-
 
 @triton.jit
 def row_products(out, d_out, delta, T, H, D: tl.constexpr, TILE: tl.constexpr):
@@ -194,11 +192,11 @@ def backward(
     starts = pairs.blocks if starts_BT is None else starts_BT
     strides = (q_BTHD.stride(0), q_BTHD.stride(1), k_BTKD.stride(0), k_BTKD.stride(1), D**-0.5 * LOG2E, D**-0.5)
     has = starts_BT is not None
-    gather = {"num_warps": 4 if S <= 64 else 8} | GATHER | {"ROWS": max(GATHER["ROWS"], G)}
+    rows, stages = (128, 2 if S <= 64 else 1) if D <= 64 else (64, 2)
     gather_backward[(len(pairs.work_block),)](
         q_BTHD, k_BTKD, v_BTKD, starts, d_out, lse, delta, d_part, d_k_sum, d_v_sum, pairs.order, pairs.bounds,
-        pairs.work_block, pairs.work_first, T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S,
-        CHUNK=CHUNK, STARTS=has, BLOCKS=B * K * N, **gather,
+        pairs.work_block, pairs.work_first, T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=max(rows, G),
+        CHUNK=CHUNK, STARTS=has, BLOCKS=B * K * N, num_warps=4 if S <= 64 else 8, num_stages=stages,
     )  # fmt: skip
     local_keys[(N, B * K)](
         q_BTHD, k_BTKD, v_BTKD, starts, d_out, lse, delta, d_k_sum, d_v_sum, d_k, d_v, T, keys, K, *strides,

@@ -17,7 +17,6 @@ from model.attention.sparsity import Sparsity
 
 CHUNK = 512
 JOIN_TILE, JOIN_WARPS = 64, 4
-GATHER = {"ROWS": 128, "num_warps": 4, "num_stages": 2}
 LOG2E = 1.4426950408889634
 
 
@@ -178,11 +177,10 @@ def forward(
     lse = torch.empty(B, H, T, dtype=torch.float32, device=device)
     starts = pairs.blocks if starts_BT is None else starts_BT
     strides = (q_BTHD.stride(0), q_BTHD.stride(1), k_BTKD.stride(0), k_BTKD.stride(1), D**-0.5 * LOG2E)
-    gather = GATHER | {"ROWS": max(GATHER["ROWS"], G)}
     gather_forward[(len(pairs.work_block),)](
         q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, pairs.order, pairs.bounds, pairs.work_block, pairs.work_first,
-        T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, CHUNK=CHUNK, STARTS=starts_BT is not None, BLOCKS=B * K * N,
-        **gather,
+        T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=max(128, G), CHUNK=CHUNK, STARTS=starts_BT is not None,
+        BLOCKS=B * K * N, num_warps=4, num_stages=3 if D <= 64 else 2,
     )  # fmt: skip
     join_forward[(triton.cdiv(T, JOIN_TILE), B * H)](
         q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, out, lse, T, keys, K, offset, *strides,
