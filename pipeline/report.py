@@ -46,6 +46,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
     for name in config.domains:
         rejected: Counter[str] = Counter()
         figures: Counter[str] = Counter()
+        found: Counter[str] = Counter()
         making: list[ShardRecord] = []
         for manifest in manifests:
             records = [record for record in manifest.records if record.label == name]
@@ -62,6 +63,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
                 figures["quarantined"] += sum(record.quarantined for record in records)
                 for record in records:
                     rejected.update(record.rejected)
+                    found.update({key[6:]: int(n) for key, n in record.stats.items() if key.startswith("found ")})
         if figures["generated"] != figures["accepted"] + rejected.total() + figures["quarantined"]:
             raise StoreError(
                 f"domains.{name}: rows were lost between stages: {dict(figures)}, rejected {dict(rejected)}"
@@ -70,6 +72,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         names = ("generated", "accepted", "quarantined", "text_bytes", "shard_bytes", "prompt_tokens", "output_tokens")
         domains[name] = {key: figures[key] for key in names} | {
             "rejected": dict(rejected.most_common()),
+            "found": dict(found.most_common()),
             "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
             "cost": cost(config, busy * work[name] / worked if worked else 0.0, figures),
         }
@@ -129,6 +132,8 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         reasons = [f"{reason} {count}" for reason, count in of["rejected"].items()]
         reasons += [f"quarantined {of['quarantined']}"] if of["quarantined"] else []
         console.print(Text(f"dropped   {name}: {', '.join(reasons) or 'none'}"))
+        if found := ", ".join(f"{what} {count}" for what, count in of.get("found", {}).items()):
+            console.print(Text(f"found     {name}: {found}"))
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
     for row in manifest["adapters"]:

@@ -72,11 +72,16 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A filter's word on one candidate: kept when `reason` is None."""
+    """A filter's word on one candidate: kept when `reason` is None.
+
+    `row` goes on in the candidate's place, masked; `found` is what was seen in it, counted in the run's report.
+    """
 
     reason: str | None = None
     score: float | None = None
     detail: str = ""
+    row: Candidate | None = None
+    found: tuple[str, ...] = ()
 
 
 KEEP = Verdict()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,12 +44,14 @@ class Screen:
         for row, verdict in zip(rows, judge_all(judge, rows), strict=True):
             if isinstance(verdict, Exception):
                 out.reject([_reject(spec, row, f"filter_error:{name}", repr(verdict))], quarantine=True)
-            elif verdict.reason is not None:
+                continue
+            out.count(**Counter(f"found {what}" for what in verdict.found))
+            if verdict.reason is not None:
                 out.reject([_reject(spec, row, verdict.reason, verdict.detail)])
-            elif verdict.score is None:
-                kept.append(row)
-            else:
-                kept.append(replace(row, scores=[*row.scores, {"filter": name, "score": verdict.score}]))
+                continue
+            row = verdict.row or row
+            score = [] if verdict.score is None else [{"filter": name, "score": verdict.score}]
+            kept.append(replace(row, scores=[*row.scores, *score]) if score else row)
         return kept
 
 
