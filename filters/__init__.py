@@ -1,8 +1,13 @@
 """The filters by name: a frozen dataclass each, whose fields are its options in `screen.filters`."""
 
 import difflib
+import hashlib
+import importlib
+import inspect
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,14 +47,14 @@ def build(
     built: list[tuple[str, Filter]] = []
     for index, spec in enumerate(specs):
         where = f"screen.filters[{index}]"
-        options = check(spec, where)
-        if "encoder" in {field.name for field in fields(FILTERS[spec.name])}:
+        options, made = check(spec, where), find(spec.name, where)
+        if "encoder" in {field.name for field in fields(made)}:
             if encoder_factory is None:
                 raise ConfigError(f"screen.encoder: missing, although {where} is {spec.name}, which embeds text")
             encoder = encoder or encoder_factory()
             options["encoder"] = encoder
         try:
-            built.append((spec.name, FILTERS[spec.name](**options)))
+            built.append((spec.name, made(**options)))
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
     return built
@@ -57,18 +62,78 @@ def build(
 
 def check(spec: FilterSpec, where: str) -> dict[str, Any]:
     """A filter's options, validated, without building it. Raises ConfigError beginning with `where`."""
-    if spec.name not in FILTERS:
-        near = difflib.get_close_matches(spec.name, FILTERS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FILTERS)}"
-        raise ConfigError(f"{where}.name: no filter {spec.name!r}; {hint}")
-    known = [field.name for field in fields(FILTERS[spec.name]) if field.init and field.name != "encoder"]
-    hints = get_type_hints(FILTERS[spec.name], include_extras=True)
+    made = find(spec.name, where)
+    known = [field.name for field in fields(made) if field.init and field.name != "encoder"]
+    hints = get_type_hints(made, include_extras=True)
     options = {}
     for name, value in spec.options.items():
         if name not in known:
-            raise ConfigError(f"{where}.{name}: unknown option; {spec.name} has {', '.join(known)}")
+            raise ConfigError(f"{where}.{name}: unknown option; {spec.name} has {', '.join(known) or 'none'}")
         try:
             options[name] = TypeAdapter(hints[name]).validate_python(value, strict=isinstance(value, bool))
         except ValidationError as error:
             raise ConfigError(f"{where}.{name}: {error.errors()[0]['msg'].lower()}, it is {value!r}") from None
     return options
+
+
+def find(name: str, where: str) -> Any:
+    """The class of a filter: one of ours by name, or your own as `package.module:Class`.
+
+    Raises ConfigError beginning with `where`.
+    """
+    if name in FILTERS:
+        return FILTERS[name]
+    if ":" not in name:
+        near = difflib.get_close_matches(name, FILTERS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FILTERS)}, and package.module:Class"
+        raise ConfigError(f"{where}.name: no filter {name!r}; {hint}")
+    module, _, attribute = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{where}.name: {name!r} cannot be imported ({error}); install it, or set PYTHONPATH"
+        ) from None
+    if not (isinstance(made, type) and is_dataclass(made) and callable(getattr(made, "__call__", None))):  # noqa: B004
+        raise ConfigError(f"{where}.name: {name!r} is no dataclass that can be called; see docs/tasks-and-filters.md")
+    return made
+
+
+def data_hash(specs: Sequence[FilterSpec], encoder: str) -> str:
+    """One hash over what the filters read besides their options: `data(options, encoder)` of those that have it.
+
+    Of a filter of your own its module's source counts too. `encoder` is the encoder's name. Raises ConfigError.
+    """
+    digest = hashlib.sha256()
+    for index, spec in enumerate(specs):
+        where = f"screen.filters[{index}]"
+        made = find(spec.name, where)
+        if spec.name not in FILTERS:
+            digest.update(Path(inspect.getfile(made)).read_bytes())
+        if reads := getattr(made, "data", None):
+            try:
+                digest.update(str(reads(check(spec, where), encoder)).encode())
+            except ConfigError as error:
+                raise ConfigError(f"{where}.{error}") from None
+    return digest.hexdigest()
+
+
+def describe(name: str, where: str = "filter") -> dict[str, Any]:
+    """What a filter is, by its own docstrings: name, what, doc, and its options with type and default."""
+    made = find(name, where)
+    options = [
+        {
+            "name": field.name,
+            "type": getattr(field.type, "__name__", str(field.type)),
+            "default": None if field.default is MISSING else field.default,
+        }
+        for field in fields(made)
+        if field.init and field.name != "encoder"
+    ]
+    return {
+        "name": name,
+        "what": (inspect.getdoc(sys.modules[made.__module__]) or "").partition("\n")[0],
+        "doc": inspect.getdoc(made) or "",
+        "options": options,
+        "embeds": "encoder" in {field.name for field in fields(made)},
+    }

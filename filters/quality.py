@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from configs.errors import ConfigError
-from filters.corruptions import equalise
+from filters.corruptions import equalise, sentences
 from filters.logistic import probability
 from filters.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
@@ -72,6 +72,11 @@ class Quality:
     head: str = ""
     _head: Head = field(init=False, repr=False, compare=False)
 
+    @staticmethod
+    def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
+        """What is read besides the options: the head."""
+        return asdict(Head.read(options.get("head") or encoder))
+
     def __post_init__(self) -> None:
         head = Head.read(self.head or self.encoder.card.name)
         if head.encoder_sha256 != self.encoder.card.sha256:
@@ -88,8 +93,23 @@ class Quality:
             scores[full] = self._head.score(features(self.encoder, [texts[index] for index in full]))
         return [self._verdict(float(score), row.language) for score, row in zip(scores, batch, strict=True)]
 
+    def least(self, language: str) -> float:
+        """The score below which a row of this language is dropped; 0 where the head abstains."""
+        return self.threshold if self.threshold is not None else self._head.thresholds.get(language, 0.0)
+
+    def pull(self, candidate: Candidate) -> list[tuple[str, float]]:
+        """Each sentence of the answer, and by how much it moves the score: the whole's less that without it."""
+        parts = sentences(candidate.reply)
+        if len(parts) < 2:
+            return []
+        glue = "" if candidate.language == "zh" else " "
+        texts = [glue.join(parts[:n] + parts[n + 1 :]) for n in range(len(parts))]
+        made = [prepared(text, candidate.language) for text in (candidate.reply, *texts)]
+        whole, *without = self._head.score(features(self.encoder, made))
+        return [(part, float(whole - score)) for part, score in zip(parts, without, strict=True)]
+
     def _verdict(self, score: float, language: str) -> Verdict:
-        least = self.threshold if self.threshold is not None else self._head.thresholds.get(language, 0.0)
+        least = self.least(language)
         if score < least:
             return Verdict("low_quality", score, f"{score:.3f}, the least is {least:.3f}")
         return Verdict(None, score)

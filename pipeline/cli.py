@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.evaluate_lm import add_flags, evaluate
+from pipeline.filter_command import add_verbs
+from pipeline.filter_command import run as filter_command
 
 DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD = range(6)
 
@@ -125,9 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = commands.add_parser("filter", help="work on the filters").add_subparsers(
         dest="verb", required=True, metavar="VERB"
     )
-    train = command("train", "Train the quality head on the config's seed passages and print its AUCs.", into=verbs)
-    train.add_argument("--head", metavar="FILE", help="where the head is written; the shipped one if left out")
-    train.add_argument("--per-source", type=int, default=160, metavar="N", help="real pages of each source")
+    add_verbs(command, verbs)
     return parser
 
 
@@ -268,11 +268,8 @@ def _doctor(options: argparse.Namespace) -> int:
     return doctor(options.config, as_json=options.json)
 
 
-def _filter_train(options: argparse.Namespace) -> int:
-    config = _config(options)
-    from pipeline.train_filter import train
-
-    return train(config, options.head, options.per_source, as_json=options.json)
+def _filter(options: argparse.Namespace) -> int:
+    return filter_command(options, _config)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -308,5 +305,5 @@ COMMANDS = {
     "plan": _plan,
     "show": _show,
     "doctor": _doctor,
-    "filter": _filter_train,
+    "filter": _filter,
 }

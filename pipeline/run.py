@@ -39,7 +39,7 @@ class Models:
     config: Config  # with backend `auto` resolved
     generator: ModelCard
     encoder: ModelCard | None
-    filters: str
+    filters: str  # hash of what the filters read besides their options
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class Result:
 
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
+    import filters
     from model.backends import identify
     from model.weights import identify as identify_weights
 
@@ -63,15 +64,8 @@ def find_models(config: Config) -> Models:
     encoder_card = (
         identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
     )
-    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, _heads(config, encoder_card))
-
-
-def _heads(config: Config, encoder: ModelCard | None) -> str:
-    """One hash over the trained heads that the screen's filters read."""
-    from filters.quality import Head
-
-    named = [spec.options.get("head") for spec in config.screen.filters if spec.name == "quality"]
-    return load.digest([asdict(Head.read(head or (encoder.name if encoder else ""))) for head in named])
+    read = filters.data_hash(config.screen.filters, encoder_card.name if encoder_card else "")
+    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, read)
 
 
 def fingerprint(models: Models) -> str:
