@@ -78,7 +78,7 @@ def dump(config: Config | Training) -> str:
 def identity(config: Config) -> dict[str, Any]:
     """What the config asks for, without where, when, how fast and with which secret."""
     openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
-    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price"), True)
+    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price", "drift"), True)
     exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
     body = config.model_dump(mode="json", exclude=exclude)
     used = {task for domain in config.domains.values() for task in domain.tasks}

@@ -1,9 +1,10 @@
 """The configuration as frozen pydantic models. A key that is not here is an error, never ignored.
 
-`run`, `price`, `out` and the `path`s say where, when and how fast, not what: the fingerprint leaves them out.
+`run`, `price`, `drift`, `out` and the `path`s say where, when and how fast, not what: the fingerprint leaves them out.
 """
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -227,6 +228,15 @@ class Price(Section):
     currency: str = "USD"
 
 
+class Drift(Section):
+    """When a date is unlike the reference date, beyond what chance explains (pipeline/drift.py)."""
+
+    reference: date | None = None  # the data set's oldest date
+    max_psi: float = Field(default=0.2, gt=0)  # population stability index of lengths and scores
+    max_keep_change: float = Field(default=0.1, gt=0, le=1)  # of the keep rate, absolute
+    fail: bool = False  # alarms end the run with exit code 6; the date is published all the same
+
+
 class Run(Section):
     workers: int = Field(default=1, ge=1)  # processes
     in_flight: int = Field(
@@ -250,6 +260,7 @@ class Config(Section):
     generate: Generate = Generate()
     screen: Screen
     dedup: Dedup = Dedup()
+    drift: Drift = Drift()
     adapt: Adapt = Adapt()
     shards: Shards = Shards()
     price: Price = Price()

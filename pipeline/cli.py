@@ -1,7 +1,7 @@
 """The command line. Heavy imports live inside the commands: `--help` is instant.
 
 Exit codes: 0 done, or nothing to do; 1 failed; 2 wrong flags or configuration; 3 deferred (stopped, run again to go
-on); 4 done, with quarantined rows; 5 another run holds the data set.
+on); 4 done, with quarantined rows; 5 another run holds the data set; 6 done, with drift alarms (drift.fail).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pipeline.evaluate_lm import add_flags, evaluate
 from pipeline.filter_command import add_verbs
 from pipeline.filter_command import run as filter_command
 
-DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD = range(6)
+DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED = range(7)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="gristmill",
         description="Synthetic training text from real documents: generate, screen, dedup, adapt, shard.",
         epilog="Exit codes: 0 done or nothing to do, 1 failed, 2 wrong flags or configuration, 3 deferred, "
-        "4 done with quarantined rows, 5 another run holds the data set.",
+        "4 done with quarantined rows, 5 another run holds the data set, 6 done with drift alarms (drift.fail).",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -196,7 +196,9 @@ def _run(options: argparse.Namespace) -> int:
         return FAILED
     if result.status == "deferred":
         return DEFERRED
-    return QUARANTINED if manifest is not None and manifest["quarantined"] else DONE
+    if manifest is not None and manifest["quarantined"]:
+        return QUARANTINED
+    return DRIFTED if manifest is not None and manifest.get("alarms") and config.drift.fail else DONE
 
 
 def _line(result: Any, data: Any, date: str) -> dict[str, Any]:
@@ -211,7 +213,7 @@ def _line(result: Any, data: Any, date: str) -> dict[str, Any]:
     }
     if manifest is not None:
         keys = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
-        line |= {key: manifest[key] for key in keys}
+        line |= {key: manifest[key] for key in keys} | {"alarms": manifest.get("alarms", [])}
         line["manifest"] = str(data.manifest_path(date))
         line["shards"] = [str(data.root / shard["file"]) for shard in manifest["shards"]]
     if result.error:

@@ -25,6 +25,7 @@ import apache_beam as beam
 from configs import errors, load
 from configs.schema import Config
 from pipeline.card import card
+from pipeline.drift import alarms
 from pipeline.graph import Context, Outcome, Stage, graph
 from pipeline.report import summarise
 from pipeline.runner import runner_and_options
@@ -177,10 +178,21 @@ class Driver:
             **summarise(self._config, self._manifests),
         }
         others = [made for other in self._data.dates() if other != date and (made := self._data.manifest(other))]
+        manifest["alarms"] = self._drift(manifest, others)
         manifests = sorted([*others, manifest], key=lambda made: made["date"])
         publish_text(self._data.root / "README.md", card(self._config, manifests))
         self._data.publish(date, files, manifest)  # last: a finished date is not begun again, so all must stand
         return {"status": "done"}
+
+    def _drift(self, manifest: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
+        """Against the reference date: the one named in the config, or the oldest."""
+        named = self._config.drift.reference and self._config.drift.reference.isoformat()
+        for reference in others:
+            if named in (None, reference["date"]) and "canary" in reference and reference["date"] != manifest["date"]:
+                return alarms(self._config.drift, manifest, reference)
+        if named not in (None, manifest["date"]):
+            return [f"drift.reference: {named} is no finished date of this data set, or too old to compare with"]
+        return []
 
     def _no_seeds(self) -> str:
         passed: Counter[str] = Counter()

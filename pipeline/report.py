@@ -9,6 +9,7 @@ from typing import Any
 from configs.errors import StoreError
 from configs.schema import Config
 from stages.commit import Manifest, ShardRecord
+from stages.profile import profile
 
 
 def busy_seconds(records: Iterable[ShardRecord], *, loading: bool = False) -> float:
@@ -48,6 +49,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         figures: Counter[str] = Counter()
         found: Counter[str] = Counter()
         making: list[ShardRecord] = []
+        packed: list[ShardRecord] = []
         for manifest in manifests:
             records = [record for record in manifest.records if record.label == name]
             if manifest.stage.endswith("generate"):
@@ -56,6 +58,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
                 for key in ("prompt_tokens", "output_tokens"):
                     figures[key] += int(sum(record.stats.get(key, 0) for record in records))
             if manifest.stage == "shards":
+                packed += records
                 figures["accepted"] = sum(record.kept.rows for record in records if record.kept)
                 figures["text_bytes"] = int(sum(record.stats.get("text_bytes", 0) for record in records))
                 figures["shard_bytes"] = sum(record.kept.bytes for record in records if record.kept)
@@ -73,9 +76,11 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         domains[name] = {key: figures[key] for key in names} | {
             "rejected": dict(rejected.most_common()),
             "found": dict(found.most_common()),
+            "profile": profile(record.stats for record in packed),
             "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
             "cost": cost(config, busy * work[name] / worked if worked else 0.0, figures),
         }
+    screened = [record.stats for manifest in manifests if manifest.stage == "screen" for record in manifest.records]
     seeds = next((manifest for manifest in manifests if manifest.stage == "seeds"), None)
     unread: Counter[str] = Counter()
     for record in seeds.records if seeds else ():
@@ -89,6 +94,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         "rejected": dict(rejected.most_common()),
         "quarantined": sum(domain["quarantined"] for domain in domains.values()),
         "seeds_passed_over": dict(unread.most_common()),
+        "canary": {key[7:]: of for stats in screened for key, of in stats.items() if key.startswith("canary ")},
         "domains": domains,
         "seconds": {"loading": round(busy - busy_seconds(everything), 2)}
         | {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
@@ -141,6 +147,8 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         console.print(Text(f"adapter   {row['domain']}: {state}; {row['reason']}"))
     for note in manifest["notes"]:
         console.print(Text(f"note      {note}"))
+    for alarm in manifest.get("alarms", ()):
+        console.print(Text(f"alarm     {alarm}", style="yellow"))
     for shard in manifest["shards"]:
         console.print(
             Text(f"shard     {root}/{shard['file']}  {shard['rows']} rows, {size(shard['bytes'])}"), soft_wrap=True

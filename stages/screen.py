@@ -12,6 +12,7 @@ from apache_beam.utils.shared import Shared
 from configs.errors import GristmillError
 from stages.commit import FileRef, ShardSpec, read_input
 from stages.ports import Filter, Verdict
+from stages.profile import canary
 from stages.record import Candidate
 from stages.writer import ShardWriter
 
@@ -36,6 +37,11 @@ class Screen:
             for name, judge in self._held.value:
                 rows = self._pass(spec, name, judge, rows, out)
             out.keep_rows(rows)
+        if spec.number == 0:
+            for name, judge in self._held.value:
+                for number, verdict in enumerate(judge_all(judge, canary())):
+                    if not isinstance(verdict, Exception) and verdict.score is not None:
+                        out.count(**{f"canary {name} {number}": verdict.score})
 
     def _pass(
         self, spec: ShardSpec, name: str, judge: Filter, rows: list[Candidate], out: ShardWriter

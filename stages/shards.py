@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from stages.commit import FileRef, ShardSpec, read_rows
+from stages.profile import histogram
 from stages.record import ROW
 from stages.writer import ShardWriter
 
@@ -34,6 +35,7 @@ class Pack:
                 out.count(
                     text_bytes=pc.sum(pc.binary_length(rows["text"])).as_py() or 0,
                     tokens=pc.sum(rows["output_tokens"]).as_py() or 0,
+                    **histogram(pc.utf8_length(rows["text"]).to_pylist(), rows["scores"].to_pylist()),
                 )
 
 

@@ -1,0 +1,63 @@
+"""What a date's rows are like, in figures small enough for a manifest: histograms of length and scores, and a canary.
+
+The canary is a handful of fixed texts, good and bad, that each run scores anew: with the same encoder, head and
+machine the scores are equal, or something has changed that no hash shows.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from stages.record import Candidate
+
+BINS = 10  # of a score between 0 and 1
+CANARY_DIGITS = 4
+_TEXTS = (
+    ("en", "The controller shall erase personal data without undue delay where consent has been withdrawn."),
+    ("en", "A rash with small blisters on one side of the body suggests a reactivated varicella infection."),
+    ("en", "It is important to note that this topic is very important in many ways, and each of them matters."),
+    ("en", "the of where withdrawn delay been data has consent erase personal undue controller without shall"),
+    ("es", "El plazo de prescripción comienza cuando se produce el incumplimiento y se interrumpe por escrito."),
+    ("es", "Hay muchas cosas que considerar en este tema tan importante, y cada una de ellas importa mucho."),
+    ("zh", "劳动者解除劳动合同，应当提前三十日以书面形式通知用人单位，试用期内提前三日通知即可。"),
+    ("zh", "需要注意的是，这个话题在很多方面都非常重要，有许多事情需要考虑，而每一件都很重要。"),
+)
+
+
+def histogram(characters: Iterable[int], scores: Iterable[Sequence[Mapping[str, Any]]]) -> Counter[str]:
+    """Figures `profile length BIN` (powers of √2) and `profile FILTER BIN` (tenths) of some rows."""
+    made: Counter[str] = Counter()
+    for count in characters:
+        made[f"profile length {round(2 * math.log2(max(count, 1)))}"] += 1
+    for row in scores:
+        for score in row:
+            place = min(max(int(float(score["score"]) * BINS), 0), BINS - 1)
+            made[f"profile {score['filter']} {place}"] += 1
+    return made
+
+
+def profile(stats: Iterable[Mapping[str, float]]) -> dict[str, dict[str, int]]:
+    """The shards' figures added up: histograms by name."""
+    made: dict[str, Counter[str]] = {}
+    for figures in stats:
+        for key, count in figures.items():
+            kind, _, rest = key.partition(" ")
+            if kind == "profile":
+                name, _, place = rest.rpartition(" ")
+                made.setdefault(name, Counter())[place] += int(count)
+    return {name: dict(sorted(counts.items(), key=lambda item: int(item[0]))) for name, counts in sorted(made.items())}
+
+
+def canary() -> list[Candidate]:
+    """The fixed texts as candidates; each is its own passage."""
+    return [_row(number, language, text) for number, (language, text) in enumerate(_TEXTS)]
+
+
+def _row(number: int, language: str, text: str) -> Candidate:
+    values: dict[str, Any] = {
+        field.name: 0 if field.type in (int, "int") else "" for field in fields(Candidate) if field.name != "scores"
+    }
+    values |= {"text": text, "messages": [{"role": "assistant", "content": text}], "rejected": None, "adapter": None}
+    return Candidate(**values | {"id": f"canary-{number}", "language": language, "parents": [], "passage": text})
