@@ -284,8 +284,9 @@ class Config(Section):
             for language in domain.languages:
                 if not any(language in self.tasks[task].languages for task in domain.tasks):
                     raise ValueError(f"domains.{name}.languages: none of its tasks speaks {language}")
-        if any(spec.name == "quality" for spec in self.screen.filters) and self.screen.encoder is None:
-            raise ValueError("screen.encoder: missing, although screen.filters names quality")
+        embeds = next((spec.name for spec in self.screen.filters if spec.name in ("domain", "quality")), None)
+        if embeds and self.screen.encoder is None:
+            raise ValueError(f"screen.encoder: missing, although screen.filters names {embeds}")
         if self.generator.backend in ("auto", "vllm") and self.adapt.enabled:
             rank, served = self.adapt.lora.max_rank, self.generator.vllm.max_lora_rank
             if rank > served:

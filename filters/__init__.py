@@ -14,8 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
+from filters.domain import Domain
 from filters.language import Language
 from filters.length import Length
+from filters.memo import Memo
 from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
@@ -32,6 +34,7 @@ FILTERS: dict[str, Any] = {
     "repetition": Repetition,
     "prompt_echo": PromptEcho,
     "support": Support,
+    "domain": Domain,
     "quality": Quality,
 }
 
@@ -51,7 +54,7 @@ def build(
         if "encoder" in {field.name for field in fields(made)}:
             if encoder_factory is None:
                 raise ConfigError(f"screen.encoder: missing, although {where} is {spec.name}, which embeds text")
-            encoder = encoder or encoder_factory()
+            encoder = encoder or Memo(encoder_factory())
             options["encoder"] = encoder
         try:
             built.append((spec.name, made(**options)))

@@ -19,6 +19,7 @@ from stages.record import Candidate
 
 HEADS = Path(__file__).parent / "heads"
 LENGTH = 480  # characters that are embedded; scaled in Chinese
+DEPTHS = (1 / 2, 7 / 12)  # of the encoder's layers: the last say what a text is about, these how it is written
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Quality:
                 f"head: trained on {head.encoder} with weights {head.encoder_sha256[:12]}, screen.encoder has"
                 f" {self.encoder.card.sha256[:12]}; train one for it with `gristmill filter train`"
             )
+        if head.card.get("depths") != [round(depth, 4) for depth in DEPTHS]:
+            raise ConfigError("head: trained on other layers than this version reads; train it again")
         object.__setattr__(self, "_head", head)
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
@@ -122,10 +125,10 @@ def prepared(text: str, language: str) -> str:
 
 
 def features(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Float64 [N, D + 1]: the embedding, and the share of distinct words, which pooling forgets."""
+    """Float64 [N, D × depths + 1]: the embedding, and the share of distinct words, which pooling forgets."""
     tokens = [words(text) for text in texts]
     distinct = np.array([[len(set(of)) / max(1, len(of))] for of in tokens])
-    return np.hstack([encoder.encode(texts).astype(np.float64), distinct])
+    return np.hstack([encoder.encode(texts, DEPTHS).astype(np.float64), distinct])
 
 
 def seeds_hash(ids: Sequence[str]) -> str:

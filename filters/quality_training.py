@@ -10,7 +10,7 @@ import numpy as np
 
 from filters.corruptions import CORRUPTIONS, Page, equalise, sentences
 from filters.logistic import auc, fit
-from filters.quality import Head, features, prepared, seeds_hash
+from filters.quality import DEPTHS, Head, features, prepared, seeds_hash
 from filters.words import CHARACTERS, words
 from stages.ports import Encoder
 from stages.record import Seed
@@ -18,7 +18,7 @@ from stages.record import Seed
 PER_SOURCE = 160  # pages; more of one source teach its style
 BAD_PER_PAGE = 2
 LEAST = 40  # characters; shorter texts are too little to judge by
-L2 = 0.02
+L2 = 0.01
 KEEP = 0.95  # of real pages, in each language
 ABSTAIN_BELOW = 0.75  # held-out AUC in a language
 FOLDS = 5
@@ -36,9 +36,9 @@ class Example:
 
 
 def train_and_report(
-    seeds: Sequence[Seed], encoder: Encoder, path: Path, seed: int = 17, per_source: int = PER_SOURCE
+    seeds: Sequence[Seed], rows: Sequence[Example], encoder: Encoder, path: Path, seed: int
 ) -> list[dict[str, Any]]:
-    """Trains a head, writes it to `path`, and returns the report's rows.
+    """Trains a head on `rows`, the examples of `seeds`, writes it to `path`, and returns the report's rows.
 
     A row's split is in_source (other pages of the same sources, 5 folds), held_out (sources left out whole, one by
     one) or unseen_kind (held out, and the corruption left out too). It has group, rows, auc, caught (the share of bad
@@ -46,7 +46,6 @@ def train_and_report(
     the share of distinct words. Figures are None in groups without both kinds. Raises ValueError with fewer than two
     sources.
     """
-    rows = examples(seeds, seed, per_source)
     sources = sorted({row.source for row in rows})
     if len(sources) < 2:
         raise ValueError("pages of at least two sources are needed, to leave one out")
@@ -77,6 +76,7 @@ def train_and_report(
             "seeds_sha256": seeds_hash([item.id for item in seeds]),
             "seed": seed,
             "l2": L2,
+            "depths": [round(depth, 4) for depth in DEPTHS],
             "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, by language",
             "abstains": sorted({row.language for row in rows} - thresholds.keys()),
             "report": report,
@@ -142,7 +142,9 @@ def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     return logit
 
 
-def _unseen_kinds(x: np.ndarray, y: np.ndarray, origin: np.ndarray, rows: list[Example]) -> Iterator[dict[str, Any]]:
+def _unseen_kinds(
+    x: np.ndarray, y: np.ndarray, origin: np.ndarray, rows: Sequence[Example]
+) -> Iterator[dict[str, Any]]:
     """Each corruption judged by heads that know neither it nor the source."""
     kinds = np.array([row.kind for row in rows])
     for kind in CORRUPTIONS:
@@ -155,7 +157,7 @@ def _unseen_kinds(x: np.ndarray, y: np.ndarray, origin: np.ndarray, rows: list[E
         yield _row("unseen_kind", f"kind {kind}", asked, logit, rows)
 
 
-def _measure(split: str, logit: np.ndarray, rows: list[Example]) -> Iterator[dict[str, Any]]:
+def _measure(split: str, logit: np.ndarray, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
     yield _row(split, "all", np.ones(len(rows), bool), logit, rows)
     for what in ("language", "domain", "source"):
         values = np.array([getattr(row, what) for row in rows])
@@ -168,13 +170,13 @@ def _measure(split: str, logit: np.ndarray, rows: list[Example]) -> Iterator[dic
         yield _row(split, f"kind {kind}", _of_kind(rows, kind), logit, rows)
 
 
-def _of_kind(rows: list[Example], kind: str) -> np.ndarray:
+def _of_kind(rows: Sequence[Example], kind: str) -> np.ndarray:
     """The texts of one corruption and the pages they were made of."""
     made_of = {row.page for row in rows if row.kind == kind}
     return np.array([row.kind == kind or (row.good == 1 and row.page in made_of) for row in rows])
 
 
-def _row(split: str, group: str, asked: np.ndarray, logit: np.ndarray, rows: list[Example]) -> dict[str, Any]:
+def _row(split: str, group: str, asked: np.ndarray, logit: np.ndarray, rows: Sequence[Example]) -> dict[str, Any]:
     picked = [row for row, wanted in zip(rows, asked, strict=True) if wanted]
     y, score = np.array([row.good for row in picked]), logit[asked]
     lengths = np.array([len(row.text) for row in picked])
@@ -191,7 +193,7 @@ def _row(split: str, group: str, asked: np.ndarray, logit: np.ndarray, rows: lis
     return {"split": split, "group": group, "rows": len(picked), **figures}
 
 
-def _thresholds(logit: np.ndarray, rows: list[Example]) -> dict[str, float]:
+def _thresholds(logit: np.ndarray, rows: Sequence[Example]) -> dict[str, float]:
     """By language, from sources left out; none where the held-out AUC is too low to judge by."""
     good = np.array([row.good for row in rows])
     languages = np.array([row.language for row in rows])

@@ -56,6 +56,7 @@ class BertEncoder:
                 "use multilingual-e5-small or all-minilm-l6-v2"
             ) from error
         self.model: Any = model.to(self.device).eval()
+        self.layers: Any = model.encoder.layer
         self.limit = min(config.max_length, self.model.config.max_position_embeddings)
         if dtype != torch.float32:
             exact = self.encode(_PROBES)
@@ -63,16 +64,21 @@ class BertEncoder:
             if config.dtype == "auto" and float((self.encode(_PROBES) * exact).sum(1).min()) < _LEAST_COSINE:
                 self.model = self.model.to(torch.float32)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Float32 [len(texts), dimension], rows of norm 1, in order."""
-        vectors = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
+    def encode(self, texts: Sequence[str], depths: Sequence[float] = (1.0,)) -> np.ndarray:
+        """Float32 [len(texts), dimension × depths], in order: the mean states at those shares of the layers.
+
+        Each depth's part has norm 1.
+        """
+        layers = [round(depth * len(self.layers)) for depth in depths]
+        vectors = np.zeros((len(texts), self.model.config.hidden_size * len(layers)), np.float32)
         if not texts:
             return vectors
         ids = self.tokenizer([self._clean(text) for text in texts], truncation=True, max_length=self.limit)["input_ids"]
         with self.lock, torch.inference_mode():
             use_threads(self.threads)  # torch keeps the number by calling thread
+            self.model.encoder.layer = self.layers[: max(layers)]  # none is run that nobody reads
             for chosen in self._batches([len(row) for row in ids]):  # type: ignore[arg-type]
-                vectors[chosen] = self._pooled([ids[index] for index in chosen])  # type: ignore[index]
+                vectors[chosen] = self._pooled([ids[index] for index in chosen], layers)  # type: ignore[index]
         return vectors
 
     def _clean(self, text: str) -> str:
@@ -89,7 +95,7 @@ class BertEncoder:
             batch.append(index)
         yield batch
 
-    def _pooled(self, rows: list[list[int]]) -> np.ndarray:
+    def _pooled(self, rows: list[list[int]], layers: list[int]) -> np.ndarray:
         longest = len(rows[0])
         ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
         mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -97,9 +103,14 @@ class BertEncoder:
             ids_BT[index, : len(row)] = torch.tensor(row)
             mask_BT[index, : len(row)] = 1
         mask_BT = mask_BT.to(self.device)
-        hidden_BTD = self.model(input_ids=ids_BT.to(self.device), attention_mask=mask_BT).last_hidden_state.float()
-        mean_BD = (hidden_BTD * mask_BT[..., None]).sum(1) / mask_BT.sum(1, keepdim=True)
-        return torch.nn.functional.normalize(mean_BD, dim=1).cpu().numpy()
+        states = self.model(
+            input_ids=ids_BT.to(self.device), attention_mask=mask_BT, output_hidden_states=True
+        ).hidden_states
+        parts = []
+        for layer in layers:
+            mean_BD = (states[layer].float() * mask_BT[..., None]).sum(1) / mask_BT.sum(1, keepdim=True)
+            parts.append(torch.nn.functional.normalize(mean_BD, dim=1))
+        return torch.cat(parts, 1).cpu().numpy()
 
 
 def open_encoder(config: EncoderConfig, threads: int) -> Encoder:

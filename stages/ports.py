@@ -94,12 +94,12 @@ class Filter(Protocol):
 
 
 class Encoder(Protocol):
-    """Text to unit vectors. `card` names the weights."""
+    """Text to vectors. `card` names the weights."""
 
     card: ModelCard
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Float32 [len(texts), dimension], rows of norm 1."""
+    def encode(self, texts: Sequence[str], depths: Sequence[float] = (1.0,)) -> np.ndarray:
+        """Float32 [len(texts), dimension × depths]: mean states at those shares of the layers, each of norm 1."""
         ...
 
 

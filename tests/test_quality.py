@@ -30,13 +30,13 @@ class BagOfPairs:
 
     card = ModelCard("pairs", "1" * 64, "echo", "", 0)
 
-    def encode(self, texts):
+    def encode(self, texts, depths=(1.0,)):
         vectors = np.full((len(texts), 64), 1e-3, np.float32)
         for row, text in enumerate(texts):
             tokens = words(text)
             for left, right in pairwise(tokens):
                 vectors[row, sum(map(ord, left[:3] + right[-2:])) % 64] += 1
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.tile(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), (1, len(depths)))
 
 
 def pages(count=120):
@@ -54,7 +54,7 @@ def pages(count=120):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("head") / "quality.json"
-    return path, train_and_report(pages(), BagOfPairs(), path)
+    return path, train_and_report(pages(), examples(pages(), 17, 160), BagOfPairs(), path, 17)
 
 
 ES = "El juez examina la demanda. El paciente presenta fiebre alta. La norma, que es clara, obliga a todos. "
@@ -126,13 +126,14 @@ def test_the_report_measures_on_sources_left_out(trained):
 
 
 def test_training_repeats_itself(trained, tmp_path):
-    train_and_report(pages(), BagOfPairs(), tmp_path / "again.json")
+    train_and_report(pages(), examples(pages(), 17, 160), BagOfPairs(), tmp_path / "again.json", 17)
     assert (tmp_path / "again.json").read_bytes() == trained[0].read_bytes()
 
 
 def test_one_source_is_too_few(tmp_path):
+    one = [page for page in pages() if page.source == "source-0"]
     with pytest.raises(ValueError, match="two sources"):
-        train_and_report([page for page in pages() if page.source == "source-0"], BagOfPairs(), tmp_path / "x.json")
+        train_and_report(one, examples(one, 17, 160), BagOfPairs(), tmp_path / "x.json", 17)
 
 
 def quality(path, **options):

@@ -35,7 +35,7 @@ def test_a_head_is_trained_and_reported(tmp_path):
 def config(tmp_path, monkeypatch):
     """A config whose encoder is never opened."""
     card = SimpleNamespace(name="none")
-    monkeypatch.setattr("model.encoder.open_encoder", lambda *_: SimpleNamespace(card=card))
+    monkeypatch.setattr("model.encoder.open_encoder", lambda *_: SimpleNamespace(card=card, encode=None))
     file = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(2)))
     return load(str(file), ["screen.encoder={model: none}"])
 
@@ -43,6 +43,7 @@ def config(tmp_path, monkeypatch):
 def test_a_group_without_both_kinds_has_a_dash(config, tmp_path, monkeypatch, capsys):
     row = {"split": "held_out", "group": "language es", "rows": 3, "auc": None, "auc_length": 0.5, "auc_distinct": None}
     monkeypatch.setattr(train_filter, "train_and_report", lambda *_: [row])
+    monkeypatch.setattr(train_filter, "train_domains", lambda *_: [])
     assert train_filter.train(config, str(tmp_path / "h.json"), 2, as_json=False) == 0
     out = capsys.readouterr().out
     assert out.count("–") == 2
@@ -51,6 +52,6 @@ def test_a_group_without_both_kinds_has_a_dash(config, tmp_path, monkeypatch, ca
 
 def test_a_head_that_cannot_be_written_is_named(config, tmp_path, monkeypatch):
     head = tmp_path / "d.jsonl" / "folder" / "h.json"  # below a file
-    monkeypatch.setattr(train_filter, "train_and_report", lambda *a: a[2].parent.mkdir(parents=True))
+    monkeypatch.setattr(train_filter, "train_and_report", lambda *a: a[3].parent.mkdir(parents=True))
     with pytest.raises(InputError, match=r"^--head: cannot write .*h\.json"):
         train_filter.train(config, str(head), 2, as_json=False)

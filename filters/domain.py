@@ -1,0 +1,106 @@
+"""Drops answers that belong to another domain than the row's: a logistic head a domain on the shared embedding."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from configs.errors import ConfigError
+from filters.logistic import probability
+from filters.quality import DEPTHS, HEADS, prepared
+from filters.words import CHARACTERS
+from stages.ports import KEEP, Encoder, Verdict
+from stages.record import Candidate
+
+LEAST = 40  # characters; a shorter answer may be of any domain
+
+
+@dataclass(frozen=True)
+class DomainHead:
+    """One domain against the rest, for each domain that was trained: `weights`, `bias` and `thresholds` by its name."""
+
+    encoder: str
+    encoder_sha256: str
+    weights: dict[str, list[float]]
+    bias: dict[str, float]
+    thresholds: dict[str, float]
+    card: dict[str, Any]
+
+    def score(self, domain: str, embedded_ND: np.ndarray) -> np.ndarray:
+        """The probability of being of the domain, [N]."""
+        return probability(embedded_ND @ np.array(self.weights[domain]) + self.bias[domain])
+
+    def write(self, path: Path) -> None:
+        """JSON, byte for byte the same for the same head."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, name: str) -> "DomainHead":
+        """A shipped head by its encoder's name, or your own by path. Raises ConfigError beginning with `head`."""
+        path = Path(name) if name.endswith(".json") else HEADS / f"domain-{name}.json"
+        try:
+            return cls(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"head: no such file {str(path)!r}; train one with `gristmill filter train`, or take the encoder"
+                " multilingual-e5-small, whose head is shipped"
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"head: {str(path)!r} is no domain head ({error}); train it again") from None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Reason: off_domain. The score is the head's probability that the answer is of the row's domain.
+
+    Below the head's threshold, or `threshold` in its place, a row is dropped. Rows of a domain that the head does not
+    know, and answers below 40 characters, are kept unscored. `head` is a file of `gristmill filter train`; default:
+    the one shipped for the encoder, which knows law and medicine.
+    """
+
+    encoder: Encoder
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    head: str = ""
+    _head: DomainHead = field(init=False, repr=False, compare=False)
+
+    @staticmethod
+    def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
+        """What is read besides the options: the head."""
+        return asdict(DomainHead.read(options.get("head") or encoder))
+
+    def __post_init__(self) -> None:
+        head = DomainHead.read(self.head or self.encoder.card.name)
+        if head.encoder_sha256 != self.encoder.card.sha256:
+            raise ConfigError(
+                f"head: trained on {head.encoder} with weights {head.encoder_sha256[:12]}, screen.encoder has"
+                f" {self.encoder.card.sha256[:12]}; train one for it with `gristmill filter train`"
+            )
+        object.__setattr__(self, "_head", head)
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        verdicts = [KEEP] * len(batch)
+        judged = [index for index, row in enumerate(batch) if self._knows(row)]
+        texts = [prepared(batch[index].reply, batch[index].language) for index in judged]
+        embedded = self.encoder.encode(texts, DEPTHS).astype(np.float64)
+        for index, vector in zip(judged, embedded, strict=True):
+            verdicts[index] = self._verdict(float(self._head.score(batch[index].domain, vector)), batch[index].domain)
+        return verdicts
+
+    def least(self, domain: str) -> float:
+        """The score below which a row of this domain is dropped."""
+        return self.threshold if self.threshold is not None else self._head.thresholds[domain]
+
+    def _knows(self, row: Candidate) -> bool:
+        long_enough = len(row.reply.strip()) >= LEAST * CHARACTERS.get(row.language, 1.0)
+        return row.domain in self._head.weights and long_enough
+
+    def _verdict(self, score: float, domain: str) -> Verdict:
+        least = self.least(domain)
+        if score < least:
+            return Verdict("off_domain", score, f"{score:.3f} for {domain}, the least is {least:.3f}")
+        return Verdict(None, score)
