@@ -11,6 +11,7 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters.language import Language
 from filters.length import Length
+from filters.privacy import Privacy
 from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
@@ -21,6 +22,7 @@ from stages.ports import Encoder, Filter
 
 FILTERS: dict[str, Any] = {
     "length": Length,
+    "privacy": Privacy,
     "truncation": Truncation,
     "refusal": Refusal,
     "language": Language,
