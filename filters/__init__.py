@@ -16,12 +16,14 @@ from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.secrets import Secrets
 from filters.support import Support
 from filters.truncation import Truncation
 from stages.ports import Encoder, Filter
 
 FILTERS: dict[str, Any] = {
     "length": Length,
+    "secrets": Secrets,
     "privacy": Privacy,
     "truncation": Truncation,
     "refusal": Refusal,

@@ -58,21 +58,23 @@ _NO_DOMAIN = frozenset("png jpg jpeg gif svg webp pdf css js py md test invalid 
 
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)", re.ASCII)
 _IP6 = re.compile(r"(?<![\w:.])[23][0-9a-f]{3}:(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}(?![\w:])", re.ASCII | re.IGNORECASE)
+_NETWORK = re.compile(r"(?:\.0|::)/\d")  # a range of addresses is nobody's
 _ADDRESS = re.compile(r"\b(?:IPv?4?|address|server|host|direcci[óo]n|servidor)\b|地址|服务器|主机", re.IGNORECASE)
-_SECTION = re.compile(
-    r"(?:\b(?:EC|E\.C\.|sections?|secci[óo]n(?:es)?|sec|art(?:icle|[íi]culo)?s?|clauses?|cl[áa]usulas?|chapter|cap[íi]tulo|version"
-    r"|versi[óo]n|paragraph|para|table|tabla|figure|figura|appendix|anexo|rule|release|v|enzyme|OID)|[§¶]|第|章|节|版本|条)[\s.:]*$",
+_CODE = re.compile(
+    r"\b(?:EC|E\.C\.|enzymes?|enzimas?|OID|version|versi[óo]n|release|v)[\s.:]*(?:[\d.]+(?:,| and| or|;| y| o|、|和)+\s*)*$|版本\s*$",
     re.IGNORECASE,
 )
 
-_CARD = re.compile(_BEGINS + r"(?:\d{4}([ .\-]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ .\-]?)\d{6}\2\d{4,5})" + _ENDS, re.ASCII)
+_CARD = re.compile(
+    _BEGINS + r"(?:\d{4}([ .\-]?)\d{4}\1\d{4}\1(?:\d{4}\1\d{3}|\d{1,7})|\d{4}([ .\-]?)\d{6}\2\d{4,5})" + _ENDS, re.ASCII
+)
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
 _IBAN = re.compile(_BEGINS + r"[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}(?![A-Z0-9])", re.ASCII | re.IGNORECASE)
 
-_SSN = re.compile(_BEGINS + r"(?<!\d )\d{3}([ .\-]?)\d{2}\1\d{4}" + _ENDS + r"(?! \d)", re.ASCII)
+_SSN = re.compile(_BEGINS + r"\d{3}([ .\-]?)\d{2}\1\d{4}" + _ENDS, re.ASCII)
 _SSN_LABEL = re.compile(r"\b(?:SSN|social security|seguro social|seguridad social)\b|社会安全号|社保号", re.IGNORECASE)
 _DNI = re.compile(
     _BEGINS
@@ -83,13 +85,13 @@ _DNI = re.compile(
 _NIE = re.compile(_BEGINS + r"[XYZ][ \-]?\d[. ]?\d{3}[. ]?\d{3}[ \-]?[A-Z]" + _ENDS, re.ASCII | re.IGNORECASE)
 _CURP = re.compile(_BEGINS + r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[A-Z0-9]\d" + _ENDS, re.ASCII | re.IGNORECASE)
 _RIC = re.compile(_BEGINS + r"[1-8]\d{5}[ \-]?\d{4}[ \-]?\d{4}[ \-]?\d{3}[0-9X]" + _ENDS, re.ASCII | re.IGNORECASE)
-_NHS = re.compile(_BEGINS + r"(?<!\d )\d{3}([ \-]?)\d{3}\1\d{4}" + _ENDS, re.ASCII)
+_NHS = re.compile(_BEGINS + r"\d{3}([ \-]?)\d{3}\1\d{4}" + _ENDS, re.ASCII)
 _NHS_LABEL = re.compile(r"\bNHS\b", re.IGNORECASE)
 _NINO = re.compile(
     _BEGINS + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ \-]?)\d{2}\1\d{2}\1\d{2}\1[A-D]" + _ENDS,
     re.ASCII,
 )
-_AADHAAR = re.compile(_BEGINS + r"(?<!\d )[2-9]\d{3}([ \-]?)\d{4}\1\d{4}" + _ENDS + r"(?![ \-]\d)", re.ASCII)
+_AADHAAR = re.compile(_BEGINS + r"[2-9]\d{3}([ \-]?)\d{4}\1\d{4}" + _ENDS, re.ASCII)
 _AADHAAR_LABEL = re.compile(r"aadha?ar|UIDAI", re.IGNORECASE)
 
 _NUMBER_WORD = r"(?:numbers?|num|nos?|n[úu]meros?|n[úu]m|n[.ºo°]{1,2}|nr|ids?|identifiers?|identificador|codes?|c[óo]digo|编号|号码|号|ID)\.?"
@@ -97,6 +99,7 @@ _JOINT = r"(?:[\s:#=()\[\]\"'*]|\b(?:is|was|es|era|de|del|of)\b|为|是|：){0,6
 _RECORD = re.compile(
     r"(?:\b(?:MRN|NHC|N\.H\.C\.)"
     rf"|\b(?:medical|health|hospital|clinical|chart|patient|unit)(?:['’]s)?[ \-](?:(?:medical|health|chart)[ \-])?(?:records?[ \-]?)?{_NUMBER_WORD}"
+    rf"|\bH\.?C\.?[ :]*(?:{_NUMBER_WORD}|[:#])"
     rf"|\b{_NUMBER_WORD} (?:de |del )?(?:la )?(?:historia(?: cl[íi]nica)?|expediente (?:cl[íi]nico|m[ée]dico)|paciente)"
     rf"|\b(?:historia cl[íi]nica|expediente (?:cl[íi]nico|m[ée]dico)|paciente)[ ,]*(?:{_NUMBER_WORD}|[:#])"
     r"|(?:病历|病案|住院|门诊|就诊卡|就诊|患者|病人|登记)(?:编号|号码|号|ID))"
@@ -133,6 +136,14 @@ def _near(label: re.Pattern[str], text: str, start: int) -> bool:
     return label.search(text, max(0, start - _NEAR), start) is not None
 
 
+def _alone(match: re.Match[str]) -> bool:
+    """No more groups of digits go before or after, with the same mark between."""
+    text, mark = match.string, re.escape(match[1])
+    return not re.search(rf"\d{mark}$", text[max(0, match.start() - 2) : match.start()]) and not re.match(
+        rf"{mark}\d", text[match.end() : match.end() + 2]
+    )
+
+
 def _emails(text: str) -> Spans:
     for match in _EMAIL.finditer(text):
         if match[1].lower() not in _NO_DOMAIN and not match[0].startswith("git@"):
@@ -142,14 +153,14 @@ def _emails(text: str) -> Spans:
 def _ips(text: str) -> Spans:
     for match in _IP4.finditer(text):
         octets = [int(part) for part in match[0].split(".")]
-        before = text[max(0, match.start() - 24) : match.start()]
-        if max(octets) > 255 or _SECTION.search(before) or not _public(match[0]):
+        before = text[max(0, match.start() - _NEAR) : match.start()]
+        if max(octets) > 255 or _CODE.search(before) or not _public(match[0]) or _NETWORK.match(text, match.end() - 2):
             continue
         # 4.2.1.12 is a clause; an address has four numbers below 40 once in 1,700.
-        if max(octets) >= 40 or _ADDRESS.search(before):
+        if max(octets) >= 40 or _ADDRESS.search(before[-16:]):
             yield match.span()
     for match in _IP6.finditer(text):
-        if _public(match[0]):
+        if _public(match[0]) and not _NETWORK.match(text, match.end() - 2):
             yield match.span()
 
 
@@ -181,7 +192,8 @@ def _ssns(text: str) -> Spans:
     for match in _SSN.finditer(text):
         number = re.sub(r"\D", "", match[0])
         # ssn.is_valid knows the numbers printed in advertisements too
-        if ssn.is_valid(number) and (match[1] in ("-", " ") or _near(_SSN_LABEL, text, match.start())):
+        set_so = match[1] == "-" or (match[1] == " " and _alone(match))
+        if ssn.is_valid(number) and (set_so or _near(_SSN_LABEL, text, match.start())):
             yield match.span()
 
 
@@ -212,14 +224,14 @@ def _resident_ids(text: str) -> Spans:
 def _nhs(text: str) -> Spans:
     for match in _NHS.finditer(text):
         # unlabelled, the layout and the ranges in use must speak for it: 400-499 and 600-799
-        plain = match[1] == " " and match[0][0] in "467" and match[0] != match[0][0] * 3
+        plain = match[1] == " " and match[0][0] in "467" and _alone(match)
         if (plain or _near(_NHS_LABEL, text, match.start())) and nhs.is_valid(re.sub(r"\D", "", match[0])):
             yield match.span()
 
 
 def _aadhaars(text: str) -> Spans:
     for match in _AADHAAR.finditer(text):
-        grouped = match[1] or _near(_AADHAAR_LABEL, text, match.start())
+        grouped = (match[1] and _alone(match)) or _near(_AADHAAR_LABEL, text, match.start())
         if grouped and aadhaar.is_valid(re.sub(r"\D", "", match[0])):
             yield match.span()
 

@@ -19,7 +19,7 @@ _LABEL = re.compile(
     r"|电话|手机|座机|热线|传真|致电|拨打|联系方式|联系|来电|微信|短信)",
     re.IGNORECASE,
 )
-_BEFORE = 32  # characters in which a label is looked for
+_BEFORE, _AFTER = 32, 24  # characters in which a label, and a unit, is looked for
 _BETWEEN = re.compile(r"[.;。；!?！？\n]\s|\d{3}")  # the label is another sentence's or another number's
 # Numbers with names of their own, and amounts.
 _OTHER = re.compile(
@@ -35,7 +35,7 @@ _UNIT = re.compile(
 )
 # How numbers are set in each country when no label says what they are.
 _SHAPES = {
-    "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[ .\-/])\d{3}[ .-]\d{4}",
+    "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([ .-])\d{3}\1\d{4}|\d{3}[ /]\d{3}-\d{4})",
     "GB": r"\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}|07\d{9}|07\d{3}[ -]\d{3}[ -]\d{3}|0\d{4}[ -]\d{6}|0\d{3}[ -]\d{3}[ -]\d{4}",
     "ES": r"[6-9]\d{2}[ .-]\d{3}[ .-]\d{3}|[6-9]\d{2}(?:[ .-]\d{2}){3}|9\d[ .-]\d{3}(?:[ .-]\d{2}){2}|[67]\d{8}"
     r"|\(9\d{1,2}\) ?\d{2,3}(?:[ .-]?\d{2,3}){2}",
@@ -46,24 +46,26 @@ _SHAPES = {
 _SHAPED = {region: re.compile(shape) for region, shape in _SHAPES.items()}
 _REGIONS = {"en": ("US", "GB"), "es": ("ES", "MX", "US"), "zh": ("CN",)}
 _LABELLED = {"en": ("US", "GB", "IN", "AU"), "es": ("ES", "MX", "AR", "CO", "CL", "PE", "US"), "zh": ("CN", "TW", "HK")}
-# The North American layout says by itself what it is, even under area code 555, which nobody has.
-_UNMISTAKABLE = re.compile(r"(?:\+?1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|1-\d{3}-\d{3}-\d{4}|\d{3}-\d{3}-\d{4}")
+# Layouts that say by themselves what they are, even under area code 555, which nobody has.
+_UNMISTAKABLE = re.compile(r"(?:1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|(?:1-)?\d{3}-\d{3}-\d{4}|07\d{3}[ -]\d{6}")
 _EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,5}(?!\d)", re.IGNORECASE)
 
 
 def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Where telephone numbers stand in a text whose digits and dashes are ASCII.
 
-    A number with its country code must be valid in that country's plan. A national one must be valid in a country of
-    the language and either set as numbers are set there or follow a label ("tel.", "llame al", 手机).
+    A number after a + must be as long as numbers of its country are, after 00 be in use there. A national one must be in use in a
+    country of the language and either be set as numbers are set there or follow a label ("tel.", "llame al", 手机).
     """
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()
-        before = text[max(0, start - _BEFORE) : start]
         for stop in _ends(text, start, end):
-            if _is_phone(text[start:stop], before, text[stop : stop + 24], language):
+            raw = text[start:stop]
+            # the bracket may be around the whole number
+            begin = start + (raw[0] == "(" and raw.count("(") > raw.count(")"))
+            if _is_phone(text[begin:stop], text[max(0, begin - _BEFORE) : begin], text[stop : stop + _AFTER], language):
                 extension = _EXTENSION.match(text, stop)
-                yield start, extension.end() if extension else stop
+                yield begin, extension.end() if extension else stop
                 break
 
 
@@ -79,8 +81,10 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
     digits = re.sub(r"\D", "", raw)
     if not 7 <= len(digits) <= 17 or len(set(digits)) < 2 or raw.count("(") != raw.count(")"):
         return False
-    if raw.startswith(("+", "(+")) or (raw.startswith("00") and len(digits) > 10):
-        return _valid(raw if "+" in raw else f"+{digits[2:]}", None)
+    if "+" in raw:
+        return len(digits) > 8 and _valid(raw, None, possible=True)
+    if raw.startswith("00") and len(digits) > 10:
+        return _valid(f"+{digits[2:]}", None)
     label = None
     for label in _LABEL.finditer(before):
         pass
@@ -99,8 +103,10 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
     return any(_SHAPED[region].fullmatch(raw) and _valid(raw, region) for region in regions)
 
 
-def _valid(raw: str, region: str | None) -> bool:
+def _valid(raw: str, region: str | None, possible: bool = False) -> bool:
+    """Whether the number is in use in its country, or at least as long as numbers there are."""
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(raw, region))
+        number = phonenumbers.parse(raw, region)
     except phonenumbers.NumberParseException:
         return False
+    return phonenumbers.is_possible_number(number) if possible else phonenumbers.is_valid_number(number)
