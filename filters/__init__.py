@@ -16,6 +16,7 @@ from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.safety import Safety
 from filters.secrets import Secrets
 from filters.support import Support
 from filters.truncation import Truncation
@@ -25,6 +26,7 @@ FILTERS: dict[str, Any] = {
     "length": Length,
     "secrets": Secrets,
     "privacy": Privacy,
+    "safety": Safety,
     "truncation": Truncation,
     "refusal": Refusal,
     "language": Language,

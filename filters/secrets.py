@@ -52,6 +52,9 @@ _PLACEHOLDER = re.compile(
     r"|insert|todo\b|getenv|environ|^null$|^none$|^true$|^false$|示例|你的|您的|\bhere\b|^(.)\1+$|1234567890abcdef",
     re.IGNORECASE,
 )
+_WORDS = frozenset(
+    ["password", "passwd", "pass", "pwd", "secret", "contraseña", "clave", "token", "密码", "port", "puerto"]
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Secrets:
         for match in _TOKEN.finditer(text):
             yield *match.span(), match.lastgroup or ""
         for match in _URL.finditer(text):
-            if not _PLACEHOLDER.search(match[1]) and match[1].lower() not in ("password", "pass", "secret"):
+            if not _PLACEHOLDER.search(match[1]) and match[1].lower() not in _WORDS:
                 yield *match.span(1), "url_password"
         for match in _PASSWORD.finditer(text):
             group = "quoted" if match["quoted"] else "bare"
@@ -125,9 +128,8 @@ def _is_password(value: str) -> bool:
     value = value.rstrip(".)!?:")
     if len(value) < 6 or _PLACEHOLDER.search(value) or not value.isascii():
         return False
-    signs = sum(not character.isalnum() for character in value)
     letters, digits = any(map(str.isalpha, value)), any(map(str.isdigit, value))
-    return (letters and digits) or (letters and 0 < signs and bool(re.search(r"[!@#$%^&*?+~|]", value)))
+    return (letters and digits) or (letters and bool(re.search(r"[!@#$%^&*?+~|]", value)))
 
 
 def _key_end(text: str, start: int) -> int:

@@ -63,15 +63,17 @@ def find_models(config: Config) -> Models:
     encoder_card = (
         identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
     )
-    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, _heads(config, encoder_card))
+    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, _data(config, encoder_card))
 
 
-def _heads(config: Config, encoder: ModelCard | None) -> str:
-    """One hash over the trained heads that the screen's filters read."""
+def _data(config: Config, encoder: ModelCard | None) -> str:
+    """One hash over the files that the screen's filters read: trained heads, safety policies."""
     from filters.quality import Head
 
     named = [spec.options.get("head") for spec in config.screen.filters if spec.name == "quality"]
-    return load.digest([asdict(Head.read(head or (encoder.name if encoder else ""))) for head in named])
+    heads = [asdict(Head.read(head or (encoder.name if encoder else ""))) for head in named]
+    asked = [str(spec.options.get("policy", "")) for spec in config.screen.filters if spec.name == "safety"]
+    return load.digest([*heads, *(load.load_policy(path).model_dump(mode="json") for path in asked)])
 
 
 def fingerprint(models: Models) -> str:
