@@ -1,4 +1,4 @@
-"""What a safety policy file holds: classes of harm with their phrases and patterns, and what each domain may speak of."""
+"""What a safety policy file holds: classes of harm with phrases and patterns, and what each domain may speak of."""
 
 import difflib
 import re

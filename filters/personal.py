@@ -1,4 +1,4 @@
-"""Where personal data stands in a text: e-mail, telephone, public IP addresses and numbers that are given to one person.
+"""Where personal data stands in a text: e-mail, telephone, public IP addresses and numbers given to one person.
 
 A number counts by its own rules (check digits, reserved ranges, dates inside) or by the label beside it, so that
 articles, dockets, statutes, doses and laboratory values are none.
@@ -37,6 +37,7 @@ Kind = Literal[
     "record",
 ]
 Spans = Iterator[tuple[int, int]]
+Found = tuple[int, int, Kind]  # start, end, kind
 
 # One character for one, so that places hold: full-width letters and digits, and the many dashes and spaces.
 _ASCII = {0xFF01 + place: chr(0x21 + place) for place in range(94) if chr(0x21 + place) not in ",;!?"}
@@ -54,23 +55,32 @@ _EMAIL = re.compile(
     r"([A-Za-z]{2,24})(?![A-Za-z0-9\-])",
     re.IGNORECASE,
 )
-_NO_DOMAIN = frozenset("png jpg jpeg gif svg webp pdf css js py md test invalid localhost local".split())
+_NO_DOMAIN = frozenset(
+    ["png", "jpg", "jpeg", "gif", "svg", "webp", "pdf", "css", "js", "py", "md", "local", "localhost"]
+)
 
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)", re.ASCII)
-_IP6 = re.compile(r"(?<![\w:.])[23][0-9a-f]{3}:(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}(?![\w:])", re.ASCII | re.IGNORECASE)
+_IP6 = re.compile(
+    r"(?<![\w:.])(?:[23][0-9a-f]{3}:(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})(?![\w:])",
+    re.ASCII | re.IGNORECASE,
+)
 _NETWORK = re.compile(r"(?:\.0|::)/\d")  # a range of addresses is nobody's
 _ADDRESS = re.compile(r"\b(?:IPv?4?|address|server|host|direcci[óo]n|servidor)\b|地址|服务器|主机", re.IGNORECASE)
 _CODE = re.compile(
-    r"\b(?:EC|E\.C\.|enzymes?|enzimas?|OID|version|versi[óo]n|release|v)[\s.:]*(?:[\d.]+(?:,| and| or|;| y| o|、|和)+\s*)*$|版本\s*$",
+    r"\b(?:EC|E\.C\.|enzymes?|enzimas?|OID|version|versi[óo]n|release|v)[\s.:]*"
+    r"(?:[\d.]{1,16}(?:,| and| or|;| y| o|、|和){1,2}\s*){0,4}$|版本\s*$",
     re.IGNORECASE,
 )
 
 _CARD = re.compile(
-    _BEGINS + r"(?:\d{4}([ .\-]?)\d{4}\1\d{4}\1(?:\d{4}\1\d{3}|\d{1,7})|\d{4}([ .\-]?)\d{6}\2\d{4,5})" + _ENDS, re.ASCII
+    _BEGINS + r"(?:\d{12,19}|\d{4}([ .\-])\d{4}\1\d{4}\1(?:\d{4}\1\d{3}|\d{1,4})|\d{4}([ .\-])\d{6}\2\d{4,5})" + _ENDS,
+    re.ASCII,
 )
+# Visa, Mastercard, American Express, Diners, Discover, JCB, UnionPay, Maestro
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
-    r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
+    r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d|4[4-9]\d)\d{12}|35\d{14}|(?:2131|1800)\d{11}|62\d{14,17}"
+    r"|(?:50[123]\d|5[68]\d\d|63\d\d|67\d\d)\d{8,15}"
 )
 _IBAN = re.compile(_BEGINS + r"[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}(?![A-Z0-9])", re.ASCII | re.IGNORECASE)
 
@@ -94,11 +104,15 @@ _NINO = re.compile(
 _AADHAAR = re.compile(_BEGINS + r"[2-9]\d{3}([ \-]?)\d{4}\1\d{4}" + _ENDS, re.ASCII)
 _AADHAAR_LABEL = re.compile(r"aadha?ar|UIDAI", re.IGNORECASE)
 
-_NUMBER_WORD = r"(?:numbers?|num|nos?|n[úu]meros?|n[úu]m|n[.ºo°]{1,2}|nr|ids?|identifiers?|identificador|codes?|c[óo]digo|编号|号码|号|ID)\.?"
+_NUMBER_WORD = (
+    r"(?:numbers?|num|nos?|n[úu]meros?|n[úu]m|n[.ºo°]{1,2}|nr|ids?|identifiers?|identificador|codes?|c[óo]digo"
+    r"|编号|号码|号)\.?"
+)
 _JOINT = r"(?:[\s:#=()\[\]\"'*]|\b(?:is|was|es|era|de|del|of)\b|为|是|：){0,6}"
 _RECORD = re.compile(
     r"(?:\b(?:MRN|NHC|N\.H\.C\.)"
-    rf"|\b(?:medical|health|hospital|clinical|chart|patient|unit)(?:['’]s)?[ \-](?:(?:medical|health|chart)[ \-])?(?:records?[ \-]?)?{_NUMBER_WORD}"
+    r"|\b(?:medical|health|hospital|clinical|chart|patient|unit)(?:['’]s)?[ \-](?:(?:medical|health|chart)[ \-])?"
+    rf"(?:records?[ \-]?)?{_NUMBER_WORD}"
     rf"|\bH\.?C\.?[ :]*(?:{_NUMBER_WORD}|[:#])"
     rf"|\b{_NUMBER_WORD} (?:de |del )?(?:la )?(?:historia(?: cl[íi]nica)?|expediente (?:cl[íi]nico|m[ée]dico)|paciente)"
     rf"|\b(?:historia cl[íi]nica|expediente (?:cl[íi]nico|m[ée]dico)|paciente)[ ,]*(?:{_NUMBER_WORD}|[:#])"
@@ -114,16 +128,18 @@ _PASSPORT = re.compile(
 )
 
 
-def find(text: str, language: str, kinds: frozenset[str]) -> list[tuple[int, int, Kind]]:
+def find(text: str, language: str, kinds: frozenset[str]) -> list[Found]:
     """Start, end and kind of what was found, in order and apart; of two that overlap, the surer stays."""
     if not _WORTH.search(text):
         return []
     plain = text.translate(_ASCII)
-    found: list[tuple[int, int, Kind]] = []
+    found: list[Found] = []
     for kind, finder in _FINDERS.items():
-        found += [(start, end, kind) for start, end in finder(plain)]
-    found += [(start, end, "phone") for start, end in phones(plain, language)]
-    apart: list[tuple[int, int, Kind]] = []
+        for start, end in finder(plain):
+            found.append((start, end, kind))
+    for start, end in phones(plain, language):
+        found.append((start, end, "phone"))
+    apart: list[Found] = []
     taken = bytearray(len(text))
     for start, end, kind in found:  # in the order of sureness
         if not any(taken[start:end]):
@@ -206,7 +222,7 @@ def _dnis(text: str) -> Spans:
 
 def _curps(text: str) -> Spans:
     for match in _CURP.finditer(text):
-        if curp.is_valid(match[0]):
+        if curp.calc_check_digit(match[0].upper()) == match[0][-1]:
             yield match.span()
 
 

@@ -9,7 +9,7 @@ import phonenumbers
 _CANDIDATE = re.compile(
     r"(?<![\w/+#@%§\-])(?<!\d[.,:])"  # ASCII: Chinese text has no spaces
     r"(?:\+|\(\+|00[ -]?(?=[1-9]))?\(?\d(?:[ .\-/]{0,3}[()]?[ .\-]?\d){5,18}"
-    r"(?![\w@%]|[.,:/\-]\d)",
+    r"(?!(?!x\d{1,6}\b)[\w@%]|[.,:/\-]\d)",  # an extension may follow
     re.ASCII,
 )
 _LABEL = re.compile(
@@ -30,32 +30,39 @@ _OTHER = re.compile(
 )
 _UNIT = re.compile(
     r"\s*(?:[$€£¥%]|(?:USD|EUR|MXN|CNY|RMB|GBP|euros?|d[oó]lar(?:es|s)?|pesos?|soles|pounds?|yuan|millones|habitantes"
-    r"|personas|de (?:euros|pesos|d[óo]lares)|people|inhabitants|cells|copies|c[ée]lulas|copias|mg|ml|kg|km)\b|元|人|万|亿|美元)",
+    r"|personas|de (?:euros|pesos|d[óo]lares)|people|inhabitants|cells|copies|c[ée]lulas"
+    r"|copias|mg|ml|kg|km)\b|元|人|万|亿|美元)",
     re.IGNORECASE,
 )
 # How numbers are set in each country when no label says what they are.
 _SHAPES = {
-    "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([ .-])\d{3}\1\d{4}|\d{3}[ /]\d{3}-\d{4})",
-    "GB": r"\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}|07\d{9}|07\d{3}[ -]\d{3}[ -]\d{3}|0\d{4}[ -]\d{6}|0\d{3}[ -]\d{3}[ -]\d{4}",
+    "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([ .-])\d{3}\1\d{4}|\d{3}[ /]\d{3}-\d{4})|[2-9]\d{9}",
+    "GB": r"\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}|0[1-37]\d{8,9}|07\d{3}[ -]\d{3}[ -]\d{3}|0\d{4}[ -]\d{6}"
+    r"|0\d{3}[ -]\d{3}[ -]\d{4}",
     "ES": r"[6-9]\d{2}[ .-]\d{3}[ .-]\d{3}|[6-9]\d{2}(?:[ .-]\d{2}){3}|9\d[ .-]\d{3}(?:[ .-]\d{2}){2}|[67]\d{8}"
     r"|\(9\d{1,2}\) ?\d{2,3}(?:[ .-]?\d{2,3}){2}",
-    "MX": r"\(?(?:55|33|81|56)\)?[ .-]\d{4}[ .-]\d{4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{2}[ .-]\d{2}",
+    "MX": r"\(?(?:55|33|81|56)\)?[ .-]\d{4}[ .-]\d{4}"
+    r"|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{2}[ .-]\d{2}",
+    "IN": r"0?[6-9]\d{9}|0?[6-9]\d{4}[ -]\d{5}",
     "CN": r"1[3-9]\d{9}|1[3-9]\d[ -]\d{4}[ -]\d{4}|1[3-9]\d[ -]\d{3}[ -]\d{5}|\(?0\d{2,3}\)?[ -]?\d{7,8}"
     r"|\(?0\d{2,3}\)?[ -]\d{3,4}[ -]\d{4}|(?:400|800)[ -]?\d{3}[ -]?\d{4}|(?:400|800)-\d{4}-\d{3}",
 }
 _SHAPED = {region: re.compile(shape) for region, shape in _SHAPES.items()}
-_REGIONS = {"en": ("US", "GB"), "es": ("ES", "MX", "US"), "zh": ("CN",)}
+_REGIONS = {"en": ("US", "GB", "IN"), "es": ("ES", "MX", "US"), "zh": ("CN",)}
 _LABELLED = {"en": ("US", "GB", "IN", "AU"), "es": ("ES", "MX", "AR", "CO", "CL", "PE", "US"), "zh": ("CN", "TW", "HK")}
 # Layouts that say by themselves what they are, even under area code 555, which nobody has.
-_UNMISTAKABLE = re.compile(r"(?:1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|(?:1-)?\d{3}-\d{3}-\d{4}|07\d{3}[ -]\d{6}")
-_EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,5}(?!\d)", re.IGNORECASE)
+_UNMISTAKABLE = re.compile(
+    r"(?:1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|(?:1[-.])?\d{3}([-.])\d{3}\1\d{4}"
+    r"|07\d{3}[ -]\d{6}|07\d{3}[ -]\d{3}[ -]\d{3}|\(0\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"
+)
+_EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,6}(?!\d)", re.IGNORECASE)
 
 
 def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Where telephone numbers stand in a text whose digits and dashes are ASCII.
 
-    A number after a + must be as long as numbers of its country are, after 00 be in use there. A national one must be in use in a
-    country of the language and either be set as numbers are set there or follow a label ("tel.", "llame al", 手机).
+    A number after a + must be as long as numbers of its country are, after bare 00 be in use there. A national one must be
+    in use in a country of the language and either be set as numbers are set there or follow a label ("tel.", 手机).
     """
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()
@@ -84,10 +91,8 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
     if "+" in raw:
         return len(digits) > 8 and _valid(raw, None, possible=True)
     if raw.startswith("00") and len(digits) > 10:
-        return _valid(f"+{digits[2:]}", None)
-    label = None
-    for label in _LABEL.finditer(before):
-        pass
+        return _valid(f"+{digits[2:]}", None, possible=not raw.isdigit())
+    label = max(_LABEL.finditer(before), key=re.Match.start, default=None)
     if label and not _BETWEEN.search(before, label.end()):
         regions = _LABELLED.get(language, ()) + _LABELLED["en"]
         return any(_valid(raw, region) for region in regions) or bool(
@@ -98,8 +103,6 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
     if _UNMISTAKABLE.fullmatch(raw):
         return True
     regions = dict.fromkeys((*_REGIONS.get(language, ()), *_SHAPED))
-    if language == "en" and re.fullmatch(r"\d+", raw) and not raw.startswith("07"):
-        return False
     return any(_SHAPED[region].fullmatch(raw) and _valid(raw, region) for region in regions)
 
 
