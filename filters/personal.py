@@ -43,7 +43,7 @@ Found = tuple[int, int, Kind]  # start, end, kind
 _ASCII = {0xFF01 + place: chr(0x21 + place) for place in range(94) if chr(0x21 + place) not in ",;!?"}
 _ASCII |= dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212, 0xFE63), "-")
 _ASCII |= dict.fromkeys((0xA0, 0x2002, 0x2003, 0x2007, 0x2009, 0x202F, 0x3000), " ")
-_WORTH = re.compile(r"\d|@|\(at\)|\[at\]", re.IGNORECASE)
+_WORTH = re.compile(r"\d|[@＠]|\(at\)|\[at\]", re.IGNORECASE)
 # A word that says what the number after it is, looked for in so many characters before it.
 _NEAR = 48
 _BEGINS, _ENDS = r"(?<![A-Za-z0-9])(?<!\d[.,/\-])", r"(?![A-Za-z0-9]|[.,/\-]\d)"

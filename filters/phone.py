@@ -25,7 +25,7 @@ _BETWEEN = re.compile(r"[.;。；!?！？\n]\s|\d{3}")  # the label is another s
 _OTHER = re.compile(
     r"(?:\b(?:no|nos|nr|num|case|docket|art|article|art[íi]culo|section|sec|sección|§|id|ids|code|código|pmid|pmcid|nct"
     r"|doi|isbn|issn|npi|dea|ein|cas|ref|version|order|invoice|factura|expediente|patent|serial|lot|account|cuenta)"
-    r"|[$€£¥#]|案号|编号|第|条|款|号|金额|共计)[\s.:#：º°]*$",
+    r"|[$€£¥#]|案号|编号|第|金额|共计)[\s.:#：º°]*$",
     re.IGNORECASE,
 )
 _UNIT = re.compile(
@@ -61,8 +61,8 @@ _EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,6
 def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Where telephone numbers stand in a text whose digits and dashes are ASCII.
 
-    A number after a + must be as long as numbers of its country are, after bare 00 be in use there. A national one must be
-    in use in a country of the language and either be set as numbers are set there or follow a label ("tel.", 手机).
+    A number after a + must be as long as numbers of its country are, after bare 00 be in use there. A national one
+    must be in use in a country of the language and be set as numbers are set there, or follow a label ("tel.", 手机).
     """
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()

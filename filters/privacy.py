@@ -25,8 +25,9 @@ class Privacy:
     before those that quote the answer in their details.
 
     Articles, case and docket numbers, ECLI, statutes, dates, codes (ICD, HPO, EC), doses and values are no personal
-    data. Not seen: names and postal addresses of persons, dates of birth, numbers spelled out in words, and national
-    numbers of other countries. A number that only its owner could tell from a code (ten bare digits) needs a label.
+    data. Not seen: names and postal addresses of persons (the rows are a model's), dates of birth, numbers spelled out
+    in words, and national numbers of other countries. A number that only its owner could tell from a code, such as the
+    twelve bare digits of an Aadhaar, needs a label.
     """
 
     action: Literal["mask", "drop"] = "mask"
@@ -41,8 +42,8 @@ class Privacy:
         text, in_text = mask(row.text, row.language, kinds)
         turns = [mask(message["content"], row.language, kinds) for message in row.messages]
         rejected, in_rejected = mask(row.rejected or "", row.language, kinds)
-        found = [kind for _, kinds_of in turns for kind in kinds_of] if row.messages else in_text
-        found = [*found, *in_rejected]
+        in_turns = [kind for _, kinds_of in turns for kind in kinds_of]
+        found = [*(in_turns if row.messages else in_text), *in_rejected]
         if not found and not in_text:
             return KEEP
         messages = [message | {"content": turn} for message, (turn, _) in zip(row.messages, turns, strict=True)]
@@ -60,7 +61,7 @@ def mask(text: str, language: str, kinds: frozenset[str] = frozenset(ALL)) -> tu
     seen: list[Kind] = []
     # What lay under or beside a finding may be one now: each round takes digits or an @ away, so it ends.
     while found := find(text, language, kinds):
-        seen += [kind for _, _, kind in found]
+        seen.extend(kind for _, _, kind in found)
         for start, end, kind in reversed(found):
             text = f"{text[:start]}[{kind.upper()}]{text[end:]}"
     return text, seen
