@@ -1,8 +1,10 @@
-"""Personal data and credentials: every kind in its layouts, what looks like them and is none, and how rows are masked."""
+"""Personal data and credentials: every kind in its layouts, what looks like them and is none, how rows are masked."""
 
 import dataclasses
 import json
 import re
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -13,6 +15,7 @@ from test_filters import candidate
 from filters.personal import Kind, find
 from filters.privacy import ALL, Privacy, mask
 from filters.secrets import Secrets, entropy
+from stages.screen import Screen
 
 FOUND = [
     ("en", "email", "Write to Jane.Doe+law@mail.example.co.uk, please", "Jane.Doe+law@mail.example.co.uk"),
@@ -58,16 +61,19 @@ FOUND = [
     ("zh", "record", "住院号：ZY20230456，", "ZY20230456"),
 ]
 NONE = {
-    "en": """Case C-131/12|ECLI:EU:C:2014:317|42 U.S.C. § 1983|Regulation (EU) 2016/679|No. 1:09-cv-01234-ABC|45 C.F.R. § 164.512
-    DFARS 252.227-7013|410 U.S. 113, 164-65 (1973)|HP:0001250|ICD-10 E11.9|blood pressure 120/80|glucose 126 mg/dL
-    NCT01234567|PMID: 12345678|doi:10.1016/j.jclinepi.2009.06.005|EC 3.4.21.68 and 1.14.13.39|section 12.3.4.1|500 mg|CAS 50-78-2
-    192.168.0.12|127.0.0.1|203.0.113.7|2a02:8::/32|ISBN 978-3-16-148410-0|pages 1234-1250|1998-2004|2024-11-05T10:22:33
-    chr17:7668402-7687550|95% CI 1.23-4.56|000-12-3456|666-12-3456|123-00-4567|4111 1111 1111 1112|GB82 WEST 1234 5698 7654 33
-    medical record of 2019|patient 12345 of the study|HP:0001250, HP:0002133|100 200 300 400|icon@2x.png|1,234,567,890""",
-    "es": """artículo 24.2|Ley Orgánica 3/2018|STC 292/2000|BOE-A-2018-16673|612.345.678 euros|950 000 000 habitantes|12345678A
-    historia clínica de 2019|presión 120/80|CIE-10 E11.9|entre 1998 y 2004|X1234567A|expediente 2019/00345""",
-    "zh": """（2021）京01民终4567号|国发〔2015〕12号|血压120/80mmHg|人民币13800000000元|110105194912310021|住院3天|编号20231105004
-    国药准字H20123456|GB/T 35273-2020|白细胞7.5×10^9/L|第4.2.1.3节""",
+    "en": """Case C-131/12|ECLI:EU:C:2014:317|42 U.S.C. § 1983|Regulation (EU) 2016/679|No. 1:09-cv-01234-ABC
+    45 C.F.R. § 164.512|DFARS 252.227-7013|410 U.S. 113, 164-65 (1973)|HP:0001250|ICD-10 E11.9
+    blood pressure 120/80|glucose 126 mg/dL|NCT01234567|PMID: 12345678|doi:10.1016/j.jclinepi.2009.06.005
+    EC 3.4.21.68 and 1.14.13.39|section 12.3.4.1|500 mg|CAS 50-78-2|192.168.0.12|127.0.0.1|203.0.113.7
+    2a02:8::/32|ISBN 978-3-16-148410-0|pages 1234-1250|1998-2004|2024-11-05T10:22:33|chr17:7668402-7687550
+    95% CI 1.23-4.56|000-12-3456|666-12-3456|123-00-4567|4111 1111 1111 1112|GB82 WEST 1234 5698 7654 33
+    medical record of 2019|patient 12345 of the study|HP:0001250, HP:0002133|100 200 300 400|icon@2x.png
+    1,234,567,890""",
+    "es": """artículo 24.2|Ley Orgánica 3/2018|STC 292/2000|BOE-A-2018-16673|612.345.678 euros|950 000 000 habitantes
+    12345678A|historia clínica de 2019|presión 120/80|CIE-10 E11.9|entre 1998 y 2004|X1234567A
+    expediente 2019/00345""",
+    "zh": """（2021）京01民终4567号|国发〔2015〕12号|血压120/80mmHg|人民币13800000000元|110105194912310021|住院3天
+    编号20231105004|国药准字H20123456|GB/T 35273-2020|白细胞7.5×10^9/L|第4.2.1.3节""",
 }
 
 
@@ -151,7 +157,7 @@ def test_masking_twice_is_masking_once_and_touches_nothing_else(parts, language)
 def test_findings_stand_apart_and_in_order(text):
     found = find(text, "en", frozenset(ALL))
     assert all(0 <= start < end <= len(text) for start, end, _ in found)
-    assert all(left[1] <= right[0] for left, right in zip(found, found[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in pairwise(found))
 
 
 @pytest.mark.parametrize("label", ["SSN", "Aadhaar", "MRN", "card", "call"])
@@ -223,3 +229,12 @@ def test_a_secret_in_any_turn_drops():
 def test_entropy():
     assert entropy("aaaa") == 0
     assert entropy("abcd") == 2
+
+
+def test_no_reject_holds_what_a_filter_masked():
+    rejects = []
+    out = SimpleNamespace(reject=lambda rows, **_: rejects.extend(rows), count=lambda **_: None)
+    body = Screen(list)
+    kept = body._pass(SimpleNamespace(stage="runs/x/screen"), "privacy", Privacy(action="drop"), [row()], out)
+    assert (kept, [reject["reason"] for reject in rejects]) == ([], ["privacy"])
+    assert "jane@" not in json.dumps(rejects)
