@@ -133,11 +133,14 @@ def find(text: str, language: str, kinds: frozenset[str]) -> list[Found]:
     if not _WORTH.search(text):
         return []
     plain = text.translate(_ASCII)
+    numbers = list(phones(plain, language))
+    within = {end: start for start, end in numbers}
     found: list[Found] = []
     for kind, finder in _FINDERS.items():
         for start, end in finder(plain):
-            found.append((start, end, kind))
-    for start, end in phones(plain, language):
+            if kind != "ip" or within.get(end, end) >= start:  # 0034 91.131.22.55
+                found.append((start, end, kind))
+    for start, end in numbers:
         found.append((start, end, "phone"))
     apart: list[Found] = []
     taken = bytearray(len(text))
