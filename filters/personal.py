@@ -55,8 +55,25 @@ _EMAIL = re.compile(
     r"([A-Za-z]{2,24})(?![A-Za-z0-9\-])",
     re.IGNORECASE,
 )
+# Files, units of systemd and names of the local network.
 _NO_DOMAIN = frozenset(
-    ["png", "jpg", "jpeg", "gif", "svg", "webp", "pdf", "css", "js", "py", "md", "local", "localhost"]
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "pdf",
+        "css",
+        "js",
+        "py",
+        "md",
+        "local",
+        "localhost",
+        "service",
+        "socket",
+    ]
 )
 
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)", re.ASCII)

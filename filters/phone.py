@@ -71,9 +71,23 @@ def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
             # the bracket may be around the whole number
             begin = start + (raw[0] == "(" and raw.count("(") > raw.count(")"))
             if _is_phone(text[begin:stop], text[max(0, begin - _BEFORE) : begin], text[stop : stop + _AFTER], language):
-                extension = _EXTENSION.match(text, stop)
-                yield begin, extension.end() if extension else stop
+                yield begin, _whole(text, stop)
                 break
+        else:
+            # another number, such as a postal code, was taken for its first group
+            for inner in _UNMISTAKABLE.finditer(text, start, end):
+                if (
+                    inner.start() > start
+                    and text[inner.start() - 1].isspace()
+                    and not text[inner.end() : inner.end() + 1].isdigit()
+                ):
+                    yield inner.start(), _whole(text, inner.end())
+
+
+def _whole(text: str, end: int) -> int:
+    """The number's end, its extension counted in."""
+    extension = _EXTENSION.match(text, end)
+    return extension.end() if extension else end
 
 
 def _ends(text: str, start: int, end: int) -> Iterator[int]:
