@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
+from configs.policy import Policy
 from configs.schema import Config, Task
 from configs.training import Training
 
@@ -70,6 +71,15 @@ def load_task(path: Path) -> Task:
         raise ConfigError("\n".join(f"{path.name}: {line}" for line in _explain(error))) from None
 
 
+def load_policy(path: str) -> Policy:
+    """The safety policy at `path`, the shipped one where it is empty. Raises ConfigError naming the file."""
+    file = Path(path) if path else HERE / "safety.yaml"
+    try:
+        return Policy.model_validate(_read(file))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, Policy))) from None
+
+
 def dump(config: Config | Training) -> str:
     """The resolved config as YAML that `load` accepts."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
@@ -86,11 +96,12 @@ def identity(config: Config) -> dict[str, Any]:
     for domain in body["domains"].values():
         for source in domain["seeds"]:
             source["path"] = source["path"] and "path"
-    # the hashes of weights and heads stand in the fingerprint beside this; where they lie is no matter
+    # the hashes of weights, heads and policies stand in the fingerprint beside this; where they lie is no matter
     if body["screen"]["encoder"]:
         body["screen"]["encoder"] = {**body["screen"]["encoder"], "model": "model", "sha256": None}
     for spec in body["screen"]["filters"]:
         spec.pop("head", None)
+        spec.pop("policy", None)
     return body
 
 
@@ -122,7 +133,9 @@ def _find(path: str, folder: Path = HERE) -> Path:
     for file in (Path(path), folder / path, folder / f"{path}.yaml"):
         if file.is_file():
             return file
-    presets = ", ".join(sorted(p.stem for p in folder.glob("*.yaml") if p.stem not in ("corpora", "models", "sizes")))
+    presets = ", ".join(
+        sorted(p.stem for p in folder.glob("*.yaml") if p.stem not in ("corpora", "models", "safety", "sizes"))
+    )
     raise ConfigError(f"--config: no such file {path!r}; presets: {presets}")
 
 

@@ -18,16 +18,22 @@ from filters.domain import Domain
 from filters.language import Language
 from filters.length import Length
 from filters.memo import Memo
+from filters.privacy import Privacy
 from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.safety import Safety
+from filters.secrets import Secrets
 from filters.support import Support
 from filters.truncation import Truncation
 from stages.ports import Encoder, Filter
 
 FILTERS: dict[str, Any] = {
     "length": Length,
+    "secrets": Secrets,
+    "privacy": Privacy,
+    "safety": Safety,
     "truncation": Truncation,
     "refusal": Refusal,
     "language": Language,

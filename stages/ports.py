@@ -74,7 +74,8 @@ class Generator(Protocol):
 class Verdict:
     """A filter's word on one candidate: kept when `reason` is None.
 
-    `row` goes on in the candidate's place, masked; `found` is what was seen in it, counted in the run's report.
+    `row` takes the candidate's place, masked: among the kept or, with a reason, among the rejects. `found` is what was
+    seen in it, counted in the run's report.
     """
 
     reason: str | None = None

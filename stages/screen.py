@@ -53,7 +53,7 @@ class Screen:
                 continue
             out.count(**Counter(f"found {what}" for what in verdict.found))
             if verdict.reason is not None:
-                out.reject([_reject(spec, row, verdict.reason, verdict.detail)])
+                out.reject([_reject(spec, verdict.row or row, verdict.reason, verdict.detail)])
                 continue
             row = verdict.row or row
             score = [] if verdict.score is None else [{"filter": name, "score": verdict.score}]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from configs.load import load, load_task
+from configs.load import load, load_policy, load_task
 from pipeline.cli import _parser
 from stages.prompt import check
 
@@ -44,6 +44,17 @@ def test_the_example_task_is_taken_from_beside_the_config(tmp_path):
     check(task)
     path.write_text(yaml.safe_dump(task.model_dump(mode="json")), "utf-8")
     assert load_task(path) == task
+
+
+def test_the_example_screen_and_policy_are_read(tmp_path):
+    screen, policy = blocks(ROOT / "docs" / "privacy-and-safety.md", "yaml")
+    (tmp_path / "policy.yaml").write_text(policy, "utf-8")
+    assert set(load_policy(str(tmp_path / "policy.yaml")).classes) == {"advice", "dose"}
+    import filters
+    from configs.schema import Screen
+
+    for place, spec in enumerate(Screen(**yaml.safe_load(screen)["screen"]).filters):
+        filters.check(spec, f"screen.filters[{place}]")
 
 
 def test_the_example_filter_filters():

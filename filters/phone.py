@@ -1,0 +1,129 @@
+"""Telephone numbers in running text: candidates by shape, checked against the numbering plans."""
+
+import re
+from collections.abc import Iterator
+
+import phonenumbers
+
+# Digits in groups of any kind; what stands beside it must not make it a piece of a longer number, code or address.
+_CANDIDATE = re.compile(
+    r"(?<![\w/+#@%§\-])(?<!\d[.,:])"  # ASCII: Chinese text has no spaces
+    r"(?:\+|\(\+|00[ -]?(?=[1-9]))?\(?\d(?:[ .\-/]{0,3}[()]?[ .\-]?\d){5,18}"
+    r"(?!(?!x\d{1,6}\b)[\w@%]|[.,:/\-]\d)",  # an extension may follow
+    re.ASCII,
+)
+_LABEL = re.compile(
+    r"(?:\b(?:tel[eé]?fono?s?|tel[ée]fonos?|telephone|tel|tfno|tlf|tel[ée]f|phone|ph|mobile|cell(?:ular)?|fax|whatsapp"
+    r"|hotline|call(?:ed|ing|s)?|dial(?:ing|led)?|ring|text(?:ed|ing)?|m[oó]vil|celular|llam(?:e|ar|ando|adas?|ó|a)"
+    r"|marque|contact(?:o|e|ar|ed|ing)?|reach(?:ed)?)\b\.?"
+    r"|电话|手机|座机|热线|传真|致电|拨打|联系方式|联系|来电|微信|短信)",
+    re.IGNORECASE,
+)
+_BEFORE, _AFTER = 32, 24  # characters in which a label, and a unit, is looked for
+_BETWEEN = re.compile(r"[.;。；!?！？\n]\s|\d{3}")  # the label is another sentence's or another number's
+# Numbers with names of their own, and amounts.
+_OTHER = re.compile(
+    r"(?:\b(?:no|nos|nr|num|case|docket|art|article|art[íi]culo|section|sec|sección|§|id|ids|code|código|pmid|pmcid|nct"
+    r"|doi|isbn|issn|npi|dea|ein|cas|ref|version|order|invoice|factura|expediente|patent|serial|lot|account|cuenta)"
+    r"|[$€£¥#]|案号|编号|第|金额|共计)[\s.:#：º°]*$",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(
+    r"\s*(?:[$€£¥%]|(?:USD|EUR|MXN|CNY|RMB|GBP|euros?|d[oó]lar(?:es|s)?|pesos?|soles|pounds?|yuan|millones|habitantes"
+    r"|personas|de (?:euros|pesos|d[óo]lares)|people|inhabitants|cells|copies|c[ée]lulas"
+    r"|copias|mg|ml|kg|km)\b|元|人|万|亿|美元)",
+    re.IGNORECASE,
+)
+# How numbers are set in each country when no label says what they are.
+_SHAPES = {
+    "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([ .-])\d{3}\1\d{4}|\d{3}[ /]\d{3}-\d{4})|[2-9]\d{9}",
+    "GB": r"\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}|0[1-37]\d{8,9}|07\d{3}[ -]\d{3}[ -]\d{3}|0\d{4}[ -]\d{6}"
+    r"|0\d{3}[ -]\d{3}[ -]\d{4}",
+    "ES": r"[6-9]\d{2}[ .-]\d{3}[ .-]\d{3}|[6-9]\d{2}(?:[ .-]\d{2}){3}|9\d[ .-]\d{3}(?:[ .-]\d{2}){2}|[67]\d{8}"
+    r"|\(9\d{1,2}\) ?\d{2,3}(?:[ .-]?\d{2,3}){2}",
+    "MX": r"\(?(?:55|33|81|56)\)?[ .-]\d{4}[ .-]\d{4}"
+    r"|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{2}[ .-]\d{2}",
+    "IN": r"0?[6-9]\d{9}|0?[6-9]\d{4}[ -]\d{5}",
+    "CN": r"1[3-9]\d{9}|1[3-9]\d[ -]\d{4}[ -]\d{4}|1[3-9]\d[ -]\d{3}[ -]\d{5}|\(?0\d{2,3}\)?[ -]?\d{7,8}"
+    r"|\(?0\d{2,3}\)?[ -]\d{3,4}[ -]\d{4}|(?:400|800)[ -]?\d{3}[ -]?\d{4}|(?:400|800)-\d{4}-\d{3}",
+}
+_SHAPED = {region: re.compile(shape) for region, shape in _SHAPES.items()}
+_REGIONS = {"en": ("US", "GB", "IN"), "es": ("ES", "MX", "US"), "zh": ("CN",)}
+_LABELLED = {"en": ("US", "GB", "IN", "AU"), "es": ("ES", "MX", "AR", "CO", "CL", "PE", "US"), "zh": ("CN", "TW", "HK")}
+# Layouts that say by themselves what they are, even under area code 555, which nobody has.
+_UNMISTAKABLE = re.compile(
+    r"(?:1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|(?:1[-.])?\d{3}([-.])\d{3}\1\d{4}"
+    r"|07\d{3}[ -]\d{6}|07\d{3}[ -]\d{3}[ -]\d{3}|\(0\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"
+)
+_EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,6}(?!\d)", re.IGNORECASE)
+
+
+def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
+    """Where telephone numbers stand in a text whose digits and dashes are ASCII.
+
+    A number after a + must be as long as numbers of its country are, after bare 00 be in use there. A national one
+    must be in use in a country of the language and be set as numbers are set there, or follow a label ("tel.", 手机).
+    """
+    for match in _CANDIDATE.finditer(text):
+        start, end = match.span()
+        for stop in _ends(text, start, end):
+            raw = text[start:stop]
+            # the bracket may be around the whole number
+            begin = start + (raw[0] == "(" and raw.count("(") > raw.count(")"))
+            if _is_phone(text[begin:stop], text[max(0, begin - _BEFORE) : begin], text[stop : stop + _AFTER], language):
+                yield begin, _whole(text, stop)
+                break
+        else:
+            # another number, such as a postal code, was taken for its first group
+            for inner in _UNMISTAKABLE.finditer(text, start, end):
+                if (
+                    inner.start() > start
+                    and text[inner.start() - 1].isspace()
+                    and not text[inner.end() : inner.end() + 1].isdigit()
+                ):
+                    yield inner.start(), _whole(text, inner.end())
+
+
+def _whole(text: str, end: int) -> int:
+    """The number's end, its extension counted in."""
+    extension = _EXTENSION.match(text, end)
+    return extension.end() if extension else end
+
+
+def _ends(text: str, start: int, end: int) -> Iterator[int]:
+    """The candidate's end, then the ends of its groups: a year or a next number may have been taken for a group."""
+    yield end
+    for gap in reversed(list(re.finditer(r"(?<=\d)[ ()/.\-]+(?=\d)", text[start:end]))[-4:]):
+        if "\n" not in gap[0] and (" " in gap[0] or "/" in gap[0]):
+            yield start + gap.start()
+
+
+def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
+    digits = re.sub(r"\D", "", raw)
+    if not 7 <= len(digits) <= 17 or len(set(digits)) < 2 or raw.count("(") != raw.count(")"):
+        return False
+    if "+" in raw:
+        return len(digits) > 8 and _valid(raw, None, possible=True)
+    if raw.startswith("00") and len(digits) > 10:
+        return _valid(f"+{digits[2:]}", None, possible=not raw.isdigit())
+    label = max(_LABEL.finditer(before), key=re.Match.start, default=None)
+    if label and not _BETWEEN.search(before, label.end()):
+        regions = _LABELLED.get(language, ()) + _LABELLED["en"]
+        return any(_valid(raw, region) for region in regions) or bool(
+            _UNMISTAKABLE.fullmatch(raw) or re.fullmatch(r"\d{3}-\d{4}", raw)
+        )
+    if _OTHER.search(before) or _UNIT.match(after) or digits.endswith("0000"):
+        return False
+    if _UNMISTAKABLE.fullmatch(raw):
+        return True
+    regions = dict.fromkeys((*_REGIONS.get(language, ()), *_SHAPED))
+    return any(_SHAPED[region].fullmatch(raw) and _valid(raw, region) for region in regions)
+
+
+def _valid(raw: str, region: str | None, possible: bool = False) -> bool:
+    """Whether the number is in use in its country, or at least as long as numbers there are."""
+    try:
+        number = phonenumbers.parse(raw, region)
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.is_possible_number(number) if possible else phonenumbers.is_valid_number(number)
