@@ -15,6 +15,7 @@ from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.rules import Rules
 from filters.support import Support
 from filters.truncation import Truncation
 from stages.ports import Encoder, Filter
@@ -25,6 +26,7 @@ FILTERS: dict[str, Any] = {
     "refusal": Refusal,
     "language": Language,
     "repetition": Repetition,
+    "rules": Rules,
     "prompt_echo": PromptEcho,
     "support": Support,
     "quality": Quality,
