@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
+from filters.contamination import Contamination
 from filters.language import Language
 from filters.length import Length
 from filters.prompt_echo import PromptEcho
@@ -29,6 +30,7 @@ FILTERS: dict[str, Any] = {
     "rules": Rules,
     "prompt_echo": PromptEcho,
     "support": Support,
+    "contamination": Contamination,
     "quality": Quality,
 }
 

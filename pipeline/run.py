@@ -63,15 +63,29 @@ def find_models(config: Config) -> Models:
     encoder_card = (
         identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
     )
-    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, _heads(config, encoder_card))
+    return Models(
+        config.model_copy(update={"generator": generator}), card, encoder_card, _filter_data(config, encoder_card)
+    )
 
 
-def _heads(config: Config, encoder: ModelCard | None) -> str:
-    """One hash over the trained heads that the screen's filters read."""
+def _filter_data(config: Config, encoder: ModelCard | None) -> str:
+    """One hash over what the screen's filters read: trained heads, evaluation sets (whose index is made here)."""
+    import filters
+    from filters.contamination import Contamination
     from filters.quality import Head
 
-    named = [spec.options.get("head") for spec in config.screen.filters if spec.name == "quality"]
-    return load.digest([asdict(Head.read(head or (encoder.name if encoder else ""))) for head in named])
+    read: list[Any] = []
+    for place, spec in enumerate(config.screen.filters):
+        if spec.name == "quality":
+            read.append(asdict(Head.read(spec.options.get("head") or (encoder.name if encoder else ""))))
+        elif spec.name == "contamination":
+            where = f"screen.filters[{place}]"
+            options = filters.check(spec, where)
+            try:
+                read.append(Contamination(**options).identity)
+            except ConfigError as error:
+                raise ConfigError(f"{where}.{error}") from None
+    return load.digest(read)
 
 
 def fingerprint(models: Models) -> str:

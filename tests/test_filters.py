@@ -52,6 +52,9 @@ def candidate(text, language="en", **changes):
     return Candidate(**(values | changes))
 
 
+# the others read a model or evaluation sets, and have test files of their own
+ALONE = [name for name in FILTERS if name not in ("quality", "contamination")]
+
 ROWS = [
     ("length", candidate("Six years."), "too_short"),
     ("length", candidate("合同期限是三十日，须书面通知单位。", "zh"), None),
@@ -141,7 +144,7 @@ def test_reason(name, row, reason):
     assert FILTERS[name]()([row])[0].reason == reason
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+@pytest.mark.parametrize("name", ALONE)
 def test_good_answers_pass(name):
     judge = FILTERS[name]()
     answers = [
@@ -170,7 +173,7 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+@pytest.mark.parametrize("name", ALONE)
 def test_total_at_the_edges(name):
     judge = FILTERS[name]()
     batch = [candidate(text, language, passage=text[:1000]) for text in EDGES for language in ("en", "zh", "es")]
@@ -182,22 +185,20 @@ def test_total_at_the_edges(name):
 
 @pytest.mark.parametrize("text", ["word " * 200_000, "法律" * 300_000, "x" * 1_000_000, "a.\n" * 300_000])
 def test_a_megabyte_is_judged(text):
-    for name, kind in FILTERS.items():
-        if name != "quality":
-            assert len(kind()([candidate(text)])) == 1
+    for name in ALONE:
+        assert len(FILTERS[name]()([candidate(text)])) == 1
 
 
 @given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_total_and_independent_of_the_batch(text, passage, language):
     row = candidate(text, language, passage=passage)
-    for name, kind in FILTERS.items():
-        if name != "quality":
-            judge = kind()
-            alone = judge([row])
-            assert judge([candidate(GOOD), row])[1:] == alone
-            assert (alone[0].score or 0) >= 0
-            json.dumps(alone[0].detail)
+    for name in ALONE:
+        judge = FILTERS[name]()
+        alone = judge([row])
+        assert judge([candidate(GOOD), row])[1:] == alone
+        assert (alone[0].score or 0) >= 0
+        json.dumps(alone[0].detail)
 
 
 def test_the_reply_is_judged_and_not_the_prompt():
