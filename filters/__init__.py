@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
+from filters.citations import Citations
 from filters.contamination import Contamination
 from filters.language import Language
 from filters.length import Length
@@ -30,6 +31,7 @@ FILTERS: dict[str, Any] = {
     "rules": Rules,
     "prompt_echo": PromptEcho,
     "support": Support,
+    "citations": Citations,
     "contamination": Contamination,
     "quality": Quality,
 }
