@@ -30,7 +30,7 @@ _KINDS = [(re.compile(words.replace(" ", "|").replace(r"(?=\.)", "")), kind) for
 _UNIT = rf"(?:§§?|\b(?i:{'|'.join(words.replace(' ', '|') for words in _WORDS.values())})\b\.?)"
 _PART = r"(?:\s?\([0-9a-zA-Z]{1,5}\)|\s[a-z]\)(?!\w))"
 _NUMBER = (
-    rf"(?:(?:\d+(?:\.\d+)*[A-Za-z]{{0,3}}(?:[-–]\d+[a-z]?)?(?![\w/])|[IVXLCDM]+\b|(?i:{'|'.join(NAMED)})\b){_PART}*"
+    rf"(?:(?:\d{{1,7}}(?:\.\d{{1,7}}){{0,4}}[A-Za-z]{{0,3}}(?:[-–]\d{{1,7}}[a-z]?)?(?![\w/])|[IVXLCDM]+\b|(?i:{'|'.join(NAMED)})\b){_PART}*"
     rf"|{_PART}+)"
 )
 _JOINT = r"(?:\s?[,;]?\s?(?:\b(?:and|or|to|y|o|e|al?)\b|&|[-–])\s?|\s?[,;]\s?)"
@@ -47,7 +47,7 @@ _INSTRUMENT = r"(?i:regulations?|directives?|decisions?|reglamentos?|directivas?
 _COMMUNITY = r"(?:EU|EC|EEC|UE|CE|CEE|JHA|CFSP|JAI|PESC|Euratom)"
 _NO = r"(?:[Nn][oº°]\.?|n\.\s?[ºo°]|núm\.)?\s?"
 _EU = re.compile(
-    rf"(?:({_INSTRUMENT})\s)?(?:\({_COMMUNITY}(?:,\s?Euratom)?\)\s?{_NO}(\d+)/(\d+)|{_NO}(\d+)/(\d+)/{_COMMUNITY}\b)"
+    rf"(?:({_INSTRUMENT})\s)?(?:\({_COMMUNITY}(?:,\s?Euratom)?\)\s?{_NO}(\d{{1,7}})/(\d{{1,7}})|(?<![\d/])(\d{{1,7}})/(\d{{1,7}})/{_COMMUNITY}\b)"
 )
 _SPANISH = re.compile(
     r"\b((?i:ley(?:es)?(?:\s(?:orgánica|foral))?|real decreto(?:[\s-](?:ley|legislativo))?|decreto(?:[\s-]ley)?|orden"
@@ -58,7 +58,7 @@ _CODE = re.compile(
 )
 _REPORTER = re.compile(r"\b(\d+)\s(F\.\s?(?:2d|3d|4th|Supp\.(?:\s?[23]d)?|App'?x)|U\.\s?S\.|S\.\s?Ct\.)\s(\d+)\b")
 _SPACED = re.compile(r"[\s.]")
-_COURT = re.compile(r"\b([CTF])[-‑–](\d+)/(\d\d)\b")
+_COURT = re.compile(r"\b([CTF])[-‑–](\d{1,7})/(\d\d)\b")
 _ECLI = re.compile(r"\bECLI:[A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b")
 _DOCKET = re.compile(r"\b(\d{1,2}):(\d\d)-?([a-z]{2})-?(\d{2,6})\b")
 _NAME = r"[A-ZÁÉÍÓÚÑ][\w'’-]+"

@@ -111,5 +111,12 @@ def test_any_text_bears_itself_out(text):
     assert verdict.reason is None
 
 
+@pytest.mark.parametrize(
+    "text", ["1" * 50_000, "Article " + "1" * 40_000, "C-" + "1" * 9000 + "/12", "第" + "1" * 9000 + "条"]
+)
+def test_long_numbers_cost_no_more_than_others(text):
+    assert len(Citations()([candidate(text, passage=text)])) == 1
+
+
 def test_roman():
     assert [from_roman(text) for text in ("IV", "XIV", "MMXXVI", "IIII", "IC", "")] == [4, 14, 2026, None, None, None]
