@@ -11,6 +11,7 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters.citations import Citations
 from filters.contamination import Contamination
+from filters.doses import Doses
 from filters.language import Language
 from filters.length import Length
 from filters.prompt_echo import PromptEcho
@@ -32,6 +33,7 @@ FILTERS: dict[str, Any] = {
     "prompt_echo": PromptEcho,
     "support": Support,
     "citations": Citations,
+    "doses": Doses,
     "contamination": Contamination,
     "quality": Quality,
 }
