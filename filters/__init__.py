@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import ConfigError
+from configs.load import digest
 from configs.schema import FilterSpec
 from filters.citations import Citations
 from filters.contamination import Contamination
@@ -15,7 +16,7 @@ from filters.doses import Doses
 from filters.language import Language
 from filters.length import Length
 from filters.prompt_echo import PromptEcho
-from filters.quality import Quality
+from filters.quality import Head, Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
 from filters.rules import Rules
@@ -61,6 +62,25 @@ def build(
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
     return built
+
+
+def identity(specs: Sequence[FilterSpec], encoder: str = "") -> str:
+    """One hash over what the filters read: trained heads (by the encoder's name, where none is named), evaluation sets.
+
+    The evaluation sets' index is made where it is not cached. Raises ConfigError naming the config path.
+    """
+    read: list[Any] = []
+    for index, spec in enumerate(specs):
+        if spec.name == "quality":
+            read.append(asdict(Head.read(spec.options.get("head") or encoder)))
+        elif spec.name == "contamination":
+            where = f"screen.filters[{index}]"
+            options = check(spec, where)
+            try:
+                read.append(Contamination(**options).identity)
+            except ConfigError as error:
+                raise ConfigError(f"{where}.{error}") from None
+    return digest(read)
 
 
 def check(spec: FilterSpec, where: str) -> dict[str, Any]:

@@ -34,7 +34,8 @@ _NUMBER = (
     rf"|{_PART}+)"
 )
 _JOINT = r"(?:\s?[,;]?\s?(?:\b(?:and|or|to|y|o|e|al?)\b|&|[-–])\s?|\s?[,;]\s?)"
-_PROVISION = re.compile(rf"({_UNIT})\s*({_NUMBER}(?:{_JOINT}{_NUMBER})*)")
+_UNIT_AT = re.compile(_UNIT)
+_NUMBERS = re.compile(rf"\s*({_NUMBER}(?:{_JOINT}{_NUMBER})*)")
 _ONE = re.compile(_NUMBER)
 _RANGE = re.compile(r"\s?(?:to|al?|[-–])\s?")
 _ORDINAL_WORDS = """
@@ -69,15 +70,18 @@ _ARTICLE = re.compile(
 )
 _ACT = re.compile(r"《([^《》\n]{1,60}(?:法|法典|条例|规定|办法|解释|决定|规则|细则))》")
 
+# after a unit: nothing, a place to fill in, zero; a parenthesis that is not closed
+_NO_NUMBER = re.compile(
+    r"\s(?:\(\s*\)|_+|\[\s*\w{0,3}\s*\]|\?{2,}|0+(?![\d.,/]))"
+    r"|\s?\d{1,7}\w{0,3}(?:\(\w{1,5}\))*\((?:\d{1,3}|[a-z]|[ivx]{1,5})?(?![\w)])"
+)
 _MALFORMED = [
-    re.compile(rf"{_UNIT}\s(?:\(\s*\)|_+|\[\s*\w{{0,3}}\s*\]|\?{(2,)}|0+(?![\d.,/]))"),
-    re.compile(rf"{_UNIT}\s?\d+\w{{0,3}}(?:\(\w{{1,5}}\))*\((?:\d{{1,3}}|[a-z]|[ivx]{{1,5}})?(?![\w)])"),
-    re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)"),
     re.compile(r"\bECLI:(?![A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b)[^\s]{0,40}"),
-    re.compile(r"\bCase\s[CT]-\d*/?(?![\d/])"),
+    re.compile(r"\bCase\s[CT]-\d{0,7}/?(?![\d/])"),
     re.compile(rf"第(?:[{_HAN}\d]*[a-zA-Z_?？]+|\s*)条"),
     re.compile(r"《[^》\n]{0,80}(?:\n|$)"),
 ]
+_NO_ACT = re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)")
 _BARE = re.compile(
     rf"\(([0-9]{{1,3}}|[a-zA-Z]{{1,4}}|[{_HAN}]{{1,3}})\)|(?:^|\s)(\d{{1,3}}|[a-z])[.)、](?=\s|$)", re.MULTILINE
 )
@@ -109,24 +113,28 @@ class References:
         made = cls()
         for pattern in _MALFORMED:
             made.malformed += [match[0].strip() for match in pattern.finditer(plain)]
-        for provision in _PROVISION.finditer(plain):
-            made._provision(provision, spans)
+        for unit in _UNIT_AT.finditer(plain):
+            if odd := _NO_NUMBER.match(plain, unit.end()):
+                made.malformed.append(f"{unit[0]}{odd[0]}")
+            if numbers := _NUMBERS.match(plain, unit.end()):
+                made._provisions(unit[0], numbers[1], spans)
         made.found += _acts(plain)
         made.found += _decisions(plain)
-        made._acts_of_the_union(plain)
+        if "/" in plain or "(" in plain:
+            made._acts_of_the_union(plain)
         made._chinese(plain)
         return made
 
-    def _provision(self, match: re.Match[str], spans: bool) -> None:
-        unit = match[1].rstrip(".").lower()
+    def _provisions(self, name: str, listed: str, spans: bool) -> None:
+        unit = name.rstrip(".").lower()
         kind = next((kind for pattern, kind in _KINDS if pattern.fullmatch(unit)), "section")
-        numbers = list(_ONE.finditer(match[2]))
+        numbers = list(_ONE.finditer(listed))
         plural = unit.endswith("s") or unit in ("§§", "secciones") or spans
         last: int | None = None
         end = 0
         for number in numbers if plural else numbers[:1]:
             main, parts = _split(number[0])
-            written = f"{match[1]} {number[0].strip()}"
+            written = f"{name} {number[0].strip()}"
             if main.isupper() and main.isalpha():
                 value = from_roman(main)
                 if value is None:
@@ -140,11 +148,12 @@ class References:
             else:
                 self.found.append(Reference(kind, main.replace("–", "-"), parts, written))
             here = int(main) if main.isdecimal() and len(main) < 7 else None
-            if spans and last is not None and here is not None and _RANGE.fullmatch(match[2][end : number.start()]):
+            if spans and last is not None and here is not None and _RANGE.fullmatch(listed[end : number.start()]):
                 self.found += [Reference(kind, each, (), written) for each in _between(str(last), str(here), spans)]
             last, end = here, number.end()
 
     def _acts_of_the_union(self, text: str) -> None:
+        self.malformed += [match[0] for match in _NO_ACT.finditer(text)]
         for match in _EU.finditer(text):
             left, right = match[2] or match[4], match[3] or match[5]
             if not (_is_year(left) or _is_year(right)):
@@ -175,7 +184,7 @@ def bare_parts(text: str) -> set[str]:
 def _acts(text: str) -> Iterator[Reference]:
     for match in _SPANISH.finditer(text):
         yield Reference("act", match[2].lstrip("0"), (), match[0])
-    for match in _AMENDMENT.finditer(text):
+    for match in _AMENDMENT.finditer(text) if "mendment" in text or "MENDMENT" in text else ():
         number = _ORDINALS.index(match[1].lower()) + 1 if match[1] else int(match[2])
         yield Reference("amendment", str(number), (), match[0])
     for match in _CODE.finditer(text):

@@ -54,6 +54,7 @@ class Result:
 
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
+    import filters
     from model.backends import identify
     from model.weights import identify as identify_weights
 
@@ -63,29 +64,8 @@ def find_models(config: Config) -> Models:
     encoder_card = (
         identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
     )
-    return Models(
-        config.model_copy(update={"generator": generator}), card, encoder_card, _filter_data(config, encoder_card)
-    )
-
-
-def _filter_data(config: Config, encoder: ModelCard | None) -> str:
-    """One hash over what the screen's filters read: trained heads, evaluation sets (whose index is made here)."""
-    import filters
-    from filters.contamination import Contamination
-    from filters.quality import Head
-
-    read: list[Any] = []
-    for place, spec in enumerate(config.screen.filters):
-        if spec.name == "quality":
-            read.append(asdict(Head.read(spec.options.get("head") or (encoder.name if encoder else ""))))
-        elif spec.name == "contamination":
-            where = f"screen.filters[{place}]"
-            options = filters.check(spec, where)
-            try:
-                read.append(Contamination(**options).identity)
-            except ConfigError as error:
-                raise ConfigError(f"{where}.{error}") from None
-    return load.digest(read)
+    read = filters.identity(config.screen.filters, encoder_card.name if encoder_card else "")
+    return Models(config.model_copy(update={"generator": generator}), card, encoder_card, read)
 
 
 def fingerprint(models: Models) -> str:

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from test_filters import EDGES, GOOD, candidate
 
 from configs.errors import ConfigError, InputError
-from configs.schema import Config, FilterSpec
-from filters import build
+from configs.schema import FilterSpec
+from filters import build, identity
 from filters.contamination import Contamination
 from filters.evaluation_index import Evaluation, EvaluationIndex, grams_of
 from filters.words import words
-from pipeline import run
 
 QUESTION = (
     "A farmer finds that one of his cows has eaten the leaves of a yew tree and asks the veterinarian which sign he"
@@ -131,14 +130,12 @@ def test_identity_is_of_the_content(tmp_path):
     assert Evaluation(("medqa",), (), "text", 8).identity() != Evaluation(("mmlu",), (), "text", 8).identity()
 
 
-def test_the_run_is_another_when_the_sets_are(tmp_path, monkeypatch):
+def test_the_run_is_another_when_the_sets_are(tmp_path):
     path = tmp_path / "mine.txt"
 
     def data(text):
         path.write_text(text, "utf-8")
-        spec = {"name": "contamination", "sets": [], "files": [str(path)]}
-        screen = Config.model_fields["screen"].annotation.model_validate({"filters": [spec]})
-        return run._filter_data(Config.model_construct(screen=screen), None)
+        return identity([FilterSpec.model_validate({"name": "contamination", "sets": [], "files": [str(path)]})])
 
     assert data(QUESTION) == data(QUESTION) != data(SHORT)
 
