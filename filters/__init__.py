@@ -14,7 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
+from filters.citations import Citations
+from filters.contamination import Contamination
 from filters.domain import Domain
+from filters.doses import Doses
 from filters.language import Language
 from filters.length import Length
 from filters.memo import Memo
@@ -23,6 +26,7 @@ from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.rules import Rules
 from filters.safety import Safety
 from filters.secrets import Secrets
 from filters.support import Support
@@ -38,9 +42,13 @@ FILTERS: dict[str, Any] = {
     "refusal": Refusal,
     "language": Language,
     "repetition": Repetition,
+    "rules": Rules,
     "prompt_echo": PromptEcho,
     "support": Support,
     "domain": Domain,
+    "citations": Citations,
+    "doses": Doses,
+    "contamination": Contamination,
     "quality": Quality,
 }
 
@@ -108,7 +116,7 @@ def find(name: str, where: str) -> Any:
     return made
 
 
-def data_hash(specs: Sequence[FilterSpec], encoder: str) -> str:
+def identity(specs: Sequence[FilterSpec], encoder: str = "") -> str:
     """One hash over what the filters read besides their options: `data(options, encoder)` of those that have it.
 
     Of a filter of your own its module's source counts too. `encoder` is the encoder's name. Raises ConfigError.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from filters.numerals import NAMED, from_han
 from filters.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
@@ -18,17 +19,6 @@ _ENUMERATION = re.compile(r"^\s*[(（]?\d{1,2}[.)）、]\s", re.MULTILINE)
 _HAN_NUMBER = re.compile(
     r"[一二两三四五六七八九十百千万零〇]+(?=[年月日天条款项元岁次周％%倍级])|(?<=百分之)[一二三四五六七八九十百零〇]+"
 )
-_DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-_UNITS = {"十": 10, "百": 100, "千": 1000}
-# "one" is a pronoun and an article too, and the Spanish eleven is the English "once".
-_NAMES = """
-two 2 three 3 four 4 five 5 six 6 seven 7 eight 8 nine 9 ten 10 eleven 11 twelve 12 thirteen 13 fourteen 14 fifteen 15
-sixteen 16 seventeen 17 eighteen 18 nineteen 19 twenty 20 thirty 30 forty 40 fifty 50 sixty 60 seventy 70 eighty 80
-ninety 90 dos 2 tres 3 cuatro 4 cinco 5 seis 6 siete 7 ocho 8 nueve 9 diez 10 doce 12 trece 13 catorce 14 quince 15
-dieciseis 16 diecisiete 17 dieciocho 18 diecinueve 19 veinte 20 treinta 30 cuarenta 40 cincuenta 50 sesenta 60
-setenta 70 ochenta 80 noventa 90
-"""
-_NAMED: dict[str, str] = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 _STOP_WORDS = """
 about after also another because been before being between both could does during each either from have having here into
 itself just like many more most much must only other over said same should since some such than that their them then
@@ -87,23 +77,8 @@ def _in_digits(text: str) -> set[str]:
 
 
 def _in_words(text: str) -> set[str]:
-    named = {_NAMED[word] for word in set(words(text)) & _NAMED.keys()}
-    return named | {str(_from_han(match)) for match in _HAN_NUMBER.findall(text)}
-
-
-def _from_han(text: str) -> int:
-    """二百三十 -> 230, 二〇二四 -> 2024."""
-    if not set(text) & {"十", "百", "千", "万"}:
-        return int("".join(str(_DIGITS[character]) for character in text)[:18])
-    total = section = digit = 0
-    for character in text[:24]:
-        if character == "万":
-            total, section, digit = (total + section + digit or 1) * 10_000, 0, 0
-        elif character in _UNITS:
-            section, digit = section + (digit or 1) * _UNITS[character], 0
-        else:
-            digit = _DIGITS[character]
-    return total + section + digit
+    named = {NAMED[word] for word in set(words(text)) & NAMED.keys()}
+    return named | {str(from_han(match)) for match in _HAN_NUMBER.findall(text)}
 
 
 def content_of(text: str) -> set[str]:

@@ -38,7 +38,7 @@ class Context:
     config: schema.Config
     card: ModelCard
     encoder: ModelCard | None
-    filters_hash: str  # of the filters' data files: trained heads
+    filters_hash: str  # of what the filters read: trained heads, evaluation sets
     root: Path
     date: str
     run_id: str

@@ -64,7 +64,7 @@ def find_models(config: Config) -> Models:
     encoder_card = (
         identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
     )
-    read = filters.data_hash(config.screen.filters, encoder_card.name if encoder_card else "")
+    read = filters.identity(config.screen.filters, encoder_card.name if encoder_card else "")
     return Models(config.model_copy(update={"generator": generator}), card, encoder_card, read)
 
 

@@ -52,6 +52,9 @@ def candidate(text, language="en", **changes):
     return Candidate(**(values | changes))
 
 
+# the others read a model or evaluation sets, and have test files of their own
+ALONE = [name for name in FILTERS if name not in ("quality", "contamination")]
+
 ROWS = [
     ("length", candidate("Six years."), "too_short"),
     ("length", candidate("合同期限是三十日，须书面通知单位。", "zh"), None),
@@ -103,6 +106,41 @@ ROWS = [
     ("support", candidate("劳动者应当提前30日书面通知用人单位。", "zh"), None),
     ("support", candidate("企鹅生活在南极的海洋里，捕食磷虾和小鱼，冬季成群取暖。", "zh"), "unsupported"),
     ("support", candidate("El plazo de los contratos escritos es de 6 años desde el incumplimiento.", "es"), None),
+    ("rules", candidate("The period is\x07 six years."), "control_character"),
+    ("rules", candidate("The period is\u200b six years."), "invisible_character"),
+    ("rules", candidate("The period is \u202esix years."), "invisible_character"),
+    ("rules", candidate("期限是\U000e0041三十日。", "zh"), "invisible_character"),
+    ("rules", candidate("It says that parents \U0001f468\u200d\U0001f469 may consent."), None),
+    ("rules", candidate("El plazo de prescripciÃ³n es de seis aÃ±os.", "es"), "mojibake"),
+    ("rules", candidate("The tenantâ€™s notice is void."), "mojibake"),
+    ("rules", candidate("The period is six\ufffdyears."), "mojibake"),
+    ("rules", candidate("锟斤拷期限是三十日。", "zh"), "mojibake"),
+    ("rules", candidate("PENSIÓN Y AÑO: el plazo según Â. Müller y la señora São es de seis años.", "es"), None),
+    ("rules", candidate("def f(x) { return x; }"), "code"),
+    ("rules", candidate("Lorem ipsum dolor sit amet."), "code"),
+    ("rules", candidate("Please enable JavaScript to read this page."), "code"),
+    ("rules", candidate("<div>Six years</div>"), "code"),
+    ("rules", candidate("A value of p < 0.05 and a platelet count > 100 per microlitre were found."), None),
+    ("rules", candidate("The debt...\nThe claim...\nThe breach…\nSix years."), "ellipsis_lines"),
+    ("rules", candidate("- The debt\n- The claim\n- The breach\n- The court\n- The six years of the statute"), None),
+    ("rules", candidate("# a " * 30), "symbols"),
+    ("rules", candidate("12 34 56 78 90 12 34 56 78 90 12 34"), "digits"),
+    ("rules", candidate("+ - " * 12 + "The claim of the debt is void"), "few_letters"),
+    ("rules", candidate("THE PERIOD OF THE STATUTE IS SIX YEARS AND IT BEGINS WHEN THE BREACH " * 2), "upper_case"),
+    ("rules", candidate("a b c d e f g h i j k l m n o p q r s t u v w x y z"), "word_length"),
+    ("rules", candidate("contract breach debt claim court " * 5), "no_stop_words"),
+    ("rules", candidate("contrato deuda plazo juez demanda " * 5, "es"), "no_stop_words"),
+    (
+        "rules",
+        candidate("Na 140 mmol/l, K 4.1 mmol/l, Cl 102 mmol/l, CRP 12 mg/l, Hb 13.2 g/dl, BP 120/80 mmHg."),
+        None,
+    ),
+    (
+        "rules",
+        candidate("第一百四十三条　具备下列条件的民事法律行为有效：（一）行为人具有相应的民事行为能力。", "zh"),
+        None,
+    ),
+    ("rules", candidate("Staphylococcus aureus and Streptococcus pneumoniae were cultured from the sputum."), None),
 ]
 
 
@@ -111,7 +149,7 @@ def test_reason(name, row, reason):
     assert FILTERS[name]()([row])[0].reason == reason
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+@pytest.mark.parametrize("name", ALONE)
 def test_good_answers_pass(name):
     judge = FILTERS[name]()
     answers = [
@@ -140,7 +178,7 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "quality"])
+@pytest.mark.parametrize("name", ALONE)
 def test_total_at_the_edges(name):
     judge = FILTERS[name]()
     batch = [candidate(text, language, passage=text[:1000]) for text in EDGES for language in ("en", "zh", "es")]
@@ -152,22 +190,20 @@ def test_total_at_the_edges(name):
 
 @pytest.mark.parametrize("text", ["word " * 200_000, "法律" * 300_000, "x" * 1_000_000, "a.\n" * 300_000])
 def test_a_megabyte_is_judged(text):
-    for name, kind in FILTERS.items():
-        if name != "quality":
-            assert len(kind()([candidate(text)])) == 1
+    for name in ALONE:
+        assert len(FILTERS[name]()([candidate(text)])) == 1
 
 
 @given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_total_and_independent_of_the_batch(text, passage, language):
     row = candidate(text, language, passage=passage)
-    for name, kind in FILTERS.items():
-        if name != "quality":
-            judge = kind()
-            alone = judge([row])
-            assert judge([candidate(GOOD), row])[1:] == alone
-            assert (alone[0].score or 0) >= 0
-            json.dumps(alone[0].detail)
+    for name in ALONE:
+        judge = FILTERS[name]()
+        alone = judge([row])
+        assert judge([candidate(GOOD), row])[1:] == alone
+        assert (alone[0].score or 0) >= 0
+        json.dumps(alone[0].detail)
 
 
 def test_the_reply_is_judged_and_not_the_prompt():

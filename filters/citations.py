@@ -1,0 +1,81 @@
+"""Drops answers that cite law which the passage does not cite, or cite it in a form that cannot be.
+
+Invented citations are the known failure of language models in law: Dahl et al. 2024 (Large Legal Fictions,
+arXiv 2401.01301) measure it for cases, and Magesh et al. 2024 (arXiv 2405.20362, §4) tell citations that are wrong from
+citations that do not bear out the claim. Here both are asked in the narrow sense that can be decided without a
+register: does the reference have a form that exists, and does the passage name the same provision, act or decision.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from filters.legal_references import Reference, References, bare_parts
+from filters.words import reply
+from stages.ports import KEEP, Verdict
+from stages.record import Candidate
+
+
+@dataclass(frozen=True)
+class Citations:
+    """Reasons: malformed_citation, unsupported_citation. The score is the number of references that are borne out.
+
+    A provision (article, section, chapter, annex, rule, …) is borne out when the passage or the prompt names it with
+    the same kind of unit and number, by itself, in a list or within a range; its parts when they are named there or
+    are numbers of the passage's own paragraphs and points, so that `Article 5(1)(a)` is borne out by "Article 5" over
+    "1. … (a) …". Chinese 款 have no numbers in the text and are not asked for. EU acts and Spanish laws go by their
+    number, and an EU act also by regulation, directive or decision; US codes by title and section; cases by their
+    number, or by the names on both sides of "v."; Chinese acts by their title, 中华人民共和国 aside.
+
+    `malformed: false` judges support alone.
+    """
+
+    malformed: bool = True
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        return [self._judge(candidate) for candidate in batch]
+
+    def _judge(self, candidate: Candidate) -> Verdict:
+        claimed = References.read(reply(candidate))
+        if not claimed.found and not claimed.malformed:
+            return KEEP
+        asked = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
+        source = _Source("\n".join([candidate.passage, candidate.instruction, *asked]))
+        if self.malformed and (odd := [written for written in claimed.malformed if written not in source.malformed]):
+            return Verdict("malformed_citation", None, odd[0][:80])
+        if unknown := [each.written for each in claimed.found if not source.bears_out(each)]:
+            return Verdict("unsupported_citation", None, f"not in the passage: {'; '.join(unknown)[:120]}")
+        return Verdict(None, float(len(claimed.found)))
+
+
+class _Source:
+    """What the passage and the prompt refer to."""
+
+    def __init__(self, text: str) -> None:
+        self.text = unicodedata.normalize("NFKC", text)
+        read = References.read(text, spans=True)
+        found, self.malformed = read.found, read.malformed
+        self._known = {(each.kind, each.number) for each in found}
+        self._instruments = {(each.number, each.instrument) for each in found if each.instrument}
+        self._parts = bare_parts(text) | {part for each in found for part in each.parts}
+        self._parts |= {each.number for each in found if not each.kind}
+        self._words = set(re.findall(r"[\w'’-]+", text))
+
+    def bears_out(self, claim: Reference) -> bool:
+        if claim.kind == "name":
+            return claim.number in self.text
+        if claim.kind == "parties":
+            return all(name in self._words for name in claim.number.split())
+        if not all(part in self._parts for part in claim.parts):
+            return False
+        if claim.kind == "":
+            return claim.number in self._parts
+        if claim.kind == "act" and claim.instrument:
+            known = {instrument for number, instrument in self._instruments if number == claim.number}
+            if known and claim.instrument not in known:
+                return False
+        main, dot, part = claim.number.partition(".")  # artículo 5.1 is 5(1)
+        return (claim.kind, claim.number) in self._known or bool(
+            dot and (claim.kind, main) in self._known and part in self._parts
+        )
