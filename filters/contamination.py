@@ -49,8 +49,13 @@ class Contamination:
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> str:
-        """What is read besides the options: the evaluation sets' content, whose index is made where it is not cached."""
-        return Contamination(**options)._index.identity
+        """What is read besides the options: the evaluation sets. Their index is made where it is not cached."""
+        return Contamination(**options).identity
+
+    @property
+    def identity(self) -> str:
+        """Hex digest of the evaluation sets' content."""
+        return self._index.identity
 
     def evaluation(self) -> Evaluation:
         """What is looked for. Without `sets`, all that are declared."""
