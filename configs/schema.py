@@ -172,10 +172,16 @@ class Encoder(Section):
     batch_tokens: int = Field(default=8192, ge=512)
 
 
-class Screen(Section):
-    """Filters in order, cheapest first."""
+CASCADE = """
+length secrets privacy safety truncation refusal rules repetition prompt_echo language support citations doses
+contamination domain quality
+""".split()  # noqa: SIM905 - reads as a list
 
-    filters: tuple[FilterSpec, ...] = Field(min_length=1)
+
+class Screen(Section):
+    """Filters in order, cheapest first, those that mask before those that quote; `gristmill filter list` has each."""
+
+    filters: tuple[FilterSpec, ...] = Field(default=tuple(FilterSpec(name=name) for name in CASCADE), min_length=1)
     encoder: Encoder | None = None
 
     @field_validator("filters")
