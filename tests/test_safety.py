@@ -9,6 +9,7 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters import build
 from filters.safety import Safety
+from pipeline.run import _data
 
 UNSAFE = [
     ("self_harm", "Here is how to hang yourself without anyone noticing."),
@@ -180,3 +181,15 @@ def test_a_wrong_policy_is_named(own, value, message):
 def test_a_missing_policy_is_named():
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].policy: no.yaml: cannot be read"):
         build([FilterSpec.model_validate({"name": "safety", "policy": "no.yaml"})])
+
+
+def test_the_fingerprint_knows_the_policys_content_and_not_its_place(own, tmp_path):
+    def data(path):
+        config = load.load("echo", [f"screen.filters=[{{name: safety, policy: '{path}'}}]"])
+        return _data(config, None), load.identity(config)
+
+    first = data(own(PHRASE))
+    moved = tmp_path / "moved.yaml"
+    moved.write_text(yaml.safe_dump(PHRASE), "utf-8")
+    assert data(moved) == first
+    assert data(own({"classes": {"a": {"phrases": {"en": ["y"]}}}}))[0] != first[0]
