@@ -1,7 +1,7 @@
 """Drops answers that cite law which the passage does not cite, or cite it in a form that cannot be.
 
 Invented citations are the known failure of language models in law: Dahl et al. 2024 (Large Legal Fictions,
-arXiv 2401.01301) measure it for cases, and Magesh et al. 2024 (arXiv 2405.20362, §4) tell citations that are wrong from
+arXiv 2401.01301) measure it for cases, and Magesh et al. 2024 (arXiv 2405.20362) tell citations that are wrong from
 citations that do not bear out the claim. Here both are asked in the narrow sense that can be decided without a
 register: does the reference have a form that exists, and does the passage name the same provision, act or decision.
 """

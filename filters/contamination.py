@@ -1,9 +1,8 @@
 """Drops rows that hold text of an evaluation set, by word n-grams that both have.
 
-What others do: GPT-3 (Brown et al. 2020, arXiv 2005.14165, App. C) takes an n-gram of 8 to 13 words that an item has in
-common with a training document as a collision, and cuts n-grams out that are common phrases; datatrove drops a
-document at one 12-gram. Here one n-gram is not enough: courts' names, statements of aim and opening formulas of case
-histories are runs of 8 words and more that the texts of a field share.
+What others do: GPT-3 (Brown et al. 2020, arXiv 2005.14165, App. C) takes one n-gram of 8 to 13 words in common as a
+collision; datatrove drops a document at one 12-gram. Here one n-gram is not enough: courts' names, statements of aim
+and the opening formulas of case histories are runs of 8 words and more that all texts of a field share.
 """
 
 from collections import defaultdict
