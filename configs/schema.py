@@ -184,6 +184,14 @@ class Screen(Section):
     filters: tuple[FilterSpec, ...] = Field(default=tuple(FilterSpec(name=name) for name in CASCADE), min_length=1)
     encoder: Encoder | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, data: Any) -> Any:
+        """Where no filters are named, the default ones have the default encoder."""
+        if isinstance(data, dict) and "filters" not in data:
+            return {"encoder": {}} | data
+        return data
+
     @field_validator("filters")
     @classmethod
     def _once(cls, value: tuple[FilterSpec, ...]) -> tuple[FilterSpec, ...]:
@@ -264,7 +272,7 @@ class Config(Section):
     tasks: dict[Name, Task] = Field(min_length=1)
     generator: Generator
     generate: Generate = Generate()
-    screen: Screen
+    screen: Screen = Field(default_factory=lambda: Screen.model_validate({}))
     dedup: Dedup = Dedup()
     drift: Drift = Drift()
     adapt: Adapt = Adapt()

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from configs import load
 from configs.errors import ConfigError
+from configs.schema import CASCADE
+from filters import FILTERS
 
 HERE = Path(load.__file__).parent
 PRESETS = ["laptop", "gpu", "cluster", "echo"]
@@ -112,3 +114,14 @@ def test_every_packaged_task_is_complete():
         task = load.load("echo", [f"domains.law.tasks=[{path.stem}]"]).tasks[path.stem]
         assert task.languages == ("en", "zh", "es")
         check(task)
+
+
+def test_without_a_screen_all_filters_run_on_the_default_encoder(tmp_path):
+    path = tmp_path / "c.yaml"
+    seeds = "{seeds: [{path: d, licence: MIT}], tasks: [explain], per_day: 2}"
+    path.write_text(f"name: c\nout: o\ndomains: {{law: {seeds}}}\ngenerator: {{backend: echo, model: echo}}\n")
+    screen = load.load(str(path)).screen
+    assert [spec.name for spec in screen.filters] == CASCADE
+    assert set(CASCADE) == set(FILTERS)
+    assert screen.encoder is not None
+    assert load.load(str(path), ["screen.filters=[{name: length}]"]).screen.encoder is None
