@@ -57,6 +57,8 @@ lock: setup ## resolve the locks anew
 bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/planted_privacy.py
+	$(BIN)/python benchmarks/planted_copies.py
 
 wheel: setup ## what workers install
 	$(BIN)/uv build --wheel --out-dir dist
