@@ -19,7 +19,7 @@ from stages.record import Candidate
 
 @dataclass(frozen=True)
 class Citations:
-    """Reasons: malformed_citation, unsupported_citation. The score is the number of references that are borne out.
+    """Reasons: malformed_citation, unsupported_citation.
 
     A provision (article, section, chapter, annex, rule, …) is borne out when the passage or the prompt names it with
     the same kind of unit and number, by itself, in a list or within a range; its parts when they are named there or
@@ -46,7 +46,7 @@ class Citations:
             return Verdict("malformed_citation", None, odd[0][:80])
         if unknown := [each.written for each in claimed.found if not source.bears_out(each)]:
             return Verdict("unsupported_citation", None, f"not in the passage: {'; '.join(unknown)[:120]}")
-        return Verdict(None, float(len(claimed.found)))
+        return KEEP
 
 
 class _Source:

@@ -47,7 +47,7 @@ _MOST: dict[str, float] = {
 
 @dataclass(frozen=True)
 class Doses:
-    """Reasons: malformed_dose, wrong_unit, implausible_dose. The score is the number of quantities in the answer.
+    """Reasons: malformed_dose, wrong_unit, implausible_dose.
 
     malformed_dose: a number or a unit that cannot be read (1.2.3 mg, __ mg, 5 mg/). A quantity that the passage or the
     instruction has, in the same unit or after conversion (1 g and 1000 mg, 98.6 °F and 37 °C), passes. wrong_unit: the
@@ -76,7 +76,7 @@ class Doses:
             most = _MOST.get(quantity.unit, float("inf"))
             if self.plausible and min(map(abs, quantity.values)) > most:
                 return Verdict("implausible_dose", None, f"{quantity.written!r}: {most:g} is much"[:120])
-        return Verdict(None, float(len(claimed)))
+        return KEEP
 
 
 def _same_number(quantity: Quantity, known: Sequence[Quantity], bare: set[float]) -> Quantity | None:

@@ -15,14 +15,26 @@ from stages.record import Candidate
 BINS = 10  # of a score between 0 and 1
 CANARY_DIGITS = 4
 _TEXTS = (
-    ("en", "The controller shall erase personal data without undue delay where consent has been withdrawn."),
-    ("en", "A rash with small blisters on one side of the body suggests a reactivated varicella infection."),
-    ("en", "It is important to note that this topic is very important in many ways, and each of them matters."),
-    ("en", "the of where withdrawn delay been data has consent erase personal undue controller without shall"),
-    ("es", "El plazo de prescripción comienza cuando se produce el incumplimiento y se interrumpe por escrito."),
-    ("es", "Hay muchas cosas que considerar en este tema tan importante, y cada una de ellas importa mucho."),
-    ("zh", "劳动者解除劳动合同，应当提前三十日以书面形式通知用人单位，试用期内提前三日通知即可。"),
-    ("zh", "需要注意的是，这个话题在很多方面都非常重要，有许多事情需要考虑，而每一件都很重要。"),
+    ("law", "en", "The controller shall erase personal data without undue delay where consent has been withdrawn."),
+    (
+        "medicine",
+        "en",
+        "A rash with small blisters on one side of the body suggests a reactivated varicella infection.",
+    ),
+    ("law", "en", "It is important to note that this topic is very important in many ways, and each of them matters."),
+    (
+        "medicine",
+        "en",
+        "the of where withdrawn delay been data has consent erase personal undue controller without shall",
+    ),
+    ("law", "es", "El plazo de prescripción comienza cuando se produce el incumplimiento y se interrumpe por escrito."),
+    (
+        "medicine",
+        "es",
+        "Hay muchas cosas que considerar en este tema tan importante, y cada una de ellas importa mucho.",
+    ),
+    ("law", "zh", "劳动者解除劳动合同，应当提前三十日以书面形式通知用人单位，试用期内提前三日通知即可。"),
+    ("medicine", "zh", "需要注意的是，这个话题在很多方面都非常重要，有许多事情需要考虑，而每一件都很重要。"),
 )
 
 
@@ -52,12 +64,13 @@ def profile(stats: Iterable[Mapping[str, float]]) -> dict[str, dict[str, int]]:
 
 def canary() -> list[Candidate]:
     """The fixed texts as candidates; each is its own passage."""
-    return [_row(number, language, text) for number, (language, text) in enumerate(_TEXTS)]
+    return [_row(number, *of) for number, of in enumerate(_TEXTS)]
 
 
-def _row(number: int, language: str, text: str) -> Candidate:
+def _row(number: int, domain: str, language: str, text: str) -> Candidate:
     values: dict[str, Any] = {
         field.name: 0 if field.type in (int, "int") else "" for field in fields(Candidate) if field.name != "scores"
     }
     values |= {"text": text, "messages": [{"role": "assistant", "content": text}], "rejected": None, "adapter": None}
-    return Candidate(**values | {"id": f"canary-{number}", "language": language, "parents": [], "passage": text})
+    values |= {"id": f"canary-{number}", "domain": domain, "language": language, "parents": [], "passage": text}
+    return Candidate(**values)
