@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.numerals import NAMED, from_han
+from filters.quantities import read_quantities
 from filters.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
@@ -37,8 +38,8 @@ class Support:
     """Reasons: unsupported_number, unsupported. The score is the share of content words that stand in the passage.
 
     Content words are compared by their first five letters; in Chinese pairs of characters are, against 0.6 of
-    `min_share`. Numbers may stand in the instruction too, and count the same in digits, words and with separators.
-    Answers with fewer than `min_words` content words are judged by their numbers alone.
+    `min_share`. Numbers may stand in the instruction too, and count the same in digits, words, with separators and as a
+    quantity in another unit. Answers with fewer than `min_words` content words are judged by their numbers alone.
     """
 
     min_share: Annotated[float, Field(ge=0, le=1)] = 0.4
@@ -54,7 +55,10 @@ class Support:
             known = numbers_in(candidate.passage) | numbers_in(candidate.instruction)
             # "The two parties", 一项: an answer may count by itself what the passage lists.
             claimed = _in_digits(answer) | (_in_words(answer) - {"1", "2", "3"})
-            if unknown := sorted(claimed - known):
+            unknown = claimed - known
+            if unknown:
+                unknown -= _converted(answer, f"{candidate.passage}\n{candidate.instruction}")
+            if unknown := sorted(unknown):
                 return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
         content = content_of(answer)
         if len(content) < self.min_words:
@@ -64,6 +68,16 @@ class Support:
         if share < self.min_share * (_CHINESE if chinese else 1.0):
             return Verdict("unsupported", share, f"{share:.0%} of its content words stand in the passage")
         return Verdict(None, share)
+
+
+def _converted(answer: str, source: str) -> set[str]:
+    """The numbers of quantities that the source has in another unit: 1000 mg for its 1 g."""
+    known = read_quantities(source)[0]
+    borne_out: dict[str, bool] = {}  # a range is one writing of several quantities
+    for claimed in read_quantities(answer)[0]:
+        same = any(claimed.equals(other) for other in known)
+        borne_out[claimed.written] = borne_out.get(claimed.written, True) and same
+    return {number for written, same in borne_out.items() if same for number in _in_digits(written)}
 
 
 def numbers_in(text: str) -> set[str]:

@@ -25,6 +25,7 @@ ZH = (
 ES = (
     "El plazo de prescripción de los contratos escritos es de seis años y comienza cuando se produce el incumplimiento."
 )
+DOSE = "The daily dose of the tablets is 1.5 g, taken in three equal parts."
 GOOD = "The limitation period for a written contract is six years from the breach, and starts again on acknowledgement."
 
 
@@ -102,6 +103,9 @@ ROWS = [
     ("support", candidate("Claims above 1200 euros need a written form."), None),
     ("support", candidate("1. Written contracts: six years.\n2. Claims need a written form."), None),
     ("support", candidate("Penguins inhabit southern oceans, hunting krill beneath frozen shelves."), "unsupported"),
+    ("support", candidate("The daily dose is 1,500 mg in three parts.", passage=DOSE), None),
+    ("support", candidate("The daily dose is 1,600 mg in three parts.", passage=DOSE), "unsupported_number"),
+    ("support", candidate("The daily dose is 1,500 to 1,600 mg in three parts.", passage=DOSE), "unsupported_number"),
     ("support", candidate("劳动者应当提前六十日通知用人单位。", "zh"), "unsupported_number"),
     ("support", candidate("劳动者应当提前30日书面通知用人单位。", "zh"), None),
     ("support", candidate("企鹅生活在南极的海洋里，捕食磷虾和小鱼，冬季成群取暖。", "zh"), "unsupported"),
