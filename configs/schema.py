@@ -248,6 +248,7 @@ class Drift(Section):
     reference: date | None = None  # the data set's oldest date
     max_psi: float = Field(default=0.2, gt=0)  # population stability index of lengths and scores
     max_keep_change: float = Field(default=0.1, gt=0, le=1)  # of the keep rate, absolute
+    max_diversity_loss: float = Field(default=0.1, gt=0, le=1)  # relative, of compression ratio and distinct 3-grams
     fail: bool = False  # alarms end the run with exit code 6; the date is published all the same
 
 

@@ -39,10 +39,21 @@ def _domain(options: Drift, of: Mapping[str, Any], before: Mapping[str, Any]) ->
         yield f"keep rate {now:.0%}, was {then:.0%}"
     if min(of["accepted"], before["accepted"]) < LEAST:
         return
+    yield from _diversity(options, of["diversity"], before["diversity"])
     for what in of["profile"].keys() & before["profile"].keys():
         index, least = psi(of["profile"][what], before["profile"][what])
         if index > max(options.max_psi, least):
             yield f"PSI {index:.2f} of {what} (limit {max(options.max_psi, least):.2f})"
+
+
+def _diversity(options: Drift, now: Mapping[str, float], then: Mapping[str, float]) -> Iterator[str]:
+    """Samples of very different size cannot be compared: more rows repeat more."""
+    if not 0.8 <= now["rows"] / max(then["rows"], 1) <= 1.25:
+        return
+    if now["compression_ratio"] > then["compression_ratio"] * (1 + options.max_diversity_loss):
+        yield f"answers compress {now['compression_ratio']:.2f} times, did {then['compression_ratio']:.2f}"
+    if now["distinct_3"] < then["distinct_3"] * (1 - options.max_diversity_loss):
+        yield f"{now['distinct_3']:.0%} of 3-grams are distinct, were {then['distinct_3']:.0%}"
 
 
 def psi(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import apache_beam as beam
 from configs import errors, load
 from configs.schema import Config
 from pipeline.card import card
+from pipeline.diversity import measure
 from pipeline.drift import alarms
 from pipeline.graph import Context, Outcome, Stage, graph
 from pipeline.report import summarise
@@ -177,6 +178,8 @@ class Driver:
             "sources": self._count(outcome, "source"),
             **summarise(self._config, self._manifests),
         }
+        for domain in manifest["domains"]:
+            manifest["domains"][domain]["diversity"] = measure(self._published(outcome, domain))
         others = [made for other in self._data.dates() if other != date and (made := self._data.manifest(other))]
         manifest["alarms"] = self._drift(manifest, others)
         manifests = sorted([*others, manifest], key=lambda made: made["date"])
@@ -203,6 +206,12 @@ class Driver:
             return f"no unused seeds are left ({why}): add sources, or begin a new data set"
         files = ", ".join(source.file.url for source in self._sources[:3]) + (" …" if len(self._sources) > 3 else "")
         return f"no seeds in {files}: {why or 'no text in them'}; see domains.*.seeds and domains.*.passages"
+
+    def _published(self, outcome: Outcome, domain: str) -> Iterator[dict[str, Any]]:
+        for of, ref in outcome.shards:
+            if of == domain:
+                for batch in read_input(str(self._data.root), ref, ["id", "messages"]):
+                    yield from batch.to_pylist()
 
     def _count(self, outcome: Outcome, column: str) -> dict[str, int]:
         """Published rows by the values of a column."""

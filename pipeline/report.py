@@ -140,6 +140,12 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         console.print(Text(f"dropped   {name}: {', '.join(reasons) or 'none'}"))
         if found := ", ".join(f"{what} {count}" for what, count in of.get("found", {}).items()):
             console.print(Text(f"found     {name}: {found}"))
+        if diversity := of.get("diversity"):
+            shown = f"diversity {name}: compresses {diversity['compression_ratio']:.2f} times"
+            shown += (
+                f", {diversity['distinct_3']:.0%} of 3-grams distinct, {diversity['shared_8']:.1%} of 8-grams shared"
+            )
+            console.print(Text(shown))
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
     for row in manifest["adapters"]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Drift
+from pipeline.diversity import measure
 from pipeline.drift import alarms, psi
 from stages.profile import canary, histogram, profile
 
@@ -42,8 +43,9 @@ def test_the_index_is_symmetric_and_never_negative(a: dict[str, int], b: dict[st
     assert psi(a, a)[0] == 0
 
 
-def made(date: str, accepted: int, lengths: dict[str, int], canary: float = 0.5) -> dict:
+def made(date: str, accepted: int, lengths: dict[str, int], canary: float = 0.5, distinct: float = 0.8) -> dict:
     domain = {"generated": 1000, "accepted": accepted, "profile": {"length": lengths}}
+    domain["diversity"] = {"rows": accepted, "compression_ratio": 2 / distinct, "distinct_3": distinct, "shared_8": 0}
     return {"date": date, "domains": {"law": domain}, "encoder": None, "canary": {"quality 0": canary}}
 
 
@@ -56,6 +58,34 @@ def test_each_kind_of_change_is_named() -> None:
     assert "1 of 1 canary scores are not equal, most of all quality 0: 0.5000 to 0.6000" in scores
     other = first | {"encoder": {"sha256": "another"}}
     assert all("canary" not in line for line in alarms(Drift(), made("2026-01-02", 500, {"10": 500}, 0.6), other))
+
+
+def test_less_diverse_answers_are_named_where_samples_are_alike() -> None:
+    first = made("2026-01-01", 500, {"10": 500})
+    assert alarms(Drift(), made("2026-01-02", 500, {"10": 500}, distinct=0.75), first) == []
+    compressed, distinct = alarms(Drift(), made("2026-01-02", 500, {"10": 500}, distinct=0.6), first)
+    assert "compress 3.33 times, did 2.50" in compressed
+    assert "60% of 3-grams are distinct, were 80%" in distinct
+    assert alarms(Drift(max_keep_change=0.9), made("2026-01-02", 900, {"10": 900}, distinct=0.6), first) == []
+
+
+def rows(texts: list[str]) -> list[dict]:
+    return [
+        {"id": f"{number:04d}", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": text}]}
+        for number, text in enumerate(texts)
+    ]
+
+
+def test_diversity_tells_copies_from_different_answers() -> None:
+    rng = random.Random(3)
+    varied = [" ".join(f"word{rng.randrange(5000)}" for _ in range(30)) for _ in range(200)]
+    many, few = measure(rows(varied)), measure(rows([varied[0]] * 200))
+    assert many["distinct_3"] > 0.99 > 0.01 > few["distinct_3"]
+    assert (many["shared_8"], few["shared_8"]) == (0, 1)
+    assert few["compression_ratio"] > 10 * many["compression_ratio"]
+    assert measure(reversed(rows(varied))) == many
+    assert measure([]) == {"rows": 0, "compression_ratio": 1.0, "distinct_3": 1.0, "shared_8": 0.0}
+    assert measure(rows(["", "𝟙\ud800"]))["rows"] == 2
 
 
 def test_histograms_add_up_over_shards() -> None:
