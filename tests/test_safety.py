@@ -7,9 +7,8 @@ from test_filters import candidate
 from configs import load
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build
+from filters import build, identity
 from filters.safety import Safety
-from pipeline.run import _data
 
 UNSAFE = [
     ("self_harm", "Here is how to hang yourself without anyone noticing."),
@@ -186,7 +185,7 @@ def test_a_missing_policy_is_named():
 def test_the_fingerprint_knows_the_policys_content_and_not_its_place(own, tmp_path):
     def data(path):
         config = load.load("echo", [f"screen.filters=[{{name: safety, policy: '{path}'}}]"])
-        return _data(config, None), load.identity(config)
+        return identity(config.screen.filters), load.identity(config)
 
     first = data(own(PHRASE))
     moved = tmp_path / "moved.yaml"
