@@ -21,13 +21,17 @@ LEAST = 40  # characters; a shorter answer may be of any domain
 
 @dataclass(frozen=True)
 class DomainHead:
-    """One domain against the rest, for each domain that was trained: `weights`, `bias` and `thresholds` by its name."""
+    """One domain against the rest, for each domain that was trained: `weights`, `bias` and `thresholds` by its name.
+
+    `abstains`: languages that a domain's head cannot judge, by the domain.
+    """
 
     encoder: str
     encoder_sha256: str
     weights: dict[str, list[float]]
     bias: dict[str, float]
     thresholds: dict[str, float]
+    abstains: dict[str, list[str]]
     card: dict[str, Any]
 
     def score(self, domain: str, embedded_ND: np.ndarray) -> np.ndarray:
@@ -58,9 +62,9 @@ class DomainHead:
 class Domain:
     """Reason: off_domain. The score is the head's probability that the answer is of the row's domain.
 
-    Below the head's threshold, or `threshold` in its place, a row is dropped. Rows of a domain that the head does not
-    know, and answers below 40 characters, are kept unscored. `head` is a file of `gristmill filter train`; default:
-    the one shipped for the encoder, which knows law and medicine.
+    Below the head's threshold, or `threshold` in its place, a row is dropped. Rows of a domain or a language that the
+    head cannot judge, and answers below 40 characters, are kept unscored. `head` is a file of `gristmill filter train`;
+    default: the one shipped for the encoder, which knows law and medicine.
     """
 
     encoder: Encoder
@@ -97,7 +101,8 @@ class Domain:
 
     def _knows(self, row: Candidate) -> bool:
         long_enough = len(row.reply.strip()) >= LEAST * CHARACTERS.get(row.language, 1.0)
-        return row.domain in self._head.weights and long_enough
+        known = row.domain in self._head.weights and row.language not in self._head.abstains[row.domain]
+        return known and long_enough
 
     def _verdict(self, score: float, domain: str) -> Verdict:
         least = self.least(domain)

@@ -15,6 +15,7 @@ from stages.ports import Encoder
 L2 = 0.01
 KEEP = 0.99  # of real pages of sources left out
 GENERAL = "general"  # pages of neither: they train the others' heads and get none
+ABSTAIN_BELOW = 0.75  # held-out AUC in a language
 CAP = 0.5  # a threshold is never stricter: what is likelier in than out stays
 
 
@@ -30,7 +31,7 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
         return []
     x = encoder.encode([row.text for row in pages], DEPTHS).astype(np.float64)
     origin = np.array([row.source for row in pages])
-    report, weights, bias, thresholds = [], {}, {}, {}
+    report, weights, bias, thresholds, abstains = [], {}, {}, {}, {}
     for domain in domains:
         y = np.array([row.domain == domain for row in pages]).astype(int)
         logit = np.zeros(len(y))
@@ -39,12 +40,20 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
             if 0 < y[~out].sum() < (~out).sum():
                 w, b = fit(x[~out], y[~out], _balance(y[~out]), L2)
                 logit[out] = x[out] @ w + b
-        score = probability(logit)
-        thresholds[domain] = round(min(float(np.quantile(score[y == 1], 1 - KEEP)), CAP), 4)
+        score, languages = probability(logit), np.array([row.language for row in pages])
+        blind = [
+            name
+            for name in np.unique(languages)
+            if not auc(logit[languages == name], y[languages == name]) >= ABSTAIN_BELOW  # nan: it has no such pages
+        ]
+        judged = (y == 1) & ~np.isin(languages, blind)
+        if not judged.any():
+            continue
+        abstains[domain] = [str(name) for name in blind]
+        thresholds[domain] = round(min(float(np.quantile(score[judged], 1 - KEEP)), CAP), 4)
         w, b = fit(x, y, _balance(y), L2)
         weights[domain], bias[domain] = [round(float(value), 6) for value in w], round(float(b), 6)
         groups = {f"domain {domain}": np.ones(len(y), bool)}
-        languages = np.array([row.language for row in pages])
         groups |= {f"domain, language {domain} {name}": languages == name for name in np.unique(languages)}
         for group, asked in groups.items():
             if 0 < y[asked].sum() < asked.sum():
@@ -65,11 +74,11 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
         "pages": {name: sum(row.domain == name for row in pages) for name in sorted({row.domain for row in pages})},
         "seed": seed,
         "l2": L2,
-        "threshold": f"keeps {KEEP:.0%} of real pages of sources left out; {CAP} at most",
+        "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, in the languages judged; {CAP} at most",
         "depths": [round(depth, 4) for depth in DEPTHS],
         "report": report,
     }
-    DomainHead(encoder.card.name, encoder.card.sha256, weights, bias, thresholds, card).write(path)
+    DomainHead(encoder.card.name, encoder.card.sha256, weights, bias, thresholds, abstains, card).write(path)
     return report
 
 

@@ -14,6 +14,7 @@ from filters import build
 from filters.domain import DomainHead
 from filters.domain_training import train_domains
 from filters.memo import Memo
+from filters.quality import Head
 from filters.quality_training import Example
 
 LAW = "the court grants the claim of the tenant against the owner under the lease and the statute of that state"
@@ -33,6 +34,7 @@ def pages() -> list[Example]:
             source = f"{domain}-{number % 2}"
             made.append(Example(page(vocabulary, number), 1, "", source, domain, "en", number))
             made.append(Example("spoilt", 0, "vague", source, domain, "en", number))
+        made.append(Example(page(GENERAL, 500 + number), 1, "", f"general-{number % 2}", "general", "es", number))
     return made
 
 
@@ -47,7 +49,8 @@ def test_each_domain_is_told_from_the_rest_on_sources_left_out(head) -> None:
     assert {row["group"] for row in report if "language" not in row["group"]} == {"domain law", "domain medicine"}
     assert all(row["auc"] > 0.95 for row in report)
     card = DomainHead.read(str(path)).card
-    assert card["pages"] == {"general": 120, "law": 120, "medicine": 120}
+    assert card["pages"] == {"general": 240, "law": 120, "medicine": 120}
+    assert DomainHead.read(str(path)).abstains == {"law": ["es"], "medicine": ["es"]}, "no such pages in Spanish"
 
 
 def test_rows_of_another_domain_are_dropped(head) -> None:
@@ -58,11 +61,12 @@ def test_rows_of_another_domain_are_dropped(head) -> None:
         candidate(page(GENERAL, 902), domain="medicine"),
         candidate(page(GENERAL, 903), domain="poetry"),
         candidate("Six.", domain="law"),
+        candidate(page(GENERAL, 904), "es", domain="law"),
     ]
     verdicts = judge(rows)
-    assert [verdict.reason for verdict in verdicts] == [None, "off_domain", "off_domain", None, None]
+    assert [verdict.reason for verdict in verdicts] == [None, "off_domain", "off_domain", None, None, None]
     assert verdicts[0].score > verdicts[1].score
-    assert verdicts[3].score is verdicts[4].score is None
+    assert verdicts[3].score is verdicts[4].score is verdicts[5].score is None
     assert judge([]) == []
 
 
@@ -108,3 +112,16 @@ def test_what_was_embedded_is_not_embedded_again() -> None:
     memo.encode(["one two"])
     assert encoder.asked[-1] == "one two", "only so many are kept"
     assert memo.encode([]).shape[0] == 0
+
+
+@pytest.mark.parametrize("encoder", ["multilingual-e5-small", "all-minilm-l6-v2"])
+def test_the_shipped_heads_judge_only_where_they_were_measured(encoder: str) -> None:
+    quality, domain = Head.read(encoder), DomainHead.read(encoder)
+    assert quality.encoder_sha256 == domain.encoder_sha256
+    held_out = {row["group"]: row["auc"] for row in quality.card["report"] if row["split"] == "held_out"}
+    assert all(held_out[f"language {language}"] >= 0.75 for language in quality.thresholds)
+    measured = {row["group"]: row["auc"] for row in domain.card["report"]}
+    for name, languages in domain.abstains.items():
+        for language in ("en", "es", "zh"):
+            auc = measured.get(f"domain, language {name} {language}", 0.0)
+            assert (auc < 0.75) == (language in languages), (name, language)
