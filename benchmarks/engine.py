@@ -152,8 +152,9 @@ def screens() -> Iterator[Row]:
         )
         for text in texts
     ]  # fmt: skip
-    built = filters.build(config.screen.filters, lambda: open_encoder(encoder, len(os.sched_getaffinity(0))))
-    for name, judge in built:
+    opened = open_encoder(encoder, len(os.sched_getaffinity(0)))
+    for spec in config.screen.filters:  # each alone: together they would embed once
+        ((name, judge),) = filters.build([spec], lambda: opened)
         judge(rows[:8])
         count = 1
         while (seconds := _seconds(lambda judge=judge, count=count: [judge(rows) for _ in range(count)])) < 0.3:

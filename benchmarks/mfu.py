@@ -104,15 +104,18 @@ def main() -> int:
     options.add_argument("--commit", default="", help="the commit that is measured")
     options.add_argument("--profile", action="store_true", help="print the kernels that take most time")
     options.add_argument("--micro", type=int, default=16, help="texts of a micro-batch; 16")
+    options.add_argument("--block", type=int, help="tokens of the sparse model's blocks; the preset's")
     asked = options.parse_args()
     machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     figures = Figures("attention", "python benchmarks/mfu.py", machine, asked.commit)
     length, micros = 4096, 128 // asked.micro
     for attention in ("sparse", "dense"):
-        run = Run(attention, True, asked.micro, length, packed=attention == "sparse")
+        block = asked.block if attention == "sparse" else None
+        run = Run(attention, True, asked.micro, length, packed=attention == "sparse", block=block)
         seconds = run.seconds(micros, 3)
         tokens = asked.micro * length * micros
-        name = f"training nano, {attention}, compiled, {asked.micro} x {length} x {micros}"
+        blocks = f", blocks of {block}" if block else ""
+        name = f"training nano, {attention}{blocks}, compiled, {asked.micro} x {length} x {micros}"
         rate = run.config.flops_per_token(length) * tokens / seconds / PEAK
         figures.put(f"{name}: MFU", rate, 0.4 if attention == "sparse" else None)
         figures.put(f"{name}: tokens/s", tokens / seconds)

@@ -23,7 +23,7 @@ import filters
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
-from filters.quality import prepared
+from filters.quality import DEPTHS, prepared
 from model.encoder import open_encoder
 from stages.record import Candidate
 from stages.screen import judge_all
@@ -105,10 +105,13 @@ def main() -> int:
     figures.put("encoder, documents per CPU-second", len(texts) / fast)
     figures.put("encoder, least cosine to float32", float((exact * found).sum(1).min()), 0.999)
     built = filters.build(config.screen.filters, lambda: ours)
-    seconds, kept = cpu_seconds(lambda: cascade(built, rows))
+    seconds, kept = cpu_seconds(lambda: cascade(built, rows), 1)  # once: embeddings are remembered
+    read, _ = cpu_seconds(lambda: ours.encode(texts, DEPTHS))
     print(f"{len(rows)} candidates, {kept} kept by {len(built)} filters")
     figures.put("whole cascade / padded float32 BERT on everything, documents per CPU-second", slow / seconds, 3.0)
-    figures.put("whole cascade / this encoder on everything, documents per CPU-second", fast / seconds)
+    figures.put(
+        "whole cascade / what its filters read of the encoder on everything, documents per CPU-second", read / seconds
+    )
     figures.put("whole cascade, documents per CPU-second", len(rows) / seconds)
     return 0
 

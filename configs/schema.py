@@ -173,7 +173,7 @@ class Encoder(Section):
 
 
 CASCADE = """
-length secrets privacy safety truncation refusal rules repetition prompt_echo language support citations doses
+secrets privacy safety length truncation refusal rules repetition prompt_echo language support citations doses
 contamination domain quality
 """.split()  # noqa: SIM905 - reads as a list
 
