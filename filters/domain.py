@@ -1,17 +1,15 @@
 """Drops answers that belong to another domain than the row's: a logistic head a domain on the shared embedding."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from configs.errors import ConfigError
+from filters.head_file import DEPTHS, HeadFile
 from filters.logistic import probability
-from filters.quality import DEPTHS, HEADS, prepared
+from filters.quality import prepared
 from filters.words import CHARACTERS
 from stages.ports import KEEP, Encoder, Verdict
 from stages.record import Candidate
@@ -20,42 +18,22 @@ LEAST = 40  # characters; a shorter answer may be of any domain
 
 
 @dataclass(frozen=True)
-class DomainHead:
+class DomainHead(HeadFile):
     """One domain against the rest, for each domain that was trained: `weights`, `bias` and `thresholds` by its name.
 
     `abstains`: languages that a domain's head cannot judge, by the domain.
     """
 
-    encoder: str
-    encoder_sha256: str
+    kind: ClassVar[str] = "domain"
+
     weights: dict[str, list[float]]
     bias: dict[str, float]
     thresholds: dict[str, float]
     abstains: dict[str, list[str]]
-    card: dict[str, Any]
 
     def score(self, domain: str, embedded_ND: np.ndarray) -> np.ndarray:
         """The probability of being of the domain, [N]."""
         return probability(embedded_ND @ np.array(self.weights[domain]) + self.bias[domain])
-
-    def write(self, path: Path) -> None:
-        """JSON, byte for byte the same for the same head."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-
-    @classmethod
-    def read(cls, name: str) -> "DomainHead":
-        """A shipped head by its encoder's name, or your own by path. Raises ConfigError beginning with `head`."""
-        path = Path(name) if name.endswith(".json") else HEADS / f"domain-{name}.json"
-        try:
-            return cls(**json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
-            raise ConfigError(
-                f"head: no such file {str(path)!r}; train one with `gristmill filter train`, or take the encoder"
-                " multilingual-e5-small, whose head is shipped"
-            ) from None
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"head: {str(path)!r} is no domain head ({error}); train it again") from None
 
 
 @dataclass(frozen=True)
@@ -78,13 +56,7 @@ class Domain:
         return asdict(DomainHead.read(options.get("head") or encoder))
 
     def __post_init__(self) -> None:
-        head = DomainHead.read(self.head or self.encoder.card.name)
-        if head.encoder_sha256 != self.encoder.card.sha256:
-            raise ConfigError(
-                f"head: trained on {head.encoder} with weights {head.encoder_sha256[:12]}, screen.encoder has"
-                f" {self.encoder.card.sha256[:12]}; train one for it with `gristmill filter train`"
-            )
-        object.__setattr__(self, "_head", head)
+        object.__setattr__(self, "_head", DomainHead.of(self.encoder, self.head))
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         verdicts = [KEEP] * len(batch)

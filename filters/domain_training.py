@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from filters.domain import DomainHead
+from filters.head_file import DEPTHS, READ
 from filters.logistic import auc, fit, probability
-from filters.quality import DEPTHS
 from filters.quality_training import Example
 from stages.ports import Encoder
 
@@ -75,10 +75,10 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
         "seed": seed,
         "l2": L2,
         "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, in the languages judged; {CAP} at most",
-        "depths": [round(depth, 4) for depth in DEPTHS],
+        "depths": READ,
         "report": report,
     }
-    DomainHead(encoder.card.name, encoder.card.sha256, weights, bias, thresholds, abstains, card).write(path)
+    DomainHead(encoder.card.name, encoder.card.sha256, card, weights, bias, thresholds, abstains).write(path)
     return report
 
 

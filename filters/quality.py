@@ -1,63 +1,39 @@
 """Drops answers that read like broken text: a frozen BERT-class encoder with a logistic head trained on corruptions."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from configs.errors import ConfigError
 from filters.corruptions import equalise, sentences
+from filters.head_file import DEPTHS, HeadFile
 from filters.logistic import probability
 from filters.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
 from stages.record import Candidate
 
-HEADS = Path(__file__).parent / "heads"
 LENGTH = 480  # characters that are embedded; scaled in Chinese
-DEPTHS = (1 / 2, 7 / 12)  # of the encoder's layers: the last say what a text is about, these how it is written
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(HeadFile):
     """A logistic head over `features`, and the card of its training.
 
     `thresholds` holds a language's least probability of being good; a language without one is abstained from.
     """
 
-    encoder: str
-    encoder_sha256: str
+    kind: ClassVar[str] = "quality"
+
     weights: list[float]
     bias: float
     thresholds: dict[str, float]
-    card: dict[str, Any]
 
     def score(self, features_ND: np.ndarray) -> np.ndarray:
         """The probability of being good text, [N]."""
         return probability(features_ND @ np.array(self.weights) + self.bias)
-
-    def write(self, path: Path) -> None:
-        """JSON, byte for byte the same for the same head."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-
-    @classmethod
-    def read(cls, name: str) -> "Head":
-        """A shipped head by its encoder's name, or your own by path. Raises ConfigError beginning with `head`."""
-        path = Path(name) if name.endswith(".json") else HEADS / f"quality-{name}.json"
-        try:
-            return cls(**json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
-            raise ConfigError(
-                f"head: no such file {str(path)!r}; train one with `gristmill filter train`, or take the encoder"
-                " multilingual-e5-small, whose head is shipped"
-            ) from None
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"head: {str(path)!r} is no quality head ({error}); train it again") from None
 
 
 @dataclass(frozen=True)
@@ -79,15 +55,7 @@ class Quality:
         return asdict(Head.read(options.get("head") or encoder))
 
     def __post_init__(self) -> None:
-        head = Head.read(self.head or self.encoder.card.name)
-        if head.encoder_sha256 != self.encoder.card.sha256:
-            raise ConfigError(
-                f"head: trained on {head.encoder} with weights {head.encoder_sha256[:12]}, screen.encoder has"
-                f" {self.encoder.card.sha256[:12]}; train one for it with `gristmill filter train`"
-            )
-        if head.card.get("depths") != [round(depth, 4) for depth in DEPTHS]:
-            raise ConfigError("head: trained on other layers than this version reads; train it again")
-        object.__setattr__(self, "_head", head)
+        object.__setattr__(self, "_head", Head.of(self.encoder, self.head))
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         texts = [prepared(candidate.reply, candidate.language) for candidate in batch]

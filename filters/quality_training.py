@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from filters.corruptions import CORRUPTIONS, Page, equalise, sentences
+from filters.head_file import READ
 from filters.logistic import auc, fit
-from filters.quality import DEPTHS, Head, features, prepared, seeds_hash
+from filters.quality import Head, features, prepared, seeds_hash
 from filters.words import CHARACTERS, words
 from stages.ports import Encoder
 from stages.record import Seed
@@ -76,7 +77,7 @@ def train_and_report(
             "seeds_sha256": seeds_hash([item.id for item in seeds]),
             "seed": seed,
             "l2": L2,
-            "depths": [round(depth, 4) for depth in DEPTHS],
+            "depths": READ,
             "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, by language",
             "abstains": sorted({row.language for row in rows} - thresholds.keys()),
             "report": report,

@@ -9,9 +9,9 @@ from pathlib import Path
 from configs.errors import ConfigError, InputError
 from configs.schema import Config
 from filters.domain_training import train_domains
+from filters.head_file import HEADS
 from filters.language import identify
 from filters.memo import Memo
-from filters.quality import HEADS
 from filters.quality_training import examples, train_and_report
 from stages import seeds
 from stages.record import Seed
