@@ -98,7 +98,7 @@ def identity(config: Config) -> dict[str, Any]:
             source["path"] = source["path"] and "path"
     # the hashes of weights, heads and policies stand in the fingerprint beside this; where they lie is no matter
     if body["screen"]["encoder"]:
-        body["screen"]["encoder"] = {**body["screen"]["encoder"], "model": "model", "sha256": None}
+        body["screen"]["encoder"] = {**body["screen"]["encoder"], "model": "model", "sha256": None, "adapter": None}
     for spec in body["screen"]["filters"]:
         spec.pop("head", None)
         spec.pop("policy", None)

@@ -167,6 +167,9 @@ class FilterSpec(Section):
 class Encoder(Section):
     model: str = "multilingual-e5-small"
     sha256: str | None = None
+    adapter: str = (
+        "shipped"  # the fine-tuning that ships for the model, if one does; none; a folder of filter train --tune
+    )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     max_length: int = Field(default=256, ge=16, le=512)
     batch_tokens: int = Field(default=8192, ge=512)

@@ -64,20 +64,21 @@ class Domain:
         texts = [prepared(batch[index].reply, batch[index].language) for index in judged]
         embedded = self.encoder.encode(texts, DEPTHS).astype(np.float64)
         for index, vector in zip(judged, embedded, strict=True):
-            verdicts[index] = self._verdict(float(self._head.score(batch[index].domain, vector)), batch[index].domain)
+            verdicts[index] = self._verdict(float(self._head.score(batch[index].domain, vector)), batch[index])
         return verdicts
 
-    def least(self, domain: str) -> float:
-        """The score below which a row of this domain is dropped."""
-        return self.threshold if self.threshold is not None else self._head.thresholds[domain]
+    def limits(self, domain: str, language: str) -> dict[str, float]:
+        """`least`: the score below which a row is dropped. Empty where the head cannot judge."""
+        if domain not in self._head.weights or language in self._head.abstains[domain]:
+            return {}
+        return {"least": self.threshold if self.threshold is not None else self._head.thresholds[domain]}
 
     def _knows(self, row: Candidate) -> bool:
         long_enough = len(row.reply.strip()) >= LEAST * CHARACTERS.get(row.language, 1.0)
-        known = row.domain in self._head.weights and row.language not in self._head.abstains[row.domain]
-        return known and long_enough
+        return long_enough and bool(self.limits(row.domain, row.language))
 
-    def _verdict(self, score: float, domain: str) -> Verdict:
-        least = self.least(domain)
+    def _verdict(self, score: float, row: Candidate) -> Verdict:
+        least = self.limits(row.domain, row.language)["least"]
         if score < least:
-            return Verdict("off_domain", score, f"{score:.3f} for {domain}, the least is {least:.3f}")
+            return Verdict("off_domain", score, f"{score:.3f} for {row.domain}, the least is {least:.3f}")
         return Verdict(None, score)

@@ -9,7 +9,8 @@ import numpy as np
 from filters.domain import DomainHead
 from filters.head_file import DEPTHS, READ
 from filters.logistic import auc, fit, probability
-from filters.quality_training import Example
+from filters.quality_evaluation import balance
+from filters.quality_examples import Example
 from stages.ports import Encoder
 
 L2 = 0.01
@@ -20,7 +21,7 @@ CAP = 0.5  # a threshold is never stricter: what is likelier in than out stays
 
 
 def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: int) -> list[dict[str, Any]]:
-    """Writes a head of the examples' domains to `path`; report rows as `train_and_report` gives, split `domain`.
+    """Writes a head of the examples' domains to `path`; report rows as `quality_evaluation.report`, split `domain`.
 
     Real pages alone are used. `caught` is the share of other domains' pages below the threshold. Nothing is written,
     and no row given, with one domain only.
@@ -38,7 +39,7 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
         for source in np.unique(origin):
             out = origin == source
             if 0 < y[~out].sum() < (~out).sum():
-                w, b = fit(x[~out], y[~out], _balance(y[~out]), L2)
+                w, b = fit(x[~out], y[~out], balance(y[~out]), L2)
                 logit[out] = x[out] @ w + b
         score, languages = probability(logit), np.array([row.language for row in pages])
         blind = [
@@ -51,7 +52,7 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
             continue
         abstains[domain] = [str(name) for name in blind]
         thresholds[domain] = round(min(float(np.quantile(score[judged], 1 - KEEP)), CAP), 4)
-        w, b = fit(x, y, _balance(y), L2)
+        w, b = fit(x, y, balance(y), L2)
         weights[domain], bias[domain] = [round(float(value), 6) for value in w], round(float(b), 6)
         groups = {f"domain {domain}": np.ones(len(y), bool)}
         groups |= {f"domain, language {domain} {name}": languages == name for name in np.unique(languages)}
@@ -66,7 +67,6 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
                         "auc": round(auc(logit[asked], y[asked]), 3),
                         "caught": round(caught, 3),
                         "auc_length": round(auc(np.array([len(r.text) for r in pages])[asked], y[asked]), 3),
-                        "auc_distinct": None,
                     }
                 )
     card = {
@@ -80,7 +80,3 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
     }
     DomainHead(encoder.card.name, encoder.card.sha256, card, weights, bias, thresholds, abstains).write(path)
     return report
-
-
-def _balance(y: np.ndarray) -> np.ndarray:
-    return np.where(y == 1, (y == 0).sum() / max(1, (y == 1).sum()), 1.0)

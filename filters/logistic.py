@@ -36,6 +36,17 @@ def auc(score_N: np.ndarray, y_N: np.ndarray) -> float:
     good, bad = int((y_N == 1).sum()), int((y_N == 0).sum())
     if not good or not bad:
         return float("nan")
-    _, place, count = np.unique(score_N, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((rank[y_N == 1].sum() - good * (good + 1) / 2) / (good * bad))
+    return float((ranks(score_N)[y_N == 1].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def spearman(left_N: np.ndarray, right_N: np.ndarray) -> float:
+    """Spearman's rank correlation; nan where either side has one value only."""
+    left, right = ranks(left_N), ranks(right_N)
+    spread = left.std() * right.std()
+    return float(((left - left.mean()) * (right - right.mean())).mean() / spread) if spread > 0 else float("nan")
+
+
+def ranks(value_N: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing the mean of theirs, [N]."""
+    _, place, count = np.unique(value_N, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,30 +22,41 @@ LENGTH = 480  # characters that are embedded; scaled in Chinese
 class Head(HeadFile):
     """A logistic head over `features`, and the card of its training.
 
-    `thresholds` holds a language's least probability of being good; a language without one is abstained from.
+    By `language` and by `domain language`: `scales` holds the slope and offset that make a logit a probability,
+    `limits` two of those: below the first a text is surely bad, from the second on surely good. A language without
+    is abstained from.
     """
 
     kind: ClassVar[str] = "quality"
 
     weights: list[float]
     bias: float
-    thresholds: dict[str, float]
+    scales: dict[str, list[float]]
+    limits: dict[str, list[float]]
 
-    def score(self, features_ND: np.ndarray) -> np.ndarray:
-        """The probability of being good text, [N]."""
-        return probability(features_ND @ np.array(self.weights) + self.bias)
+    def score(self, features_ND: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+        """The probability of being good text, where good and bad are as many, [N]; `groups` as `group` gives."""
+        scales = np.array([self.scales.get(group, (1.0, 0.0)) for group in groups]).reshape(-1, 2)
+        return probability(scales[:, 0] * (features_ND @ np.array(self.weights) + self.bias) + scales[:, 1])
+
+    def group(self, domain: str, language: str) -> str:
+        """Whose scale and limits a text has: its domain's in its language, else its language's."""
+        pair = f"{domain} {language}"
+        return pair if pair in self.limits else language
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Reason: low_quality. The score is the head's probability that the answer is good text.
+    """Reason: low_quality, or unsure_quality. The score is the calibrated probability that the answer is good text.
 
-    `threshold` replaces the head's own, in every language; the head abstains (keeps, with the score) from languages
-    it has none for. `head` is a file of `gristmill filter train`; default: the one shipped for the encoder.
+    Below the first of the head's two limits a row is dropped; between them the head is not sure: the row is kept and
+    counted, or dropped with `unsure: drop`. `threshold` replaces both. The head abstains (keeps, with the score) from
+    languages it has no limits for. `head` is a file of `gristmill filter train`; default: the encoder's shipped one.
     """
 
     encoder: Encoder
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    unsure: Literal["keep", "drop"] = "keep"
     head: str = ""
     _head: Head = field(init=False, repr=False, compare=False)
 
@@ -59,14 +70,17 @@ class Quality:
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         texts = [prepared(candidate.reply, candidate.language) for candidate in batch]
+        groups = [self._head.group(candidate.domain, candidate.language) for candidate in batch]
         scores = np.zeros(len(texts))
         if full := [index for index, text in enumerate(texts) if text]:
-            scores[full] = self._head.score(features(self.encoder, [texts[index] for index in full]))
-        return [self._verdict(float(score), row.language) for score, row in zip(scores, batch, strict=True)]
+            embedded = features(self.encoder, [texts[index] for index in full])
+            scores[full] = self._head.score(embedded, [groups[index] for index in full])
+        return [self._verdict(float(score), group) for score, group in zip(scores, groups, strict=True)]
 
-    def least(self, language: str) -> float:
-        """The score below which a row of this language is dropped; 0 where the head abstains."""
-        return self.threshold if self.threshold is not None else self._head.thresholds.get(language, 0.0)
+    def limits(self, domain: str, language: str) -> dict[str, float]:
+        """`least`: below it a row is dropped; `sure`: from it on the head is sure. Empty where it abstains."""
+        least, sure = self._limits(self._head.group(domain, language)) or (None, None)
+        return {} if least is None or sure is None else {"least": least, "sure": sure}
 
     def pull(self, candidate: Candidate) -> list[tuple[str, float]]:
         """Each sentence of the answer, and by how much it moves the score: the whole's less that without it."""
@@ -76,14 +90,28 @@ class Quality:
         glue = "" if candidate.language == "zh" else " "
         texts = [glue.join(parts[:n] + parts[n + 1 :]) for n in range(len(parts))]
         made = [prepared(text, candidate.language) for text in (candidate.reply, *texts)]
-        whole, *without = self._head.score(features(self.encoder, made))
+        group = self._head.group(candidate.domain, candidate.language)
+        whole, *without = self._head.score(features(self.encoder, made), [group] * len(made))
         return [(part, float(whole - score)) for part, score in zip(parts, without, strict=True)]
 
-    def _verdict(self, score: float, language: str) -> Verdict:
-        least = self.least(language)
+    def _limits(self, group: str) -> tuple[float, float] | None:
+        if self.threshold is not None:
+            return self.threshold, self.threshold
+        found = self._head.limits.get(group)
+        return (found[0], found[1]) if found else None
+
+    def _verdict(self, score: float, group: str) -> Verdict:
+        limits = self._limits(group)
+        if limits is None:
+            return Verdict(None, score)
+        least, sure = limits
         if score < least:
             return Verdict("low_quality", score, f"{score:.3f}, the least is {least:.3f}")
-        return Verdict(None, score)
+        if score >= sure:
+            return Verdict(None, score)
+        if self.unsure == "drop":
+            return Verdict("unsure_quality", score, f"{score:.3f}, sure is {sure:.3f}")
+        return Verdict(None, score, found=("unsure_quality",))
 
 
 def prepared(text: str, language: str) -> str:

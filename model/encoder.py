@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from configs.errors import BackendError
 from configs.schema import Encoder as EncoderConfig
-from model import weights
+from model.bert import identify, load
 from model.device import place, use_threads
-from model.silence import silence
 from stages.ports import Encoder
 
 _LEAST_COSINE = 0.999  # between bfloat16 and float32, or float32 is used
@@ -29,39 +27,24 @@ class BertEncoder:
     """Encodes texts cut to `max_length` tokens. The e5 family is trained with a prefix: `query: ` goes before each."""
 
     def __init__(self, config: EncoderConfig, threads: int):
-        from transformers import AutoTokenizer, BertModel
-
-        self.card = weights.identify(config.model, "transformers", config.sha256, "screen.encoder")
+        self.card = identify(config)
         self.config, self.lock = config, threading.Lock()
         self.prefix = "query: " if "e5" in self.card.name.lower() else ""
         self.threads = threads
-        self.device, dtype = place(config.dtype)
-        try:
-            with silence():
-                self.tokenizer = AutoTokenizer.from_pretrained(self.card.path, local_files_only=True)
-                loaded: Any = BertModel.from_pretrained(
-                    self.card.path,
-                    dtype=torch.float32,
-                    add_pooling_layer=False,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-            model, report = loaded
-            if report["missing_keys"]:  # of another architecture: transformers would fill them with random numbers
-                raise ValueError(f"{len(report['missing_keys'])} tensors of BERT are missing")
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise BackendError(
-                f"screen.encoder.model: {self.card.name!r} cannot be loaded as a BERT encoder ({error}); "
-                "use multilingual-e5-small or all-minilm-l6-v2"
-            ) from error
+        self.device, _ = place(config.dtype)
+        self.tokenizer, model = load(config, self.card)
         self.model: Any = model.to(self.device).eval()
         self.layers: Any = model.encoder.layer
         self.limit = min(config.max_length, self.model.config.max_position_embeddings)
-        if dtype != torch.float32:
+        self.narrow(config.dtype)
+
+    def narrow(self, dtype: str) -> None:
+        """Computes in the configured format from now on; with `auto` only if it gives what float32 gives."""
+        _, wanted = place(dtype)
+        if wanted != torch.float32:
             exact = self.encode(_PROBES)
-            self.model = self.model.to(dtype)
-            if config.dtype == "auto" and float((self.encode(_PROBES) * exact).sum(1).min()) < _LEAST_COSINE:
+            self.model = self.model.to(wanted)
+            if dtype == "auto" and float((self.encode(_PROBES) * exact).sum(1).min()) < _LEAST_COSINE:
                 self.model = self.model.to(torch.float32)
 
     def encode(self, texts: Sequence[str], depths: Sequence[float] = (1.0,)) -> np.ndarray:
@@ -73,13 +56,28 @@ class BertEncoder:
         vectors = np.zeros((len(texts), self.model.config.hidden_size * len(layers)), np.float32)
         if not texts:
             return vectors
-        ids = self.tokenizer([self._clean(text) for text in texts], truncation=True, max_length=self.limit)["input_ids"]
+        ids = self.tokens(texts)
         with self.lock, torch.inference_mode():
             use_threads(self.threads)  # torch keeps the number by calling thread
             self.model.encoder.layer = self.layers[: max(layers)]  # none is run that nobody reads
-            for chosen in self._batches([len(row) for row in ids]):  # type: ignore[arg-type]
-                vectors[chosen] = self._pooled([ids[index] for index in chosen], layers)  # type: ignore[index]
+            for chosen in self._batches([len(row) for row in ids]):
+                vectors[chosen] = self._pooled([ids[index] for index in chosen], layers)
         return vectors
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text's token ids, cut to `max_length`."""
+        clean = [self._clean(text) for text in texts]
+        return self.tokenizer(clean, truncation=True, max_length=self.limit)["input_ids"]
+
+    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask, int64 [B, T] on the device, T the longest row's length."""
+        longest = max(map(len, rows))
+        ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+        mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids_BT[index, : len(row)] = torch.tensor(row)
+            mask_BT[index, : len(row)] = 1
+        return ids_BT.to(self.device), mask_BT.to(self.device)
 
     def _clean(self, text: str) -> str:
         head = text[: self.limit * _CHARS_PER_TOKEN].replace("\x00", " ")
@@ -96,16 +94,8 @@ class BertEncoder:
         yield batch
 
     def _pooled(self, rows: list[list[int]], layers: list[int]) -> np.ndarray:
-        longest = len(rows[0])
-        ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids_BT[index, : len(row)] = torch.tensor(row)
-            mask_BT[index, : len(row)] = 1
-        mask_BT = mask_BT.to(self.device)
-        states = self.model(
-            input_ids=ids_BT.to(self.device), attention_mask=mask_BT, output_hidden_states=True
-        ).hidden_states
+        ids_BT, mask_BT = self.padded(rows)
+        states = self.model(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
         parts = []
         for layer in layers:
             mean_BD = (states[layer].float() * mask_BT[..., None]).sum(1) / mask_BT.sum(1, keepdim=True)

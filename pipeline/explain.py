@@ -123,9 +123,9 @@ def _judgements(config: Config, row: Candidate) -> Iterator[dict[str, Any]]:
 
 def _limits(judge: Filter, row: Candidate) -> dict[str, Any]:
     of: Any = judge
-    limits = {field.name: getattr(of, field.name) for field in fields(of) if field.init and field.name != "encoder"}
-    least = getattr(judge, "least", None)
-    return limits | ({"least": least(row.language)} if least else {})
+    options = {field.name: getattr(of, field.name) for field in fields(of) if field.init and field.name != "encoder"}
+    learnt = getattr(judge, "limits", None)
+    return options | (learnt(row.domain, row.language) if learnt else {})
 
 
 def _sentences(judge: Filter, row: Candidate, verdict: Verdict) -> list[dict[str, Any]]:

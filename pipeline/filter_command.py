@@ -1,4 +1,4 @@
-"""`gristmill filter`: list the filters, train the quality head, explain a row."""
+"""`gristmill filter`: list the filters, explain a row, train and evaluate the quality head, have a judge score rows."""
 
 import argparse
 import json
@@ -14,7 +14,22 @@ def add_verbs(command: Command, into: Any) -> None:
     lists.add_argument("names", nargs="*", metavar="NAME", help="these alone; one of yours as package.module:Class")
     train = command("train", "Train the quality head on the config's seed passages and print its AUCs.", into=into)
     train.add_argument("--head", metavar="FILE", help="where the head is written; the shipped one if left out")
-    train.add_argument("--per-source", type=int, default=160, metavar="N", help="real pages of each source")
+    evaluates = command("evaluate", "Measure quality heads on sources and corruptions left out; keep none.", into=into)
+    evaluates.add_argument("--out", required=True, metavar="DIR", help="for the table and the pictures")
+    for verb in (train, evaluates):
+        verb.add_argument("--per-source", type=_count, default=160, metavar="N", help="real pages of each source")
+        verb.add_argument(
+            "--labels", action="append", default=[], metavar="FILE", help="scored texts, 0 to 5; repeatable"
+        )
+        verb.add_argument("--tune", action="store_true", help="fine-tune the encoder too (LoRA): wants a GPU")
+        verb.add_argument(
+            "--folds", type=int, default=0, metavar="N", help="groups of sources left out; each alone if left out"
+        )
+    judges = command("judge", "Have the config's generator score a data set's candidates as labels.", into=into)
+    judges.add_argument("--data", required=True, metavar="DIR", help="the data set's folder, run folders included")
+    judges.add_argument("--labels", required=True, metavar="FILE", help="where the labels are written, JSON Lines")
+    judges.add_argument("--rows", type=_count, default=500, metavar="N", help="how many candidates")
+    judges.add_argument("--rubric", metavar="FILE", help="your own rubric instead of the shipped one")
     explains = command("explain", "What each filter says of a row, and why.", config=False, into=into)
     explains.add_argument("row", metavar="ROW_ID", help="a published or dropped row's id, its first 8 digits or more")
     explains.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
@@ -24,13 +39,27 @@ def run(options: argparse.Namespace, config: Callable[[argparse.Namespace], Any]
     """The verb that was asked for; `config` loads and checks the one that its flags name."""
     if options.verb == "list":
         return list_filters(options.names, as_json=options.json)
-    if options.verb == "train":
-        from pipeline.train_filter import train
+    if options.verb in ("train", "evaluate"):
+        from pipeline.evaluate_filter import evaluate
+        from pipeline.train_filter import Wanted, train
 
-        return train(config(options), options.head, options.per_source, as_json=options.json)
+        wanted = Wanted(options.per_source, options.labels, options.tune, options.folds)
+        if options.verb == "train":
+            return train(config(options), options.head, wanted, as_json=options.json)
+        return evaluate(config(options), options.out, wanted, as_json=options.json)
+    if options.verb == "judge":
+        from pipeline.judge import judge
+
+        return judge(config(options), options.data, options.labels, options.rows, options.rubric, as_json=options.json)
     from pipeline.explain import explain
 
     return explain(options.out, options.row, as_json=options.json)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
 
 
 def list_filters(names: list[str], *, as_json: bool) -> int:

@@ -56,14 +56,12 @@ def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
     import filters
     from model.backends import identify
-    from model.weights import identify as identify_weights
+    from model.bert import identify as identify_encoder
 
     card = identify(config.generator)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
-    encoder_card = (
-        identify_weights(encoder.model, "transformers", encoder.sha256, "screen.encoder") if encoder else None
-    )
+    encoder_card = identify_encoder(encoder) if encoder else None
     read = filters.identity(config.screen.filters, encoder_card.name if encoder_card else "")
     return Models(config.model_copy(update={"generator": generator}), card, encoder_card, read)
 

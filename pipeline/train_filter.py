@@ -1,29 +1,44 @@
-"""`gristmill filter train`: the quality and domain heads, trained on the passages of a config's own sources."""
+"""`gristmill filter train` and `evaluate`: the quality and domain heads on the passages of a config's own sources."""
 
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from configs.errors import ConfigError, InputError
 from configs.schema import Config
 from filters.domain_training import train_domains
-from filters.head_file import HEADS
+from filters.head_file import DEPTHS, HEADS
+from filters.labels import read_labels
 from filters.language import identify
 from filters.memo import Memo
-from filters.quality_training import examples, train_and_report
+from filters.quality_evaluation import BASELINES
+from filters.quality_examples import CORRUPTION, examples, labelled
+from filters.quality_training import Trainer
 from stages import seeds
 from stages.record import Seed
 from stages.seed_sources import read_seeds
 
 
-def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -> int:
-    """Trains, writes the heads and prints their AUCs; `head` is the quality head's file, the domain head stands beside.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is trained: pages of each source, files of labels, tuned or frozen, sources left out in how many groups."""
 
-    Raises ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.
-    """
+    per_source: int = 160
+    labels: Sequence[str] = ()
+    tune: bool = False
+    folds: int = 0
+
+
+def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
+    """A trainer on the config's sources, and their passages. Raises ConfigError without an encoder."""
     from model.encoder import open_encoder
+    from model.encoder_tuning import tune
 
     if config.screen.encoder is None:
         raise ConfigError("screen.encoder: missing; name the encoder that the head is for, as multilingual-e5-small")
@@ -32,34 +47,57 @@ def train(config: Config, head: str | None, per_source: int, *, as_json: bool) -
         domain = config.domains[file.domain]
         found = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
         # more than are trained on: the trainer draws its pages from all over the source
-        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * per_source)
+        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * wanted.per_source)
+    labels = [label for path in wanted.labels for label in read_labels(path)]
     encoder = Memo(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
-    path = Path(head) if head else HEADS / f"quality-{encoder.card.name}.json"
-    beside = path.with_name(f"domain-{path.name.removeprefix('quality-')}")
     try:
-        rows = examples(pages, config.seed, per_source)
-        report = train_and_report(pages, rows, encoder, path, config.seed)
-        report += train_domains(rows, encoder, beside, config.seed)
+        rows = examples(pages, config.seed, wanted.per_source) + labelled(labels)
+        tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if wanted.tune else None
+        return Trainer(rows, encoder, config.seed, tuner, wanted.folds), pages
     except ValueError as error:
         raise InputError(f"filter train: {error}; name more sources in the config") from None
+
+
+def train(config: Config, head: str | None, wanted: Wanted, *, as_json: bool) -> int:
+    """Trains, writes the heads and prints their AUCs; `head` is the quality head's file, the domain head stands beside.
+
+    A tuned encoder's adapter goes to a folder beside them; the shipped head's to where it is shipped. Raises
+    ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.
+    """
+    from model.bert import ENCODERS
+    from model.encoder_tuning import TunedEncoder
+
+    trainer, pages = trainer_of(config, wanted)
+    path = Path(head) if head else HEADS / f"quality-{trainer.encoder.card.name}.json"
+    beside = path.with_name(f"domain-{path.name.removeprefix('quality-')}")
+    adapter = path.with_name(f"encoder-{path.stem.removeprefix('quality-')}") if head else None
+    try:
+        encoder, report = trainer.train(pages, path)
+        if isinstance(encoder, TunedEncoder):
+            encoder.write(adapter or ENCODERS / encoder.card.name)
+        made = [row for row in trainer.rows if row.by == CORRUPTION]
+        report += train_domains(made, encoder, beside, config.seed)
     except OSError as error:
         if error.filename and Path(error.filename) not in (path, beside, *path.parents):  # a full disk names no file
             raise
         raise InputError(f"--head: cannot write {path} ({error.strerror}); name a file that you may write") from None
     if as_json:
-        made = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
-        print(json.dumps(made, ensure_ascii=False))
+        told = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
+        told |= {"encoder_adapter": str(adapter or ENCODERS)} if wanted.tune else {}
+        print(json.dumps(told, ensure_ascii=False))
         return 0
+    print_report(report, str(path))
+    return 0
+
+
+def print_report(report: list[dict[str, Any]], title: str) -> None:
+    """The report's rows as a table."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "split", "group", "rows", "AUC", "by length", "by distinct words", title=str(path), title_justify="left"
-    )
+    figures = ("auc", "f1", "spearman", *(f"auc_{name}" for name in BASELINES))
+    table = Table("split", "group", "rows", "AUC", "F1", "ρ", *BASELINES, title=title, title_justify="left")
     for row in report:
-        figures = (row["auc"], row["auc_length"], row["auc_distinct"])
-        table.add_row(
-            row["split"], row["group"], str(row["rows"]), *("–" if f is None else f"{f:.3f}" for f in figures)
-        )
+        shown = ("–" if row.get(name) is None else f"{row[name]:.3f}" for name in figures)
+        table.add_row(row["split"], row["group"], str(row["rows"]), *shown)
     Console().print(table)
-    return 0

@@ -37,14 +37,15 @@ class Answer:
     repaired: bool = False
 
 
-def render(task: Task, language: str, passage: str, title: str, draw: int) -> Prompt:
-    """The prompt for one passage; `draw` picks the style."""
+def render(task: Task, language: str, passage: str, title: str, draw: int, answer: str | None = None) -> Prompt:
+    """The prompt for one passage; `draw` picks the style. `answer` is what a judge's template sees besides."""
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
     style = styles[draw % len(styles)] if styles else ""
 
     def fill(text: str, title: str) -> str:
         system = task.system.get(language)  # type: ignore[call-overload]
         values = {"passage": text, "title": title, "language": language, "style": style}
+        values |= {} if answer is None else {"answer": answer}
         parts = [_template(source).render(values).strip() for source in (system or "", task.prompt[language])]  # type: ignore[index]
         return "\x00".join(parts)
 

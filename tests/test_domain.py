@@ -15,7 +15,7 @@ from filters.domain import DomainHead
 from filters.domain_training import train_domains
 from filters.memo import Memo
 from filters.quality import Head
-from filters.quality_training import Example
+from filters.quality_examples import Example
 
 LAW = "the court grants the claim of the tenant against the owner under the lease and the statute of that state"
 MEDICINE = "a patient with fever and rash received ten milligrams of the drug and the wound healed after surgery"
@@ -119,7 +119,7 @@ def test_the_shipped_heads_judge_only_where_they_were_measured(encoder: str) -> 
     quality, domain = Head.read(encoder), DomainHead.read(encoder)
     assert quality.encoder_sha256 == domain.encoder_sha256
     held_out = {row["group"]: row["auc"] for row in quality.card["report"] if row["split"] == "held_out"}
-    assert all(held_out[f"language {language}"] >= 0.75 for language in quality.thresholds)
+    assert all(held_out[f"language {language}"] >= 0.75 for language in quality.limits if " " not in language)
     measured = {row["group"]: row["auc"] for row in domain.card["report"]}
     for name, languages in domain.abstains.items():
         for language in ("en", "es", "zh"):

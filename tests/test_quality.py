@@ -14,7 +14,8 @@ from filters import build
 from filters.corruptions import CORRUPTIONS, Page, equalise
 from filters.logistic import auc, fit, probability
 from filters.quality import Head, prepared
-from filters.quality_training import examples, train_and_report
+from filters.quality_examples import Example, examples
+from filters.quality_training import LEAST_HUMAN, PRECISION, Trainer, least_score, set_limits, sure_score, wilson
 from filters.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
@@ -54,7 +55,7 @@ def pages(count=120):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("head") / "quality.json"
-    return path, train_and_report(pages(), examples(pages(), 17, 160), BagOfPairs(), path, 17)
+    return path, Trainer(examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), path)[1]
 
 
 ES = "El juez examina la demanda. El paciente presenta fiebre alta. La norma, que es clara, obliga a todos. "
@@ -126,14 +127,14 @@ def test_the_report_measures_on_sources_left_out(trained):
 
 
 def test_training_repeats_itself(trained, tmp_path):
-    train_and_report(pages(), examples(pages(), 17, 160), BagOfPairs(), tmp_path / "again.json", 17)
+    Trainer(examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == trained[0].read_bytes()
 
 
-def test_one_source_is_too_few(tmp_path):
+def test_one_source_is_too_few():
     one = [page for page in pages() if page.source == "source-0"]
     with pytest.raises(ValueError, match="two sources"):
-        train_and_report(one, examples(one, 17, 160), BagOfPairs(), tmp_path / "x.json", 17)
+        Trainer(examples(one, 17, 160), BagOfPairs(), 17)
 
 
 def quality(path, **options):
@@ -181,7 +182,7 @@ def test_the_shipped_head():
 
     head = Head.read("multilingual-e5-small")
     held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}
-    assert all(held_out[f"language {language}"] >= 0.75 for language in head.thresholds)
+    assert all(held_out[f"language {language}"] >= 0.75 for language in head.limits if " " not in language)
     judge = build([FilterSpec(name="quality")], lambda: open_encoder(Encoder(), 2))[0][1]
     texts = {
         "en": "A written contract can be enforced for six years, counted from the day of the breach. The period starts"

@@ -1,0 +1,162 @@
+"""Does the screen keep what trains better? The same small model on kept, on random and on dropped rows of one run.
+
+    python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET]
+
+CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them; they are screened
+by CONFIG's filters of today. Of the candidates' answers (what the generator wrote, without prompts and passages) each
+arm gets as many bytes of each domain as the scarcer of kept and dropped has, an answer once; the tokenizer is learnt
+once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
+dropped. Adds its rows to benchmarks/results/quality.json.
+"""
+
+import json
+import math
+import random
+import statistics
+import sys
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import filters
+from benchmarks.figures import Figures, processor
+from configs.load import load
+from configs.schema import Config
+from configs.training import Training
+from model.encoder import open_encoder
+from model.evaluation.held_out import read_real
+from model.evaluation.perplexity import score
+from model.generate import Model
+from model.learn_tokenizer import learn
+from model.ranks import Ranks
+from model.train import train
+from stages.record import CANDIDATE, Candidate
+from stages.screen import BATCH, judge_all
+
+ARMS = ("kept", "random", "dropped")
+DOMAINS = ("law", "medicine")
+REAL = 200_000  # bytes a domain
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
+    """Why each candidate is dropped; None where it is kept. The first filter that drops it is named."""
+    assert config.screen.encoder is not None
+    judges = filters.build(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
+    said: list[str | None] = [None] * len(candidates)
+    for begin in range(0, len(candidates), BATCH):
+        left = list(range(begin, min(begin + BATCH, len(candidates))))
+        for _, judge in judges:
+            verdicts = judge_all(judge, [candidates[index] for index in left])
+            for index, verdict in zip(left, verdicts, strict=True):
+                said[index] = "filter_error" if isinstance(verdict, Exception) else verdict.reason
+            left = [index for index in left if said[index] is None]
+    return said
+
+
+def split(candidates: list[Candidate], said: list[str | None]) -> dict[str, Rows]:
+    """By arm and domain what was written, each answer once."""
+    arms: dict[str, Rows] = {arm: defaultdict(list) for arm in ARMS}
+    seen: set[str] = set()
+    for made, reason in zip(candidates, said, strict=True):
+        if made.reply in seen:
+            continue
+        seen.add(made.reply)
+        row = {"text": made.reply, "seed_id": made.seed_id, "domain": made.domain, "language": made.language}
+        arms["random"][made.domain].append(row)
+        arms["dropped" if reason else "kept"][made.domain].append(row)
+    return arms
+
+
+def draw(rows: Rows, budget: dict[str, int], seed: int) -> list[dict[str, Any]]:
+    """Rows of each domain, at random, until its budget of bytes is spent."""
+    drawn = []
+    for domain, most in budget.items():
+        left, order = most, sorted(rows[domain], key=lambda row: row["text"])
+        random.Random(seed).shuffle(order)
+        for row in order:
+            if left <= 0:
+                break
+            left -= len(row["text"].encode())
+            drawn.append(row)
+    return drawn
+
+
+def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, real: dict[str, Any]) -> dict[str, float]:
+    """Of real text by domain, after training on one arm's rows."""
+    config = {
+        "name": shard.stem,
+        "out": str(out / shard.stem),
+        "seed": seed,
+        "steps": steps,
+        "data": {"tokenizer": str(out / "tokenizer"), "held_out": 0.05},
+        "model": {"preset": preset},
+        "batch": {"length": 256, "sequences": 16, "micro": 16},
+        "optimizer": {"name": "muon", "learning_rate": 3e-3, "matrix_learning_rate": 0.02},
+        "schedule": {"kind": "wsd", "warmup": 10, "decay": 0.5, "floor": 0.0},
+        "held_out": {"every": steps},
+        "checkpoints": {"every": steps},
+    }
+    model = Model.from_pretrained(
+        train(Training.model_validate(config), [shard], Ranks.join(), lambda _: None)["model"]
+    )
+    found = {}
+    for domain, texts in real.items():
+        documents = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts.documents]
+        found[domain] = score(model.network, documents, texts.bytes, 256, 128).perplexity
+    return found
+
+
+def main() -> int:
+    config, source, out = load(sys.argv[1], []), sys.argv[2], Path(sys.argv[3])
+    steps, seeds = int(sys.argv[4] if len(sys.argv) > 4 else 160), int(sys.argv[5] if len(sys.argv) > 5 else 3)
+    preset = sys.argv[6] if len(sys.argv) > 6 else "tiny"
+    out.mkdir(parents=True, exist_ok=True)
+    files = [source] if Path(source).is_file() else [str(p) for p in Path(source).glob("part-*[0-9].parquet")]
+    rows = ds.dataset(files).to_table(columns=CANDIDATE.names).sort_by("id").to_pylist()
+    candidates = [Candidate(**row) for row in rows]
+    verdicts = out / "reasons.json"  # screened once a folder
+    if not verdicts.exists():
+        reasons = screened(config, candidates)
+        verdicts.write_text(json.dumps({made.id: why for made, why in zip(candidates, reasons, strict=True)}, indent=0))
+    known = json.loads(verdicts.read_text())
+    said = [known[made.id] for made in candidates]
+    print(len(candidates), "candidates:", dict(Counter(said).most_common()), flush=True)
+    arms = split(candidates, said)
+    size = {arm: {d: sum(len(row["text"].encode()) for row in of[d]) for d in DOMAINS} for arm, of in arms.items()}
+    budget = {domain: min(size["kept"][domain], size["dropped"][domain]) for domain in DOMAINS}
+    print("bytes:", size, "each arm gets", budget, flush=True)
+    pq.write_table(pa.Table.from_pylist([row for of in arms["random"].values() for row in of]), out / "all.parquet")
+    learn([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
+    real = {domain: read_real(domain, REAL) for domain in DOMAINS}
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for seed in range(seeds):
+        for arm in ARMS:
+            shard = out / f"{arm}-{seed}.parquet"
+            pq.write_table(pa.Table.from_pylist(draw(arms[arm], budget, seed)), shard)
+            for domain, value in perplexities(out, shard, seed, steps, preset, real).items():
+                found[arm, domain].append(value)
+            print(seed, arm, {domain: round(found[arm, domain][-1], 1) for domain in DOMAINS}, flush=True)
+    command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset}"
+    figures = Figures("quality", command, processor())
+    for domain in DOMAINS:
+        for worse, better in (("random", "kept"), ("dropped", "random"), ("dropped", "kept")):
+            ratios = [a / b for a, b in zip(found[worse, domain], found[better, domain], strict=True)]
+            name = f"selection, {preset}, {steps} steps, {sum(budget.values()) // 1000} kB: perplexity of real {domain}"
+            aim = 1.0 if (worse, better) != ("dropped", "kept") else None
+            figures.put(f"{name}, {worse} / {better}", math.exp(statistics.fmean(map(math.log, ratios))), aim)
+            if seeds > 1:
+                error = statistics.stdev(ratios) / seeds**0.5
+                figures.put(f"{name}, {worse} / {better}, standard error", error, None, "lower")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

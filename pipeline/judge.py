@@ -1,0 +1,118 @@
+"""`gristmill filter judge`: a generator of another family scores candidates of a data set, from 0 to 5 by a rubric."""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow.dataset as ds
+import yaml
+from pydantic import ValidationError
+
+from configs.errors import ConfigError, InputError
+from configs.schema import Config, Language, Task
+from filters.labels import Label
+from pipeline.lineage import reading
+from pipeline.store import DataSet
+from stages.commit import publish_text
+from stages.ports import Completion, ModelCard, Request
+from stages.prompt import parse, render
+from stages.record import CANDIDATE, Candidate, content_id
+
+ID = 32  # digits of a content id
+RUBRIC = Path(__file__).parent.parent / "configs" / "rubric.yaml"
+
+
+def judge(config: Config, data: str, labels: str, rows: int, rubric: str | None, *, as_json: bool) -> int:
+    """Scores about `rows` candidates, kept and dropped alike, writes them as labels and prints the counts of scores.
+
+    Raises ConfigError when the judge is the model that it judges, InputError when the data set has no candidates left.
+    """
+    from model.backends import identify, open_generator
+
+    task, card = read_rubric(rubric), identify(config.generator)
+    chosen = [row for row in sample(data, rows) if row.language in task.languages]
+    own = [row for row in chosen if row.generator_sha256 == card.sha256]
+    if own:
+        raise ConfigError(
+            f"generator.model: {card.name} wrote {len(own)} of these {len(chosen)} rows; a model prefers its own text: "
+            "name a judge of another family"
+        )
+    generator = open_generator(
+        config.generator.model_copy(update={"backend": card.backend}), card, len(os.sched_getaffinity(0))
+    )
+    try:
+        said = generator.generate([_request(task, row) for row in chosen])
+    finally:
+        generator.close()
+    made = [_label(task, card, row, done) for row, done in zip(chosen, said, strict=True)]
+    try:
+        publish_text(Path(labels), "".join(label.model_dump_json() + "\n" for label in made))
+    except OSError as error:
+        raise InputError(
+            f"--labels: cannot write {labels} ({error.strerror}); name a file that you may write"
+        ) from None
+    counts = Counter("unread" if label.score is None else f"{label.score:g}" for label in made)
+    if as_json:
+        print(json.dumps({"labels": labels, "judge": card.name, "scores": counts}))
+    else:
+        print(
+            f"{len(made)} labels by {card.name} in {labels}: " + ", ".join(f"{k}: {counts[k]}" for k in sorted(counts))
+        )
+    return 0
+
+
+def read_rubric(path: str | None) -> Task:
+    """The shipped rubric, or your own. Raises ConfigError naming what is wrong with it."""
+    file = Path(path) if path else RUBRIC
+    try:
+        return Task.model_validate(yaml.safe_load(file.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"--rubric: cannot read {file} ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--rubric: {file} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"--rubric: {file}: {where}: {first['msg'].lower()}; see {RUBRIC.name}") from None
+
+
+def sample(data: str, rows: int) -> list[Candidate]:
+    """Candidates of all dates whose run folder is there, as many of each domain and language, chosen by their ids."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in _candidates(data, ["id", "domain", "language"]):
+        found[row["domain"], row["language"]].append(content_id(row["id"]) + row["id"])
+    if not found:
+        raise InputError(f"{data}: no run folder holds candidates; judge a data set while its folder `runs` is there")
+    each = -(-rows // len(found))
+    wanted = {key[ID:] for keys in found.values() for key in sorted(keys)[:each]}
+    made = {row["id"]: row for row in _candidates(data, CANDIDATE.names) if row["id"] in wanted}
+    return [Candidate(**made[name]) for name in sorted(made)]
+
+
+def _candidates(data: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for path in sorted(DataSet.open(data).root.glob("runs/*/stages/*generate/part-*.parquet")):
+        if path.name.count(".") == 1:  # not a shard's rejects
+            with reading(path, "remove it and its .json, and run the date again"):
+                for batch in ds.dataset(path).to_batches(columns=columns):
+                    yield from batch.to_pylist()
+
+
+def _request(task: Task, row: Candidate) -> Request:
+    prompt = render(task, row.language, row.passage, "", 0, answer=row.reply)
+    return Request(row.id, prompt.messages, task.sampling, 0, json.dumps(task.answer))
+
+
+def _label(task: Task, card: ModelCard, row: Candidate, done: Completion) -> Label:
+    answer = parse(task, row.language, done.text) if done.error is None else None
+    score = float(answer.fields["score"]) if answer is not None and answer.fields is not None else None
+    return Label(
+        id=row.id,
+        text=row.reply or " ",
+        domain=row.domain,
+        language=cast(Language, row.language),
+        score=score,
+        by=f"judge:{card.name}",
+    )
