@@ -68,6 +68,7 @@ class Fleet:
         self.lives: list[_Life | None] = [None] * len(starts)
         self.restarts = 0
         self.past: dict[str, float] = {}  # figures of processes that ended
+        self.facts: dict[str, dict[str, str]] = {}  # what the newest process said of itself: versions
         self.ending = threading.Event()
         self.warm: Future[None] = Future()  # the first engine has been up
         self.gone: set[int] = set()  # engines given up
@@ -92,15 +93,19 @@ class Fleet:
         self._ring()
         return call.done.result()
 
-    def close(self) -> None:
-        """Lets the calls in hand end, then the processes. A second call does nothing."""
+    def close(self, *, abandon: bool = False) -> None:
+        """Lets the calls in hand end (`abandon`: they hear that it is closed), then the processes. A second call does
+        nothing."""
         if self.closed:
             return
         self.closed = True
-        while self.pool.left and not self.ending.is_set() and len(self.gone) < len(self.starts):
+        while not abandon and self.pool.left and not self.ending.is_set() and len(self.gone) < len(self.starts):
             time.sleep(0.05)
         self.pool.fail(BackendError("the generator was closed"))
         self.ending.set()
+        for life in list(self.lives) if abandon else ():
+            if life is not None:
+                life.kill("abandoned")
         self._ring()
         for thread in self._threads:
             thread.join()
@@ -224,7 +229,7 @@ class Fleet:
             if steps != life.steps:
                 life.steps, life.moved = steps, time.monotonic()
         elif kind == "up":
-            life.up, life.moved = True, time.monotonic()
+            life.up, life.moved, self.facts = True, time.monotonic(), said[0]
             self.pool.up.add(number)
         else:
             life.fault = said[0]

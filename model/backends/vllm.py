@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
 from model.backends.fleet import Fleet, StartError
-from model.backends.gpus import Nvml
+from model.backends.gpus import Meter, Nvml
 from model.backends.placement import cpu_build, place
 from model.backends.vllm_worker import Start
 from stages.packaged import cache_folder
@@ -35,6 +35,7 @@ class VllmGenerator:
             raise BackendError(
                 f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_mend(str(error), cpu)}"
             ) from None
+        self.meter = Meter(nvml, self.gpus) if nvml and self.gpus else None
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when no engine is left, or it is closed."""
@@ -51,6 +52,8 @@ class VllmGenerator:
     def close(self) -> None:
         """Lets the calls in hand end, then frees the GPUs."""
         self.fleet.close()
+        if self.meter:
+            self.meter.close()
 
 
 def _mend(text: str, cpu: bool) -> str:
