@@ -239,23 +239,23 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
         stop.set()
         fleet.close(abandon=True)
         generator.close()
-    spent = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    spent = {name: value - before[name] for name, value in after.items()}
     gpus = max(len(generator.gpus), 1)
-    rate = spent["output"] / spent["time"] / gpus
+    rate = spent["output_tokens"] / spent["time"] / gpus
     hours = 1e9 / subject.bytes_per_token / rate / 3600
     found: dict[str, Any] = {
         "output tokens/s a GPU": rate,
-        "prompt tokens/s a GPU": spent["prompt"] / spent["time"] / gpus,
+        "prompt tokens/s a GPU": spent["prompt_tokens"] / spent["time"] / gpus,
         "GPU-hours a GB of text": hours,
         "USD a GB of text": hours * options.gpu_hour,
         "engines waiting %": 100 * spent["waiting"] / max(spent["waiting"] + spent["generating"], 1e-9),
-        "KV cache in use %": 100 * after["kv"],
+        "KV cache in use %": 100 * spent["kv usage"] / max(spent["kv samples"], 1),
         "pre-emptions": spent["preemptions"],
         "start s": started,
     }
-    if spent.get("gpu_samples"):
-        found["GPU utilisation %"] = spent["gpu_percent"] / spent["gpu_samples"]
-        found["watts a GPU"] = spent["gpu_watts"] / spent["gpu_samples"]
+    if spent.get("gpu samples"):
+        found["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
+        found["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
     versions = " ".join(f"{name} {version}" for name, version in fleet.facts.get("versions", {}).items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
     return found | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
@@ -278,10 +278,11 @@ def _ask(generator: VllmGenerator, subject: Subject, most: int, slots: int, plac
 
 
 def _reading(generator: VllmGenerator) -> dict[str, float]:
-    kv, (prompt, output) = generator.fleet.gauges(), generator.fleet.pool.tokens
-    now = {"time": time.monotonic(), "prompt": prompt, "output": output, "kv": sum(kv) / max(len(kv), 1)}
-    meter = generator.meter.totals if generator.meter else {}
-    return {"waiting": 0.0, "generating": 0.0, "preemptions": 0.0} | generator.fleet.figures() | meter | now
+    fleet = generator.fleet
+    engines = fleet.figures()
+    sums = {name: sum(of[name] for of in engines) for name in engines[0]}
+    now = {"time": time.monotonic(), "kv usage": fleet.kv_usage, "kv samples": fleet.kv_samples}
+    return sums | now | (generator.meter.totals if generator.meter else {})
 
 
 def _until(true: Any, fleet: Any, deadline: float) -> None:

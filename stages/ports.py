@@ -67,6 +67,10 @@ class Generator(Protocol):
         """One completion per request, in order. Raises BackendError when no row can be served."""
         ...
 
+    def account(self) -> dict[str, float]:
+        """What engines and GPUs did since the last call, for the shard's record; {} where nothing is measured."""
+        ...
+
     def close(self) -> None:
         """Frees memory and processes; a second call does nothing."""
         ...

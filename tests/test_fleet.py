@@ -22,7 +22,10 @@ from configs.errors import BackendError
 from model.backends.echo import EchoGenerator
 from model.backends.fleet import Fleet, StartError
 from model.backends.pool import DEATHS, Pool
+from model.backends.vllm import VllmGenerator
 from model.backends.vllm_worker import Start
+from pipeline.report import engines
+from stages.commit import Manifest, ShardRecord
 from stages.ports import Completion, ModelCard, Request
 
 QUICK = {"max_num_seqs": 4, "start_timeout_s": 60, "step_timeout_s": 60, "restarts": 3}
@@ -98,10 +101,11 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
     for thread in threads:
         thread.join()
     assert [found[at] for at in range(3)] == [undisturbed(call) for call in calls]
-    assert fleet.pool.tokens[1] == sum(row.output_tokens for rows in found.values() for row in rows)
-    until(lambda: fleet.figures().get("waiting"))
-    assert fleet.figures()["generating"] > 0
-    assert fleet.gauges()
+    made = sum(row.output_tokens for rows in found.values() for row in rows)
+    assert sum(of["output_tokens"] for of in fleet.figures()) == made
+    until(lambda: all(of["waiting"] for of in fleet.figures()))
+    assert all(of["generating"] > 0 for of in fleet.figures())
+    assert fleet.kv_usage == fleet.kv_samples * 0.5
 
 
 def test_killed_engines_cost_no_row_and_double_none(open_fleet: Opener) -> None:
@@ -116,7 +120,7 @@ def test_killed_engines_cost_no_row_and_double_none(open_fleet: Opener) -> None:
     thread.join(120)
     assert [row.error for row in found if row.error] == []  # no prompt was open at three deaths
     assert found == undisturbed(requests)
-    assert fleet.restarts >= 2
+    assert sum(fleet.restarts) >= 2
 
 
 @pytest.mark.parametrize("word", ["POISON", "RAISE"])
@@ -139,7 +143,7 @@ def test_an_engine_that_makes_no_step_is_started_again(open_fleet: Opener, word:
     fleet = open_fleet(1, step_timeout_s=0.5)
     rows = fleet.generate([ask(f"{word} here"), ask("Name it.", 1)])
     assert "no step within generator.vllm.step_timeout_s" in (rows[0].error or "")
-    assert fleet.restarts == DEATHS
+    assert fleet.restarts == [DEATHS]
 
 
 def test_a_row_that_cannot_be_asked_fails_alone(open_fleet: Opener) -> None:
@@ -212,6 +216,32 @@ time.sleep(600)
         os.kill(running[1], signal.SIGSTOP)  # it reads no end of its socket
         parent.kill()
     until(lambda: not any(map(alive, running)))
+
+
+def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path))
+    config = schema.Generator(backend="vllm", model="echo", vllm=schema.VllmOptions.model_validate(QUICK))
+    made = VllmGenerator(config, ModelCard("echo", "0" * 64, "vllm", "", 0), 1, "echo_engine:EchoEngine")
+    records = []
+    for place in range(2):
+        assert made.generate(asks(20)) == undisturbed(asks(20))
+        before = made.fleet.lives[0]
+        until(lambda before=before: before and before.figures.get("waiting", 0) > 0.1)
+        stats = {"seconds": 1.0, "ended": 100.0 + place} | made.account()
+        records.append(ShardRecord(place, "x", 20, None, None, {}, {}, 0, "", stats, "law"))
+    assert made.generate([]) == []
+    made.close()
+    made.close()
+    with pytest.raises(BackendError, match=r"vLLM stopped on 'echo' \(the generator was closed\)"):
+        made.generate(asks(1))
+    account = engines([Manifest("generate", records), Manifest("screen", records)])
+    output = 2 * sum(row.output_tokens for row in undisturbed(asks(20)))
+    assert account["tokens_per_second"] == output / 2
+    assert account["each"]["0"]["output_tokens"] == output
+    assert 0 < account["waiting"] < 1
+    assert (account["gpu_utilisation"], account["restarts"]) == (None, 0)
+    assert engines([Manifest("screen", records)]) == {}
 
 
 @settings(max_examples=100, deadline=None)

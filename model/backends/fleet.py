@@ -66,12 +66,15 @@ class Fleet:
         self.starts, self.environments, self.options, self.lock = starts, environments, options, lock
         self.pool = Pool(len(starts), options.max_num_seqs + max(options.max_num_seqs // 8, 2))
         self.lives: list[_Life | None] = [None] * len(starts)
-        self.restarts = 0
-        self.past: dict[str, float] = {}  # figures of processes that ended
+        self.restarts = [0] * len(starts)
+        self.past: list[dict[str, float]] = [{} for _ in starts]  # figures of processes that ended
+        self.full_seconds, self.full_tokens = 0.0, 0  # while every engine had all its sequences in work
+        self.kv_usage, self.kv_samples = 0.0, 0
         self.facts: dict[str, dict[str, str]] = {}  # what the newest process said of itself: versions
         self.ending = threading.Event()
         self.warm: Future[None] = Future()  # the first engine has been up
         self.gone: set[int] = set()  # engines given up
+        self.unstarted = set(range(len(starts)))  # engines that never were up
         self.closed = False
         self._bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in starts]
         self._threads = [
@@ -112,18 +115,19 @@ class Fleet:
         for bell in self._bells:
             os.close(bell)
 
-    def figures(self) -> dict[str, float]:
-        """Sums over all processes so far: seconds `generating` and `waiting`, `preemptions`; `restarts`."""
-        total = dict(self.past) | {"restarts": float(self.restarts)}
-        for life in list(self.lives):
-            for name, value in life.figures.items() if life else ():
-                total[name] = total.get(name, 0.0) + value
-        total.pop("kv_usage", None)
-        return total
-
-    def gauges(self) -> list[float]:
-        """The share of the KV cache in use, of each engine that tells it."""
-        return [life.figures["kv_usage"] for life in list(self.lives) if life and "kv_usage" in life.figures]
+    def figures(self) -> list[dict[str, float]]:
+        """Of each engine so far: `prompt_tokens` and `output_tokens` of its answers, seconds `generating` and `waiting`
+        (nothing to do), `preemptions`, `restarts`."""
+        figures = []
+        for number, life in enumerate(list(self.lives)):
+            prompt, output = self.pool.tokens[number]
+            own = {"prompt_tokens": float(prompt), "output_tokens": float(output)}
+            own["restarts"] = float(self.restarts[number])
+            for name in ("generating", "waiting", "preemptions"):
+                now = life.figures.get(name, 0.0) if life else 0.0
+                own[name] = self.past[number].get(name, 0.0) + now
+            figures.append(own)
+        return figures
 
     def _serve(self, number: int) -> None:
         """One engine's thread: lives its processes, until the fleet ends or they die too often without an answer."""
@@ -149,7 +153,7 @@ class Fleet:
             if self.ending.is_set():
                 return
             log.warning("engine %d: %s", number, why)
-            self.restarts += 1
+            self.restarts[number] += 1
             failures = 0 if life and life.answered else failures + 1
             if failures > self.options.restarts or (life and life.fault and not life.up and not self.warm.done()):
                 self._give_up(number, why)
@@ -231,6 +235,7 @@ class Fleet:
         elif kind == "up":
             life.up, life.moved, self.facts = True, time.monotonic(), said[0]
             self.pool.up.add(number)
+            self.unstarted.discard(number)
         else:
             life.fault = said[0]
 
@@ -244,7 +249,7 @@ class Fleet:
         life.connection.close()
         self.lives[number] = None
         for name, value in life.figures.items():
-            self.past[name] = self.past.get(name, 0.0) + value
+            self.past[number][name] = self.past[number].get(name, 0.0) + value
         if not told and code < 0:
             why = f"its process was killed by {signal.Signals(-code).name}"
         self.pool.died(number, why)
@@ -266,8 +271,10 @@ class Fleet:
 
     def _watch(self) -> None:
         """Kills a process that does not come up, or that makes no step although prompts are open."""
+        before: tuple[float, int] | None = None  # time and tokens, where all engines were full then
         while not self.ending.wait(0.25):
             now = time.monotonic()
+            before = self._measure(now, before)
             for number, life in enumerate(self.lives):
                 if life is None or life.fault:
                     continue
@@ -275,3 +282,20 @@ class Fleet:
                     life.kill(f"not up after generator.vllm.start_timeout_s={self.options.start_timeout_s:g}")
                 elif life.up and self.pool.open[number] and now - life.moved > self.options.step_timeout_s:
                     life.kill(f"no step within generator.vllm.step_timeout_s={self.options.step_timeout_s:g}")
+
+    def _measure(self, now: float, before: tuple[float, int] | None) -> tuple[float, int] | None:
+        """Adds to `full_seconds` and `full_tokens`, from when each sequence was replaced once: until then tokens are
+        made that no answer has brought yet."""
+        lives, sequences = list(self.lives), self.options.max_num_seqs
+        usages = [life.figures["kv_usage"] for life in lives if life and "kv_usage" in life.figures]
+        if usages and self.pool.left:
+            self.kv_usage += sum(usages) / len(usages)
+            self.kv_samples += 1
+        full = all(life and life.up for life in lives) and all(len(held) >= sequences for held in self.pool.open)
+        if not full or self.pool.answers < sequences * len(lives):
+            return None
+        tokens = sum(output for _, output in self.pool.tokens)
+        if before is not None:
+            self.full_seconds += now - before[0]
+            self.full_tokens += tokens - before[1]
+        return now, tokens

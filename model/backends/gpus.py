@@ -85,7 +85,7 @@ class Meter:
     """Samples GPUs each second in a thread of its own, until it is closed."""
 
     def __init__(self, nvml: Nvml, gpus: list[Gpu]):
-        self.totals = {"gpu_samples": 0.0, "gpu_percent": 0.0, "gpu_watts": 0.0}  # sums over GPUs and seconds
+        self.totals = {"gpu samples": 0.0, "gpu percent": 0.0, "gpu watts": 0.0}  # sums over GPUs and seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(nvml, gpus), name="gpu-meter", daemon=True)
         self._thread.start()
@@ -97,6 +97,6 @@ class Meter:
     def _run(self, nvml: Nvml, gpus: list[Gpu]) -> None:
         while not self._ended.wait(1.0):
             for percent, watts in nvml.sample(gpus):
-                self.totals["gpu_samples"] += 1
-                self.totals["gpu_percent"] += percent
-                self.totals["gpu_watts"] += watts
+                self.totals["gpu samples"] += 1
+                self.totals["gpu percent"] += percent
+                self.totals["gpu watts"] += watts

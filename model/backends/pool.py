@@ -40,7 +40,8 @@ class Pool:
         self.capacity = capacity
         self.open: list[dict[int, _Prompt]] = [{} for _ in range(engines)]
         self.up: set[int] = set()
-        self.tokens = [0, 0]  # of all answers: prompt, output
+        self.tokens = [[0, 0] for _ in range(engines)]  # of each engine's answers: prompt, output
+        self.answers = 0
         self._waiting: list[deque[_Prompt]] = [deque() for _ in range(DEATHS)]
         self._count = 0
         self._fault: Exception | None = None
@@ -82,8 +83,9 @@ class Pool:
             for number, row in rows:
                 prompt = self.open[engine].pop(number, None)
                 if prompt is not None:
-                    self.tokens[0] += row.prompt_tokens
-                    self.tokens[1] += row.output_tokens
+                    self.answers += 1
+                    self.tokens[engine][0] += row.prompt_tokens
+                    self.tokens[engine][1] += row.output_tokens
                     _settle(prompt, row)
 
     def died(self, engine: int, why: str) -> None:

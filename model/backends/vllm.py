@@ -1,25 +1,27 @@
 """vLLM behind the port: a fleet of engine processes on the GPUs that are visible; one on its CPU build."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
 from model.backends.fleet import Fleet, StartError
 from model.backends.gpus import Meter, Nvml
-from model.backends.placement import cpu_build, place
+from model.backends.placement import Rates, cpu_build, place
 from model.backends.vllm_worker import Start
 from stages.packaged import cache_folder
 from stages.ports import Completion, ModelCard, Request
 
 ENGINE = "model.backends.vllm_engine:VllmEngine"
+MEASURED_S = 60.0  # of full engines: less tells little of a rate
 
 
 class VllmGenerator:
     """Starts the engines; raises ConfigError when they do not fit, BackendError with the mend when none starts."""
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int, engine: str = ENGINE):
-        self.card, cpu = card, cpu_build()
+        self.config, self.card, cpu = config, card, cpu_build()
         nvml = None if cpu else Nvml()
         self.gpus = nvml.gpus() if nvml else []
         seats = place(config, card, self.gpus, threads)
@@ -36,6 +38,8 @@ class VllmGenerator:
                 f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_mend(str(error), cpu)}"
             ) from None
         self.meter = Meter(nvml, self.gpus) if nvml and self.gpus else None
+        self.accounted: dict[str, float] = {}
+        self.lock = threading.Lock()
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when no engine is left, or it is closed."""
@@ -49,11 +53,28 @@ class VllmGenerator:
                 "generator.vllm.engines_per_gpu, generator.vllm.max_num_seqs or generator.max_model_len"
             ) from None
 
+    def account(self) -> dict[str, float]:
+        """What was added since the last call: each engine's figures as `engine N …`, sums of samples as `gpu …` and
+        `kv …`."""
+        now = {f"engine {at} {name}": n for at, of in enumerate(self.fleet.figures()) for name, n in of.items()}
+        now |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
+        now |= self.meter.totals if self.meter else {}
+        with self.lock:
+            added = {name: value - self.accounted.get(name, 0.0) for name, value in now.items()}
+            self.accounted = now
+        return added
+
     def close(self) -> None:
-        """Lets the calls in hand end, then frees the GPUs."""
+        """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered."""
         self.fleet.close()
         if self.meter:
             self.meter.close()
+        if self.gpus and self.config.vllm.tensor_parallel_size == 1:
+            rates, each = Rates(self.card, self.gpus[0]), len(self.fleet.starts) // len(self.gpus)
+            if self.fleet.unstarted & self.fleet.gone:  # they do not fit, whatever the estimate says
+                rates.put(each, 0)
+            elif self.fleet.full_seconds >= MEASURED_S:
+                rates.put(each, self.fleet.full_tokens / self.fleet.full_seconds / len(self.gpus))
 
 
 def _mend(text: str, cpu: bool) -> str:

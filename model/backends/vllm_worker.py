@@ -79,6 +79,7 @@ class Worker:
         self.inbox: queue.SimpleQueue[list[tuple[int, Any, Request]] | None] = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue[list[tuple[int, Any]] | tuple[Any, ...] | None] = queue.SimpleQueue()
         self.steps, self.generating, self.waiting = 0, 0.0, 0.0
+        self.idle_since: float | None = None  # by time.perf_counter()
         self.engine: Engine | None = None
 
     def run(self) -> int:
@@ -126,10 +127,10 @@ class Worker:
         ending, now = False, time.perf_counter()
         while engine.busy or not ending:
             while not ending and (not engine.busy or not self.inbox.empty()):
-                idle = not engine.busy
+                before = self.idle_since = None if engine.busy else now
                 asked = self.inbox.get()
-                if idle:
-                    now, before = time.perf_counter(), now
+                if before is not None:
+                    now, self.idle_since = time.perf_counter(), None
                     self.waiting += now - before
                 if asked is None:
                     ending = True
@@ -167,7 +168,9 @@ class Worker:
                     self.connection.send(word)
             if ended or time.monotonic() >= due:
                 due = time.monotonic() + BEAT_S
-                spent = {"generating": self.generating, "waiting": self.waiting}
+                idle = self.idle_since  # until now: an engine that waits long says so before it ends
+                waiting = self.waiting + (time.perf_counter() - idle if idle is not None else 0.0)
+                spent = {"generating": self.generating, "waiting": waiting}
                 figures = self.engine.figures() if self.engine is not None else {}
                 self.connection.send(("beat", self.steps, spent | figures))
 
