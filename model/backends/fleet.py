@@ -131,9 +131,8 @@ class Fleet:
 
     def _serve(self, number: int) -> None:
         """One engine's thread: lives its processes, until the fleet ends or they die too often without an answer."""
-        if number:
-            with suppress(Exception):
-                self.warm.result()
+        if number and self.warm.exception() is not None:
+            return
         log, failures = logging.getLogger(__name__), 0
         while not self.ending.is_set():
             life, why = None, ""
@@ -191,18 +190,20 @@ class Fleet:
         """Until the engine is up, or its process ends."""
         try:
             life.connection.send(self.starts[number])
-            while not life.up and not self.ending.is_set():
+            while not life.up and not life.fault and not self.ending.is_set():
                 if wait([life.connection], 0.2):
                     self._hear(number, life)
         except (EOFError, OSError):
             return life.fault or "its process ended while it started"
-        return ""
+        return life.fault
 
     def _live(self, number: int, life: _Life) -> str:
         """Feeds the engine and hears it, until its process ends or the fleet does."""
         bell = self._bells[number]
         try:
             while not self.ending.is_set():
+                if life.fault:  # it may hang where it should end
+                    return life.fault
                 if asked := self.pool.take(number):
                     if len(self.pool.open[number]) == len(asked):
                         life.moved = time.monotonic()  # it was idle until now
@@ -241,9 +242,9 @@ class Fleet:
 
     def _bury(self, number: int, life: _Life, why: str) -> str:
         """Ends what is left of the process and gives its prompts back. Returns why it died."""
-        with suppress(subprocess.TimeoutExpired):
-            life.process.wait(0.5 if not life.up or self.ending.is_set() else 0.05)
         told = life.fault
+        with suppress(subprocess.TimeoutExpired):
+            life.process.wait(0.2 if told else 2.0)  # an end of its own says more than ours
         life.kill("")
         code = life.process.wait()
         life.connection.close()

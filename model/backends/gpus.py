@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Nvml:
             if found is None or found.loader is None or not file.exists():
                 continue
             library: Any = importlib.util.module_from_spec(found)
+            sys.modules[found.name] = library  # where it looks itself up
             found.loader.exec_module(library)
             with suppress(library.NVMLError):  # no driver
                 library.nvmlInit()

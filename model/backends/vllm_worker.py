@@ -194,6 +194,7 @@ def _versions() -> dict[str, str]:
 
 def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fleet decides when it ends
+    sys.setswitchinterval(0.0005)  # the threads that make tokens and text give way to the steps, not after 5 ms
     try:
         return Worker(Connection(int(argv[0]))).run()
     except (EOFError, OSError):  # the fleet ended before it said what to run
