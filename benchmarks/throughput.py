@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.figures import ROOT, Figures, processor
@@ -38,54 +40,9 @@ from model.backends.vllm_engine import VllmEngine
 from model.weights import identify
 from stages.ports import ModelCard, Request
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "smollm2-135m": {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_attention_heads": 9,
-        "num_hidden_layers": 30,
-        "num_key_value_heads": 3,
-        "head_dim": 64,
-        "vocab_size": 49152,
-        "rope_theta": 100000.0,
-    },
-    "smollm2-1.7b": {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_attention_heads": 32,
-        "num_hidden_layers": 24,
-        "num_key_value_heads": 32,
-        "head_dim": 64,
-        "vocab_size": 49152,
-        "rope_theta": 130000.0,
-    },
-    "qwen3-4b": {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_attention_heads": 32,
-        "num_hidden_layers": 36,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "rope_theta": 1000000.0,
-    },
-}
-ALIKE = {
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "hidden_act": "silu",
-    "initializer_range": 0.02,
-}
+SHAPES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "benchmarks" / "shapes.yaml").read_text("utf-8"))
+del SHAPES["alike"]  # merged into each
+DUMMY = "benchmarks.throughput:DummyEngine"
 
 
 class DummyEngine(VllmEngine):
@@ -135,7 +92,7 @@ class Subject:
 def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory() as scratch:
-        subject = _subject(options, Path(scratch))
+        subject = subject_of(options, Path(scratch))
         table = Table(options, subject)
         try:
             for _ in _sweep(options, table):
@@ -294,7 +251,8 @@ def _until(true: Any, fleet: Any, deadline: float) -> None:
         time.sleep(0.05)
 
 
-def _subject(options: argparse.Namespace, scratch: Path) -> Subject:
+def subject_of(options: argparse.Namespace, scratch: Path) -> Subject:
+    """The model of `--shape`; a folder for one with random weights is made in `scratch`."""
     from transformers import AutoTokenizer
 
     real = options.shape not in SHAPES
@@ -311,15 +269,12 @@ def _subject(options: argparse.Namespace, scratch: Path) -> Subject:
     return Subject(options.shape if not real else card.name, card, ENGINE if real else DUMMY, prompts, share)
 
 
-DUMMY = "benchmarks.throughput:DummyEngine"
-
-
 def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
     """A folder with the shape's config and a tokenizer, and how many parameters it stands for."""
     for file in tokenizer.iterdir():
         if file.is_file() and file.stat().st_size < 50e6 and file.suffix in (".json", ".jinja", ".txt", ".model"):
             shutil.copy(file, folder)
-    of = SHAPES[shape] | ALIKE
+    of = SHAPES[shape]
     (folder / "config.json").write_text(json.dumps(of))
     (folder / "model.safetensors.index.json").unlink(missing_ok=True)
     width, heads, shared = of["hidden_size"], of["num_attention_heads"], of["num_key_value_heads"]
