@@ -109,13 +109,31 @@ class Domain(Section):
 
 
 class VllmOptions(Section):
-    max_num_seqs: int = Field(default=256, ge=1)
+    """A fleet of engines, each a process of its own (docs/throughput.md)."""
+
+    engines_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = "auto"  # by model size and measured rates
+    max_num_seqs: int = Field(default=256, ge=1)  # sequences at once, of one engine
+    max_num_batched_tokens: int | None = Field(default=None, ge=64)  # tokens a step; None: vLLM's own
     tensor_parallel_size: int = Field(default=1, ge=1)
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     kv_cache_gib: float = Field(default=2.0, gt=0)  # the CPU build's KV cache
     enforce_eager: bool | None = None  # None: on the CPU build only
     enable_prefix_caching: bool = True
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    per_request_seeds: bool = True  # rows can be drawn again; a draw a row costs time in each step
     max_lora_rank: int = Field(default=64, ge=1)
+    start_timeout_s: float = Field(default=900, gt=0)  # weights, compilation and graphs
+    step_timeout_s: float = Field(default=300, gt=0)  # no step for so long although prompts are open: started again
+    restarts: int = Field(default=5, ge=0)  # of one engine in a row without an answer; then the others go on without it
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> "VllmOptions":
+        if self.tensor_parallel_size > 1 and self.engines_per_gpu not in ("auto", 1):
+            raise ValueError(
+                f"engines_per_gpu: {self.engines_per_gpu} with tensor_parallel_size {self.tensor_parallel_size}; an "
+                "engine over several GPUs has them to itself: set one of the two to 1"
+            )
+        return self
 
 
 class OpenAIOptions(Section):

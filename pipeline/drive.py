@@ -111,10 +111,13 @@ class Driver:
         return manifest
 
     def _job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
-        runner, options = runner_and_options(self._config.run, self._beam_args)
-        work = RunShards(stage.body, stage.schema, self._config.run.attempts, stage.level)
-        if stage.engine and self._config.run.accelerator:
-            work = work.with_resource_hints(accelerator=self._config.run.accelerator)
+        run = self._config.run
+        if stage.engine and self._context.fleet:
+            run = run.model_copy(update={"workers": 1})  # and run.in_flight threads; the screen keeps its processes
+        runner, options = runner_and_options(run, self._beam_args)
+        work = RunShards(stage.body, stage.schema, run.attempts, stage.level)
+        if stage.engine and run.accelerator:
+            work = work.with_resource_hints(accelerator=run.accelerator)
         pipeline = beam.Pipeline(runner=runner, options=options)
         _ = pipeline | "Shards" >> beam.Create(list(specs)) | stage.name >> work
         try:

@@ -50,6 +50,13 @@ class Context:
     def stages(self) -> str:
         return f"runs/{self.date}/stages"
 
+    @property
+    def fleet(self) -> bool:
+        """Whether the stages that run the generator have one process: vLLM's engines share this host's GPUs, and two
+        fleets would know nothing of each other. On a pool each host has its own."""
+        run = self.config.run
+        return self.card.backend == "vllm" and run.runner == "FnApiRunner" and run.pool is None
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -148,7 +155,8 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
         each = each.model_copy(update={"openai": each.openai.model_copy(update=pace)})
     if not config.adapt.enabled:  # an engine that serves no adapters is faster
         each = each.model_copy(update={"vllm": each.vllm.model_copy(update={"max_lora_rank": 0})})
-    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, run.threads))
+    threads = run.threads * config.run.workers if run.fleet else run.threads
+    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, threads))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
 

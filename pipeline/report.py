@@ -96,11 +96,43 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         "seeds_passed_over": dict(unread.most_common()),
         "canary": {key[7:]: of for stats in screened for key, of in stats.items() if key.startswith("canary ")},
         "domains": domains,
+        "engines": engines(manifests),
         "seconds": {"loading": round(busy - busy_seconds(everything), 2)}
         | {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
         "cost": round(sum(domain["cost"] for domain in domains.values()), 6),
         "currency": config.price.currency,
         "machine": f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}",
+    }
+
+
+def engines(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """The account of the generator's engines and GPUs over all rounds; {} where it keeps none.
+
+    `each`: prompt and output tokens, seconds generating and waiting, pre-emptions and restarts of each engine.
+    """
+    records = [r for manifest in manifests if manifest.stage.endswith("generate") for r in manifest.records]
+    total: Counter[str] = Counter()
+    for record in records:
+        total.update({key: value for key, value in record.stats.items() if key.startswith(("engine ", "gpu ", "kv "))})
+    each: dict[str, dict[str, float]] = {}
+    for key, value in total.items():
+        if key.startswith("engine "):
+            _, number, name = key.split(" ")
+            each.setdefault(number, {})[name] = round(value, 2)
+    if not each:
+        return {}
+    of = {name: sum(engine[name] for engine in each.values()) for name in next(iter(each.values()))}
+    busy, alive = busy_seconds(records), of["generating"] + of["waiting"]
+    samples = total["gpu samples"]
+    return {
+        "tokens_per_second": round(of["output_tokens"] / busy, 1) if busy else 0.0,
+        "waiting": round(of["waiting"] / alive, 4) if alive else 0.0,
+        "gpu_utilisation": round(total["gpu percent"] / samples / 100, 4) if samples else None,
+        "gpu_watts": round(total["gpu watts"] / samples, 1) if samples else None,
+        "kv_usage": round(total["kv usage"] / total["kv samples"], 4) if total["kv samples"] else None,
+        "preemptions": round(of["preemptions"]),
+        "restarts": round(of["restarts"]),
+        "each": each,
     }
 
 
@@ -146,6 +178,13 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
                 f", {diversity['distinct_3']:.0%} of 3-grams distinct, {diversity['shared_8']:.1%} of 8-grams shared"
             )
             console.print(Text(shown))
+    if run := manifest.get("engines"):
+        shown = f"engines   {len(run['each'])}: {run['tokens_per_second']:.0f} tok/s, waiting {run['waiting']:.0%}"
+        if run["gpu_utilisation"] is not None:
+            shown += f", GPU {run['gpu_utilisation']:.0%}, {run['gpu_watts']:.0f} W"
+        if run["kv_usage"] is not None:
+            shown += f", KV cache {run['kv_usage']:.0%}"
+        console.print(Text(f"{shown}, pre-emptions {run['preemptions']}, restarts {run['restarts']}"))
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
     for row in manifest["adapters"]:

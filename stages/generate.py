@@ -69,7 +69,7 @@ class Generate:
                 break
         kept.sort(key=lambda candidate: place[candidate.seed_id])
         out.keep_rows(kept)
-        out.count(prompt_tokens=tokens[0], output_tokens=tokens[1])
+        out.count(prompt_tokens=tokens[0], output_tokens=tokens[1], **self._held.value.account())
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:

@@ -6,12 +6,14 @@ Stages know these protocols only; `pipeline.graph` injects the implementations f
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from configs.schema import Sampling
-from stages.record import Candidate
+
+if TYPE_CHECKING:
+    from stages.record import Candidate  # Arrow, which an engine's process can do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Generator(Protocol):
         """One completion per request, in order. Raises BackendError when no row can be served."""
         ...
 
+    def account(self) -> dict[str, float]:
+        """What engines and GPUs did since the last call, for the shard's record; {} where nothing is measured."""
+        ...
+
     def close(self) -> None:
         """Frees memory and processes; a second call does nothing."""
         ...
@@ -81,7 +87,7 @@ class Verdict:
     reason: str | None = None
     score: float | None = None
     detail: str = ""
-    row: Candidate | None = None
+    row: "Candidate | None" = None
     found: tuple[str, ...] = ()
 
 
@@ -91,7 +97,7 @@ KEEP = Verdict()
 class Filter(Protocol):
     """Judges a batch: one verdict per candidate, in order. Total and deterministic."""
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]: ...
+    def __call__(self, batch: "Sequence[Candidate]") -> list[Verdict]: ...
 
 
 class Encoder(Protocol):

