@@ -15,7 +15,7 @@ def add_verbs(command: Command, into: Any) -> None:
     train = command("train", "Train the quality head on the config's seed passages and print its AUCs.", into=into)
     train.add_argument("--head", metavar="FILE", help="where the head is written; the shipped one if left out")
     evaluates = command("evaluate", "Measure quality heads on sources and corruptions left out; keep none.", into=into)
-    evaluates.add_argument("--out", required=True, metavar="DIR", help="for the table and the pictures")
+    evaluates.add_argument("--to", required=True, metavar="DIR", help="for the table and the pictures")
     for verb in (train, evaluates):
         verb.add_argument("--per-source", type=_count, default=160, metavar="N", help="real pages of each source")
         verb.add_argument(
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, config: Callable[[argparse.Namespace], Any]
         wanted = Wanted(options.per_source, options.labels, options.tune, options.folds)
         if options.verb == "train":
             return train(config(options), options.head, wanted, as_json=options.json)
-        return evaluate(config(options), options.out, wanted, as_json=options.json)
+        return evaluate(config(options), options.to, wanted, as_json=options.json)
     if options.verb == "judge":
         from pipeline.judge import judge
 
