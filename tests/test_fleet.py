@@ -105,8 +105,7 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
     assert [found[at] for at in range(3)] == [undisturbed(call) for call in calls]
     made = sum(row.output_tokens for rows in found.values() for row in rows)
     assert sum(of["output_tokens"] for of in fleet.figures()) == made
-    until(lambda: all(of["waiting"] for of in fleet.figures()))
-    assert all(of["generating"] > 0 for of in fleet.figures())
+    until(lambda: all(of["waiting"] and of["generating"] for of in fleet.figures()))
     assert fleet.kv_usage == fleet.kv_samples * 0.5
 
 
@@ -229,7 +228,7 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
     for place in range(2):
         assert made.generate(asks(20)) == undisturbed(asks(20))
         before = made.fleet.lives[0]
-        until(lambda before=before: before and before.figures.get("waiting", 0) > 0.1)
+        until(lambda before=before: before and before.figures.get("generating") and before.figures["waiting"])
         stats = {"seconds": 1.0, "ended": 100.0 + place} | made.account()
         records.append(ShardRecord(place, "x", 20, None, None, {}, {}, 0, "", stats, "law"))
     assert made.generate([]) == []
