@@ -10,7 +10,7 @@ Prompts of about 300 tokens from the repository's own pages, temperature 0.8, to
 shapes have random weights, which never end an answer: lengths are drawn evenly between 64 and 512 there. A point is
 measured once each sequence has been replaced once, while all engines are full. Adds rows to
 benchmarks/results/throughput.json after each point, and goes past points that stand there from the same machine and
-commit. A GB of text: bytes a token are those of the prompts.
+commit. A GB of text: bytes a token are those of plain legal English.
 """
 
 import argparse
@@ -265,7 +265,8 @@ def subject_of(options: argparse.Namespace, scratch: Path) -> Subject:
     card = source if real else _dummy(options.shape, Path(source.path), scratch)
     tokenizer: Any = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
     prompts = _prompts(tokenizer, options.prompt_tokens)
-    share = sum(len(text.encode()) for text in prompts) / sum(len(tokenizer.encode(text)) for text in prompts)
+    english = " ".join((ROOT / "LICENSE").read_text("utf-8").split())
+    share = len(english.encode()) / len(tokenizer.encode(english))
     return Subject(options.shape if not real else card.name, card, ENGINE if real else DUMMY, prompts, share)
 
 

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 
 from configs import schema
 from configs.errors import BackendError
+from configs.load import load
 from model.backends.echo import EchoGenerator
 from model.backends.fleet import Fleet, StartError
 from model.backends.pool import DEATHS, Pool
 from model.backends.vllm import VllmGenerator
 from model.backends.vllm_worker import Start
+from pipeline.graph import Context, _generate
 from pipeline.report import engines
 from stages.commit import Manifest, ShardRecord
 from stages.ports import Completion, ModelCard, Request
@@ -103,8 +105,7 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
     assert [found[at] for at in range(3)] == [undisturbed(call) for call in calls]
     made = sum(row.output_tokens for rows in found.values() for row in rows)
     assert sum(of["output_tokens"] for of in fleet.figures()) == made
-    until(lambda: all(of["waiting"] for of in fleet.figures()))
-    assert all(of["generating"] > 0 for of in fleet.figures())
+    until(lambda: all(of["waiting"] and of["generating"] for of in fleet.figures()))
     assert fleet.kv_usage == fleet.kv_samples * 0.5
 
 
@@ -227,7 +228,7 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
     for place in range(2):
         assert made.generate(asks(20)) == undisturbed(asks(20))
         before = made.fleet.lives[0]
-        until(lambda before=before: before and before.figures.get("waiting", 0) > 0.1)
+        until(lambda before=before: before and before.figures.get("generating") and before.figures["waiting"])
         stats = {"seconds": 1.0, "ended": 100.0 + place} | made.account()
         records.append(ShardRecord(place, "x", 20, None, None, {}, {}, 0, "", stats, "law"))
     assert made.generate([]) == []
@@ -242,6 +243,26 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
     assert 0 < account["waiting"] < 1
     assert (account["gpu_utilisation"], account["restarts"]) == (None, 0)
     assert engines([Manifest("screen", records)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("backend", "run", "one"),
+    [
+        ("vllm", {"workers": 3}, True),
+        ("transformers", {"workers": 3}, False),
+        ("vllm", {"workers": 3, "pool": "localhost:1"}, False),
+        ("vllm", {"runner": "FlinkRunner"}, False),
+    ],
+)
+def test_engine_stages_have_one_process_and_all_its_cores(
+    tmp_path: Path, backend: str, run: dict[str, object], one: bool
+) -> None:
+    config = load("echo").model_copy(update={"run": schema.Run.model_validate(run)})
+    card = ModelCard("echo", "0" * 64, backend, "", 0)
+    context = Context(config, card, None, "", tmp_path, "2026-01-02", "r", [], [], 2)
+    assert context.fleet == one
+    stage = _generate(context, "generate", {}, {})
+    assert stage.body._open.args[2] == (6 if one else 2)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @settings(max_examples=100, deadline=None)
