@@ -9,6 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.load import load_policy
 from configs.policy import Harm, Policy
+from filters.literals import Guarded, lowered
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -21,11 +22,11 @@ _FOLD = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018:
 @dataclass(frozen=True)
 class _Class:
     name: str
-    harms: tuple[re.Pattern[str], ...]
+    harms: tuple[Guarded, ...]
     mentions: tuple[re.Pattern[str], ...]
 
-    def found_in(self, text: str) -> bool:
-        for match in (match for harm in self.harms for match in harm.finditer(text)):
+    def found_in(self, text: str, low: str) -> bool:
+        for match in (match for harm in self.harms for match in harm.finditer(text, low)):
             sentence = _sentence(text, *match.span())
             if not any(mention.search(sentence) for mention in self.mentions):
                 return True
@@ -69,8 +70,9 @@ class Safety:
 
     def _judge(self, row: Candidate) -> Verdict:
         text = folded(f"{row.reply}\n{row.rejected or ''}")
+        low = lowered(text)
         for name in self._denied.get(row.domain, self._otherwise):
-            if self._classes[name].found_in(text):
+            if self._classes[name].found_in(text, low):
                 return Verdict("unsafe", None, name)
         return KEEP
 
@@ -91,7 +93,8 @@ def _compiled(name: str, harm: Harm) -> _Class:
     phrases = [_plain(folded(phrase)) for of in harm.phrases.values() for phrase in of]
     patterns = [pattern for of in harm.patterns.values() for pattern in of]
     mentions = [pattern for of in harm.unless.values() for pattern in of]
-    return _Class(name, *(tuple(re.compile(one, re.I) for one in of) for of in ([*phrases, *patterns], mentions)))
+    harms = tuple(Guarded(one, re.I) for one in (*phrases, *patterns))
+    return _Class(name, harms, tuple(re.compile(one, re.I) for one in mentions))
 
 
 def _plain(phrase: str) -> str:

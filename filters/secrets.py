@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from filters.literals import Guarded, lowered
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -31,14 +32,14 @@ _TOKENS = {
 }
 _TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TOKENS.items()), re.ASCII)
 
-_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,15}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\-]", re.IGNORECASE)
+_URL = Guarded(r"\b[a-z][a-z0-9+.\-]{1,15}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\-]", re.IGNORECASE)
 _JOINT = r"[\"'`]?[ \t]{0,3}(?::=|=>|[:=：]|(?:\bis\b|\bes\b|是|为)[:：]?)[ \t]{0,3}"
-_PASSWORD = re.compile(
+_PASSWORD = Guarded(
     r"(?:(?<![A-Za-z])(?:[A-Za-z]{1,20}[_\-])?(?:password|passwd|passphrase|pwd|contraseña|clave de acceso)|密码|口令)"
     rf"{_JOINT}(?:[\"'`“「](?P<quoted>[^\s\"'`”」]{{6,128}})[\"'`”」]|(?P<bare>[^\s\"'`,;，。；“”「」]{{6,128}}))",
     re.IGNORECASE,
 )
-_LABELLED = re.compile(
+_LABELLED = Guarded(
     r"(?:(?<![A-Za-z])(?:[A-Za-z0-9]{1,20}[_\- ]){0,3}"
     r"(?:api[_\- ]?key|apikey|secret|token|auth[_\- ]?key|access[_\- ]?key|private[_\- ]?key|signing[_\- ]?key"
     r"|encryption[_\- ]?key|credentials?|clave (?:de )?(?:api|secreta|privada)|bearer)(?![A-Za-z])|密钥|令牌|秘钥)"
@@ -102,14 +103,15 @@ class Secrets:
     def _find(self, text: str) -> Iterator[tuple[int, int, str]]:
         for match in _TOKEN.finditer(text):
             yield *match.span(), match.lastgroup or ""
-        for match in _URL.finditer(text):
+        low = lowered(text)
+        for match in _URL.finditer(text, low):
             if not _PLACEHOLDER.search(match[1]) and match[1].lower() not in _WORDS:
                 yield *match.span(1), "url_password"
-        for match in _PASSWORD.finditer(text):
+        for match in _PASSWORD.finditer(text, low):
             group = "quoted" if match["quoted"] else "bare"
             if _is_password(match[group]):
                 yield *match.span(group), "password"
-        for match in _LABELLED.finditer(text):
+        for match in _LABELLED.finditer(text, low):
             value = match["value"]
             if not _PLACEHOLDER.search(value) and _mixed(value) and entropy(value) >= self.min_entropy:
                 yield *match.span("value"), "key"
