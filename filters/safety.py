@@ -9,7 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.load import load_policy
 from configs.policy import Harm, Policy
-from filters.literals import Guarded, lowered
+from filters.literals import Guarded
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -25,8 +25,8 @@ class _Class:
     harms: tuple[Guarded, ...]
     mentions: tuple[re.Pattern[str], ...]
 
-    def found_in(self, text: str, low: str) -> bool:
-        for match in (match for harm in self.harms for match in harm.finditer(text, low)):
+    def found_in(self, text: str) -> bool:
+        for match in (match for harm in self.harms for match in harm.finditer(text)):
             sentence = _sentence(text, *match.span())
             if not any(mention.search(sentence) for mention in self.mentions):
                 return True
@@ -70,9 +70,8 @@ class Safety:
 
     def _judge(self, row: Candidate) -> Verdict:
         text = folded(f"{row.reply}\n{row.rejected or ''}")
-        low = lowered(text)
         for name in self._denied.get(row.domain, self._otherwise):
-            if self._classes[name].found_in(text, low):
+            if self._classes[name].found_in(text):
                 return Verdict("unsafe", None, name)
         return KEEP
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.literals import Guarded, lowered
+from filters.literals import Guarded
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -30,7 +30,7 @@ _TOKENS = {
     "azure_key": r"\bAccountKey=[0-9A-Za-z+/]{60,}={0,2}",
     "jwt": r"\beyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]{8,}",
 }
-_TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TOKENS.items()), re.ASCII)
+_TOKEN = Guarded("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TOKENS.items()), re.ASCII)
 
 _URL = Guarded(r"\b[a-z][a-z0-9+.\-]{1,15}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\-]", re.IGNORECASE)
 _JOINT = r"[\"'`]?[ \t]{0,3}(?::=|=>|[:=：]|(?:\bis\b|\bes\b|是|为)[:：]?)[ \t]{0,3}"
@@ -103,15 +103,14 @@ class Secrets:
     def _find(self, text: str) -> Iterator[tuple[int, int, str]]:
         for match in _TOKEN.finditer(text):
             yield *match.span(), match.lastgroup or ""
-        low = lowered(text)
-        for match in _URL.finditer(text, low):
+        for match in _URL.finditer(text):
             if not _PLACEHOLDER.search(match[1]) and match[1].lower() not in _WORDS:
                 yield *match.span(1), "url_password"
-        for match in _PASSWORD.finditer(text, low):
+        for match in _PASSWORD.finditer(text):
             group = "quoted" if match["quoted"] else "bare"
             if _is_password(match[group]):
                 yield *match.span(group), "password"
-        for match in _LABELLED.finditer(text, low):
+        for match in _LABELLED.finditer(text):
             value = match["value"]
             if not _PLACEHOLDER.search(value) and _mixed(value) and entropy(value) >= self.min_entropy:
                 yield *match.span("value"), "key"
