@@ -22,7 +22,7 @@ _PROBES = (
     "El paciente presenta fiebre alta y dolor de cabeza desde hace tres días.",
     "x",
 )
-_STEP = 16  # tokens; attention on a CPU reads its keys in such blocks, and odd lengths cost a third more
+_STEP = 16  # tokens: rows of lengths between take attention longer in bfloat16 on a CPU (docs/quality.md)
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # what stays in a core's cache; what fills a GPU
 _CHARS_PER_TOKEN = 24  # more than a token ever holds on average: the rest of a huge text is cut before tokenising
 
