@@ -190,7 +190,7 @@ class Encoder(Section):
     )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     max_length: int = Field(default=256, ge=16, le=512)
-    batch_tokens: int = Field(default=8192, ge=512)
+    batch_tokens: int | None = Field(default=None, ge=512)  # with padding; by default what suits the device
 
 
 CASCADE = """

@@ -9,6 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.load import load_policy
 from configs.policy import Harm, Policy
+from filters.literals import Guarded
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -21,7 +22,7 @@ _FOLD = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018:
 @dataclass(frozen=True)
 class _Class:
     name: str
-    harms: tuple[re.Pattern[str], ...]
+    harms: tuple[Guarded, ...]
     mentions: tuple[re.Pattern[str], ...]
 
     def found_in(self, text: str) -> bool:
@@ -91,7 +92,8 @@ def _compiled(name: str, harm: Harm) -> _Class:
     phrases = [_plain(folded(phrase)) for of in harm.phrases.values() for phrase in of]
     patterns = [pattern for of in harm.patterns.values() for pattern in of]
     mentions = [pattern for of in harm.unless.values() for pattern in of]
-    return _Class(name, *(tuple(re.compile(one, re.I) for one in of) for of in ([*phrases, *patterns], mentions)))
+    harms = tuple(Guarded(one, re.I) for one in (*phrases, *patterns))
+    return _Class(name, harms, tuple(re.compile(one, re.I) for one in mentions))
 
 
 def _plain(phrase: str) -> str:

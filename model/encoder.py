@@ -20,6 +20,8 @@ _PROBES = (
     "El paciente presenta fiebre alta y dolor de cabeza desde hace tres días.",
     "x",
 )
+_STEP = 16  # tokens: rows of lengths between take attention longer in bfloat16 on a CPU (docs/quality.md)
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # what stays in a core's cache; what fills a GPU
 _CHARS_PER_TOKEN = 24  # more than a token ever holds on average: the rest of a huge text is cut before tokenising
 
 
@@ -36,6 +38,7 @@ class BertEncoder:
         self.model: Any = model.to(self.device).eval()
         self.layers: Any = model.encoder.layer
         self.limit = min(config.max_length, self.model.config.max_position_embeddings)
+        self.budget = config.batch_tokens or _BATCH_TOKENS[self.device.type]
         self.narrow(config.dtype)
 
     def narrow(self, dtype: str) -> None:
@@ -70,10 +73,10 @@ class BertEncoder:
         return self.tokenizer(clean, truncation=True, max_length=self.limit)["input_ids"]
 
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask, int64 [B, T] on the device, T the longest row's length."""
-        longest = max(map(len, rows))
-        ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+        """Ids and mask, int64 [B, T] on the device, T the longest row's width."""
+        width = self._width(max(map(len, rows)))
+        ids_BT = torch.zeros(len(rows), width, dtype=torch.long)
+        mask_BT = torch.zeros(len(rows), width, dtype=torch.long)
         for index, row in enumerate(rows):
             ids_BT[index, : len(row)] = torch.tensor(row)
             mask_BT[index, : len(row)] = 1
@@ -87,11 +90,15 @@ class BertEncoder:
         """Indices in batches of like lengths, each at most `batch_tokens` tokens with its padding."""
         batch: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-            if batch and (len(batch) + 1) * lengths[batch[0]] > self.config.batch_tokens:
+            if batch and (len(batch) + 1) * self._width(lengths[batch[0]]) > self.budget:
                 yield batch
                 batch = []
             batch.append(index)
         yield batch
+
+    def _width(self, length: int) -> int:
+        """A row's tokens with their padding: a multiple of `_STEP`, as far as the model's places go."""
+        return min(-(-length // _STEP) * _STEP, self.model.config.max_position_embeddings)
 
     def _pooled(self, rows: list[list[int]], layers: list[int]) -> np.ndarray:
         ids_BT, mask_BT = self.padded(rows)

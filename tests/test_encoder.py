@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import normalize
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder
@@ -68,3 +70,25 @@ def test_errors_name_the_encoder() -> None:
 def test_a_language_model_is_no_encoder() -> None:
     with pytest.raises(BackendError, match=r"screen\.encoder\.model"):
         open_encoder(Encoder(model="smollm2-135m-instruct"), 1)
+
+
+def test_odd_lengths_are_as_without_padding() -> None:
+    encoder = open_encoder(Encoder(model="all-minilm-l6-v2", dtype="float32"), 1)
+    assert isinstance(encoder, BertEncoder)
+    texts = ["rash " * count for count in (1, 13, 14, 15, 29, 30, 31, 600)]
+    padded, rows = encoder.encode(texts), [encoder.tokenizer(text, truncation=True, max_length=256) for text in texts]
+    with torch.inference_mode():
+        plain = [encoder.model(**row.convert_to_tensors("pt", True)).last_hidden_state[0].mean(0) for row in rows]
+    np.testing.assert_allclose(padded, normalize(torch.stack(plain)).numpy(), atol=2e-6)
+
+
+def test_a_batch_holds_so_many_tokens() -> None:
+    encoder = open_encoder(Encoder(model="all-minilm-l6-v2", batch_tokens=512), 1)
+    assert isinstance(encoder, BertEncoder)
+    lengths = [3, 17, 256, 240, 16, 100, 31, 33] * 9
+    batches = list(encoder._batches(lengths))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        widths = [-(-lengths[index] // 16) * 16 for index in batch]
+        assert len(batch) * max(widths) <= 512
+        assert widths == sorted(widths, reverse=True)
