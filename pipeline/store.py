@@ -60,6 +60,10 @@ class DataSet:
         """Finished dates, oldest first."""
         return sorted(path.stem for path in (self.root / "manifests").glob("*.json"))
 
+    def begun(self) -> list[str]:
+        """Dates with a run folder, finished or not, oldest first."""
+        return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
+
     def manifest(self, date: str) -> dict[str, Any] | None:
         """The manifest of a finished date. Raises StoreError when it is damaged."""
         path = self.manifest_path(date)
@@ -73,8 +77,7 @@ class DataSet:
     def history(self, date: str) -> History:
         """Of the finished dates used seeds and dedup index; of dates that are begun the seeds that they chose."""
         past = History([], [])
-        begun = {path.parent.name for path in self.root.glob("runs/*/run.json")}
-        for other in sorted({*self.dates(), *begun} - {date}):
+        for other in sorted({*self.dates(), *self.begun()} - {date}):
             if manifest := self.manifest(other):
                 past.used.extend(FileRef(*ref) for ref in manifest["used"])
                 past.index.extend(FileRef(*ref) for ref in manifest["index"])
