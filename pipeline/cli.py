@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import run_command
+from pipeline import run_command, schedule
 from pipeline.evaluate_lm import add_flags, evaluate
 from pipeline.exit_codes import DEFERRED, DONE, of_error
 from pipeline.filter_command import add_verbs
@@ -118,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="verb", required=True, metavar="VERB"
     )
     add_verbs(command, verbs)
+    verbs = commands.add_parser("schedule", help="have an orchestrator run a data set each day").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
+    schedule.add_verbs(command, verbs)
     return parser
 
 
@@ -218,6 +222,7 @@ COMMANDS = {
     "generate": _generate,
     "run": lambda options: run_command.run(options, _config(options)),
     "backfill": lambda options: run_command.backfill(options, _config(options)),
+    "schedule": lambda options: schedule.run(options, _config(options)),
     "plan": _plan,
     "show": _show,
     "doctor": _doctor,
