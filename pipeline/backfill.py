@@ -14,7 +14,7 @@ from pipeline.store import DataSet
 
 @dataclass(slots=True)
 class Day:
-    """How one date ended: finished (before), left (not begun), or as `pipeline.run.Result` says."""
+    """How one date ended: finished or withdrawn (before), left (not begun), or as `pipeline.run.Result` says."""
 
     date: str
     status: str
@@ -42,12 +42,15 @@ def backfill(
     *,
     keep_going: bool,
 ) -> list[Day]:
-    """Makes each of `dates` that has no manifest. Ends early at a stop, where no seeds are left or the data set is
-    held, and at a failure unless `keep_going`: the dates from there on are `left`."""
+    """Makes each of `dates` that is neither finished nor withdrawn.
+
+    Ends early at a stop, where no seeds are left or the data set is held, and at a failure unless `keep_going`: the
+    dates from there on are `left`.
+    """
     table, halted = [], ""
     for date in dates:
-        if data.manifest_path(date).exists():
-            table.append(Day(date, "finished"))
+        if data.manifest_path(date).exists() or data.withdrawn_path(date).exists():
+            table.append(Day(date, "finished" if data.manifest_path(date).exists() else "withdrawn"))
             continue
         if not halted and stop.reason:
             halted = f"stopped ({stop.reason})"

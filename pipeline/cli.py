@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import run_command, schedule
+from pipeline import run_command, schedule, store_command
 from pipeline.evaluate_lm import add_flags, evaluate
 from pipeline.exit_codes import DEFERRED, DONE, of_error
 from pipeline.filter_command import add_verbs
@@ -122,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="verb", required=True, metavar="VERB"
     )
     schedule.add_verbs(command, verbs)
+    verbs = commands.add_parser("store", help="look after what is published").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
+    store_command.add_verbs(command, verbs)
     return parser
 
 
@@ -223,6 +227,7 @@ COMMANDS = {
     "run": lambda options: run_command.run(options, _config(options)),
     "backfill": lambda options: run_command.backfill(options, _config(options)),
     "schedule": lambda options: schedule.run(options, _config(options)),
+    "store": store_command.run,
     "plan": _plan,
     "show": _show,
     "doctor": _doctor,

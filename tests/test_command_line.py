@@ -19,15 +19,16 @@ def copied(finished, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_published_shard_that_cannot_be_read_is_named(finished, copied, damage, capsys):
-    shard = copied / finished.manifest["shards"][0]["file"]
-    if damage == "missing":
-        shard.unlink()
-    else:
-        shard.write_bytes(b"no Parquet")
-    for line in (
-        ["show", "0123456789", "--out", str(copied)],
-        ["run", "--config", str(finished.config), "--date", DATE, "--out", str(copied)],
+    name = finished.manifest["shards"][0]["file"]
+    for place, line in (
+        (f"history/{DATE}/0001/", ["show", "0123456789", "--out", str(copied)]),
+        ("", ["run", "--config", str(finished.config), "--date", DATE, "--out", str(copied)]),
     ):
+        shard = copied / f"{place}{name}"
+        if damage == "missing":
+            shard.unlink()
+        else:
+            shard.write_bytes(b"no Parquet")
         assert cli.main(line) == exit_codes.FAILED
         err = capsys.readouterr().err
         assert f"{shard}: {damage}" in err

@@ -50,7 +50,8 @@ def test_the_echo_preset_runs_by_its_file(tmp_path):
 
 
 def test_the_language_model_finds_the_published_shards(finished):
-    assert [str(path) for path in published(finished.out)] == sorted(finished.done.line["shards"])
+    places = [str(path.relative_to(finished.out / "history" / DATE / "0001")) for path in published(finished.out)]
+    assert places == sorted(shard["file"] for shard in finished.manifest["shards"])
 
 
 def test_rows_carry_their_whole_lineage(finished):
