@@ -85,10 +85,9 @@ def published(out: Path) -> list[Path]:
 
     Raises InputError when there are none, StoreError when the pointer is damaged.
     """
-    files = set(snapshot.files(out, snapshot.read(out) or {}))
-    if files:
-        return sorted(files)
-    for manifest in sorted((out / "manifests").glob("*.json")):
+    now = snapshot.read(out)
+    files = set(snapshot.files(out, now or {}))
+    for manifest in sorted((out / "manifests").glob("*.json")) if now is None else ():
         try:
             files |= {out / shard["file"] for shard in json.loads(manifest.read_text("utf-8"))["shards"]}
         except (ValueError, KeyError, TypeError):

@@ -78,21 +78,23 @@ def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fa
     size = 0
     for name in expected:
         try:
-            found = os.stat(data.root / name)
+            found = os.stat(os.path.join(data.root, name))
         except OSError:
             names[name] = [name]
             continue
         same = names.setdefault((found.st_dev, found.st_ino), [])
         size += 0 if same else found.st_size
         same.append(name)
+    paths = [os.path.join(data.root, same[0]) for same in names.values()]
+    batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        hashes = pool.map(lambda same: _hash(data.root / same[0]), names.values(), chunksize=16)
-        faults = [
-            Fault(name, found if found in _WORDS else "damaged", expected[name][1])
-            for same, found in zip(names.values(), hashes, strict=True)
-            for name in same
-            if found != expected[name][0]
-        ]
+        hashes = [found for batch in pool.map(_hashes, batches) for found in batch]
+    faults = [
+        Fault(name, found if found in _WORDS else "damaged", expected[name][1])
+        for same, found in zip(names.values(), hashes, strict=True)
+        for name in same
+        if found != expected[name][0]
+    ]
     for path, digest in adapters.items():
         found = _adapter_hash(data.root / path)
         if found != digest:
@@ -102,13 +104,23 @@ def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fa
 
 
 _WORDS = ("missing", "unreadable")
+_BATCH = 32  # files a task: a small file takes less than handing it to a thread
+_SMALL = 1 << 20  # bytes; hashlib.file_digest would clear a buffer for each file
 
 
-def _hash(path: Path) -> str:
-    try:
-        return sha256_file(path)
-    except OSError as error:
-        return _WORDS[not isinstance(error, FileNotFoundError)]
+def _hashes(paths: Iterable[str]) -> list[str]:
+    found = []
+    for path in paths:
+        try:
+            with open(path, "rb", buffering=0) as stream:
+                start = stream.read(_SMALL)
+                if len(start) < _SMALL:
+                    found.append(sha256(start).hexdigest())
+                    continue
+            found.append(sha256_file(Path(path)))
+        except OSError as error:
+            found.append(_WORDS[not isinstance(error, FileNotFoundError)])
+    return found
 
 
 def _adapter_hash(folder: Path) -> str:

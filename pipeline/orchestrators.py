@@ -138,7 +138,7 @@ def airflow(of: Schedule) -> dict[str, str]:
     Exit code 4 is a success; others fail the task, which is tried again, after the retry delay.
     """
     line = [_literal(word) for word in map(shlex.quote, map(_plain, of.command("DAY", "UNTIL" if of.deadline else "")))]
-    line[line.index("DAY", len(of.program))] = "{{ data_interval_start | ds }}"
+    line[-5 if of.deadline else -3] = "{{ data_interval_start | ds }}"
     if of.deadline:
         ahead = int(of.deadline <= of.at)
         day = f"{{{{ macros.ds_add(data_interval_end | ds, {ahead}) }}}}"

@@ -108,6 +108,7 @@ def test_a_shell_reads_the_crontab_line_as_it_was_meant(word):
 @settings(max_examples=15, deadline=None)
 @given(TEXT)
 @example(NASTY)
+@example("DAY")
 def test_jinja_and_bash_read_the_dag_as_it_was_meant(word):
     of = schedule(word, program=[sys.executable, "-c", ECHO], folder="/{{ x }}")
     tree = ast.parse(text_of("airflow", flags=of.flags, program=of.program, folder=of.folder))
@@ -188,6 +189,26 @@ def test_install_puts_lines_into_the_crontab_once(tmp_path):
     (installed,) = [line for line in (tmp_path / "kept").read_text().splitlines() if not line.startswith("#")]
     assert installed.startswith("7,22,37,52 * * * * ")
     assert "03:07 ]" in installed
+
+
+def test_install_writes_units_and_enables_the_timer(tmp_path):
+    """The program `systemctl` is a stand-in that keeps its arguments: no user manager runs where tests do."""
+    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$@" >>"$KEPT"\nif [ "$2" = "$FAILS" ]; then exit 1; fi\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    line = [sys.executable, "-m", "pipeline", "schedule", "install", "systemd", "--config", "echo"]
+    changed = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "KEPT": str(tmp_path / "kept"),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+    for fails in ("show-environment", "enable", ""):
+        known = environment() | changed | {"FAILS": fails}
+        done = subprocess.run(line, env=known, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == (1 if fails else 0), done.stderr
+        units = sorted(path.name for path in (tmp_path / "systemd" / "user").glob("*"))
+        assert units == ([] if fails == "show-environment" else ["gristmill-echo.service", "gristmill-echo.timer"])
+        assert ("gristmill schedule emit prints what to put where by hand" in done.stderr) == bool(fails)
+    assert (tmp_path / "kept").read_text().splitlines()[-1] == "--user enable --now gristmill-echo.timer"
 
 
 @pytest.mark.parametrize(
