@@ -3,8 +3,8 @@
     python benchmarks/store.py
 
 Writes benchmarks/results/store.json. The stores are made in a temporary folder and read from the page cache: 10,000
-files of 16 kB, then 4 of 256 MB, each set in the order that both sides are given it in, best of three. The aim is
-0.8 of the speed of one sha256sum; verify hashes on all cores.
+files of 16 kB, then 4 of 256 MB, best of three. The aim is 0.8 of the speed of one sha256sum, which works on one core
+and may know no SHA instructions; verify hashes on all cores, with OpenSSL.
 """
 
 import json
