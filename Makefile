@@ -57,6 +57,7 @@ lock: setup ## resolve the locks anew
 bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/planted_privacy.py
 	$(BIN)/python benchmarks/planted_copies.py
 

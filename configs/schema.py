@@ -283,6 +283,7 @@ class Run(Section):
     attempts: int = Field(default=3, ge=1)  # then a shard is quarantined
     max_quarantined: float = Field(default=0.25, ge=0, le=1)  # of a stage's rows; above it the run fails
     stall_timeout_s: float = Field(default=1800, gt=0)  # no shard committed for so long: the driver is started again
+    grace_s: float = Field(default=120, ge=0)  # after a signal or the deadline: what shards at work have to finish
     accelerator: str | None = None  # resource hint of the stages that run the generator
 
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import ConfigError, InputError, StoreError
 from model.vocabulary import Vocabulary
+from stages import snapshot
 from stages.commit import sync_folder
 from stages.packaged import sha256_file
 from stages.record import schema_id
@@ -80,9 +81,13 @@ def token_schema(vocabulary: int) -> pa.Schema:
 
 
 def published(out: Path) -> list[Path]:
-    """The shards that the manifests of a data set name, sorted. Raises InputError when there are none."""
-    files: set[Path] = set()
-    for manifest in sorted((out / "manifests").glob("*.json")):
+    """The shards that a data set's `current.json` names, or its manifests where there is none yet, sorted.
+
+    Raises InputError when there are none, StoreError when the pointer is damaged.
+    """
+    now = snapshot.read(out)
+    files = set(snapshot.files(out, now or {}))
+    for manifest in sorted((out / "manifests").glob("*.json")) if now is None else ():
         try:
             files |= {out / shard["file"] for shard in json.loads(manifest.read_text("utf-8"))["shards"]}
         except (ValueError, KeyError, TypeError):

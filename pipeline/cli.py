@@ -5,17 +5,17 @@ on); 4 done, with quarantined rows; 5 another run holds the data set; 6 done, wi
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline import run_command, schedule, store_command
 from pipeline.evaluate_lm import add_flags, evaluate
+from pipeline.exit_codes import DEFERRED, DONE, of_error
 from pipeline.filter_command import add_verbs
 from pipeline.filter_command import run as filter_command
-
-DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED = range(7)
+from pipeline.run_command import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,14 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, beam_args = arguments[:split], arguments[split + 1 :]
     options = _parser().parse_args(arguments)
     options.beam_args = beam_args
-    from configs.errors import ConfigError, GristmillError
+    from configs.errors import GristmillError
 
     try:
         return COMMANDS[options.command](options)
     except GristmillError as error:
-        code = USAGE if isinstance(error, ConfigError) else FAILED
-        if type(error).__name__ == "HeldError":
-            code = HELD
         if getattr(options, "json", False):
             print(
                 json.dumps(
@@ -50,18 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     ensure_ascii=False,
                 )
             )
-        _tell(error)
-        return code
+        tell(error)
+        return of_error(error)
     except BrokenPipeError:
         return DONE
     except KeyboardInterrupt:
-        _tell("stopped")
+        tell("stopped")
         return DEFERRED
-
-
-def _tell(what: object) -> None:
-    with contextlib.suppress(OSError):  # nobody reads standard error any more: the exit code still tells
-        print(f"gristmill: {what}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,14 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="one JSON line on standard output, for machines")
         return made
 
-    run = command("run", "Run or resume one date. Beam flags of other runners follow after `--`.")
-    run.add_argument("--date", metavar="YYYY-MM-DD", help="the day that the data belongs to; today (UTC) if left out")
-    run.add_argument("--workers", type=int, metavar="N", help="worker processes; overrides run.workers")
-    run.add_argument("--runner", help="Beam runner; overrides run.runner")
-    run.add_argument("--pool", metavar="HOST:PORT", help="a Beam worker pool; overrides run.pool")
-    run.add_argument("--force", action="store_true", help="make a date anew that another configuration made")
+    run_command.add_run_flags(command("run", "Run or resume dates. Beam flags of other runners follow after `--`."))
+    run_command.add_backfill_flags(
+        command("backfill", "Make the dates of a range that are not finished yet, oldest first.")
+    )
     plan = command("plan", "Dry run: check everything, show the stages and what they will take.")
-    plan.add_argument("--date", metavar="YYYY-MM-DD", help="as for run")
+    plan.add_argument("--date", default="today", metavar="DAY", help="as for run")
     show = command("show", "A finished date, or the whole lineage of one row.", config=False)
     show.add_argument("what", help="a date, or a row's id (its first 8 digits or more)")
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
@@ -128,6 +118,14 @@ def _parser() -> argparse.ArgumentParser:
         dest="verb", required=True, metavar="VERB"
     )
     add_verbs(command, verbs)
+    verbs = commands.add_parser("schedule", help="have an orchestrator run a data set each day").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
+    schedule.add_verbs(command, verbs)
+    verbs = commands.add_parser("store", help="look after what is published").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
+    store_command.add_verbs(command, verbs)
     return parser
 
 
@@ -141,7 +139,7 @@ def _config(options: argparse.Namespace):
             overrides.append(f"{key}={json.dumps(value)}")
     config = load(options.config, overrides)
     _check(config)
-    if options.command == "run" and options.beam_args and config.run.runner == "FnApiRunner":
+    if options.beam_args and config.run.runner == "FnApiRunner":
         known = [flag for flag in options.beam_args if flag.startswith("--runner")]
         if known:
             raise ConfigError(f"{known[0]}: give the runner before `--`, as gristmill run --runner NAME … -- FLAGS")
@@ -159,95 +157,18 @@ def _check(config: Any) -> None:
         check(config.tasks[name])
 
 
-def _date(text: str | None) -> str:
-    from datetime import UTC, date, datetime
-
-    from configs.errors import ConfigError
-
-    if text is None:
-        return datetime.now(UTC).date().isoformat()
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise ConfigError(f"--date: {text!r} is no date; write YYYY-MM-DD") from None
-
-
-def _run(options: argparse.Namespace) -> int:
-    config, date = _config(options), _date(options.date)
-    from pipeline.progress import Progress
-    from pipeline.run import find_models, run
-
-    models = find_models(config)
-    result = run(models, date, force=options.force, beam_args=options.beam_args, watch=Progress.on(sys.stderr))
-    data = _data(models.config.out)
-    manifest = result.manifest
-    if options.json:
-        print(json.dumps(_line(result, data, date), ensure_ascii=False))
-    elif manifest is not None:
-        from pipeline.report import show
-
-        show(manifest, str(data.root), _samples(data, manifest, 3))
-    said = () if manifest is None else result.notes if options.json else manifest["notes"]
-    for note in result.notes:
-        if note not in said:
-            _tell(note)
-    if result.status == "failed":
-        _tell(result.error)
-        return FAILED
-    if result.status == "deferred":
-        return DEFERRED
-    if manifest is not None and manifest["quarantined"]:
-        return QUARANTINED
-    return DRIFTED if manifest is not None and manifest.get("alarms") and config.drift.fail else DONE
-
-
-def _line(result: Any, data: Any, date: str) -> dict[str, Any]:
-    manifest = result.manifest
-    line: dict[str, Any] = {
-        "status": result.status,
-        "accepted": 0,
-        "rejected": {},
-        "bytes": 0,
-        "manifest": None,
-        "shards": [],
-    }
-    if manifest is not None:
-        keys = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
-        line |= {key: manifest[key] for key in keys} | {"alarms": manifest.get("alarms", [])}
-        line["manifest"] = str(data.manifest_path(date))
-        line["shards"] = [str(data.root / shard["file"]) for shard in manifest["shards"]]
-    if result.error:
-        line["error"] = result.error
-    return line | {"date": date, "notes": result.notes}
-
-
 def _data(out: str):
     from pipeline.store import DataSet
 
     return DataSet.open(out)
 
 
-def _samples(data: Any, manifest: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """Rows spread over the domains, the same for the same data."""
-    import pyarrow.parquet as pq
-
-    from pipeline.lineage import reading
-
-    rows = []
-    domains = {shard["domain"]: shard for shard in manifest["shards"]}
-    for number in range(count):
-        if not domains:
-            break
-        shard = list(domains.values())[number % len(domains)]
-        path = data.root / shard["file"]
-        with reading(path), pq.ParquetFile(path) as source:
-            group = source.read_row_group(0)
-            rows += group.slice((number * 7919) % group.num_rows, 1).to_pylist()
-    return rows
-
-
 def _plan(options: argparse.Namespace) -> int:
-    config, date = _config(options), _date(options.date)
+    from datetime import UTC, datetime
+
+    from pipeline.days import day
+
+    config, date = _config(options), day(options.date, "--date", datetime.now(UTC))
     from pipeline.plan import plan, show
 
     planned = plan(config, date)
@@ -303,7 +224,10 @@ COMMANDS = {
     "train": _train,
     "evaluate": evaluate,
     "generate": _generate,
-    "run": _run,
+    "run": lambda options: run_command.run(options, _config(options)),
+    "backfill": lambda options: run_command.backfill(options, _config(options)),
+    "schedule": lambda options: schedule.run(options, _config(options)),
+    "store": store_command.run,
     "plan": _plan,
     "show": _show,
     "doctor": _doctor,

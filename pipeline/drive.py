@@ -43,9 +43,14 @@ from stages.commit import (
     publish_text,
     quarantine,
     read_input,
+    stop_path,
 )
 from stages.ports import ModelCard
 from stages.shard import RunShards
+
+
+class _Deferred(Exception):
+    """The supervisor asked for a stop, and no shard is at work any more."""
 
 
 class Driver:
@@ -90,6 +95,8 @@ class Driver:
         plan = {"fingerprint": fingerprint, "shards": [[Path(s.file).name, s.rows] for s in stage.specs]}
         publish_text(folder / "plan.json", json.dumps(plan))
         while pending := [spec for spec in stage.specs if not spec.record_path.exists()]:
+            if stop_path(self._folder).exists():
+                raise _Deferred(f"{len(pending)} of {len(stage.specs)} shards of {stage.name} are left")
             suspects = [spec for spec in pending if attempt_markers(spec)]
             for spec in suspects:
                 if len(attempt_markers(spec)) >= self._config.run.attempts:
@@ -281,6 +288,8 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     try:
         result = Driver(folder, argv[1:]).drive()
+    except _Deferred as left:
+        result = {"status": "deferred", "left": str(left)}
     except errors.GristmillError as error:
         result = {"status": "failed", "error": str(error)}
     except OSError as error:

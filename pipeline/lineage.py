@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import InputError, StoreError
 from pipeline.store import DataSet
+from stages import snapshot
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
@@ -52,9 +53,10 @@ def lineage(data: DataSet, row_id: str) -> dict[str, Any]:
     """
     if len(row_id) < SHORTEST or not all(c in "0123456789abcdef" for c in row_id):
         raise InputError(f"{row_id!r}: neither a finished date of {data.root} ({_dates(data)}) nor a row's id")
+    now = snapshot.read(data.root) or {}
     for date in reversed(data.dates()):
         manifest = data.manifest(date) or {}
-        for shard in manifest.get("shards", []):
+        for shard in now.get(date, manifest).get("shards", []):
             path = data.root / shard["file"]
             with reading(path):
                 row = next(_rows(path, "id", row_id), None)

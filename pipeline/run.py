@@ -2,7 +2,8 @@
 
 The driver works in a child process group. When it dies or commits nothing for `run.stall_timeout_s`, the group is
 killed and started again; what is committed is skipped. The supervisor itself holds no work and may be killed too:
-the driver notices and ends, and the next `gristmill run` goes on.
+the driver notices and ends, and the next `gristmill run` goes on. When a stop is asked for, a file in the run folder
+tells the workers to begin no shard; those at work have `run.grace_s` to end.
 """
 
 import contextlib
@@ -23,8 +24,9 @@ from typing import Any
 from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
+from pipeline.stop import Stop
 from pipeline.store import DataSet
-from stages.commit import FileRef, ShardRecord, publish_text
+from stages.commit import FileRef, ShardRecord, publish_text, stop_path
 from stages.ports import ModelCard
 
 _FULL_BELOW = 1 << 20  # bytes
@@ -72,7 +74,9 @@ def fingerprint(models: Models) -> str:
     )
 
 
-def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], watch: Callable[[Path], None]) -> Result:
+def run(
+    models: Models, date: str, *, force: bool, beam_args: Sequence[str], watch: Callable[[Path], None], stop: Stop
+) -> Result:
     """Runs or resumes a date; `watch` is called with the run folder a few times a second.
 
     Raises ConfigError when the date belongs to another configuration, StoreError (HeldError) when it is held.
@@ -97,7 +101,7 @@ def run(models: Models, date: str, *, force: bool, beam_args: Sequence[str], wat
         same = begun if begun is not None and begun["fingerprint"] == mark else None
         _forgive(folder)
         _begin(data, folder, models, date, mark, same)
-        return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch)
+        return _supervise(data, folder, date, mark, models.config, lock, beam_args, watch, stop)
     except OSError as error:
         raise StoreError(
             f"{error.filename or folder}: {error.strerror}; mend it and run the same command again"
@@ -192,37 +196,35 @@ def _supervise(
     lock: int,
     beam_args: Sequence[str],
     watch: Callable[[Path], None],
+    stop: Stop,
 ) -> Result:
-    stopped: list[int] = []
-    handlers = {s: signal.signal(s, lambda number, _: stopped.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     result = folder / "result.json"
     seen: set[str] | None = None
-    try:
-        while True:
-            result.unlink(missing_ok=True)
-            child, pipe = _start(folder, lock, beam_args)
-            try:
-                stalled = _wait(child, folder, config.run.stall_timeout_s, stopped, watch)
-            finally:
-                _kill(child)
-                os.close(pipe)
-            if result.exists():
-                return _ended(data, date, mark, json.loads(result.read_text("utf-8")))
-            if stopped:
-                _clear_attempts(folder)
-                return Result(
-                    "deferred", notes=["stopped; committed shards are kept: the same command goes on from them"]
-                )
-            now = _progress(folder)
-            if seen == now:
-                why = "stalled" if stalled else f"ended with code {child.returncode}"
-                if shutil.disk_usage(folder).free < _FULL_BELOW:  # the driver found no room for its own word
-                    why = f"found {folder} full; free space, then run the same command again. It {why}"
-                return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
-            seen = now
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    stop_path(folder).unlink(missing_ok=True)
+    left = ""
+    while not stop.reason:
+        result.unlink(missing_ok=True)
+        child, pipe = _start(folder, lock, beam_args)
+        try:
+            stalled = _wait(child, folder, config.run.stall_timeout_s, stop, watch)
+        finally:
+            _kill(child)
+            os.close(pipe)
+        if result.exists():
+            said = json.loads(result.read_text("utf-8"))
+            if said["status"] != "deferred":
+                return _ended(data, date, mark, said)
+            left = f": {said['left']}"
+        now = _progress(folder)
+        if seen == now and not stop.reason:
+            why = "stalled" if stalled else f"ended with code {child.returncode}"
+            if shutil.disk_usage(folder).free < _FULL_BELOW:  # the driver found no room for its own word
+                why = f"found {folder} full; free space, then run the same command again. It {why}"
+            return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
+        seen = now
+    _clear_attempts(folder)
+    stopped = f"stopped ({stop.reason}){left}; committed shards are kept: the same command goes on from them"
+    return Result("deferred", notes=[stopped])
 
 
 def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
@@ -243,11 +245,14 @@ def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subproces
 
 
 def _wait(
-    child: subprocess.Popen[bytes], folder: Path, limit: float, stopped: list[int], watch: Callable[[Path], None]
+    child: subprocess.Popen[bytes], folder: Path, limit: float, stop: Stop, watch: Callable[[Path], None]
 ) -> bool:
-    """Until the driver ends, a signal comes, or nothing is committed for `limit` seconds (then True)."""
-    state, since = _progress(folder), time.monotonic()
-    while child.poll() is None and not stopped:
+    """Until the driver ends, it is to end at once, or nothing is committed for `limit` seconds (then True)."""
+    state, since, told = _progress(folder), time.monotonic(), False
+    while child.poll() is None and not stop.at_once:
+        if stop.draining and not told:
+            publish_text(stop_path(folder), stop.reason)
+            told = True
         time.sleep(POLL_S)
         watch(folder)
         now = _progress(folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
+from stages import snapshot
 from stages.commit import FileRef, ShardRecord, check_input, publish_text, sync_folder
 from stages.packaged import sha256_file
 
@@ -52,6 +53,7 @@ class DataSet:
     def sweep(self, date: str) -> None:
         """Removes what a driver that was killed had begun to write; nobody else writes while the lock is held."""
         published = (".tmp-*", "manifests/.tmp-*", f"data/*/date={date}/.tmp-*", f"*/date={date}/.tmp-*")
+        published += (f"history/{date}/**/.tmp-*",)
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)
@@ -59,6 +61,10 @@ class DataSet:
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""
         return sorted(path.stem for path in (self.root / "manifests").glob("*.json"))
+
+    def begun(self) -> list[str]:
+        """Dates with a run folder, finished or not, oldest first."""
+        return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
 
     def manifest(self, date: str) -> dict[str, Any] | None:
         """The manifest of a finished date. Raises StoreError when it is damaged."""
@@ -73,8 +79,7 @@ class DataSet:
     def history(self, date: str) -> History:
         """Of the finished dates used seeds and dedup index; of dates that are begun the seeds that they chose."""
         past = History([], [])
-        begun = {path.parent.name for path in self.root.glob("runs/*/run.json")}
-        for other in sorted({*self.dates(), *begun} - {date}):
+        for other in sorted({*self.dates(), *self.begun()} - {date}):
             if manifest := self.manifest(other):
                 past.used.extend(FileRef(*ref) for ref in manifest["used"])
                 past.index.extend(FileRef(*ref) for ref in manifest["index"])
@@ -113,25 +118,98 @@ class DataSet:
         os.set_inheritable(handle, True)
         return handle
 
-    def publish(self, date: str, files: dict[str, FileRef], manifest: dict[str, Any]) -> None:
-        """Links committed files to their published names, then writes the manifest: that is the commit.
+    def publications(self, date: str) -> list[str]:
+        """Folders of a date's publications, oldest first; one without manifest was never finished."""
+        found = self.root.glob(f"history/{date}/[0-9]*/manifest.json")
+        return sorted(str(path.parent.relative_to(self.root)) for path in found)
 
-        `files`: published name relative to root -> committed file. What an earlier run of the same date
-        published and this one does not is removed afterwards. Raises InputError when a committed file is damaged.
+    def publication(self, place: str) -> dict[str, Any]:
+        """The manifest of a publication. Raises StoreError when it is damaged."""
+        path = self.root / place / "manifest.json"
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            raise StoreError(f"{path}: damaged; remove its folder: this publication cannot be had again") from None
+
+    def publish(self, date: str, files: dict[str, FileRef], manifest: dict[str, Any]) -> None:
+        """Links committed files into a folder of their own under `history/`, then points to it: that is the commit.
+
+        `files`: published name relative to root -> committed file. A publication that names the same files as the
+        last one takes its place. Raises InputError when a committed file is damaged.
         """
+        known = self.publications(date)
+        place = known[-1] if known else f"history/{date}/0000"
+        if not known or named(self.publication(place)) != named(manifest):
+            place = f"history/{date}/{int(Path(place).name) + 1:04d}"
+        manifest = manifest | {"publication": place}
         for name, ref in files.items():
-            target = self.root / name
-            if target.exists() and sha256_file(target) == ref.sha256:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".tmp-{target.name}")
-            part.unlink(missing_ok=True)
-            _link(check_input(str(self.root), ref), part)
-            os.replace(part, target)
-        for folder in {(self.root / name).parent for name in files}:
+            self._put(f"{place}/{name}", ref)
+        self._sync(place, files)
+        publish_text(self.root / place / "manifest.json", _json(manifest))
+        self.point(date, manifest)
+
+    def point(self, date: str, manifest: dict[str, Any]) -> None:
+        """Makes a publication the date's: for readers of `current.json`, then for the engine and for listings.
+
+        What another publication of the date had in `data/`, `index/` and `used/` is removed afterwards.
+        """
+        place, refs = manifest["publication"], named(manifest)
+        for ref in refs:
+            self._put(ref.file, ref._replace(file=f"{place}/{ref.file}"))
+        self._sync("", [ref.file for ref in refs])
+        self._show(date, manifest)
+        publish_text(self.manifest_path(date), _json(manifest))
+        self.withdrawn_path(date).unlink(missing_ok=True)
+        self._sweep(date, [ref.file for ref in refs])
+
+    def rollback(self, date: str) -> dict[str, Any] | None:
+        """Points a date to the publication before; None where there is none: it is withdrawn, and kept in `history/`.
+
+        Raises StoreError when the date is not finished or the earlier publication is damaged.
+        """
+        manifest = self.manifest(date)
+        if manifest is None:
+            raise StoreError(
+                f"{date}: not published in {self.root}; gristmill store list --out {self.root} has what is"
+            )
+        if "publication" not in manifest:  # of an older version: it is kept first
+            self.publish(date, {ref.file: ref for ref in named(manifest)}, manifest)
+            manifest = self.manifest(date) or manifest
+        before = [place for place in self.publications(date) if place < manifest["publication"]]
+        if before:
+            manifest = self.publication(before[-1])
+            self.point(date, manifest)
+            return manifest
+        publish_text(self.withdrawn_path(date), "")
+        self._show(date, None)
+        self.manifest_path(date).unlink()
+        sync_folder(self.manifest_path(date).parent)
+        self._sweep(date, ())
+        return None
+
+    def withdrawn_path(self, date: str) -> Path:
+        """Stands while a date is rolled back to nothing: it is not caught up."""
+        return self.root / "history" / date / "withdrawn"
+
+    def _show(self, date: str, manifest: dict[str, Any] | None) -> None:
+        dates = {other: made for other in self.dates() if other != date and (made := self.manifest(other))}
+        if manifest is not None:
+            dates[date] = manifest
+        publish_text(self.root / snapshot.NAME, snapshot.text({day: _entry(made) for day, made in dates.items()}))
+
+    def _put(self, name: str, ref: FileRef) -> None:
+        target = self.root / name
+        if target.exists() and sha256_file(target) == ref.sha256:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".tmp-{target.name}")
+        part.unlink(missing_ok=True)
+        _link(check_input(str(self.root), ref), part)
+        os.replace(part, target)
+
+    def _sync(self, place: str, names: Iterable[str]) -> None:
+        for folder in {(self.root / place / name).parent for name in names}:
             sync_folder(folder)
-        publish_text(self.manifest_path(date), json.dumps(manifest, indent=1, ensure_ascii=False))
-        self._sweep(date, set(files))
 
     def _sweep(self, date: str, named: Iterable[str]) -> None:
         keep = {self.root / name for name in named}
@@ -146,6 +224,23 @@ class DataSet:
                     path.unlink()
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def named(manifest: dict[str, Any]) -> list[FileRef]:
+    """The published files that a manifest names, under their names in `data/`, `index/` and `used/`."""
+    shards = [FileRef(shard["file"], shard["sha256"], shard["rows"], shard["bytes"]) for shard in manifest["shards"]]
+    return [*shards, *(FileRef(*ref) for key in ("index", "used") for ref in manifest[key])]
+
+
+def _entry(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A date in `current.json`."""
+    place = manifest.get("publication")  # none: of an older version
+    shards = [shard | {"file": f"{place}/{shard['file']}" if place else shard["file"]} for shard in manifest["shards"]]
+    return {"publication": place, "digest": manifest["digest"], "rows": manifest["accepted"], "shards": shards}
+
+
+def _json(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=1, ensure_ascii=False)
 
 
 def content_digest(refs: Iterable[FileRef]) -> str:

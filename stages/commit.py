@@ -205,3 +205,8 @@ def clear_attempts(spec: ShardSpec) -> None:
 
 def error_path(spec: ShardSpec) -> Path:
     return Path(spec.root, f"{spec.file}.error")
+
+
+def stop_path(folder: Path) -> Path:
+    """While this file stands in a run's folder, no shard of it is begun, on whatever machine."""
+    return folder / "stop"

@@ -18,7 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
-from stages.commit import ShardSpec, attempt_markers, clear_attempts, error_path, publish_text, quarantine
+from stages.commit import ShardSpec, attempt_markers, clear_attempts, error_path, publish_text, quarantine, stop_path
 from stages.writer import ShardWriter
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -72,6 +72,8 @@ class RunShard(beam.DoFn):
             yield str(spec.record_path)
 
     def _made(self, spec: ShardSpec) -> bool:
+        if stop_path(Path(spec.root, spec.stage).parent.parent).exists():
+            return False
         if any(error_path(spec).parent.glob("*.error")):
             return False  # what stopped another shard would stop this one too
         try:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import DATE, gristmill
 
-from pipeline import cli, doctor
+from pipeline import cli, doctor, exit_codes
 from pipeline.run import Result
 
 
@@ -19,16 +19,17 @@ def copied(finished, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_published_shard_that_cannot_be_read_is_named(finished, copied, damage, capsys):
-    shard = copied / finished.manifest["shards"][0]["file"]
-    if damage == "missing":
-        shard.unlink()
-    else:
-        shard.write_bytes(b"no Parquet")
-    for line in (
-        ["show", "0123456789", "--out", str(copied)],
-        ["run", "--config", str(finished.config), "--date", DATE, "--out", str(copied)],
+    name = finished.manifest["shards"][0]["file"]
+    for place, line in (
+        (f"history/{DATE}/0001/", ["show", "0123456789", "--out", str(copied)]),
+        ("", ["run", "--config", str(finished.config), "--date", DATE, "--out", str(copied)]),
     ):
-        assert cli.main(line) == cli.FAILED
+        shard = copied / f"{place}{name}"
+        if damage == "missing":
+            shard.unlink()
+        else:
+            shard.write_bytes(b"no Parquet")
+        assert cli.main(line) == exit_codes.FAILED
         err = capsys.readouterr().err
         assert f"{shard}: {damage}" in err
         assert "run the date again with --force" in err
@@ -39,7 +40,7 @@ def test_notes_are_said_once(finished, monkeypatch, capsys):
     result = Result("done", manifest, notes=["few seeds"])
     monkeypatch.setattr("pipeline.run.run", lambda *_, **__: result)
     line = ["run", "--config", str(finished.config), "--date", DATE]
-    assert cli.main(line) == cli.DONE
+    assert cli.main(line) == exit_codes.DONE
     said = capsys.readouterr()
     assert (said.out + said.err).count("few seeds") == 1
     monkeypatch.setattr("pipeline.run.run", lambda *_, **__: replace(result, status="nothing", notes=["no work left"]))
@@ -52,7 +53,7 @@ def test_a_failure_keeps_its_code_when_nobody_reads_standard_error(finished, mon
         raise BrokenPipeError
 
     monkeypatch.setattr("sys.stderr", SimpleNamespace(write=gone, flush=lambda: None))
-    assert cli.main(["show", "0123456789", "--out", str(finished.out)]) == cli.FAILED
+    assert cli.main(["show", "0123456789", "--out", str(finished.out)]) == exit_codes.FAILED
 
 
 def test_a_plan_prices_tokens(finished, copied):

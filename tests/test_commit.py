@@ -194,11 +194,17 @@ def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
         publish_text(tmp_path / "runs" / f"{name}.parquet", name)
     refs = {name: FileRef(f"runs/{name}.parquet", sha256(name.encode()).hexdigest(), 1) for name in ("one", "two")}
     day = "data/domain=law/date=2026-01-02"
-    data.publish("2026-01-02", {f"{day}/a.parquet": refs["one"], f"{day}/b.parquet": refs["two"]}, {"version": 1})
-    data.publish("2026-01-02", {f"{day}/a.parquet": refs["two"]}, {"version": 2})
+
+    def publish(**files):
+        names = {f"{day}/{name}.parquet": refs[which] for name, which in files.items()}
+        shards = [{"file": name, "sha256": ref.sha256, "rows": 1, "bytes": 3} for name, ref in names.items()]
+        data.publish("2026-01-02", names, {"shards": shards, "index": [], "used": [], "digest": "", "accepted": 1})
+
+    publish(a="one", b="two")
+    publish(a="two")
     assert [path.name for path in (tmp_path / day).iterdir()] == ["a.parquet"]
     assert (tmp_path / day / "a.parquet").read_text() == "two"
-    assert data.manifest("2026-01-02") == {"version": 2}
+    assert (data.manifest("2026-01-02") or {})["publication"] == "history/2026-01-02/0002"
     data.manifest_path("2026-01-02").write_text("{")
     with pytest.raises(StoreError, match="damaged manifest"):
         data.manifest("2026-01-02")

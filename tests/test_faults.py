@@ -182,8 +182,11 @@ FULL = [  # in the order of a run: the call that finds no room, and where
     "text stages/seeds/manifest-",
     "write stages/used/",
     "text out/README.md",
+    "link out/history/",
+    "text out/history/",
     "link out/(data|index|used)/",
     r"rename out/data/.*\.parquet$",
+    "text out/current.json",
     "text out/manifests/",
 ]
 

@@ -23,6 +23,7 @@ from stages import commit
 
 _generate = echo.EchoGenerator.generate
 _judge = length.Length.__call__
+_train = echo.EchoTrainer.train
 
 
 def _marked_generate(self, requests):
@@ -50,6 +51,12 @@ def _twin(request, done):
     return replace(done, text=text, finish_reason="stop")
 
 
+def _marked_train(self, domain, rows, held_out, folder):
+    if "SLOW" in str(rows[:1]):
+        time.sleep(2)
+    return _train(self, domain, rows, held_out, folder)
+
+
 def _marked_judge(self, batch):
     if any("POISON-ROW" in row.passage for row in batch):
         raise ValueError("the filter does not like this row")
@@ -57,6 +64,7 @@ def _marked_judge(self, batch):
 
 
 echo.EchoGenerator.generate = _marked_generate
+echo.EchoTrainer.train = _marked_train
 length.Length.__call__ = _marked_judge
 
 

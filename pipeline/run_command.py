@@ -1,0 +1,205 @@
+"""`gristmill run` and `gristmill backfill`: which dates, until when, and what is said at the end."""
+
+import argparse
+import contextlib
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.exit_codes import DEFERRED, DONE, DRIFTED, FAILED, QUARANTINED, worst
+
+COUNTS = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of `run`, but for --config and its like."""
+    add = parser.add_argument
+    add("--date", default="today", metavar="DAY", help="YYYY-MM-DD, today or yesterday, in UTC; today if left out")
+    add(
+        "--catch-up",
+        nargs="?",
+        type=int,
+        const=sys.maxsize,
+        metavar="DAYS",
+        help="make each date up to --date that is not finished, oldest first: since the data set's oldest date, "
+        "at most so many days back",
+    )
+    add("--force", action="store_true", help="make a date anew that another configuration made")
+    _add_both(parser)
+
+
+def add_backfill_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of `backfill`, but for --config and its like."""
+    add = parser.add_argument
+    add("--from", required=True, dest="first", metavar="DAY", help="the first date, as for run --date")
+    add("--to", required=True, dest="last", metavar="DAY", help="the last date")
+    add("--max-parallel", type=int, default=1, metavar="N", help="only 1: a data set makes one date at a time")
+    _add_both(parser)
+
+
+def _add_both(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--keep-going", action="store_true", help="pass over a date that fails instead of ending there")
+    add("--deadline", metavar="TIME", help="end by then, resumable: HH:MM in UTC (the next one), or an ISO time")
+    add("--workers", type=int, metavar="N", help="worker processes; overrides run.workers")
+    add("--runner", help="Beam runner; overrides run.runner")
+    add("--pool", metavar="HOST:PORT", help="a Beam worker pool; overrides run.pool")
+
+
+def run(options: argparse.Namespace, config: Any) -> int:
+    """Returns the exit code; the result goes to standard output."""
+    from configs.errors import ConfigError
+    from pipeline.backfill import caught_up
+    from pipeline.days import day
+    from pipeline.store import DataSet
+
+    now = datetime.now(UTC)
+    date = day(options.date, "--date", now)
+    if options.catch_up is None:
+        if options.keep_going:
+            raise ConfigError("--keep-going: one date has nothing after it; give --catch-up as well")
+        return _one(options, config, date, now)
+    if options.force:
+        raise ConfigError("--force: makes one date anew; leave --catch-up out and name it with --date")
+    if options.catch_up < 1:
+        raise ConfigError(f"--catch-up: {options.catch_up} days hold no date; give 1 or more")
+    return _several(options, config, caught_up(DataSet.open(config.out), date, options.catch_up), now)
+
+
+def backfill(options: argparse.Namespace, config: Any) -> int:
+    """Returns the exit code; the table goes to standard output."""
+    from configs.errors import ConfigError
+    from pipeline.days import day, days
+
+    if options.max_parallel != 1:
+        raise ConfigError(
+            f"--max-parallel: {options.max_parallel} dates of one data set cannot be made at once, since each leaves "
+            "out the seeds and the answers of those before it; give a date more workers (--workers), or make several "
+            "data sets at once, each with a command of its own"
+        )
+    now = datetime.now(UTC)
+    first, last = day(options.first, "--from", now), day(options.last, "--to", now)
+    if first > last:
+        raise ConfigError(f"--from: {first} lies after --to {last}")
+    if last > (today := day("today", "--to", now)):
+        raise ConfigError(f"--to: {last} has not begun; today is {today} in UTC")
+    return _several(options, config, days(first, last), now)
+
+
+def _stop(options: argparse.Namespace, config: Any, now: datetime) -> Any:
+    from pipeline.days import deadline
+    from pipeline.stop import Stop
+
+    until = deadline(options.deadline, now) if options.deadline else None
+    return Stop(config.run.grace_s, until, tell)
+
+
+def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> int:
+    asked = _stop(options, config, now)
+    from pipeline.progress import Progress
+    from pipeline.run import find_models, run
+    from pipeline.store import DataSet
+
+    models = find_models(config)
+    watch = Progress.on(sys.stderr)
+    with asked as stop:
+        result = run(models, date, force=options.force, beam_args=options.beam_args, watch=watch, stop=stop)
+    data = DataSet.open(models.config.out)
+    manifest = result.manifest
+    if options.json:
+        print(json.dumps(_line(result, data, date), ensure_ascii=False))
+    elif manifest is not None:
+        from pipeline.report import show
+
+        show(manifest, str(data.root), _samples(data, manifest, 3))
+    said = () if manifest is None else result.notes if options.json else manifest["notes"]
+    for note in result.notes:
+        if note not in said:
+            tell(note)
+    if result.status == "failed":
+        tell(result.error)
+    return _code(result, config)
+
+
+def _several(options: argparse.Namespace, config: Any, dates: list[str], now: datetime) -> int:
+    asked = _stop(options, config, now)
+    from pipeline import backfill
+    from pipeline.progress import Progress
+    from pipeline.run import Result, find_models, run
+    from pipeline.store import DataSet
+
+    models = find_models(config)
+    data = DataSet.open(models.config.out)
+
+    def make(date: str) -> Result:
+        tell(date)
+        watch = Progress.on(sys.stderr)
+        return run(models, date, force=False, beam_args=options.beam_args, watch=watch, stop=stop)
+
+    with asked as stop:
+        table = backfill.backfill(
+            data, dates, make, lambda result: _code(result, config), stop, keep_going=options.keep_going
+        )
+    if options.json:
+        rows = [
+            _line(Result(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
+            for day in table
+        ]
+        print(json.dumps({"status": backfill.status(table), "dates": rows}, ensure_ascii=False))
+    else:
+        backfill.show(table)
+    return worst(day.code for day in table)
+
+
+def _code(result: Any, config: Any) -> int:
+    manifest = result.manifest
+    if result.status in ("failed", "deferred"):
+        return FAILED if result.status == "failed" else DEFERRED
+    if manifest is not None and manifest["quarantined"]:
+        return QUARANTINED
+    return DRIFTED if manifest is not None and manifest.get("alarms") and config.drift.fail else DONE
+
+
+def _line(result: Any, data: Any, date: str) -> dict[str, Any]:
+    manifest = result.manifest
+    line: dict[str, Any] = {
+        "status": result.status,
+        "accepted": 0,
+        "rejected": {},
+        "bytes": 0,
+        "manifest": None,
+        "shards": [],
+    }
+    if manifest is not None:
+        line |= {key: manifest[key] for key in COUNTS} | {"alarms": manifest.get("alarms", [])}
+        line["manifest"] = str(data.manifest_path(date))
+        line["shards"] = [str(data.root / shard["file"]) for shard in manifest["shards"]]
+    if result.error:
+        line["error"] = result.error
+    return line | {"date": date, "notes": result.notes}
+
+
+def _samples(data: Any, manifest: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Rows spread over the domains, the same for the same data."""
+    import pyarrow.parquet as pq
+
+    from pipeline.lineage import reading
+
+    rows = []
+    domains = {shard["domain"]: shard for shard in manifest["shards"]}
+    for number in range(count):
+        if not domains:
+            break
+        shard = list(domains.values())[number % len(domains)]
+        path = data.root / shard["file"]
+        with reading(path), pq.ParquetFile(path) as source:
+            group = source.read_row_group(0)
+            rows += group.slice((number * 7919) % group.num_rows, 1).to_pylist()
+    return rows
+
+
+def tell(what: object) -> None:
+    """A line on standard error."""
+    with contextlib.suppress(OSError):  # nobody reads standard error any more: the exit code still tells
+        print(f"gristmill: {what}", file=sys.stderr, flush=True)
