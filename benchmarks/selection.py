@@ -1,12 +1,14 @@
 """Does the screen keep what trains better? The same small model on kept, on random and on dropped rows of one run.
 
-    python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET]
+    python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET] [joined]
 
 CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them; they are screened
 by CONFIG's filters of today. Of the candidates' answers (what the generator wrote, without prompts and passages) each
 arm gets as many bytes of each domain as the scarcer of kept and dropped has, an answer once; the tokenizer is learnt
 once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
-dropped. Adds its rows to benchmarks/results/quality.json.
+dropped. `joined` makes documents of 2,000 characters out of an arm's answers: long answers are dropped as cut off more
+often than short ones, and a model that has seen short documents alone expects real ones to end early.
+Adds its rows to benchmarks/results/quality.json.
 """
 
 import json
@@ -43,6 +45,7 @@ from stages.screen import BATCH, judge_all
 ARMS = ("kept", "random", "dropped")
 DOMAINS = ("law", "medicine")
 REAL = 200_000  # bytes a domain
+DOCUMENT = 2_000  # characters of a joined document
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -89,6 +92,17 @@ def draw(rows: Rows, budget: dict[str, int], seed: int) -> list[dict[str, Any]]:
     return drawn
 
 
+def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Documents of equal length, in the rows' order and by domain; what is left over is left out."""
+    made = []
+    for domain in DOMAINS:
+        of = [row for row in rows if row["domain"] == domain]
+        text = "\n\n".join(row["text"] for row in of)
+        for start in range(0, len(text) - DOCUMENT + 1, DOCUMENT):
+            made.append(of[0] | {"text": text[start : start + DOCUMENT], "seed_id": f"{domain} {start}"})
+    return made
+
+
 def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, real: dict[str, Any]) -> dict[str, float]:
     """Of real text by domain, after training on one arm's rows."""
     config = {
@@ -117,7 +131,7 @@ def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, rea
 def main() -> int:
     config, source, out = load(sys.argv[1], []), sys.argv[2], Path(sys.argv[3])
     steps, seeds = int(sys.argv[4] if len(sys.argv) > 4 else 160), int(sys.argv[5] if len(sys.argv) > 5 else 3)
-    preset = sys.argv[6] if len(sys.argv) > 6 else "tiny"
+    preset, form = sys.argv[6] if len(sys.argv) > 6 else "tiny", sys.argv[7] if len(sys.argv) > 7 else "rows"
     out.mkdir(parents=True, exist_ok=True)
     files = [source] if Path(source).is_file() else [str(p) for p in Path(source).glob("part-*[0-9].parquet")]
     rows = ds.dataset(files).to_table(columns=CANDIDATE.names).sort_by("id").to_pylist()
@@ -140,16 +154,17 @@ def main() -> int:
     for seed in range(seeds):
         for arm in ARMS:
             shard = out / f"{arm}-{seed}.parquet"
-            pq.write_table(pa.Table.from_pylist(draw(arms[arm], budget, seed)), shard)
+            drawn = draw(arms[arm], budget, seed)
+            pq.write_table(pa.Table.from_pylist(joined(drawn) if form == "joined" else drawn), shard)
             for domain, value in perplexities(out, shard, seed, steps, preset, real).items():
                 found[arm, domain].append(value)
             print(seed, arm, {domain: round(found[arm, domain][-1], 1) for domain in DOMAINS}, flush=True)
-    command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset}"
+    command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset} {form}"
     figures = Figures("quality", command, processor())
     for domain in DOMAINS:
         for worse, better in (("random", "kept"), ("dropped", "random"), ("dropped", "kept")):
             ratios = [a / b for a, b in zip(found[worse, domain], found[better, domain], strict=True)]
-            name = f"selection, {preset}, {steps} steps, {sum(budget.values()) // 1000} kB: perplexity of real {domain}"
+            name = f"selection, {preset}, {form}, {steps} steps, {sum(budget.values()) // 1000} kB: real {domain}"
             aim = 1.0 if (worse, better) != ("dropped", "kept") else None
             figures.put(f"{name}, {worse} / {better}", math.exp(statistics.fmean(map(math.log, ratios))), aim)
             if seeds > 1:

@@ -166,9 +166,7 @@ class Generator(Section):
 
 class Generate(Section):
     shard_rows: int = Field(default=64, ge=1)
-    tries: int = Field(
-        default=2, ge=1, le=5
-    )  # an answer that does not fit its schema is asked for again, so often in all
+    tries: int = Field(default=2, ge=1, le=5)  # asks again where an answer does not fit its schema, so often in all
 
 
 class FilterSpec(Section):

@@ -14,8 +14,8 @@ from filters import build
 from filters.corruptions import CORRUPTIONS, Page, equalise
 from filters.logistic import auc, fit, probability
 from filters.quality import Head, prepared
-from filters.quality_examples import Example, examples
-from filters.quality_training import LEAST_HUMAN, PRECISION, Trainer, least_score, set_limits, sure_score, wilson
+from filters.quality_examples import examples
+from filters.quality_training import Trainer
 from filters.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
