@@ -153,7 +153,7 @@ def set_limits(rows: Sequence[Example], logit_N: np.ndarray) -> tuple[dict[str, 
             if auc(logit_N[of], y[of]) >= ABSTAIN_BELOW:  # nan where it has no such texts
                 slope, offset = platt(logit_N[of], y[of])
                 score = probability(slope * logit_N[of] + offset)
-                found = least_score(score, y[of]), sure_score(score, y[of])
+                found = both_limits(score, y[of])
             elif values is by_pair and language in limits:
                 (slope, offset), found = scales[language], (0.0, 1.0)
             else:
@@ -162,6 +162,14 @@ def set_limits(rows: Sequence[Example], logit_N: np.ndarray) -> tuple[dict[str, 
                 scales[name] = [round(slope, 4), round(offset, 4)]
                 limits[name] = [round(limit, 4) for limit in found]
     return scales, limits
+
+
+def both_limits(score_N: np.ndarray, good_N: np.ndarray) -> tuple[float, float]:
+    """`least_score` and `sure_score`. Where each reaches beyond the other nothing is unsure: one cut, the nearest to 0.5."""
+    least, sure = least_score(score_N, good_N), sure_score(score_N, good_N)
+    if least > sure:
+        least = sure = min(max(0.5, sure), least)
+    return least, sure
 
 
 def wilson(share: float, count: float) -> float:

@@ -6,16 +6,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_filters import EDGES, candidate
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters import build
 from filters.corruptions import CORRUPTIONS, Page, equalise
-from filters.logistic import auc, fit, probability
+from filters.labels import Label
+from filters.logistic import auc, fit, probability, ranks, spearman
 from filters.quality import Head, prepared
-from filters.quality_examples import examples
-from filters.quality_training import Trainer
+from filters.quality_evaluation import calibration, heuristics
+from filters.quality_examples import Example, examples, labelled
+from filters.quality_training import LEAST_ROWS, PRECISION, Trainer, least_score, set_limits, sure_score, wilson
 from filters.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
@@ -149,6 +153,130 @@ def test_the_filter_judges_by_the_head(trained):
     assert judge([bad])[0].score < judge([good])[0].score
     assert quality(trained[0], threshold=0)([bad])[0].reason is None
     assert quality(trained[0], threshold=1)([good])[0].reason == "low_quality"
+
+
+def test_between_the_limits_a_row_is_unsure(trained):
+    head = Head.read(str(trained[0]))
+    assert set(head.limits) == {"en", "law en", "medicine en"}
+    assert all(0 <= least <= sure <= 1 for least, sure in head.limits.values())
+    judge = quality(trained[0])
+    rows = [candidate(f"{pages()[n].text[:150]} {'Days hearing the. ' * k}") for n in range(8) for k in range(9)]
+    least, sure = judge.limits("law", "en").values()
+    verdicts = judge(rows)
+    assert {verdict.reason for verdict in verdicts} == {None, "low_quality"}
+    for verdict in verdicts:
+        assert (verdict.reason == "low_quality") == (verdict.score < least)
+        assert (verdict.found == ("unsure_quality",)) == (least <= verdict.score < sure)
+    unsure = {verdict.reason for verdict in quality(trained[0], unsure="drop")(rows) if least <= verdict.score < sure}
+    assert unsure == {"unsure_quality"}
+    assert judge.limits("law", "zh") == {}
+
+
+def test_wilsons_bound():
+    assert wilson(0.5, 0) == 0
+    assert wilson(1, 10) == pytest.approx(0.787, abs=1e-3)  # Wilson's interval of 10 of 10, one-sided at 95 %
+    assert wilson(0.9, 10) < wilson(0.9, 1000) < 0.9
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=300))
+def test_limits_hold_their_precision(texts):
+    score, good = np.array([s for s, _ in texts]), np.array([int(g) for _, g in texts])
+    weight = np.where(good == 1, (good == 0).sum() / max(1, good.sum()), 1.0)
+    sure, least = sure_score(score, good), least_score(score, good)
+    if sure < 1:
+        above = score >= sure
+        assert above.sum() >= LEAST_ROWS
+        assert (weight * good)[above].sum() / weight[above].sum() >= PRECISION
+    if least > 0:
+        below = score <= least
+        assert below.sum() >= LEAST_ROWS
+        assert (weight * (1 - good))[below].sum() / weight[below].sum() >= PRECISION
+
+
+def test_limits_are_a_languages_and_a_domains():
+    rng = np.random.default_rng(1)
+
+    def texts(language, domain, spread):
+        rows = [Example(str(n), n % 2, "", f"s{n % 4}", domain, language, n) for n in range(400)]
+        return rows, [(row.good - 0.5) * 4 + rng.normal() * spread for row in rows]
+
+    law, medicine, foreign = texts("en", "law", 1), texts("en", "medicine", 30), texts("zh", "law", 30)
+    rows, logit = law[0] + medicine[0] + foreign[0], np.array(law[1] + medicine[1] + foreign[1])
+    scales, limits = set_limits(rows, logit)
+    assert set(limits) == set(scales) == {"en", "law en", "medicine en"} or set(limits) == set()
+    clear = set_limits(*law[:1], np.array(law[1]))[1]
+    assert set(clear) == {"en", "law en"}
+    mixed = set_limits(law[0] * 20 + medicine[0], np.array(law[1] * 20 + medicine[1]))[1]
+    assert mixed["medicine en"] == [0.0, 1.0], "never sure where it cannot tell"
+    assert mixed["law en"] == [0.5, 0.5], "each limit alone would reach beyond the other"
+    hard = set_limits(law[0], np.array([0.5 * value + rng.normal() for value in law[1]]))[1]["law en"]
+    assert 0 < hard[0] < hard[1] < 1
+
+
+def test_calibration_mends_a_head_that_is_too_sure():
+    rng = np.random.default_rng(2)
+    rows = [Example(str(n), n % 2, "", f"s{n % 5}", "law", "en", n) for n in range(1000)]
+    logit = np.array([8 * ((row.good - 0.5) + rng.normal()) for row in rows])
+    (found,) = calibration(rows, logit, np.array([n % 5 for n in range(1000)]))
+    assert found["ece_after"] < 0.06 < found["ece_before"]
+    assert sum(mass for *_, mass in found["after"]) == pytest.approx(1, abs=0.01)
+
+
+def test_labels_train_and_are_reported_apart(tmp_path):
+    good = [Label(text=page.text[:300], domain="law", score=4, by="human") for page in pages()[:60]]
+    bad = [Label(text="Hearing the examines days. " * 9, domain="law", score=1, by="human") for _ in range(60)]
+    unread = [Label(text="x", domain="law", score=None, by="judge:q")]
+    judged = [
+        Label(text=page.text[200:500], domain="law", score=n % 6, by="judge:q") for n, page in enumerate(pages()[60:90])
+    ]
+    rows = examples(pages(), 17, 160) + labelled([*good, *bad, *unread, *judged])
+    _, report = Trainer(rows, BagOfPairs(), 17).train(pages(), tmp_path / "quality.json")
+    found = {(row["split"], row["group"]): row for row in report}
+    assert found["human", "all"]["rows"] == 120
+    assert found["human", "all"]["auc"] > 0.9
+    assert found["judge:q", "domain, language law en"]["rows"] == 30
+    assert found["judge:q", "all"]["spearman"] is not None
+    assert found["held_out", "all"]["rows"] == len(examples(pages(), 17, 160))
+    card = json.loads((tmp_path / "quality.json").read_text("utf-8"))["card"]
+    assert card["labels"] == {"human": 120, "judge:q": 30}
+    assert card["pages"] == 120
+
+
+def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
+    asked = []
+
+    def tune(texts, good, weight, seed):
+        asked.append((len(texts), seed))
+        assert len(texts) == len(good) == len(weight)
+        assert (weight * good).sum() == pytest.approx((weight * (1 - good)).sum(), rel=0.2)
+        encoder = BagOfPairs()
+        encoder.card = ModelCard("pairs", "3" * 64, "echo", "", 0)
+        return encoder
+
+    rows = examples(pages(), 17, 160)
+    encoder, report = Trainer(rows, BagOfPairs(), 17, tune, folds=2).train(pages(), tmp_path / "quality.json")
+    assert encoder.card.sha256 == "3" * 64 == Head.read(str(tmp_path / "quality.json")).encoder_sha256
+    assert len(asked) == 2 + 2 * len(CORRUPTIONS) + 1
+    assert asked[-1] == (len(rows), 17)
+    assert {row["split"] for row in report} == {"held_out", "unseen_kind"}
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=2, max_size=40))
+def test_spearman_is_the_correlation_of_ranks(pairs):
+    left, right = (np.array(side, float) for side in zip(*pairs, strict=True))
+    found = spearman(left, right)
+    if len(set(left)) < 2 or len(set(right)) < 2:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(np.corrcoef(ranks(left), ranks(right))[0, 1])
+        assert spearman(left, left) == pytest.approx(1)
+
+
+@given(st.text(max_size=200))
+def test_heuristics_are_total(text):
+    assert np.isfinite(heuristics(text)).all()
 
 
 def test_it_abstains_from_languages_without_a_threshold(trained):
