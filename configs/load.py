@@ -105,8 +105,8 @@ def identity(config: Config) -> dict[str, Any]:
     return body
 
 
-def fingerprint(config: Config, *models: str) -> str:
-    """16 hex digits over `identity` and the hashes of the models that the run uses."""
+def fingerprint(config: Config, *models: Any) -> str:
+    """16 hex digits over `identity` and the hashes of the models and files that the run uses."""
     return digest({"version": FINGERPRINT_VERSION, "config": identity(config), "models": models})
 
 

@@ -116,14 +116,15 @@ def find(name: str, where: str) -> Any:
     return made
 
 
-def identity(specs: Sequence[FilterSpec], encoder: str = "") -> str:
-    """One hash over what the filters read besides their options: `data(options, encoder)` of those that have it.
+def identity(specs: Sequence[FilterSpec], encoder: str = "") -> dict[str, str]:
+    """By filter's name the hash of what it reads besides its options, `data(options, encoder)`; those that do alone.
 
-    Of a filter of your own its module's source counts too. `encoder` is the encoder's name. Raises ConfigError.
+    Heads count with their weights and limits. Of a filter of your own its module's source counts too. `encoder` is the
+    encoder's name. Raises ConfigError.
     """
-    digest = hashlib.sha256()
+    found = {}
     for index, spec in enumerate(specs):
-        where = f"screen.filters[{index}]"
+        where, digest = f"screen.filters[{index}]", hashlib.sha256()
         made = find(spec.name, where)
         if spec.name not in FILTERS:
             digest.update(Path(inspect.getfile(made)).read_bytes())
@@ -132,7 +133,9 @@ def identity(specs: Sequence[FilterSpec], encoder: str = "") -> str:
                 digest.update(str(reads(check(spec, where), encoder)).encode())
             except ConfigError as error:
                 raise ConfigError(f"{where}.{error}") from None
-    return digest.hexdigest()
+        if reads or spec.name not in FILTERS:
+            found[spec.name] = digest.hexdigest()
+    return found
 
 
 def describe(name: str, where: str = "filter") -> dict[str, Any]:

@@ -43,11 +43,20 @@ class Trainer:
     """Examples, and how heads are fitted on some of them: on the encoder as it is, or tuned for them with `tune`.
 
     `folds`: sources are left out in so many groups; 0 leaves each out alone. Labelled texts (of `by` other than
-    corruption) are dealt to the folds one by one. Raises ValueError with fewer than two sources.
+    corruption) are dealt to the folds one by one. `tell` hears of each encoder that is tuned. Raises ValueError with fewer than two sources.
     """
 
-    def __init__(self, rows: Sequence[Example], encoder: Encoder, seed: int, tune: Tune | None = None, folds: int = 0):
+    def __init__(
+        self,
+        rows: Sequence[Example],
+        encoder: Encoder,
+        seed: int,
+        tune: Tune | None = None,
+        folds: int = 0,
+        tell: Callable[[str], None] = lambda _: None,
+    ):
         self.rows, self.encoder, self.seed, self.tune = rows, encoder, seed, tune
+        self.tell, self.tuned = tell, 0
         self.made = np.array([row.by == CORRUPTION for row in rows])
         sources = {row.source for row in rows if row.by == CORRUPTION}
         if len(sources) < 2:
@@ -122,6 +131,9 @@ class Trainer:
 
     def _tune(self, train: np.ndarray) -> Encoder:
         assert self.tune is not None
+        self.tuned += 1
+        trainings = len(np.unique(self.fold)) + 2 * len(CORRUPTIONS) + 1
+        self.tell(f"tuning the encoder on {len(train)} texts, {self.tuned} of about {trainings}")
         origin = np.array([row.source for row in self.rows])[train]
         many = dict(zip(*np.unique(origin, return_counts=True), strict=True))
         each = np.array([1 / math.sqrt(many[name]) for name in origin])  # a big source does not drown the others
@@ -165,7 +177,7 @@ def set_limits(rows: Sequence[Example], logit_N: np.ndarray) -> tuple[dict[str, 
 
 
 def both_limits(score_N: np.ndarray, good_N: np.ndarray) -> tuple[float, float]:
-    """`least_score` and `sure_score`. Where each reaches beyond the other nothing is unsure: one cut, the nearest to 0.5."""
+    """`least_score` and `sure_score`; where they overlap nothing is unsure: one cut, as near to 0.5 as they allow."""
     least, sure = least_score(score_N, good_N), sure_score(score_N, good_N)
     if least > sure:
         least = sure = min(max(0.5, sure), least)

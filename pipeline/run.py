@@ -41,7 +41,7 @@ class Models:
     config: Config  # with backend `auto` resolved
     generator: ModelCard
     encoder: ModelCard | None
-    filters: str  # hash of what the filters read besides their options
+    filters: dict[str, str]  # by name, the hash of what a filter reads besides its options
 
 
 @dataclass(slots=True)
@@ -69,9 +69,9 @@ def find_models(config: Config) -> Models:
 
 
 def fingerprint(models: Models) -> str:
-    return load.fingerprint(
-        models.config, models.generator.sha256, models.encoder.sha256 if models.encoder else "", models.filters
-    )
+    cards = (models.generator, models.encoder)
+    hashes = [(card.sha256, card.tokenizer_sha256) if card else ("", "") for card in cards]
+    return load.fingerprint(models.config, *hashes, models.filters)
 
 
 def run(

@@ -53,9 +53,13 @@ def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
     try:
         rows = examples(pages, config.seed, wanted.per_source) + labelled(labels)
         tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if wanted.tune else None
-        return Trainer(rows, encoder, config.seed, tuner, wanted.folds), pages
+        return Trainer(rows, encoder, config.seed, tuner, wanted.folds, _tell), pages
     except ValueError as error:
         raise InputError(f"filter train: {error}; name more sources in the config") from None
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def train(config: Config, head: str | None, wanted: Wanted, *, as_json: bool) -> int:

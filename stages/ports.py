@@ -26,6 +26,7 @@ class ModelCard:
     path: str  # a local folder in the Hugging Face layout; "" for echo and openai
     parameters: int  # 0: unknown
     licence: str = ""
+    tokenizer_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,15 +202,14 @@ def test_limits_are_a_languages_and_a_domains():
         return rows, [(row.good - 0.5) * 4 + rng.normal() * spread for row in rows]
 
     law, medicine, foreign = texts("en", "law", 1), texts("en", "medicine", 30), texts("zh", "law", 30)
-    rows, logit = law[0] + medicine[0] + foreign[0], np.array(law[1] + medicine[1] + foreign[1])
-    scales, limits = set_limits(rows, logit)
-    assert set(limits) == set(scales) == {"en", "law en", "medicine en"} or set(limits) == set()
+    scales, limits = set_limits(foreign[0] + law[0], np.array(foreign[1] + law[1]))
+    assert set(limits) == set(scales) == {"en", "law en"}, "a language that cannot be told is abstained from"
     clear = set_limits(*law[:1], np.array(law[1]))[1]
     assert set(clear) == {"en", "law en"}
     mixed = set_limits(law[0] * 20 + medicine[0], np.array(law[1] * 20 + medicine[1]))[1]
     assert mixed["medicine en"] == [0.0, 1.0], "never sure where it cannot tell"
     assert mixed["law en"] == [0.5, 0.5], "each limit alone would reach beyond the other"
-    hard = set_limits(law[0], np.array([0.5 * value + rng.normal() for value in law[1]]))[1]["law en"]
+    hard = set_limits(law[0] * 10, np.array([0.5 * value + rng.normal() for value in law[1] * 10]))[1]["law en"]
     assert 0 < hard[0] < hard[1] < 1
 
 

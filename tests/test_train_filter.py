@@ -1,14 +1,19 @@
 """`gristmill filter train` on the real encoder: a head is written, its AUCs are printed, and the filter takes it."""
 
 import json
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from conftest import gristmill, passage, write_config, write_documents
+from conftest import gristmill, passage, write_config
 
-from configs.errors import InputError
-from configs.load import load
+from configs.errors import ConfigError
+from configs.schema import Encoder, FilterSpec
+from filters import build
+from filters.head_file import DEPTHS
 from filters.quality import Head
+from model.bert import identify
+from model.encoder import open_encoder
+from model.encoder_tuning import tune
 from pipeline import train_filter
 
 
@@ -31,27 +36,101 @@ def test_a_head_is_trained_and_reported(tmp_path):
     assert "screen.encoder: missing" in refused.err
 
 
-@pytest.fixture
-def config(tmp_path, monkeypatch):
-    """A config whose encoder is never opened."""
-    card = SimpleNamespace(name="none")
-    monkeypatch.setattr("model.encoder.open_encoder", lambda *_: SimpleNamespace(card=card, encode=None))
-    file = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(2)))
-    return load(str(file), ["screen.encoder={model: none}"])
+@pytest.fixture(scope="module")
+def two_sources(tmp_path_factory):
+    """A config of two sources of law, and the flags that name them and a small encoder."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name, numbers in (("a", range(12)), ("b", range(100, 112))):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": passage(n)}) + "\n" for n in numbers))
+    sources = [f"{{path: {folder}/{name}.jsonl, licence: MIT}}" for name in "ab"]
+    flags = ["--set", f"domains.law.seeds=[{', '.join(sources)}]", "--per-source", 12]
+    return write_config(folder, folder), [*flags, "--set", "screen.encoder={model: all-minilm-l6-v2, adapter: none}"]
 
 
-def test_a_group_without_both_kinds_has_a_dash(config, tmp_path, monkeypatch, capsys):
+@pytest.mark.weights
+def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
+    config, flags = two_sources
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "text,domain,language,score,by\n" + "".join(f"{passage(n)[:200]!r},law,en,{n % 6},human\n" for n in range(9))
+    )
+    done = gristmill("filter", "evaluate", "--config", config, *flags, "--to", tmp_path / "out", "--labels", labels)
+    assert done.code == 0, done.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"evaluation.json", "evaluation.md", "auc.png"}
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert {row["split"] for row in told["report"]} == {"in_source", "held_out", "unseen_kind", "human"}
+    assert "| held_out | domain, language law en |" in (tmp_path / "out" / "evaluation.md").read_text("utf-8")
+    assert (tmp_path / "out" / "reliability.png").stat().st_size > 5_000
+    refused = gristmill("filter", "evaluate", "--config", config, *flags, "--to", labels / "x")
+    assert refused.code == 1
+    assert "--to: cannot write" in refused.err
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
+    config, flags = two_sources
+    flags = [*flags, "--head", tmp_path / "quality-mine.json"]
+    done = gristmill("filter", "train", "--config", config, *flags, "--tune", "--folds", 2, "--json")
+    assert done.code == 0, done.err
+    folder = tmp_path / "encoder-mine"
+    assert done.line["encoder_adapter"] == str(folder)
+    adapted = Encoder(model="all-minilm-l6-v2", adapter=str(folder))
+    plain = Encoder(model="all-minilm-l6-v2", adapter="none")
+    head = Head.read(str(tmp_path / "quality-mine.json"))
+    assert head.encoder_sha256 == identify(adapted).sha256 != identify(plain).sha256
+    build([FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1))
+    with pytest.raises(ConfigError, match="trained on all-minilm-l6-v2 with weights"):
+        build([FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(plain, 1))
+    card = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    assert card["base_model_name_or_path"] == "all-minilm-l6-v2"
+
+
+@pytest.mark.weights
+def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
+    config = Encoder(model="all-minilm-l6-v2", dtype="float32")
+    good = [passage(n)[:160] for n in range(16)]
+    texts = good + [" ".join(sorted(text.split())) for text in good]
+    y = np.array([1] * 16 + [0] * 16)
+    made = [tune(config, 2 / 3, texts, y, np.ones(32), 5) for _ in range(2)]
+    assert made[0].adapter == made[1].adapter
+    assert made[0].card.sha256 == made[1].card.sha256
+    made[0].write(tmp_path / "adapter")
+    opened = open_encoder(config.model_copy(update={"adapter": str(tmp_path / "adapter")}), 1)
+    assert opened.card.sha256 == made[0].card.sha256
+    assert np.allclose(opened.encode(texts, DEPTHS), made[0].encode(texts, DEPTHS), atol=1e-5)
+    plain = open_encoder(config, 1).encode(texts, (2 / 3,))
+    tuned = opened.encode(texts, (2 / 3,))
+
+    def apart(x):
+        return np.linalg.norm(x[:16].mean(0) - x[16:].mean(0))
+
+    assert apart(tuned) > apart(plain)
+
+
+def test_an_adapter_that_is_none_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"screen.encoder.adapter: .* is no adapter's folder"):
+        identify(Encoder(model="all-minilm-l6-v2", adapter=str(tmp_path)))
+
+
+def test_a_group_without_both_kinds_has_a_dash(capsys):
     row = {"split": "held_out", "group": "language es", "rows": 3, "auc": None, "auc_length": 0.5, "auc_distinct": None}
-    monkeypatch.setattr(train_filter, "train_and_report", lambda *_: [row])
-    monkeypatch.setattr(train_filter, "train_domains", lambda *_: [])
-    assert train_filter.train(config, str(tmp_path / "h.json"), 2, as_json=False) == 0
+    train_filter.print_report([row], "heads")
     out = capsys.readouterr().out
-    assert out.count("–") == 2
+    assert out.count("–") == 6
     assert "0.500" in out
 
 
-def test_a_head_that_cannot_be_written_is_named(config, tmp_path, monkeypatch):
-    head = tmp_path / "d.jsonl" / "folder" / "h.json"  # below a file
-    monkeypatch.setattr(train_filter, "train_and_report", lambda *a: a[3].parent.mkdir(parents=True))
-    with pytest.raises(InputError, match=r"^--head: cannot write .*h\.json"):
-        train_filter.train(config, str(head), 2, as_json=False)
+@pytest.mark.weights
+def test_a_head_that_cannot_be_written_is_named(two_sources, tmp_path):
+    config, flags = two_sources
+    (tmp_path / "file").write_text("")
+    refused = gristmill(
+        "filter", "train", "--config", config, *flags, "--head", tmp_path / "file" / "folder" / "h.json"
+    )
+    assert refused.code == 1
+    assert "--head: cannot write" in refused.err
+    one = ["--set", "domains.law.seeds=[{path: " + str(config.parent / "a.jsonl") + ", licence: MIT}]", *flags[2:]]
+    refused = gristmill("filter", "train", "--config", config, *one, "--head", tmp_path / "h.json")
+    assert refused.code == 1
+    assert "two sources" in refused.err
