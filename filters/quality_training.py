@@ -43,7 +43,8 @@ class Trainer:
     """Examples, and how heads are fitted on some of them: on the encoder as it is, or tuned for them with `tune`.
 
     `folds`: sources are left out in so many groups; 0 leaves each out alone. Labelled texts (of `by` other than
-    corruption) are dealt to the folds one by one. `tell` hears of each encoder that is tuned. Raises ValueError with fewer than two sources.
+    corruption) are dealt to the folds one by one. `tell` hears of each encoder that is tuned. Raises ValueError with
+    fewer than two sources.
     """
 
     def __init__(
