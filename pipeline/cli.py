@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.evaluate_lm import add_flags, evaluate
 from pipeline.filter_command import add_verbs
 from pipeline.filter_command import run as filter_command
+from pipeline.report_command import add_report, report
 
 DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED = range(7)
 
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     show = command("show", "A finished date, or the whole lineage of one row.", config=False)
     show.add_argument("what", help="a date, or a row's id (its first 8 digits or more)")
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
+    add_report(command("report", "A finished date as an HTML page, or all dates in the browser.", config=False))
     doctor = command("doctor", "What this machine can run, and what is missing.", config=False)
     doctor.add_argument("--config", metavar="FILE", help="check what this config needs, too")
     trains = command("train", "Train the language model on shards, or go on.", config=False)
@@ -306,6 +308,7 @@ COMMANDS = {
     "run": _run,
     "plan": _plan,
     "show": _show,
+    "report": report,
     "doctor": _doctor,
     "filter": _filter,
 }

@@ -1,7 +1,7 @@
 """`gristmill show`: a finished date's manifest, or one row back to the document that it came from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,14 @@ def show(data: DataSet, what: str, *, as_json: bool) -> int:
     return 0
 
 
-def lineage(data: DataSet, row_id: str) -> dict[str, Any]:
-    """Row, shard, prompt, seed, generator, adapter and scores of a published row.
+def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> dict[str, Any]:
+    """Row, shard, prompt, seed, generator, adapter and scores of a published row; `dates` says where to look for it.
 
     What lies in the run folder (passage, prompt, raw answer) is left out once that folder is gone.
     """
     if len(row_id) < SHORTEST or not all(c in "0123456789abcdef" for c in row_id):
         raise InputError(f"{row_id!r}: neither a finished date of {data.root} ({_dates(data)}) nor a row's id")
-    for date in reversed(data.dates()):
+    for date in reversed(data.dates() if dates is None else dates):
         manifest = data.manifest(date) or {}
         for shard in manifest.get("shards", []):
             path = data.root / shard["file"]
