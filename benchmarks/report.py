@@ -86,9 +86,8 @@ class Date:
         pairs = zip(prompts, answers, strict=True)
         turns = [[{"role": "user", "content": p}, {"role": "assistant", "content": a}] for p, a in pairs]
         same = {"domain": domain, "task": "explain", "language": "en", "source": "made-up", "licence": "CC0-1.0"}
-        return {
-            name: [value] * len(numbers) for name, value in (same | {"stage": "screen", "generator": "none"}).items()
-        } | {
+        same |= {"stage": "screen", "generator": "none", "generator_sha256": "0" * 64, "sampling": "{}"}
+        return {name: [value] * len(numbers) for name, value in same.items()} | {
             "id": [content_id(str(number)) for number in numbers],
             "seed_id": [content_id("seed", str(number)) for number in numbers],
             "text": [f"{p}\n\n{a}" for p, a in zip(prompts, answers, strict=True)],

@@ -82,7 +82,7 @@ def _ribbon(left: float, right: float, y: float, top: float, bottom: float) -> s
     )
 
 
-CHART_WIDTH, CHART_HEIGHT, BASE = 240, 96, 76  # BASE: the y of the axis
+CHART_WIDTH, BASE = 240, 76  # BASE: the y of the axis
 
 
 @dataclass(frozen=True, slots=True)
