@@ -31,14 +31,13 @@ class Ribbon:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A stage: the band that enters it, and the ribbons that leave there."""
+    """A stage: the ribbons that leave the band there, and how wide the band goes on."""
 
     name: str
     rows: int  # that enter
     y: float
     height: float
-    width: float  # of the band that enters
-    left_over: float  # of the band that goes on
+    left_over: float  # width of the band
     ribbons: list[Ribbon]
 
 
@@ -47,7 +46,6 @@ class Flow:
     levels: list[Level]
     height: float
     end_y: float
-    end_width: float
     accepted: int
 
 
@@ -56,7 +54,7 @@ def flow(steps: Sequence[Step], most: int) -> Flow:
     unit = BAND / max(most, 1)
     y, levels = 8.0, []
     for step in steps:
-        shown = list(step.lost.items())[:MOST]
+        shown = list(step.lost.items())[: MOST if len(step.lost) > MOST + 1 else None]
         if others := sum(step.lost.values()) - sum(count for _, count in shown):
             shown.append((f"{len(step.lost) - MOST} other reasons", others))
         right, place, ribbons = LEFT + step.rows_in * unit, y + 12, []
@@ -68,10 +66,10 @@ def flow(steps: Sequence[Step], most: int) -> Flow:
             right -= thick
             place += room
         height = max(place + 10 - y, 46)
-        levels.append(Level(step.name, step.rows_in, y, height, step.rows_in * unit, step.kept * unit, ribbons))
+        levels.append(Level(step.name, step.rows_in, y, height, step.kept * unit, ribbons))
         y += height
     accepted = steps[-1].kept
-    return Flow(levels, y + 40, y, accepted * unit, accepted)
+    return Flow(levels, y + 40, y, accepted)
 
 
 def _ribbon(left: float, right: float, y: float, top: float, bottom: float) -> str:
@@ -114,7 +112,7 @@ def bars(what: str, histogram: Mapping[str, int], before: Mapping[str, int] | No
         outline = f"M0 {BASE}" + "".join(
             f"V{BASE - part / top * 70:.1f}H{(number + 1) * wide:.1f}" for number, part in enumerate(then)
         )
-    marks = [0, len(bins) // 2, len(bins) - 1] if what == "length" else []
+    marks = [0, *([len(bins) // 2] if len(bins) > 4 else []), len(bins) - 1] if what == "length" else []
     ticks = [(place * wide + wide / 2, f"{2 ** (bins[place] / 2):,.0f}") for place in dict.fromkeys(marks)]
     if what != "length":
         ticks = [(0.0, "0"), (CHART_WIDTH / 2, "0.5"), (float(CHART_WIDTH), "1")]

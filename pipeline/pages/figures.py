@@ -100,11 +100,11 @@ def trends(manifests: Sequence[Mapping[str, Any]]) -> list[Trend]:
 FORMS = {
     "accepted": "count",
     "keep rate": "percent",
-    "compression ratio": "ratio",
+    "compression": "ratio",
     "distinct 3-grams": "percent",
     "shared 8-grams": "percent",
     "tokens a second": "count",
-    "cost per 1,000 rows": "money",
+    "cost per 1,000": "money",
 }
 
 
@@ -127,13 +127,13 @@ def figures(of: Mapping[str, Any] | None) -> dict[str, float | None]:
 
 
 def median(what: str, histogram: Mapping[str, int]) -> str:
-    """The bin that holds the median, in words: `0.7 to 0.8`, `724 to 1,024 characters`."""
+    """The bin that holds the median, in words: `0.7 to 0.8`, `724 to 1,024`."""
     rows, seen = sum(histogram.values()), 0
     for place, count in sorted((int(place), count) for place, count in histogram.items()):
         seen += count
         if 2 * seen >= rows > 0:
             if what == "length":
-                return f"{2 ** ((place - 0.5) / 2):,.0f} to {2 ** ((place + 0.5) / 2):,.0f} characters"
+                return f"{2 ** ((place - 0.5) / 2):,.0f} to {2 ** ((place + 0.5) / 2):,.0f}"
             if place == BINS - 1:
                 return f"{place / BINS:.1f} or more"
             return f"{place / BINS:.1f} to {(place + 1) / BINS:.1f}"
