@@ -29,6 +29,14 @@ def reading(path: Path, mend: str = "run the date again with --force") -> Iterat
         raise StoreError(f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r}); {mend}") from None
 
 
+def inside(data: DataSet, file: str) -> Path:
+    """A file that a manifest names. Raises StoreError when it lies outside of the data set."""
+    path = (data.root / file).resolve()
+    if not path.is_relative_to(data.root.resolve()):
+        raise StoreError(f"{file}: a manifest names it, and it lies outside of {data.root}")
+    return path
+
+
 def show(data: DataSet, what: str, *, as_json: bool) -> int:
     """Prints a date or a row's lineage. Raises InputError when there is neither."""
     manifest = data.manifest(what) if _is_date(what) else None
@@ -55,7 +63,7 @@ def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> d
     for date in reversed(data.dates() if dates is None else dates):
         manifest = data.manifest(date) or {}
         for shard in manifest.get("shards", []):
-            path = data.root / shard["file"]
+            path = inside(data, shard["file"])
             with reading(path):
                 row = next(_rows(path, "id", row_id), None)
             if row is not None:

@@ -248,6 +248,8 @@ def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
     data.manifest_path(DATE).write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(StoreError, match="lies outside"):
         find(data, Query())
+    with pytest.raises(StoreError, match="lies outside"):
+        route(data, ["row", "0123456789"], {})
 
 
 def test_an_empty_data_set_says_what_makes_a_day(tmp_path):

@@ -10,8 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
-from pipeline.lineage import reading
-from pipeline.pages.samples import inside
+from pipeline.lineage import inside, reading
 from pipeline.store import DataSet
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from configs.errors import StoreError
-from pipeline.lineage import reading
+from pipeline.lineage import inside, reading
 from pipeline.store import DataSet
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
@@ -113,21 +112,13 @@ def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
 
 
 def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Title and location of seeds by id, without their text; none once the run folder is gone."""
+    """Where seeds stand in their source; none once the run folder is gone. Their titles and texts are not masked."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted((data.run_folder(date) / "stages" / "seeds").glob("part-*.parquet")):
         if path.name.count(".") > 1:  # rejects
             continue
         with reading(path, "remove it and its .json: the report is made without it"), pq.ParquetFile(path) as source:
-            for batch in source.iter_batches(columns=["id", "title", "location"]):
+            for batch in source.iter_batches(columns=["id", "location"]):
                 hit = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.string())))
                 found |= {row["id"]: row for row in hit.to_pylist()}
     return found
-
-
-def inside(data: DataSet, file: str) -> Path:
-    """A file that a manifest names. Raises StoreError when it lies outside of the data set."""
-    path = (data.root / file).resolve()
-    if not path.is_relative_to(data.root.resolve()):
-        raise StoreError(f"{file}: a manifest names it, and it lies outside of {data.root}")
-    return path
