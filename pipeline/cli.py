@@ -15,6 +15,7 @@ from pipeline.evaluate_lm import add_flags, evaluate
 from pipeline.exit_codes import DEFERRED, DONE, of_error
 from pipeline.filter_command import add_verbs
 from pipeline.filter_command import run as filter_command
+from pipeline.report_command import add_report, report
 from pipeline.run_command import tell
 
 
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     show = command("show", "A finished date, or the whole lineage of one row.", config=False)
     show.add_argument("what", help="a date, or a row's id (its first 8 digits or more)")
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
+    add_report(command("report", "A finished date as an HTML page, or all dates in the browser.", config=False))
     doctor = command("doctor", "What this machine can run, and what is missing.", config=False)
     doctor.add_argument("--config", metavar="FILE", help="check what this config needs, too")
     trains = command("train", "Train the language model on shards, or go on.", config=False)
@@ -230,6 +232,7 @@ COMMANDS = {
     "store": store_command.run,
     "plan": _plan,
     "show": _show,
+    "report": report,
     "doctor": _doctor,
     "filter": _filter,
 }

@@ -28,6 +28,7 @@ from pipeline.card import card
 from pipeline.diversity import measure
 from pipeline.drift import alarms
 from pipeline.graph import Context, Outcome, Stage, graph
+from pipeline.pages.report import write as write_report
 from pipeline.report import summarise
 from pipeline.runner import runner_and_options
 from pipeline.store import DataSet, content_digest
@@ -187,23 +188,35 @@ class Driver:
             "notes": outcome.notes,
             "licences": self._count(outcome, "licence"),
             "sources": self._count(outcome, "source"),
+            "tasks": self._count(outcome, "task"),
+            "languages": self._count(outcome, "language"),
             **summarise(self._config, self._manifests),
         }
         for domain in manifest["domains"]:
             manifest["domains"][domain]["diversity"] = measure(self._published(outcome, domain))
         others = [made for other in self._data.dates() if other != date and (made := self._data.manifest(other))]
-        manifest["alarms"] = self._drift(manifest, others)
+        reference = self._reference(date, others)
+        manifest["reference"] = reference and reference["date"]
+        manifest["alarms"] = self._drift(manifest, reference)
         manifests = sorted([*others, manifest], key=lambda made: made["date"])
         publish_text(self._data.root / "README.md", card(self._config, manifests))
-        self._data.publish(date, files, manifest)  # last: a finished date is not begun again, so all must stand
+        self._data.publish(date, files, manifest)  # a finished date is not begun again: all but the report must stand
+        try:
+            write_report(self._data, date)
+        except Exception:  # it can be made anew: `gristmill report`
+            logging.getLogger(__name__).exception("report")
         return {"status": "done"}
 
-    def _drift(self, manifest: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
-        """Against the reference date: the one named in the config, or the oldest."""
+    def _reference(self, date: str, others: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The date to compare with: the one named in the config, or the oldest."""
         named = self._config.drift.reference and self._config.drift.reference.isoformat()
-        for reference in others:
-            if named in (None, reference["date"]) and "canary" in reference and reference["date"] != manifest["date"]:
-                return alarms(self._config.drift, manifest, reference)
+        fit = (made for made in others if named in (None, made["date"]) and "canary" in made and made["date"] != date)
+        return next(fit, None)
+
+    def _drift(self, manifest: dict[str, Any], reference: dict[str, Any] | None) -> list[str]:
+        if reference is not None:
+            return alarms(self._config.drift, manifest, reference)
+        named = self._config.drift.reference and self._config.drift.reference.isoformat()
         if named not in (None, manifest["date"]):
             return [f"drift.reference: {named} is no finished date of this data set, or too old to compare with"]
         return []

@@ -1,7 +1,7 @@
 """`gristmill show`: a finished date's manifest, or one row back to the document that it came from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ def reading(path: Path, mend: str = "run the date again with --force") -> Iterat
         raise StoreError(f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r}); {mend}") from None
 
 
+def inside(data: DataSet, file: str) -> Path:
+    """A file that a manifest names. Raises StoreError when it lies outside of the data set."""
+    path = (data.root / file).resolve()
+    if not path.is_relative_to(data.root.resolve()):
+        raise StoreError(f"{file}: a manifest names it, and it lies outside of {data.root}")
+    return path
+
+
 def show(data: DataSet, what: str, *, as_json: bool) -> int:
     """Prints a date or a row's lineage. Raises InputError when there is neither."""
     manifest = data.manifest(what) if _is_date(what) else None
@@ -46,18 +54,18 @@ def show(data: DataSet, what: str, *, as_json: bool) -> int:
     return 0
 
 
-def lineage(data: DataSet, row_id: str) -> dict[str, Any]:
-    """Row, shard, prompt, seed, generator, adapter and scores of a published row.
+def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> dict[str, Any]:
+    """Row, shard, prompt, seed, generator, adapter and scores of a published row; `dates` says where to look for it.
 
     What lies in the run folder (passage, prompt, raw answer) is left out once that folder is gone.
     """
     if len(row_id) < SHORTEST or not all(c in "0123456789abcdef" for c in row_id):
         raise InputError(f"{row_id!r}: neither a finished date of {data.root} ({_dates(data)}) nor a row's id")
     now = snapshot.read(data.root) or {}
-    for date in reversed(data.dates()):
+    for date in reversed(data.dates() if dates is None else dates):
         manifest = data.manifest(date) or {}
         for shard in now.get(date, manifest).get("shards", []):
-            path = data.root / shard["file"]
+            path = inside(data, shard["file"])
             with reading(path):
                 row = next(_rows(path, "id", row_id), None)
             if row is not None:

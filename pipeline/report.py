@@ -4,6 +4,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
@@ -76,6 +77,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         domains[name] = {key: figures[key] for key in names} | {
             "rejected": dict(rejected.most_common()),
             "found": dict(found.most_common()),
+            "flow": flow(manifests, name),
             "profile": profile(record.stats for record in packed),
             "tokens_per_second": round(figures["output_tokens"] / seconds, 1) if seconds else 0.0,
             "cost": cost(config, busy * work[name] / worked if worked else 0.0, figures),
@@ -134,6 +136,21 @@ def engines(manifests: Sequence[Manifest]) -> dict[str, Any]:
         "restarts": round(of["restarts"]),
         "each": each,
     }
+
+
+def flow(manifests: Iterable[Manifest], domain: str) -> dict[str, dict[str, Any]]:
+    """A domain's rows through the stages, in order: `in`, `kept`, `rejected` by reason, `quarantined`."""
+    stages: dict[str, dict[str, Any]] = {}
+    for manifest in manifests:
+        if manifest.stage == "seeds" or _on_the_way(manifest.stage):
+            records = [record for record in manifest.records if record.label == domain]
+            rejected = sum((Counter(record.rejected) for record in records), Counter[str]())
+            lost = sum(record.quarantined for record in records)
+            of = {"in": sum(record.rows_in for record in records), "kept": sum(r.kept.rows for r in records if r.kept)}
+            if manifest.stage.endswith("dedup-sign"):  # it makes keys: only what it lost are rows
+                of = {"in": lost, "kept": 0}
+            stages[manifest.stage] = of | {"rejected": dict(rejected.most_common()), "quarantined": lost}
+    return stages
 
 
 def _on_the_way(stage: str) -> bool:
@@ -198,6 +215,8 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         console.print(
             Text(f"shard     {root}/{shard['file']}  {shard['rows']} rows, {size(shard['bytes'])}"), soft_wrap=True
         )
+    if (page := Path(root, "runs", manifest["date"], "report.html")).exists():
+        console.print(Text(f"report    {page}"), soft_wrap=True)
     for row in samples:
         scores = "  ".join(f"{s['filter']} {s['score']:.2f}" for s in row["scores"])
         title = f"{row['domain']} · {row['task']} · {row['language']} · {row['source']} · {row['id'][:12]}"

@@ -1,0 +1,179 @@
+"""What the report of a large date takes: `gristmill report` on ROWS made-up rows, in a process of its own.
+
+    python benchmarks/report.py [ROWS]     1,000,000 if left out
+
+The date is made in a temporary folder as a run leaves it: shards of 100,000 rows in two domains, prompts of 600 and
+answers of 400 characters, half as many rejects in 20 reasons, as many passages. Measured are the peak of resident
+memory of the process that makes the page and its seconds from start to end, beside those of a date of 1,000 rows: what
+Python and pyarrow take by themselves; then a search through all rows that finds none, as `gristmill report serve` makes
+it page by page. Writes benchmarks/results/report.json.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.figures import ROOT, Figures, processor
+from pipeline.report import flow
+from stages.commit import Manifest, ShardRecord, ShardSpec, publish_text
+from stages.profile import histogram, profile
+from stages.record import REJECT, ROW, SEED, content_id
+from stages.writer import ShardWriter
+
+DATE, SHARD, BATCH, REASONS = "2026-11-21", 100_000, 1000, 20
+MIB = 1024  # kibibytes
+REPORT = """
+import resource, sys
+from pipeline.cli import main
+assert main(["report", sys.argv[2], "--out", sys.argv[1]]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+SEARCH = """
+import resource, sys
+from pipeline.pages.browse import Query, find
+from pipeline.store import DataSet
+data, query = DataSet.open(sys.argv[1]), Query(date=sys.argv[2], text="nowhere to be found")
+while query:
+    found = find(data, query)
+    assert not found.rows
+    query = found.more
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+class Date:
+    """A finished date on disk."""
+
+    def __init__(self, root: Path, rows: int) -> None:
+        rng = random.Random(7)
+        words = ["".join(rng.choices("abcdefghilmnoprstu", k=rng.randint(2, 9))) for _ in range(5000)]
+        self._texts = [" ".join(rng.choices(words, k=180)) for _ in range(997)]
+        self._root, self._rows, self._total = root, rows, -(-rows // SHARD)
+        stages = {name: [self._shard(name, n) for n in range(self._total)] for name in ("seeds", "screen", "shards")}
+        self._publish({name: Manifest(name, records) for name, records in stages.items()})
+
+    def _shard(self, stage: str, number: int) -> ShardRecord:
+        domain, rows = ("law", "medicine")[number % 2], min(SHARD, self._rows - number * SHARD)
+        folder = f"data/domain={domain}/date={DATE}" if stage == "shards" else f"runs/{DATE}/stages/{stage}"
+        spec = ShardSpec(str(self._root), folder, number, self._total, "0" * 16, rows, "", domain)
+        out = ShardWriter(spec, SEED if stage == "seeds" else ROW)
+        for first in range(number * SHARD, number * SHARD + rows, BATCH):
+            numbers = range(first, min(first + BATCH, number * SHARD + rows))
+            if stage == "screen":
+                numbers = numbers[::2]
+                columns = self._columns(domain, numbers) | {"reason": [f"reason_{n // 2 % REASONS}" for n in numbers]}
+                out.reject(_table(columns, REJECT).to_pylist())
+            else:
+                table = _table(self._columns(domain, numbers), SEED if stage == "seeds" else ROW)
+                out.keep(table)
+                if stage == "shards":
+                    scores = table["scores"].to_pylist()
+                    out.count(**histogram([len(text) for text in table["text"].to_pylist()], scores))
+            out.rows_in += len(numbers)
+        return out.commit()
+
+    def _columns(self, domain: str, numbers: range) -> dict[str, Any]:
+        prompts = [f"{number} {self._texts[number % 997][:600]}" for number in numbers]
+        answers = [f"{self._texts[number * 31 % 997][600:1000]} {number}" for number in numbers]
+        pairs = zip(prompts, answers, strict=True)
+        turns = [[{"role": "user", "content": p}, {"role": "assistant", "content": a}] for p, a in pairs]
+        same = {"domain": domain, "task": "explain", "language": "en", "source": "made-up", "licence": "CC0-1.0"}
+        same |= {"stage": "screen", "generator": "none", "generator_sha256": "0" * 64, "sampling": "{}"}
+        return {name: [value] * len(numbers) for name, value in same.items()} | {
+            "id": [content_id(str(number)) for number in numbers],
+            "seed_id": [content_id("seed", str(number)) for number in numbers],
+            "text": [f"{p}\n\n{a}" for p, a in zip(prompts, answers, strict=True)],
+            "messages": turns,
+            "scores": [[{"filter": "quality", "score": number % 100 / 100}] for number in numbers],
+        }
+
+    def _publish(self, stages: dict[str, Manifest]) -> None:
+        folder = self._root / "runs" / DATE
+        publish_text(folder / "run.json", json.dumps({"run_id": "made-up"}))
+        shards = [asdict(record) for record in stages["screen"].records]
+        publish_text(folder / "stages" / "screen" / "plan.json", json.dumps({"fingerprint": "0"}))
+        publish_text(folder / "stages" / "screen" / "manifest-0.json", json.dumps({"shards": shards}))
+        domains = {}
+        for name in ("law", "medicine"):
+            packed = [record for record in stages["shards"].records if record.label == name]
+            screened = flow([stages["screen"]], name)["screen"]
+            accepted = sum(record.rows_in for record in packed)
+            screened |= {"in": screened["in"] + accepted, "kept": accepted}
+            domains[name] = dict.fromkeys(
+                ("quarantined", "text_bytes", "prompt_tokens", "output_tokens", "cost"), 0
+            ) | {
+                "generated": screened["in"],
+                "accepted": accepted,
+                "rejected": screened["rejected"],
+                "found": {},
+                "flow": flow([stages["seeds"]], name) | {"screen": screened},
+                "profile": profile(record.stats for record in packed),
+                "tokens_per_second": 0,
+                "diversity": {"rows": 0},
+            }
+        files = [record.kept for record in stages["shards"].records if record.kept]
+        manifest = dict.fromkeys(("fingerprint", "digest", "machine", "currency"), "made-up") | {
+            "date": DATE,
+            "run_id": "made-up",
+            "reference": None,
+            "shards": [{"file": ref.file, "domain": ref.file.split("=")[1].split("/")[0]} for ref in files],
+            "adapters": [],
+            "generator": {"name": "none", "backend": "none", "sha256": ""},
+            "encoder": None,
+            "versions": {},
+            "notes": [],
+            "alarms": [],
+            "licences": {"CC0-1.0": self._rows},
+            "sources": {"made-up": self._rows},
+            "accepted": self._rows,
+            "bytes": sum(ref.bytes for ref in files),
+            "quarantined": 0,
+            "cost": 0,
+            "seconds": {name: 0.0 for name in stages},
+            "domains": domains,
+        }
+        publish_text(self._root / "manifests" / f"{DATE}.json", json.dumps(manifest))
+
+
+def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    rows = len(columns["id"])
+    return pa.Table.from_pydict({name: columns.get(name, [None] * rows) for name in schema.names}, schema)
+
+
+def measure(script: str, root: Path) -> tuple[float, float]:
+    """Seconds and MiB of a process."""
+    start = time.perf_counter()
+    line = [sys.executable, "-c", script, str(root), DATE]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, int(done.stdout.split()[-1]) / MIB
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    figures = Figures("report", f"python benchmarks/report.py {rows}", processor())
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (1000, rows):
+            root = Path(folder, str(count))
+            Date(root, count)
+            seconds, mib = measure(REPORT, root)
+            figures.put(f"report of {count:,} rows: peak of resident memory, MiB", mib, better="lower")
+            figures.put(f"report of {count:,} rows: seconds", seconds, better="lower")
+        page = root / "runs" / DATE / "report.html"
+        figures.put(f"report of {rows:,} rows: size of the page, kB", page.stat().st_size / 1000, better="lower")
+        size = sum(path.stat().st_size for path in root.glob("data/*/*/*.parquet"))
+        figures.put(f"{rows:,} rows: Parquet, MB", size / 1e6, better="lower")
+        seconds, mib = measure(SEARCH, root)
+        figures.put(f"search without a hit through {rows:,} rows: peak of resident memory, MiB", mib, better="lower")
+        figures.put(f"search without a hit through {rows:,} rows: seconds", seconds, better="lower")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The report of a date: one HTML file from its manifest, those of the other dates, and samples of its files."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.errors import InputError
+from pipeline.pages import charts, figures
+from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
+from pipeline.pages.template import render
+from pipeline.store import DataSet
+from stages.commit import publish_text
+
+ROWS = 10
+REJECTS = 3  # examples of a reason
+REASONS = 30  # a domain shows by name
+
+
+def report_path(data: DataSet, date: str) -> Path:
+    """In the run folder: it shows what was rejected, which is not for publishing."""
+    return data.run_folder(date) / "report.html"
+
+
+def write(data: DataSet, date: str) -> Path:
+    """Makes a finished date's report anew and returns its path. Raises InputError and StoreError."""
+    path = report_path(data, date)
+    publish_text(path, report(data, date, served=False))
+    return path
+
+
+def report(data: DataSet, date: str, *, served: bool) -> str:
+    """The page. `served`: with links to the pages of `gristmill report serve`."""
+    manifest = finished(data, date)
+    dates = data.dates()
+    past = [made for other in dates[-2 * figures.DAYS :] if other <= date and (made := data.manifest(other))]
+    reference = _reference(data, manifest, dates)
+    rows, rejects = sample_rows(data, manifest, ROWS), sample_rejects(data, manifest, REJECTS)
+    return render(
+        "report.html",
+        served=served,
+        title=f"{date} · {data.root.name}",
+        name=data.root.name,
+        manifest=manifest,
+        totals=totals(manifest),
+        domains=[
+            domain(manifest, name, reference) | {"examples": _examples(rejects, name, of["rejected"])}
+            for name, of in manifest["domains"].items()
+        ],
+        shown=bool(rejects),
+        reference=reference,
+        distances=list(figures.distances(manifest, reference)) if reference else [],
+        trends=[(trend, charts.line(trend.values)) for trend in figures.trends(past)],
+        days=[(made["date"], made.get("alarms", [])) for made in reversed(past)],
+        stages=list(manifest["seconds"].items()),
+        slowest=max(manifest["seconds"].values(), default=0) or 1,
+        rows=rows,
+        seeds=seeds_of(data, date, [row["seed_id"] for row in rows]),
+        width=charts.CHART_WIDTH,
+    )
+
+
+def finished(data: DataSet, date: str) -> dict[str, Any]:
+    """A date's manifest. Raises InputError when there is none."""
+    dates = data.dates()
+    manifest = data.manifest(date) if date in dates else None
+    if manifest is None:
+        known = f"its dates are {dates[0]} to {dates[-1]}" if dates else "it has none"
+        raise InputError(f"{date!r}: no finished date of {data.root}: {known}")
+    return manifest
+
+
+def _reference(data: DataSet, manifest: Mapping[str, Any], dates: list[str]) -> dict[str, Any] | None:
+    """The date that the run was compared with; the oldest one where the manifest does not say."""
+    date = manifest.get("reference", dates[0])
+    return data.manifest(date) if date in dates and date != manifest["date"] else None
+
+
+def _examples(
+    rejects: Mapping[tuple[str, str], list[dict[str, Any]]], domain: str, counts: Mapping[str, int]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """A domain's rejects, the commonest reason first."""
+    found = [(reason, rows) for (of, reason), rows in rejects.items() if of == domain]
+    return sorted(found, key=lambda item: (-counts.get(item[0], 0), item[0]))
+
+
+def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures at the head of a page and in the list of days."""
+    of = manifest["domains"].values()
+    made = sum(domain["generated"] for domain in of)
+    return {
+        "generated": made,
+        "accepted": manifest["accepted"],
+        "keep": figures.share(manifest["accepted"], made),
+        "text": sum(domain["text_bytes"] for domain in of),
+        "tokens": sum(domain["output_tokens"] for domain in of),
+        "seconds": sum(manifest["seconds"].values()),
+        "thousand": figures.share(1000 * manifest["cost"], manifest["accepted"]),
+    }
+
+
+def domain(manifest: Mapping[str, Any], name: str, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the templates show of one domain."""
+    of = manifest["domains"][name]
+    steps = figures.steps(of)
+    most = max(made["generated"] for made in manifest["domains"].values())
+    before = (reference or {"domains": {}})["domains"].get(name, {}).get("profile", {})
+    lost: Counter[str] = Counter()
+    for step in steps:
+        lost.update(step.lost)
+    seeds = of.get("flow", {}).get("seeds")
+    return {
+        "name": name,
+        "of": of,
+        "flow": charts.flow(steps, most),
+        "rounds": figures.rounds(of),
+        "seeds": seeds,
+        "lost": lost.most_common(REASONS),
+        "others": sum(count for _, count in lost.most_common()[REASONS:]),
+        "most_lost": max(lost.values(), default=1),
+        "histograms": [
+            (what, charts.bars(what, histogram, before.get(what)), figures.median(what, histogram))
+            for what, histogram in of["profile"].items()
+        ],
+    }

@@ -1,0 +1,124 @@
+"""Rows and rejects to show, out of files of any size: the same ones for the same files, in bounded memory.
+
+Ids are hashes, so the rows with the smallest ids are a fair sample (bottom-k sampling, Cohen and Kaplan, PODC 2007).
+A first pass reads ids alone, a row group at a time; a second reads the row groups that the chosen rows lie in.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from pipeline.lineage import inside, reading
+from pipeline.store import DataSet
+
+pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+
+GROUPS = 200  # of rejects that are told apart: a filter of one's own may give each row a reason of its own
+
+
+class Place(NamedTuple):
+    """Where a row is; in the order of ids."""
+
+    id: str
+    path: str
+    group: int
+    row: int
+
+
+def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple[str, ...], list[Place]]:
+    """The `count` rows with the smallest ids of each combination of the string columns `by`, GROUPS of them at most."""
+    found: dict[tuple[str, ...], list[Place]] = {}
+    for path in paths:
+        with reading(path), pq.ParquetFile(path) as source:
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group, ["id", *by])
+                table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+                for of in table.group_by(list(by)).aggregate([]).to_pylist():
+                    key = tuple(of[name] for name in by)
+                    if key not in found and len(found) >= GROUPS:
+                        continue
+                    part = table
+                    for name in by:
+                        part = part.filter(pc.equal(part[name], of[name]))
+                    part = part.take(pc.select_k_unstable(part, count, sort_keys=[("id", "ascending")]))
+                    places = [Place(row["id"], str(path), group, row["row"]) for row in part.to_pylist()]
+                    found[key] = nsmallest(count, [*found.get(key, []), *places])
+    return found
+
+
+def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
+    """The rows at these places; each row group is read once."""
+    wanted: dict[tuple[str, int], list[Place]] = defaultdict(list)
+    for place in places:
+        wanted[place.path, place.group].append(place)
+    found: dict[Place, dict[str, Any]] = {}
+    for (path, group), here in sorted(wanted.items()):
+        with reading(Path(path)), pq.ParquetFile(path) as source:
+            table = source.read_row_group(group)
+            found |= dict(zip(here, table.take([place.row for place in here]).to_pylist(), strict=True))
+    return found
+
+
+def sample_rows(data: DataSet, manifest: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """Published rows, dealt to the domains in turn. Raises StoreError when a shard is missing or damaged."""
+    paths = [inside(data, shard["file"]) for shard in manifest["shards"]]
+    chosen = [places for _, places in sorted(smallest(paths, ["domain"], count).items())]
+    dealt = [places[turn] for turn in range(count) for places in chosen if turn < len(places)][:count]
+    rows = fetch(dealt)
+    return [rows[place] for place in dealt]
+
+
+def sample_rejects(
+    data: DataSet, manifest: Mapping[str, Any], count: int
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Rows of REJECT by domain and reason, as the rejects files hold them: masked. Empty once the run folder is gone.
+
+    What the generator's own stage drops never came to the filters that mask: its text is left out.
+    """
+    places = smallest(rejects_files(data, manifest), ["domain", "reason"], count)
+    rows = fetch(place for chosen in places.values() for place in chosen)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (domain, reason), chosen in places.items():
+        found[domain, reason] = [
+            rows[place] | ({"text": None} if rows[place]["stage"].endswith("generate") else {}) for place in chosen
+        ]
+    return found
+
+
+def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
+    """Those that the date's run committed, of the stages that rows go through; seeds that were passed over are none."""
+    folder = data.run_folder(manifest["date"])
+    found = []
+    for stage in manifest["seconds"]:
+        if stage in ("loading", "seeds"):
+            continue
+        try:
+            if json.loads((folder / "run.json").read_text("utf-8"))["run_id"] != manifest["run_id"]:
+                return []  # the date is being made anew with another configuration
+            plan = json.loads((folder / "stages" / stage / "plan.json").read_text("utf-8"))
+            path = folder / "stages" / stage / f"manifest-{plan['fingerprint']}.json"
+            shards = json.loads(path.read_text("utf-8"))["shards"]
+        except (OSError, ValueError, KeyError):
+            continue
+        found += [inside(data, shard["rejects"][0]) for shard in shards if shard["rejects"]]
+    return [path for path in found if path.exists()]
+
+
+def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Where seeds stand in their source; none once the run folder is gone. Their titles and texts are not masked."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((data.run_folder(date) / "stages" / "seeds").glob("part-*.parquet")):
+        if path.name.count(".") > 1:  # rejects
+            continue
+        with reading(path, "remove it and its .json: the report is made without it"), pq.ParquetFile(path) as source:
+            for batch in source.iter_batches(columns=["id", "location"]):
+                hit = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.string())))
+                found |= {row["id"]: row for row in hit.to_pylist()}
+    return found
