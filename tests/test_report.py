@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from pipeline import cli
+from pipeline import cli, exit_codes
 from pipeline.pages import charts, figures, samples, template
 from pipeline.pages.report import report, report_path, write
 from pipeline.store import DataSet
@@ -257,11 +257,11 @@ def test_what_data_says_is_text(data):
 
 
 def test_damage_and_dates_that_are_not_there_are_named(data, capsys):
-    assert cli.main(["report", "2020-01-01", "--out", str(data.root)]) == cli.FAILED
+    assert cli.main(["report", "2020-01-01", "--out", str(data.root)]) == exit_codes.FAILED
     assert f"no finished date of {data.root}" in capsys.readouterr().err
-    assert cli.main(["report", "../../etc/passwd", "--out", str(data.root)]) == cli.FAILED
-    assert cli.main(["report", DATE, "--out", str(data.root), "--port", "1"]) == cli.USAGE
-    assert cli.main(["report", "serve", "--out", str(data.root / "none")]) == cli.USAGE
+    assert cli.main(["report", "../../etc/passwd", "--out", str(data.root)]) == exit_codes.FAILED
+    assert cli.main(["report", DATE, "--out", str(data.root), "--port", "1"]) == exit_codes.USAGE
+    assert cli.main(["report", "serve", "--out", str(data.root / "none")]) == exit_codes.USAGE
     with pytest.raises(InputError, match="it has none"):
         report(DataSet(data.root / "none"), DATE, served=False)
     manifest = json.loads(data.manifest_path(DATE).read_text("utf-8"))
