@@ -15,6 +15,7 @@ from filters.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
 from stages.record import Candidate
 
+NEVER = 1.0  # a limit that no score passes
 LENGTH = 480  # characters that are embedded; scaled in Chinese
 
 
@@ -23,8 +24,8 @@ class Head(HeadFile):
     """A logistic head over `features`, and the card of its training.
 
     By `language` and by `domain language`: `scales` holds the slope and offset that make a logit a probability,
-    `limits` two of those: below the first a text is surely bad, from the second on surely good. A language without
-    is abstained from.
+    `limits` two of those: below the first a text is surely bad, from the second on surely good (0 or 1: the head never
+    is). A language without is abstained from.
     """
 
     kind: ClassVar[str] = "quality"
@@ -50,8 +51,9 @@ class Quality:
     """Reason: low_quality, or unsure_quality. The score is the calibrated probability that the answer is good text.
 
     Below the first of the head's two limits a row is dropped; between them the head is not sure: the row is kept and
-    counted, or dropped with `unsure: drop`. `threshold` replaces both. The head abstains (keeps, with the score) from
-    languages it has no limits for. `head` is a file of `gristmill filter train`; default: the encoder's shipped one.
+    counted, or dropped with `unsure: drop`. Where it never is sure of good text, only the first counts. `threshold`
+    replaces both. The head abstains (keeps, with the score) from languages it has no limits for. `head` is a file of
+    `gristmill filter train`; default: the encoder's shipped one.
     """
 
     encoder: Encoder
@@ -107,7 +109,7 @@ class Quality:
         least, sure = limits
         if score < least:
             return Verdict("low_quality", score, f"{score:.3f}, the least is {least:.3f}")
-        if score >= sure:
+        if score >= sure or sure >= NEVER:
             return Verdict(None, score)
         if self.unsure == "drop":
             return Verdict("unsure_quality", score, f"{score:.3f}, sure is {sure:.3f}")

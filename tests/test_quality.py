@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -155,21 +156,25 @@ def test_the_filter_judges_by_the_head(trained):
     assert quality(trained[0], threshold=1)([good])[0].reason == "low_quality"
 
 
-def test_between_the_limits_a_row_is_unsure(trained):
+def test_between_the_limits_a_row_is_unsure(trained, tmp_path):
     head = Head.read(str(trained[0]))
     assert set(head.limits) == {"en", "law en", "medicine en"}
     assert all(0 <= least <= sure <= 1 for least, sure in head.limits.values())
-    judge = quality(trained[0])
     rows = [candidate(f"{pages()[n].text[:150]} {'Days hearing the. ' * k}") for n in range(8) for k in range(9)]
-    least, sure = judge.limits("law", "en").values()
-    verdicts = judge(rows)
-    assert {verdict.reason for verdict in verdicts} == {None, "low_quality"}
-    for verdict in verdicts:
+    scores = [verdict.score for verdict in quality(trained[0])(rows)]
+    least, sure = sorted(scores)[20], sorted(scores)[50]
+    replace(head, limits={"en": [least, sure]}).write(tmp_path / "h.json")
+    judge = quality(tmp_path / "h.json")
+    assert judge.limits("law", "en") == {"least": least, "sure": sure}
+    for verdict in judge(rows):
         assert (verdict.reason == "low_quality") == (verdict.score < least)
         assert (verdict.found == ("unsure_quality",)) == (least <= verdict.score < sure)
-    unsure = {verdict.reason for verdict in quality(trained[0], unsure="drop")(rows) if least <= verdict.score < sure}
-    assert unsure == {"unsure_quality"}
+    dropped = [verdict.reason for verdict in quality(tmp_path / "h.json", unsure="drop")(rows)]
+    assert (dropped.count("low_quality"), dropped.count("unsure_quality")) == (20, 30)
     assert judge.limits("law", "zh") == {}
+    replace(head, limits={"en": [0.0, 1.0]}).write(tmp_path / "never.json")
+    never = quality(tmp_path / "never.json", unsure="drop")(rows)
+    assert {(verdict.reason, verdict.found) for verdict in never} == {(None, ())}
 
 
 def test_wilsons_bound():
