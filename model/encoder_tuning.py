@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 
 from configs.schema import Encoder as EncoderConfig
 from model.adapter_folder import CONFIG, WEIGHTS
@@ -117,13 +118,13 @@ class TunedEncoder(BertEncoder):
                 if parameter.requires_grad:
                     parameter.copy_(parameter.half().float())
         with tempfile.TemporaryDirectory() as made:
-            tuned.half().save_pretrained(made)
-            tuned.float()
+            tuned.save_pretrained(made)
+            weights = {name: tensor.half() for name, tensor in load_file(Path(made) / WEIGHTS).items()}
             config = json.loads((Path(made) / CONFIG).read_text("utf-8"))
             config["base_model_name_or_path"] = self.card.name
             config["target_modules"] = sorted(config["target_modules"])
             return {
-                WEIGHTS: (Path(made) / WEIGHTS).read_bytes(),
+                WEIGHTS: save(weights, {"format": "pt"}),
                 CONFIG: (json.dumps(config, indent=1, sort_keys=True) + "\n").encode(),
             }
 
