@@ -23,7 +23,7 @@ def add_verbs(command: Command, into: Any) -> None:
         )
         verb.add_argument("--tune", action="store_true", help="fine-tune the encoder too (LoRA): wants a GPU")
         verb.add_argument(
-            "--folds", type=int, default=0, metavar="N", help="groups of sources left out; each alone if left out"
+            "--folds", type=_groups, default=0, metavar="N", help="groups of sources left out; each alone if left out"
         )
     judges = command("judge", "Have the config's generator score a data set's candidates as labels.", into=into)
     judges.add_argument("--data", required=True, metavar="DIR", help="the data set's folder, run folders included")
@@ -59,6 +59,14 @@ def run(options: argparse.Namespace, config: Callable[[argparse.Namespace], Any]
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _groups(text: str) -> int:
+    if not text.isdigit() or int(text) == 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: one group would leave nothing to train on; 2 or more, or 0 for all"
+        )
     return int(text)
 
 

@@ -122,6 +122,8 @@ def test_what_is_missing_is_named(judged, tmp_path):
     )
     assert "cannot read" in gristmill("filter", "judge", "--config", config, *model, *wrong, tmp_path / "no.yaml").err
     assert gristmill("filter", "judge", "--config", config, *model, *wrong[:4], "--rows", "0").code == 2
+    one = gristmill("filter", "train", "--config", config, "--folds", "1")
+    assert (one.code, "nothing to train on" in one.err) == (2, True)
 
 
 def test_labels_that_cannot_be_written_are_named(judged, tmp_path):
