@@ -252,7 +252,7 @@ def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp
     victim = min((out / "index" / f"date={DATE}").iterdir())
     source = next((out / "runs").rglob(f"stages/dedup/{victim.name.split('-', 1)[1]}"))
     whole = victim.read_bytes()
-    for path in (victim, source):
+    for path in (victim, source, *out.glob(f"history/*/*/{victim.relative_to(out)}")):
         path.write_bytes(whole[: len(whole) // 2])
     line = ["run", "--config", finished.config, "--json", "--out", out, "--date", DATE, "--force"]
     done = gristmill(*line)

@@ -77,7 +77,7 @@ def test_machines_are_paid_once_when_domains_overlap():
     config = load("echo", ["price.machine_hour=3600"])
 
     def made(label, ended, seconds):
-        return ShardRecord(**record(ended, seconds, rows=0) | {"rejected": {}, "label": label})
+        return ShardRecord(**record(ended, seconds, rows=0) | {"rejected": {}, "label": label, "kept": None})
 
     records = [made("law", 10, 10), made("medicine", 10, 5), made("", 12, 2)]
     found = summarise(config, [Manifest("seeds", records)])

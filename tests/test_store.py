@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import shutil
 import threading
 from hashlib import sha256
@@ -303,14 +302,6 @@ def test_the_documented_reader_reads(finished):
     space: dict = {}
     exec(block.replace("data/laptop", str(finished.out)), space)
     assert [Path(path) for path in space["files"]] == published(finished.out)
-
-
-def test_a_run_of_a_finished_date_takes_little(finished):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.line["status"] == "nothing"
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4  # twice what is promised of CPU
 
 
 def test_store_commands_say_what_is_wrong(finished, tmp_path, capsys):
