@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder as EncoderConfig
 from model import weights
@@ -56,6 +54,7 @@ def joined(base_sha256: str, folder: Path) -> str:
 
 def load(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
     """Tokenizer and model in float32 on the CPU. Raises BackendError naming `screen.encoder.model`."""
+    import torch  # here, so that a run that has nothing to do knows its encoder without it
     from transformers import AutoTokenizer, BertModel
 
     try:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from hashlib import sha256
 from pathlib import Path
@@ -302,6 +304,18 @@ def test_the_documented_reader_reads(finished):
     space: dict = {}
     exec(block.replace("data/laptop", str(finished.out)), space)
     assert [Path(path) for path in space["files"]] == published(finished.out)
+
+
+def test_a_run_of_a_finished_date_loads_nothing_heavy(finished):
+    line = ["run", "--config", str(finished.config), "--date", DATE, "--json"]
+    code = (
+        "import sys\nfrom pipeline import cli\n"
+        f"code = cli.main({line!r})\n"
+        "print(code, sorted({'torch', 'transformers', 'apache_beam', 'vllm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["status"] == "nothing"
 
 
 def test_store_commands_say_what_is_wrong(finished, tmp_path, capsys):
