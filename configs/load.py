@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -42,9 +43,25 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
             task.setdefault("name", name)
     _override(raw, overrides, strict=True)
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error))) from None
+    _without_passwords(config)
+    return config
+
+
+def _without_passwords(config: Config) -> None:
+    """A config is kept in run folders and named in errors, a path in lineage: no URL of it may hold who one is."""
+    urls = {"generator.openai.base_url": config.generator.openai.base_url}
+    for name, domain in config.domains.items():
+        urls |= {f"domains.{name}.seeds[{n}].path": source.path or "" for n, source in enumerate(domain.seeds)}
+    for where, url in urls.items():
+        if re.search(r"://[^/?#\s]*@", url):
+            mend = "set generator.openai.api_key_env" if where.startswith("generator") else "use fsspec's configuration"
+            raise ConfigError(
+                f"{where}: its URL holds a user's name or password, which would stand in run folders and logs; "
+                f"take it out and {mend} (docs/security.md)"
+            )
 
 
 def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
@@ -88,7 +105,7 @@ def dump(config: Config | Training) -> str:
 def identity(config: Config) -> dict[str, Any]:
     """What the config asks for, without where, when, how fast and with which secret."""
     openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
-    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price", "drift"), True)
+    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price", "drift", "metrics"), True)
     exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
     body = config.model_dump(mode="json", exclude=exclude)
     used = {task for domain in config.domains.values() for task in domain.tasks}

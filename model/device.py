@@ -25,3 +25,13 @@ def use_threads(threads: int) -> int:
     count = threads if threads > 0 else os.cpu_count() or 1
     torch.set_num_threads(count)
     return count
+
+
+def memory() -> dict[str, float]:
+    """Bytes of this process on its GPU, at their peak since the last call: `allocated` to tensors, and `reserved` by
+    PyTorch's allocator. {} where the process uses no GPU."""
+    if not torch.cuda.is_initialized():  # asking would start CUDA
+        return {}
+    found = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    torch.cuda.reset_peak_memory_stats()
+    return {name: float(size) for name, size in found.items()}

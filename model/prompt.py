@@ -31,13 +31,24 @@ class Prompts:
 def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: bool) -> list[int]:
     """Token ids of a conversation; with `answer_next` up to where the assistant's next answer begins.
 
-    Raises PromptError when the tokenizer has no chat template, or the template refuses the roles.
+    The spelling of a special token in a message is text: it opens no turn and ends none. Raises PromptError when the
+    tokenizer has no chat template, or the template refuses the roles.
     """
     import jinja2
 
     # A lone surrogate has no UTF-8 form, and tokenizers raise at it.
     clean = [{key: value.encode("utf-8", "replace").decode() for key, value in row.items()} for row in messages]
+    for special in _special(tokenizer):
+        for row in clean:
+            row["content"] = row["content"].replace(special, f"{special[0]} {special[1:]}")
     try:
         return tokenizer.apply_chat_template(clean, add_generation_prompt=answer_next, return_dict=True)["input_ids"]
     except (ValueError, jinja2.TemplateError) as error:
         raise PromptError(f"chat_template: {error}") from None
+
+
+def _special(tokenizer: Any) -> list[str]:
+    """What the tokenizer takes for a token of its own, the longest first."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    names = {token.content for token in added if token.special} | set(getattr(tokenizer, "all_special_tokens", ()))
+    return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))

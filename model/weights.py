@@ -69,21 +69,36 @@ def _card(name: str, sha256: str, backend: str, folder: Path, licence: str = "")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that make up the model: those of the index where there is one."""
+    """The safetensors that make up the model: those of the index where there is one.
+
+    Raises ConfigError when the index names another kind of file, or one outside of the folder.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        for name in names:
+            if not name.endswith(".safetensors") or Path(name).name != name:
+                raise ConfigError(f"{index}: names {name!r}; only *.safetensors of its own folder are loaded")
+        return [folder / name for name in names]
     single = folder / "model.safetensors"
     return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def parameters(folder: Path) -> int:
-    """How many numbers the folder's safetensors hold, by their headers alone."""
+    """How many numbers the folder's safetensors hold, by their headers alone.
+
+    Raises ConfigError when a file is something else under their name, such as a pickle.
+    """
     total = 0
     for path in weight_files(folder):
-        with path.open("rb") as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(size))
+        try:
+            with path.open("rb") as stream:
+                (size,) = struct.unpack("<Q", stream.read(8))
+                if size > path.stat().st_size:
+                    raise ValueError
+                header = json.loads(stream.read(size))
+        except (struct.error, ValueError):
+            raise ConfigError(f"{path}: no safetensors, whatever its name says; pickles are not loaded") from None
         total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
     return total
 

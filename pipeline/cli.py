@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = command("plan", "Dry run: check everything, show the stages and what they will take.")
     plan.add_argument("--date", default="today", metavar="DAY", help="as for run")
+    plan.add_argument("--target-gb", type=float, metavar="GB", help="what so much accepted text takes")
+    plan.add_argument("--by", metavar="TIME", help="until when: HH:MM or an ISO time, in UTC; says how many machines")
+    plan.add_argument("--keep", type=float, metavar="SHARE", help="of text that is accepted, where no date tells it")
     show = command("show", "A finished date, or the whole lineage of one row.", config=False)
     show.add_argument("what", help="a date, or a row's id (its first 8 digits or more)")
     show.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
@@ -131,12 +134,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+FLAGS = {
+    "out": "out",
+    "workers": "run.workers",
+    "runner": "run.runner",
+    "pool": "run.pool",
+    "metrics_port": "metrics.port",
+    "metrics_textfile": "metrics.textfile",
+}
+
+
 def _config(options: argparse.Namespace):
     from configs.errors import ConfigError
     from configs.load import load
 
     overrides = list(options.overrides)
-    for flag, key in (("out", "out"), ("workers", "run.workers"), ("runner", "run.runner"), ("pool", "run.pool")):
+    for flag, key in FLAGS.items():
         if (value := getattr(options, flag, None)) is not None:
             overrides.append(f"{key}={json.dumps(value)}")
     config = load(options.config, overrides)
@@ -169,11 +182,14 @@ def _plan(options: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from pipeline.days import day
+    from pipeline.target import asked
 
-    config, date = _config(options), day(options.date, "--date", datetime.now(UTC))
+    now = datetime.now(UTC)
+    config, date = _config(options), day(options.date, "--date", now)
+    wanted = asked(options.target_gb, options.by, options.keep, now)
     from pipeline.plan import plan, show
 
-    planned = plan(config, date)
+    planned = plan(config, date, wanted)
     if options.json:
         print(json.dumps(planned, ensure_ascii=False))
     else:

@@ -39,15 +39,18 @@ def clock(text: str, flag: str) -> time:
         raise ConfigError(f"{flag}: {text!r} is no time; write HH:MM, in UTC") from None
 
 
-def deadline(text: str, now: datetime) -> datetime:
-    """The next such time of day, or the moment that an ISO time names; UTC where it names no zone."""
+def deadline(text: str, now: datetime, flag: str = "--deadline") -> datetime:
+    """The next such time of day, or the moment that an ISO time names; UTC where it names no zone.
+
+    Raises ConfigError naming the flag.
+    """
     if "-" not in text:
-        found = datetime.combine(now.astimezone(UTC), clock(text, "--deadline"))
+        found = datetime.combine(now.astimezone(UTC), clock(text, flag))
         return found if found > now else found + timedelta(days=1)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"--deadline: {text!r} is no time; write HH:MM or YYYY-MM-DDTHH:MM, in UTC, or with a zone as +02:00"
+            f"{flag}: {text!r} is no time; write HH:MM or YYYY-MM-DDTHH:MM, in UTC, or with a zone as +02:00"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,7 @@ class Driver:
             "date": date,
             "run_id": self._context.run_id,
             "fingerprint": self._begun["fingerprint"],
+            "published": datetime.now(UTC).isoformat(timespec="seconds"),
             "digest": content_digest(ref for name, ref in files.items() if name.startswith("data/")),
             "shards": shards,
             "index": [renamed[name] for name in index],

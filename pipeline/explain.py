@@ -17,6 +17,7 @@ from configs.load import load
 from configs.schema import Config
 from pipeline.lineage import SHORTEST, reading
 from pipeline.store import DataSet
+from stages.commit import stage_kind
 from stages.dedup import keys
 from stages.ports import Filter, Verdict
 from stages.record import Candidate
@@ -62,9 +63,9 @@ def _find(data: DataSet, row_id: str) -> Found:
     if len(row_id) < SHORTEST or not all(c in "0123456789abcdef" for c in row_id):
         raise InputError(f"{row_id!r}: no row's id; the first {SHORTEST} digits or more, of the column `id`")
     for folder in sorted(data.root.glob("runs/*/stages"), reverse=True):
-        for stage in ("adapt-generate", "generate"):
-            for row in _rows(folder / stage, row_id):
-                return Found(Candidate(**row), folder.parent.name, stage, _end(data, folder, row["id"]))
+        for stage in sorted(path for path in folder.iterdir() if stage_kind(path.name) == "generate"):
+            for row in _rows(stage, row_id):
+                return Found(Candidate(**row), folder.parent.name, stage.name, _end(data, folder, row["id"]))
     raise InputError(
         f"{row_id}: no candidate of {data.root}/runs begins so; rows can be explained while their run folder is there"
     )
@@ -163,19 +164,21 @@ def _print(told: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pipeline.terminal import shown
+
     console = Console(highlight=False)
     console.print(Text(f"{told['id']}  {told['made_in']} of {told['date']}  {told['ended']}"), soft_wrap=True)
-    console.print(Padding(Text(told["text"]), (1, 2)))
+    console.print(Padding(Text(shown(told["text"])), (1, 2)))
     table = Table("filter", "verdict", "score", "limits", "detail")
     for row in told["filters"]:
         score = "" if row.get("score") is None else f"{row['score']:.3f}"
         limits = ", ".join(f"{key} {value}" for key, value in row.get("limits", {}).items() if value not in (None, ""))
         detail = ", ".join([row["detail"], *row.get("found", [])] if row["detail"] else row.get("found", []))
-        table.add_row(row["filter"], row["verdict"], score, Text(limits), Text(detail))
+        table.add_row(row["filter"], row["verdict"], score, Text(limits), Text(shown(detail)))
     console.print(table)
     for row in told["filters"]:
         for sentence in row.get("sentences", []):
-            console.print(Text(f"{row['filter']} {sentence['change']:+.3f}  {sentence['sentence']}"))
+            console.print(Text(shown(f"{row['filter']} {sentence['change']:+.3f}  {sentence['sentence']}")))
     near = told["nearest"]
     console.print(
         Text(

@@ -21,14 +21,14 @@ from configs.load import digest
 from filters import language
 from model.backends import open_generator
 from model.lora import open_trainer
-from pipeline.quota import Slice, choose, deal
+from pipeline.quota import Slice, Yield, choose, deal, wave
 from stages import adapt, dedup, generate, screen, seeds, shards
-from stages.commit import FileRef, Manifest, ShardSpec, read_input
+from stages.commit import FileRef, Manifest, ShardSpec, read_input, stage_prefix
 from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
 
-STAGES_VERSION = 2  # raise it when a stage's code makes other rows of the same input
+STAGES_VERSION = 3  # raise it when a stage's code makes other rows of the same input
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +85,70 @@ Graph = Generator[Stage, Manifest, Outcome]
 
 
 def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
-    """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → shards."""
+    """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → shards.
+
+    Where a domain has a target of text, generate → screen → dedup come in waves, until it is met or no passage is left.
+    """
     config, outcome = run.config, Outcome()
     read = yield _seeds(run, sources)
     rounds, outcome.notes = choose(config, sources, read)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
-    reserved = yield _used(run, outcome.slices)
+    reserved = yield _used(run, "used", outcome.slices)
     outcome.used = [ref for _, ref in reserved.made]
 
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
+    done = {name: Yield() for name in config.domains}
     adapters: dict[str, dict[str, str]] = {}
     index: list[FileRef] = []
-    for number, chosen in enumerate(rounds):
-        prefix = "adapt-" if number else ""
+    asked: dict[str, list[Slice]] = {name: [] for name in config.domains}
+    for number, left in enumerate(rounds):
         if number:
             trained = yield _train(run, accepted)
             outcome.adapters = [
                 row for _, ref in trained.made for batch in read_input(str(run.root), ref) for row in batch.to_pylist()
             ]
             adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
-        generated = yield _generate(run, f"{prefix}generate", chosen, adapters)
-        screened = yield _screen(run, f"{prefix}screen", generated)
-        signed = yield _sign(run, f"{prefix}dedup-sign", screened)
-        matched = yield _match(run, f"{prefix}dedup-match", signed, index)
-        unique = yield _drop(run, f"{prefix}dedup", screened, signed, matched)
-        index += [record.sides["index"] for record in unique.records if "index" in record.sides]
-        for domain, ref in unique.made:
-            if ref.rows:
-                accepted[domain].append(ref)
+        share = 1.0 if number + 1 == len(rounds) else 1 - config.adapt.share
+        waves = 0
+        part, left = wave(config, left, done, share, first=True)
+        while not waves or any(part.values()):
+            waves += 1
+            prefix = stage_prefix(adapted=number > 0, wave=waves)
+            generated = yield _generate(run, f"{prefix}generate", part, adapters)
+            screened = yield _screen(run, f"{prefix}screen", generated)
+            signed = yield _sign(run, f"{prefix}dedup-sign", screened)
+            matched = yield _match(run, f"{prefix}dedup-match", signed, index)
+            unique = yield _drop(run, f"{prefix}dedup", screened, signed, matched)
+            index += [record.sides["index"] for record in unique.records if "index" in record.sides]
+            for domain, ref in unique.made:
+                if ref.rows:
+                    accepted[domain].append(ref)
+            for domain, slices in part.items():
+                asked[domain] += slices
+                done[domain].passages += sum(stop - start for _, start, stop in slices)
+            for record in unique.records:
+                done[record.label].text_bytes += record.stats.get("text_bytes", 0)
+            part, left = wave(config, left, done, share, first=False)
     outcome.index = index
+    if any(domain.target_gb is not None for domain in config.domains.values()):  # what was kept for it goes back
+        outcome.slices = asked
+        spent = yield _used(run, "spent", asked)
+        outcome.used = [ref for _, ref in spent.made]
+        outcome.notes += _unmet(config, done)
     packed = yield _shards(run, accepted)
     outcome.shards = packed.made
     return outcome
+
+
+def _unmet(config: schema.Config, done: dict[str, Yield]) -> list[str]:
+    return [
+        f"{name}: {done[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
+        f"{done[name].passages} passages that per_day and the sources had; raise per_day or add sources"
+        for name, domain in config.domains.items()
+        if domain.target_gb is not None and done[name].text_bytes < domain.target_gb * 1e9
+    ]
 
 
 def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
@@ -134,10 +164,10 @@ def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
     return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED, vital=True)
 
 
-def _used(run: Context, slices: dict[str, list[Slice]]) -> Stage:
+def _used(run: Context, name: str, slices: dict[str, list[Slice]]) -> Stage:
     rows = sum(stop - start for parts in slices.values() for _, start, stop in parts)
-    specs = _specs(run, "used", [Item({"slices": slices}, rows)], {})
-    return Stage("used", specs, seeds.Used(), seeds.USED, vital=True)
+    specs = _specs(run, name, [Item({"slices": slices}, rows)], {})
+    return Stage(name, specs, seeds.Used(), seeds.USED, vital=True)
 
 
 def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
@@ -156,7 +186,8 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
     if not config.adapt.enabled:  # an engine that serves no adapters is faster
         each = each.model_copy(update={"vllm": each.vllm.model_copy(update={"max_lora_rank": 0})})
     threads = run.threads * config.run.workers if run.fleet else run.threads
-    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, threads))
+    hide = partial(filters.hide, config.screen.filters)
+    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, threads), hide)
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
 

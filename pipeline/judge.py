@@ -1,7 +1,12 @@
-"""`gristmill filter judge`: a generator of another family scores candidates of a data set, from 0 to 5 by a rubric."""
+"""`gristmill filter judge`: a generator of another family scores candidates of a data set, from 0 to 5 by a rubric.
+
+A row is data to the judge: it stands between marks that its text cannot contain, without role tokens, and only one
+JSON object of the rubric's own shape counts as a verdict.
+"""
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +27,16 @@ from stages.prompt import parse, render
 from stages.record import CANDIDATE, Candidate, content_id
 
 ID = 32  # digits of a content id
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
+_TAG = r"(?:passage|answer|system|user|assistant|human|model|tool\w*|instructions?|s|bos|eos|\w+_of_turn)"
+_ROLE = re.compile(
+    rf"<\s*[|｜][^<>\n]{{1,60}}[|｜]\s*>|<\s*/?\s*{_TAG}\b[^<>\n]{{0,60}}>|<<\s*/?SYS\s*>>"
+    r"|\[\s*/?\s*(?:INST|SYS\w*|AVAILABLE_TOOLS|TOOL_\w+)\s*\]"
+    r"|^[ \t#*>]*(?:system|assistant|user|human|系统|助手|用户|sistema|asistente|usuario)[ \t*]*[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PLAIN = str.maketrans("<>[]|｜:：", "‹›()¦¦––")
 RUBRIC = Path(__file__).parent.parent / "configs" / "rubric.yaml"
 
 
@@ -101,18 +116,44 @@ def _candidates(data: str, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _request(task: Task, row: Candidate) -> Request:
-    prompt = render(task, row.language, row.passage, "", 0, answer=row.reply)
+    mark = content_id("judge", row.passage, row.reply)[:16]  # a text cannot hold the hash of itself
+    judged = {"answer": as_data(row.reply), "mark": mark}
+    prompt = render(task, row.language, as_data(row.passage), "", 0, judged)
     return Request(row.id, prompt.messages, task.sampling, 0, json.dumps(task.answer))
 
 
+def as_data(text: str) -> str:
+    """The text as a reader sees it, without what a chat template or the rubric would take for a turn or a mark.
+
+    Characters that are not shown go; tokens, tags and labels of roles lose their brackets and colons.
+    """
+    return _ROLE.sub(lambda match: match[0].translate(_PLAIN), _HIDDEN.sub("", text))
+
+
+def verdict(task: Task, text: str) -> float | None:
+    """The score of a judge's answer: one JSON object of the rubric's shape, fenced or bare; anything else is none."""
+    text = text.strip()
+    fenced = _FENCED.fullmatch(text)
+    try:
+        said = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    answer = parse(task, task.languages[0], json.dumps(said))
+    return None if answer.fields is None or answer.repaired else float(answer.fields["score"])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) != len(dict(pairs)):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
 def _label(task: Task, card: ModelCard, row: Candidate, done: Completion) -> Label:
-    answer = parse(task, row.language, done.text) if done.error is None else None
-    score = float(answer.fields["score"]) if answer is not None and answer.fields is not None else None
     return Label(
         id=row.id,
         text=row.reply or " ",
         domain=row.domain,
         language=cast(Language, row.language),
-        score=score,
+        score=verdict(task, done.text) if done.error is None else None,
         by=f"judge:{card.name}",
     )

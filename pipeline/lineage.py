@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError, StoreError
 from pipeline.store import DataSet
 from stages import snapshot
+from stages.commit import stage_kind
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
@@ -76,9 +77,9 @@ def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> d
 def _trace(data: DataSet, manifest: dict[str, Any], shard: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     stages = data.run_folder(manifest["date"]) / "stages"
     found: dict[str, Any] = {"row": row, "shard": shard, "run": manifest["run_id"]}
-    for name in ("adapt-generate", "generate"):
-        for candidate in _in_stage(stages / name, "id", row["id"]):
-            found |= {"prompt_passage": candidate["passage"], "raw_answer": candidate["answer"], "stage": name}
+    for stage in sorted(path for path in stages.glob("*") if stage_kind(path.name) == "generate"):
+        for candidate in _in_stage(stage, "id", row["id"]):
+            found |= {"prompt_passage": candidate["passage"], "raw_answer": candidate["answer"], "stage": stage.name}
     for seed in _in_stage(stages / "seeds", "id", row["seed_id"]):
         found["seed"] = seed
     if row["adapter"]:
@@ -116,6 +117,8 @@ def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from pipeline.terminal import shown
+
     console = Console(highlight=False)
 
     def lines(value: Any, indent: int) -> None:
@@ -125,6 +128,6 @@ def _print(found: dict[str, Any]) -> None:
                 lines(item, indent + 2)
             else:
                 text = "\n".join(f"{m['role']}: {m['content']}" for m in item) if key == "messages" else str(item)
-                console.print(Text(f"{' ' * indent}{key}: {text}"), soft_wrap=True)
+                console.print(Text(shown(f"{' ' * indent}{key}: {text}")), soft_wrap=True)
 
     lines(found, 0)

@@ -1,6 +1,7 @@
 """`gristmill plan`: everything a run would check, its stages, and an estimate from rates measured earlier."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from configs.catalogue import corpora
@@ -8,11 +9,16 @@ from configs.schema import Config
 from pipeline.report import cost
 from pipeline.run import find_models, fingerprint, owner_of
 from pipeline.store import DataSet
+from pipeline.target import Target, from_date, from_table, told
 from stages import seeds
+from stages.ports import ModelCard
 
 
-def plan(config: Config, date: str) -> dict[str, Any]:
-    """Raises what `run` would raise before its first stage; writes nothing into the data set."""
+def plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, Any]:
+    """Raises what `run` would raise before its first stage; writes nothing into the data set.
+
+    With a target, what that takes; ConfigError where nothing tells.
+    """
     models = find_models(config)
     config, card = models.config, models.generator
     files = seeds.list_files(config)
@@ -38,8 +44,25 @@ def plan(config: Config, date: str) -> dict[str, Any]:
             for file in files
         ],
         "estimate": _estimate(data, config, passages, card.sha256),
+        "currency": config.price.currency,
+        "target": wanted and _target(data, config, wanted, card),
         "warnings": list(_warnings(config, card.parameters, card.name)),
     }
+
+
+def _target(data: DataSet, config: Config, wanted: Target, card: ModelCard) -> dict[str, Any]:
+    now, past = datetime.now(UTC), _newest(data, card.sha256)
+    return from_date(config, wanted, past, now) if past else from_table(config, wanted, card.parameters, now)
+
+
+def _newest(data: DataSet, model: str) -> dict[str, Any] | None:
+    """The newest finished date that generated with the model."""
+    found = (data.manifest(date) or {} for date in reversed(data.dates()))
+    return next((past for past in found if past["generator"]["sha256"] == model and _generated(past)), None)
+
+
+def _generated(past: dict[str, Any]) -> int:
+    return sum(domain["generated"] for domain in past["domains"].values())
 
 
 def _state(data: DataSet, date: str, owner: dict[str, Any] | None, mark: str) -> str:
@@ -74,12 +97,9 @@ def _stages(config: Config, passages: dict[str, int], second: dict[str, int]) ->
 
 def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: str) -> dict[str, Any]:
     """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
-    for date in reversed(data.dates()):
-        past = data.manifest(date) or {}
-        generated = sum(domain["generated"] for domain in past["domains"].values())
-        if past["generator"]["sha256"] != model or not generated:
-            continue
-        scale = sum(passages.values()) / generated
+    past = _newest(data, model)
+    if past:
+        scale = sum(passages.values()) / _generated(past)
         loading = past["seconds"].get("loading", 0.0)  # whatever the rows
         seconds = loading + (sum(past["seconds"].values()) - loading) * scale
         tokens = {
@@ -87,7 +107,7 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
             for key in ("prompt_tokens", "output_tokens")
         }
         return {
-            "measured_on": date,
+            "measured_on": past["date"],
             "seconds": round(seconds, 1),
             "accepted": round(past["accepted"] * scale),
             "bytes": round(past["bytes"] * scale),
@@ -143,5 +163,7 @@ def show(planned: dict[str, Any]) -> None:
         )
     else:
         console.print(Text(f"estimate   none: {estimate['why']}"))
+    if planned["target"]:
+        console.print(Text(f"target     {told(planned['target'], planned['currency'])}"), soft_wrap=True)
     for warning in planned["warnings"]:
         console.print(Text(f"warning    {warning}"), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from configs.errors import StoreError
 from pipeline.report import busy_seconds
-from stages.commit import ShardRecord
+from stages.commit import ShardRecord, stage_kind
 
 
 class Progress:
@@ -82,7 +82,7 @@ class Progress:
         parts.append(f"{rows} rows  {rows / seconds:.1f} rows/s")
         if tokens:
             parts.append(f"{tokens / seconds:.0f} tokens/s")
-        if rows and path.parent.name.removeprefix("adapt-") in ("generate", "screen", "dedup"):
+        if rows and stage_kind(path.parent.name) in ("generate", "screen", "dedup"):
             parts.append(f"kept {kept / rows:.0%}")
         return "  ".join(parts)
 

@@ -1,8 +1,11 @@
-"""Which passages a day works through: by the sources' weights, in rounds, cut to shards."""
+"""Which passages a day works through: by the sources' weights, in rounds, in waves where a target of text is to be met,
+cut to shards."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from configs.schema import Config
+from configs.schema import Config, Domain
 from stages.commit import FileRef, Manifest
 from stages.seeds import DomainFile
 
@@ -57,6 +60,60 @@ def fill(total: int, have: dict[int, int], weight: dict[int, float]) -> dict[int
             for key in sorted(open_, key=lambda key: -weight[key])[:left]:
                 dealt[key] += 1
     return dealt
+
+
+FIRST = 4  # shards of a first wave: what they yield is not known
+GROWTH = 4  # times what was asked for so far: the most that the next wave asks
+
+
+@dataclass(slots=True)
+class Yield:
+    """What a domain was asked for and gave so far: passages, and bytes of accepted text."""
+
+    passages: int = 0
+    text_bytes: float = 0.0
+
+
+def wave(
+    config: Config, left: Mapping[str, list[Slice]], done: Mapping[str, Yield], share: float, *, first: bool
+) -> tuple[dict[str, list[Slice]], dict[str, list[Slice]]]:
+    """The passages to ask for next, and what is left then. Without a target all at once.
+
+    With one: a few shards, then as many as the yield so far says are missing to `share` of the target.
+    """
+    part: dict[str, list[Slice]] = {}
+    rest: dict[str, list[Slice]] = {}
+    for name, slices in left.items():
+        count = sum(stop - start for _, start, stop in slices)
+        if config.domains[name].target_gb is not None:
+            count = min(count, _missing(config, config.domains[name], done[name], share))
+        elif not first:
+            count = 0
+        part[name], rest[name] = take(slices, count)
+    return part, rest
+
+
+def _missing(config: Config, domain: Domain, done: Yield, share: float) -> int:
+    assert domain.target_gb is not None
+    missing = domain.target_gb * 1e9 * share - done.text_bytes
+    if missing <= 0:
+        return 0
+    if not done.passages:
+        return FIRST * config.generate.shard_rows
+    most = GROWTH * done.passages
+    return min(math.ceil(missing * done.passages / done.text_bytes), most) if done.text_bytes else most
+
+
+def take(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:
+    """`count` passages, of each slice its share, and the rest."""
+    rows = {place: stop - start for place, (_, start, stop) in enumerate(slices)}
+    dealt = fill(count, rows, {place: float(many) for place, many in rows.items()})
+    taken, rest = [], []
+    for place, (ref, start, stop) in enumerate(slices):
+        middle = start + dealt[place]
+        taken += [(ref, start, middle)] if middle > start else []
+        rest += [(ref, middle, stop)] if stop > middle else []
+    return taken, rest
 
 
 def deal(slices: Sequence[Slice], rows: int) -> list[list[Slice]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from configs.errors import StoreError
 from configs.schema import Config
-from stages.commit import Manifest, ShardRecord
+from pipeline.terminal import shown
+from stages.commit import Manifest, ShardRecord, stage_kind
 from stages.profile import profile
 
 
@@ -63,7 +64,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
                 figures["accepted"] = sum(record.kept.rows for record in records if record.kept)
                 figures["text_bytes"] = int(sum(record.stats.get("text_bytes", 0) for record in records))
                 figures["shard_bytes"] = sum(record.kept.bytes for record in records if record.kept)
-            if _on_the_way(manifest.stage):
+            if on_the_way(manifest.stage):
                 figures["quarantined"] += sum(record.quarantined for record in records)
                 for record in records:
                     rejected.update(record.rejected)
@@ -102,6 +103,7 @@ def summarise(config: Config, manifests: Sequence[Manifest]) -> dict[str, Any]:
         "seconds": {"loading": round(busy - busy_seconds(everything), 2)}
         | {manifest.stage: round(busy_seconds(manifest.records), 2) for manifest in manifests},
         "cost": round(sum(domain["cost"] for domain in domains.values()), 6),
+        "annotation_cost": round(sum(annotation_cost(config, domain) for domain in domains.values()), 2),
         "currency": config.price.currency,
         "machine": f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}",
     }
@@ -142,7 +144,7 @@ def flow(manifests: Iterable[Manifest], domain: str) -> dict[str, dict[str, Any]
     """A domain's rows through the stages, in order: `in`, `kept`, `rejected` by reason, `quarantined`."""
     stages: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
-        if manifest.stage == "seeds" or _on_the_way(manifest.stage):
+        if manifest.stage == "seeds" or on_the_way(manifest.stage):
             records = [record for record in manifest.records if record.label == domain]
             rejected = sum((Counter(record.rejected) for record in records), Counter[str]())
             lost = sum(record.quarantined for record in records)
@@ -153,9 +155,9 @@ def flow(manifests: Iterable[Manifest], domain: str) -> dict[str, dict[str, Any]
     return stages
 
 
-def _on_the_way(stage: str) -> bool:
+def on_the_way(stage: str) -> bool:
     """Whether rows end in this stage: sign and match see copies, training ends none."""
-    return stage.removeprefix("adapt-") in ("shards", "generate", "screen", "dedup", "dedup-sign")
+    return stage_kind(stage) in ("shards", "generate", "screen", "dedup", "dedup-sign")
 
 
 def cost(config: Config, seconds: float, figures: Mapping[str, float]) -> float:
@@ -163,6 +165,25 @@ def cost(config: Config, seconds: float, figures: Mapping[str, float]) -> float:
     price = config.price
     tokens = figures["prompt_tokens"] * price.prompt_million + figures["output_tokens"] * price.output_million
     return round(seconds / 3600 * price.machine_hour + tokens / 1e6, 6)
+
+
+def annotation_cost(config: Config, figures: Mapping[str, float]) -> float:
+    """What people would ask for as many tokens as were accepted: of those written, the share of rows that was."""
+    tokens = figures["output_tokens"] * figures["accepted"] / max(figures["generated"], 1)
+    return tokens / 1000 * config.price.annotation_thousand
+
+
+def prices(manifest: Mapping[str, Any]) -> str:
+    """The run's cost, that of a GB of accepted text, and people's beside it; "" where nothing has a price."""
+    text, spent = sum(of["text_bytes"] for of in manifest["domains"].values()), manifest["cost"]
+    if not spent or not text:
+        return ""
+    currency, people = manifest["currency"], manifest.get("annotation_cost")
+    told = f"{spent:,.2f}" if spent >= 1 else f"{spent:.2g}"
+    told += f" {currency}, {spent / text * 1e9:,.0f} {currency} a GB of accepted text"
+    return told + (
+        f"; annotated by people {people:,.2f} {currency}, {people / spent:,.0f} times as much" if people else ""
+    )
 
 
 def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]]) -> None:
@@ -190,25 +211,27 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         if found := ", ".join(f"{what} {count}" for what, count in of.get("found", {}).items()):
             console.print(Text(f"found     {name}: {found}"))
         if diversity := of.get("diversity"):
-            shown = f"diversity {name}: compresses {diversity['compression_ratio']:.2f} times"
-            shown += (
+            told = f"diversity {name}: compresses {diversity['compression_ratio']:.2f} times"
+            told += (
                 f", {diversity['distinct_3']:.0%} of 3-grams distinct, {diversity['shared_8']:.1%} of 8-grams shared"
             )
-            console.print(Text(shown))
+            console.print(Text(told))
     if run := manifest.get("engines"):
-        shown = f"engines   {len(run['each'])}: {run['tokens_per_second']:.0f} tok/s, waiting {run['waiting']:.0%}"
+        told = f"engines   {len(run['each'])}: {run['tokens_per_second']:.0f} tok/s, waiting {run['waiting']:.0%}"
         if run["gpu_utilisation"] is not None:
-            shown += f", GPU {run['gpu_utilisation']:.0%}, {run['gpu_watts']:.0f} W"
+            told += f", GPU {run['gpu_utilisation']:.0%}, {run['gpu_watts']:.0f} W"
         if run["kv_usage"] is not None:
-            shown += f", KV cache {run['kv_usage']:.0%}"
-        console.print(Text(f"{shown}, pre-emptions {run['preemptions']}, restarts {run['restarts']}"))
+            told += f", KV cache {run['kv_usage']:.0%}"
+        console.print(Text(f"{told}, pre-emptions {run['preemptions']}, restarts {run['restarts']}"))
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in manifest["seconds"].items())
     console.print(Text(f"seconds   {times}"))
+    if told := prices(manifest):
+        console.print(Text(f"cost      {told}"))
     for row in manifest["adapters"]:
         state = "used" if row["used"] else "not used"
         console.print(Text(f"adapter   {row['domain']}: {state}; {row['reason']}"))
     for note in manifest["notes"]:
-        console.print(Text(f"note      {note}"))
+        console.print(Text(shown(f"note      {note}")))
     for alarm in manifest.get("alarms", ()):
         console.print(Text(f"alarm     {alarm}", style="yellow"))
     for shard in manifest["shards"]:
@@ -220,7 +243,8 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
     for row in samples:
         scores = "  ".join(f"{s['filter']} {s['score']:.2f}" for s in row["scores"])
         title = f"{row['domain']} · {row['task']} · {row['language']} · {row['source']} · {row['id'][:12]}"
-        console.print(Panel(Text(row["messages"][-1]["content"]), title=title, subtitle=scores, title_align="left"))
+        text = Text(shown(row["messages"][-1]["content"]))
+        console.print(Panel(text, title=Text(shown(title)), subtitle=scores, title_align="left"))
 
 
 def size(count: float) -> str:

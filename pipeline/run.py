@@ -26,6 +26,7 @@ from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.stop import Stop
 from pipeline.store import DataSet
+from pipeline.tidy import tidy
 from stages.commit import FileRef, ShardRecord, publish_text, stop_path
 from stages.ports import ModelCard
 
@@ -84,9 +85,11 @@ def run(
     data = DataSet.open(models.config.out)
     mark = fingerprint(models)
     finished = _finished(data, date, force)
-    if finished is not None and finished["fingerprint"] == mark and not force:
-        return Result("nothing", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
     folder = data.run_folder(date)
+    if finished is not None and finished["fingerprint"] == mark and not force:
+        if (folder / "run.json").exists():  # else it was deleted, as it may be
+            tidy(data, date)
+        return Result("nothing", finished, notes=[f"{date} is finished with this configuration: nothing to do"])
     lock = data.lock(date)
     try:
         begun = _begun(folder)

@@ -5,9 +5,11 @@ import contextlib
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.exit_codes import DEFERRED, DONE, DRIFTED, FAILED, QUARANTINED, worst
+from pipeline.terminal import shown
 
 COUNTS = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
 
@@ -45,6 +47,10 @@ def _add_both(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, metavar="N", help="worker processes; overrides run.workers")
     add("--runner", help="Beam runner; overrides run.runner")
     add("--pool", metavar="HOST:PORT", help="a Beam worker pool; overrides run.pool")
+    text = "answer Prometheus on this port while the run works; 0 takes a free one; overrides metrics.port"
+    add("--metrics-port", type=int, metavar="N", help=text)
+    text = "write a .prom file into this folder of node_exporter's textfile collector; overrides metrics.textfile"
+    add("--metrics-textfile", metavar="DIR", help=text)
 
 
 def run(options: argparse.Namespace, config: Any) -> int:
@@ -95,16 +101,42 @@ def _stop(options: argparse.Namespace, config: Any, now: datetime) -> Any:
     return Stop(config.run.grace_s, until, tell)
 
 
+def _metrics(config: Any) -> contextlib.AbstractContextManager[Any]:
+    """A `Metrics`, or None where nobody asked for one."""
+    if config.metrics.port is None and config.metrics.textfile is None:
+        return contextlib.nullcontext()
+    from pipeline.metrics import Metrics
+
+    return Metrics(config, tell)
+
+
+def _make(models: Any, date: str, metrics: Any, **options: Any) -> Any:
+    """`pipeline.run.run`, watched by a person and, where that was asked for, by Prometheus."""
+    from pipeline.progress import Progress
+    from pipeline.run import run
+
+    progress = Progress.on(sys.stderr)
+    if metrics is None:
+        return run(models, date, watch=progress, **options)
+
+    def watch(folder: Path) -> None:
+        progress(folder)
+        metrics(folder)
+
+    result = run(models, date, watch=watch, **options)
+    metrics.ended(result.status)
+    return result
+
+
 def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> int:
     asked = _stop(options, config, now)
-    from pipeline.progress import Progress
-    from pipeline.run import find_models, run
+    from pipeline.run import find_models
     from pipeline.store import DataSet
 
-    models = find_models(config)
-    watch = Progress.on(sys.stderr)
-    with asked as stop:
-        result = run(models, date, force=options.force, beam_args=options.beam_args, watch=watch, stop=stop)
+    with _metrics(config) as metrics:
+        models = find_models(config)
+        with asked as stop:
+            result = _make(models, date, metrics, force=options.force, beam_args=options.beam_args, stop=stop)
     data = DataSet.open(models.config.out)
     manifest = result.manifest
     if options.json:
@@ -124,23 +156,28 @@ def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> 
 
 def _several(options: argparse.Namespace, config: Any, dates: list[str], now: datetime) -> int:
     asked = _stop(options, config, now)
+    from configs.errors import GristmillError
     from pipeline import backfill
-    from pipeline.progress import Progress
-    from pipeline.run import Result, find_models, run
+    from pipeline.run import Result, find_models
     from pipeline.store import DataSet
 
-    models = find_models(config)
-    data = DataSet.open(models.config.out)
+    data = DataSet.open(config.out)
+    with _metrics(config) as metrics:
+        models = find_models(config)
 
-    def make(date: str) -> Result:
-        tell(date)
-        watch = Progress.on(sys.stderr)
-        return run(models, date, force=False, beam_args=options.beam_args, watch=watch, stop=stop)
+        def make(date: str) -> Result:
+            tell(date)
+            try:
+                return _make(models, date, metrics, force=False, beam_args=options.beam_args, stop=stop)
+            except GristmillError as error:  # the table has it
+                if metrics is not None:
+                    metrics.failed(error)
+                raise
 
-    with asked as stop:
-        table = backfill.backfill(
-            data, dates, make, lambda result: _code(result, config), stop, keep_going=options.keep_going
-        )
+        with asked as stop:
+            table = backfill.backfill(
+                data, dates, make, lambda result: _code(result, config), stop, keep_going=options.keep_going
+            )
     if options.json:
         rows = [
             _line(Result(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
@@ -202,4 +239,4 @@ def _samples(data: Any, manifest: dict[str, Any], count: int) -> list[dict[str, 
 def tell(what: object) -> None:
     """A line on standard error."""
     with contextlib.suppress(OSError):  # nobody reads standard error any more: the exit code still tells
-        print(f"gristmill: {what}", file=sys.stderr, flush=True)
+        print(shown(f"gristmill: {what}"), file=sys.stderr, flush=True)

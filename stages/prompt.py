@@ -37,15 +37,17 @@ class Answer:
     repaired: bool = False
 
 
-def render(task: Task, language: str, passage: str, title: str, draw: int, answer: str | None = None) -> Prompt:
-    """The prompt for one passage; `draw` picks the style. `answer` is what a judge's template sees besides."""
+def render(
+    task: Task, language: str, passage: str, title: str, draw: int, judged: dict[str, str] | None = None
+) -> Prompt:
+    """The prompt for one passage; `draw` picks the style. `judged` is what a judge's template sees besides."""
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
     style = styles[draw % len(styles)] if styles else ""
 
     def fill(text: str, title: str) -> str:
         system = task.system.get(language)  # type: ignore[call-overload]
         values = {"passage": text, "title": title, "language": language, "style": style}
-        values |= {} if answer is None else {"answer": answer}
+        values |= judged or {}
         parts = [_template(source).render(values).strip() for source in (system or "", task.prompt[language])]  # type: ignore[index]
         return "\x00".join(parts)
 
@@ -61,8 +63,8 @@ def converse(task: Task, language: str, passage: str, title: str, style: str, fi
     messages = []
     for message in task.messages[language]:  # type: ignore[index]
         content = _template(message.content).render(values).strip()
-        # a template that renders to a JSON list of turns stands for that many messages
-        turns = _turns(content)
+        # a template that makes a JSON list of turns stands for that many messages; an answer cannot make one of another
+        turns = _turns(content) if message.content.lstrip().startswith("[") else None
         messages += turns if turns else [{"role": message.role, "content": content}]
     rejected = _template(task.rejected).render(values).strip() if task.rejected else None
     return messages, rejected

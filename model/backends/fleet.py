@@ -129,6 +129,12 @@ class Fleet:
             figures.append(own)
         return figures
 
+    def memory(self) -> dict[str, float]:
+        """`memory N allocated` and `memory N reserved`: bytes of each engine's process that tells them, of late."""
+        lives = {number: life.figures for number, life in enumerate(list(self.lives)) if life is not None}
+        told = {number: figures for number, figures in lives.items() if "reserved" in figures}
+        return {f"memory {at} {name}": of[name] for at, of in told.items() for name in ("allocated", "reserved")}
+
     def _serve(self, number: int) -> None:
         """One engine's thread: lives its processes, until the fleet ends or they die too often without an answer."""
         if number and self.warm.exception() is not None:

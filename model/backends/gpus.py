@@ -72,6 +72,16 @@ class Nvml:
                 samples.append((float(used), self._library.nvmlDeviceGetPowerUsage(handle) / 1000))
         return samples
 
+    def load(self, gpus: list[Gpu]) -> dict[str, tuple[float, int]]:
+        """Utilisation (0 to 1) and used bytes of each GPU that tells them, by device: of all processes together."""
+        found = {}
+        for gpu in gpus:
+            with suppress(self._library.NVMLError):
+                handle = self._handle(gpu.device)
+                used = int(self._library.nvmlDeviceGetMemoryInfo(handle).used)
+                found[gpu.device] = self._library.nvmlDeviceGetUtilizationRates(handle).gpu / 100, used
+        return found
+
     def _handle(self, device: str) -> Any:
         if device not in self._handles:
             library = self._library

@@ -182,7 +182,10 @@ def _failed(reason: str) -> Completion:
 
 
 def _said(response: httpx.Response) -> str:
-    return " ".join(response.text.split())[:200] or response.reason_phrase
+    """The service's words; some repeat the key that they refuse."""
+    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    text = response.text.replace(key, "[KEY]") if key else response.text
+    return " ".join(text.split())[:200] or response.reason_phrase
 
 
 def _wished(value: str | None) -> float | None:

@@ -10,7 +10,7 @@ import torch
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
 from model.decode import Draft, decode
-from model.device import place, use_threads
+from model.device import memory, place, use_threads
 from model.prompt import PromptError, Prompts
 from model.sampler import Draws
 from model.silence import silence
@@ -72,8 +72,8 @@ class TransformersGenerator:
         return [row for row in results if row is not None]
 
     def account(self) -> dict[str, float]:
-        """Nothing is measured here beyond what completions tell."""
-        return {}
+        """The memory of this process on its GPU, as `memory 0 …`."""
+        return {f"memory 0 {name}": size for name, size in memory().items()}
 
     def close(self) -> None:
         """Frees the model's memory."""

@@ -8,6 +8,7 @@ from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
 from model.backends.fleet import Fleet, StartError
 from model.backends.gpus import Meter, Nvml
+from model.backends.mps import Mps
 from model.backends.placement import Rates, cpu_build, place
 from model.backends.vllm_worker import Start
 from stages.packaged import cache_folder
@@ -31,9 +32,13 @@ class VllmGenerator:
         ]
         kind = hashlib.sha256(f"{card.sha256} {self.gpus[0].name if self.gpus else ''}".encode()).hexdigest()[:16]
         lock = cache_folder() / "engines" / f"{kind}.lock"
+        self.mps = Mps() if config.vllm.mps and len(seats) > len(self.gpus) > 0 else None
+        shared = self.mps.environment if self.mps else {}
         try:
-            self.fleet = Fleet(starts, [seat.environment for seat in seats], config.vllm, lock)
+            self.fleet = Fleet(starts, [seat.environment | shared for seat in seats], config.vllm, lock)
         except StartError as error:
+            if self.mps:
+                self.mps.close()
             raise BackendError(
                 f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_mend(str(error), cpu)}"
             ) from None
@@ -55,18 +60,20 @@ class VllmGenerator:
 
     def account(self) -> dict[str, float]:
         """What was added since the last call: each engine's figures as `engine N …`, sums of samples as `gpu …` and
-        `kv …`."""
+        `kv …`; and what is no sum: each engine's memory as `memory N …`."""
         now = {f"engine {at} {name}": n for at, of in enumerate(self.fleet.figures()) for name, n in of.items()}
         now |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
         now |= self.meter.totals if self.meter else {}
         with self.lock:
             added = {name: value - self.accounted.get(name, 0.0) for name, value in now.items()}
             self.accounted = now
-        return added
+        return added | self.fleet.memory()
 
     def close(self) -> None:
         """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered."""
         self.fleet.close()
+        if self.mps:
+            self.mps.close()
         if self.meter:
             self.meter.close()
         if self.gpus and self.config.vllm.tensor_parallel_size == 1:

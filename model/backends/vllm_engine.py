@@ -19,6 +19,8 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest  # pyright: ignore
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
 
+        from model.device import memory  # after vLLM, which sets variables that torch reads
+
         self.start = start
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
         llm = LLM(**self.arguments())
@@ -33,6 +35,7 @@ class VllmEngine:
         # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
         self.mixes, self.active = not start.cpu, ""
         self._count_preemptions()
+        self.memory = memory
 
     def arguments(self) -> dict[str, Any]:
         """What vLLM is started with."""
@@ -98,10 +101,13 @@ class VllmEngine:
         return made
 
     def figures(self) -> dict[str, float]:
-        """`preemptions` so far and `kv_usage` now, 0 to 1; nothing where the scheduler is in another process."""
+        """`preemptions` so far, `kv_usage` now, 0 to 1, and the `memory` of the GPU; the last two only where vLLM's
+        scheduler and model are in this process."""
         scheduler = self._scheduler()
         usage = getattr(getattr(scheduler, "kv_cache_manager", None), "usage", None)
-        return {"preemptions": float(self.preempted)} | ({} if usage is None else {"kv_usage": float(usage)})
+        if usage is None:
+            return {"preemptions": float(self.preempted)}
+        return {"preemptions": float(self.preempted), "kv_usage": float(usage)} | self.memory()
 
     def close(self) -> None:
         """Ends the engine and its processes."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.drift import LEAST, psi
+from stages.commit import stage_kind
 from stages.profile import BINS
 
 STEPS = ("generate", "screen", "dedup", "shards")
@@ -14,7 +15,7 @@ DAYS = 60  # of the newest, in trends
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage did to a domain's rows, both rounds together. rows_in = kept + what is lost, by reason."""
+    """What one stage did to a domain's rows, rounds and waves together. rows_in = kept + what is lost, by reason."""
 
     name: str
     rows_in: int
@@ -30,7 +31,7 @@ def steps(of: Mapping[str, Any]) -> list[Step]:
     rows: dict[str, Counter[str]] = {name: Counter() for name in STEPS}
     lost: dict[str, Counter[str]] = {name: Counter() for name in STEPS}
     for stage, counts in of["flow"].items():
-        name = stage.removeprefix("adapt-").removesuffix("-sign")
+        name = stage_kind(stage).removesuffix("-sign")
         if name in rows:
             rows[name].update({"in": counts["in"], "kept": counts["kept"]})
             lost[name].update(counts["rejected"])
@@ -44,7 +45,7 @@ def rounds(of: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "in": counts["in"], "kept": counts["kept"], "share": share(counts["kept"], counts["in"])}
         for stage, counts in of.get("flow", {}).items()
-        if stage.removeprefix("adapt-") in STEPS
+        if stage_kind(stage) in STEPS
     ]
 
 

@@ -9,6 +9,7 @@ from configs.errors import InputError
 from pipeline.pages import charts, figures
 from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
 from pipeline.pages.template import render
+from pipeline.report import prices
 from pipeline.store import DataSet
 from stages.commit import publish_text
 
@@ -95,6 +96,7 @@ def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "text": sum(domain["text_bytes"] for domain in of),
         "tokens": sum(domain["output_tokens"] for domain in of),
         "seconds": sum(manifest["seconds"].values()),
+        "prices": prices(manifest),
         "thousand": figures.share(1000 * manifest["cost"], manifest["accepted"]),
     }
 
