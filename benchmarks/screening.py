@@ -53,21 +53,22 @@ def cpu_seconds(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
     return best, result
 
 
-def plain(path: str, prefix: str, limit: int) -> Callable[[list[str]], np.ndarray]:
+def plain(path: str, prefix: str, limit: int, device: str = "cpu") -> Callable[[list[str]], np.ndarray]:
     """transformers as its documentation shows it."""
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path, dtype=torch.float32).eval()
+    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path, dtype=torch.float32)
+    model = model.to(device).eval()
 
     @torch.inference_mode()
     def encode(texts: list[str]) -> np.ndarray:
         made = []
         for begin in range(0, len(texts), 32):
             some = [prefix + text for text in texts[begin : begin + 32]]
-            batch = tokenizer(some, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            batch = tokenizer(some, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(device)
             mask = batch["attention_mask"][..., None]
             hidden = model(**batch).last_hidden_state
-            made.append(torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1))
+            made.append(torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).cpu())
         return torch.cat(made).numpy()
 
     return encode

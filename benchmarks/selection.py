@@ -1,13 +1,14 @@
 """Does the screen keep what trains better? The same small model on kept, on random and on dropped rows of one run.
 
-    python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET] [joined]
+    python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET] [joined | matched]
 
 CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them; they are screened
 by CONFIG's filters of today. Of the candidates' answers (what the generator wrote, without prompts and passages) each
 arm gets as many bytes of each domain as the scarcer of kept and dropped has, an answer once; the tokenizer is learnt
 once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
 dropped. `joined` makes documents of 2,000 characters out of an arm's answers: long answers are dropped as cut off more
-often than short ones, and a model that has seen short documents alone expects real ones to end early.
+often than short ones, and a model that has seen short documents alone expects real ones to end early. `matched` gives
+each arm the same bytes of each task and length besides: as many as the scarcer of kept and dropped has there.
 Adds its rows to benchmarks/results/quality.json.
 """
 
@@ -46,6 +47,7 @@ ARMS = ("kept", "random", "dropped")
 DOMAINS = ("law", "medicine")
 REAL = 200_000  # bytes a domain
 DOCUMENT = 2_000  # characters of a joined document
+WIDTH = 120  # characters: rows of like length lie in one such step
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -73,16 +75,33 @@ def split(candidates: list[Candidate], said: list[str | None]) -> dict[str, Rows
             continue
         seen.add(made.reply)
         row = {"text": made.reply, "seed_id": made.seed_id, "domain": made.domain, "language": made.language}
+        row["task"] = made.task
         arms["random"][made.domain].append(row)
         arms["dropped" if reason else "kept"][made.domain].append(row)
     return arms
 
 
+def kind(row: dict[str, Any], form: str) -> str:
+    """What arms are to have alike: the domain, and with `matched` the task and the length too."""
+    if form != "matched":
+        return row["domain"]
+    return f"{row['domain']} {row['task']} {min(len(row['text']) // WIDTH, 5)}"
+
+
+def kinds(arms: dict[str, Rows], form: str) -> dict[str, Rows]:
+    """Each arm's rows by `kind`."""
+    sorted_: dict[str, Rows] = {arm: defaultdict(list) for arm in arms}
+    for arm, of in arms.items():
+        for row in (row for rows in of.values() for row in rows):
+            sorted_[arm][kind(row, form)].append(row)
+    return sorted_
+
+
 def draw(rows: Rows, budget: dict[str, int], seed: int) -> list[dict[str, Any]]:
-    """Rows of each domain, at random, until its budget of bytes is spent."""
+    """Rows of each kind, at random, until its budget of bytes is spent."""
     drawn = []
-    for domain, most in budget.items():
-        left, order = most, sorted(rows[domain], key=lambda row: row["text"])
+    for name, most in budget.items():
+        left, order = most, sorted(rows[name], key=lambda row: row["text"])
         random.Random(seed).shuffle(order)
         for row in order:
             if left <= 0:
@@ -143,11 +162,12 @@ def main() -> int:
     known = json.loads(verdicts.read_text())
     said = [known[made.id] for made in candidates]
     print(len(candidates), "candidates:", dict(Counter(said).most_common()), flush=True)
-    arms = split(candidates, said)
-    size = {arm: {d: sum(len(row["text"].encode()) for row in of[d]) for d in DOMAINS} for arm, of in arms.items()}
-    budget = {domain: min(size["kept"][domain], size["dropped"][domain]) for domain in DOMAINS}
+    arms = kinds(split(candidates, said), form)
+    size = {arm: {k: sum(len(row["text"].encode()) for row in of[k]) for k in sorted(of)} for arm, of in arms.items()}
+    budget = {name: min(size["kept"][name], size["dropped"].get(name, 0)) for name in size["kept"]}
     print("bytes:", size, "each arm gets", budget, flush=True)
-    pq.write_table(pa.Table.from_pylist([row for of in arms["random"].values() for row in of]), out / "all.parquet")
+    everything = [row for _, of in sorted(arms["random"].items()) for row in of]
+    pq.write_table(pa.Table.from_pylist(everything), out / "all.parquet")
     learn([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
     real = {domain: read_real(domain, REAL) for domain in DOMAINS}
     found: dict[tuple[str, str], list[float]] = defaultdict(list)

@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -21,7 +22,7 @@ from filters.doses import Doses
 from filters.language import Language
 from filters.length import Length
 from filters.memo import Memo
-from filters.privacy import Privacy
+from filters.privacy import Privacy, mask
 from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
 from filters.refusal import Refusal
@@ -75,6 +76,21 @@ def build(
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
     return built
+
+
+@cache
+def _maskers(specs: tuple[FilterSpec, ...]) -> list[tuple[str, Filter]]:
+    return build(specs)
+
+
+def hide(specs: Sequence[FilterSpec], text: str, language: str) -> str:
+    """The text with what `secrets` and `privacy` find masked, as far as the screen has these filters."""
+    for _, judge in _maskers(tuple(spec for spec in specs if spec.name in ("secrets", "privacy"))):
+        if isinstance(judge, Secrets):
+            text = judge.masked(text)
+        elif isinstance(judge, Privacy):
+            text, _ = mask(text, language, frozenset(judge.kinds))
+    return text
 
 
 def check(spec: FilterSpec, where: str) -> dict[str, Any]:

@@ -86,11 +86,12 @@ class Secrets:
         return Verdict("secret", None, ", ".join(sorted(set(found))), self._without(row), found)
 
     def _without(self, row: Candidate) -> Candidate:
-        messages = [message | {"content": self._masked(message["content"])} for message in row.messages]
-        rejected = None if row.rejected is None else self._masked(row.rejected)
-        return replace(row, text=self._masked(row.text), messages=messages, rejected=rejected)
+        messages = [message | {"content": self.masked(message["content"])} for message in row.messages]
+        rejected = None if row.rejected is None else self.masked(row.rejected)
+        return replace(row, text=self.masked(row.text), messages=messages, rejected=rejected)
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """The text with `[SECRET]` for what is found."""
         end, parts = 0, []
         for start, stop, kind in sorted(self._find(text)):
             if start >= end:

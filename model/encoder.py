@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ _PROBES = (
     "x",
 )
 _STEP = 16  # tokens: rows of lengths between take attention longer in bfloat16 on a CPU (docs/quality.md)
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # what stays in a core's cache; what fills a GPU
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}  # what stays in a core's cache; what fills a GPU
+_AHEAD = 4096  # texts that are tokenised at once
 _CHARS_PER_TOKEN = 24  # more than a token ever holds on average: the rest of a huge text is cut before tokenising
 
 
@@ -57,15 +59,24 @@ class BertEncoder:
         """
         layers = [round(depth * len(self.layers)) for depth in depths]
         vectors = np.zeros((len(texts), self.model.config.hidden_size * len(layers)), np.float32)
-        if not texts:
-            return vectors
-        ids = self.tokens(texts)
         with self.lock, torch.inference_mode():
             use_threads(self.threads)  # torch keeps the number by calling thread
             self.model.encoder.layer = self.layers[: max(layers)]  # none is run that nobody reads
-            for chosen in self._batches([len(row) for row in ids]):
-                vectors[chosen] = self._pooled([ids[index] for index in chosen], layers)
+            for start, ids in self._tokens_ahead(texts):
+                chosen = list(self._batches([len(row) for row in ids]))
+                # read back once all are queued: a GPU does not wait for the processor between them
+                states = [self._pooled([ids[index] for index in batch], layers) for batch in chosen]
+                for batch, state in zip(chosen, states, strict=True):
+                    vectors[np.array(batch) + start] = state.cpu().numpy()
         return vectors
+
+    def _tokens_ahead(self, texts: Sequence[str]) -> Iterator[tuple[int, list[list[int]]]]:
+        """Where some texts begin, and their token ids: those of the next are made while these are read."""
+        starts = range(0, len(texts), _AHEAD)
+        with ThreadPoolExecutor(1) as thread:
+            made = [thread.submit(self.tokens, texts[start : start + _AHEAD]) for start in starts]
+            for start in starts:
+                yield start, made.pop(0).result()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's token ids, cut to `max_length`."""
@@ -100,14 +111,15 @@ class BertEncoder:
         """A row's tokens with their padding: a multiple of `_STEP`, as far as the model's places go."""
         return min(-(-length // _STEP) * _STEP, self.model.config.max_position_embeddings)
 
-    def _pooled(self, rows: list[list[int]], layers: list[int]) -> np.ndarray:
+    def _pooled(self, rows: list[list[int]], layers: list[int]) -> torch.Tensor:
+        """Float32 [B, dimension × layers] on the device."""
         ids_BT, mask_BT = self.padded(rows)
         states = self.model(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
         parts = []
         for layer in layers:
             mean_BD = (states[layer].float() * mask_BT[..., None]).sum(1) / mask_BT.sum(1, keepdim=True)
             parts.append(torch.nn.functional.normalize(mean_BD, dim=1))
-        return torch.cat(parts, 1).cpu().numpy()
+        return torch.cat(parts, 1)
 
 
 def open_encoder(config: EncoderConfig, threads: int) -> Encoder:
