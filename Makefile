@@ -39,6 +39,16 @@ test: setup ## all tests but the slow ones and those that need vLLM
 test-slow: setup ## faults and runners that take most of a minute each
 	$(BIN)/python -m pytest -m "slow" -n 2 --dist worksteal
 
+.prometheus/.ready:
+	mkdir -p .prometheus
+	cd .prometheus && apt-get download prometheus prometheus-node-exporter && \
+		for package in *.deb; do dpkg -x $$package .; done && rm *.deb && touch .ready
+
+prometheus: .prometheus/.ready ## Debian's Prometheus and node_exporter for the tests, without root
+
+chaos: setup ## 200 faults in real runs: processes killed, disks full, two runs at once, clocks that jump
+	$(BIN)/python tests/chaos/chaos.py
+
 install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 
 test-vllm: install-vllm ## the real vLLM engine through the pipeline, the Triton kernels in their interpreter
@@ -65,6 +75,6 @@ wheel: setup ## what workers install
 	$(BIN)/uv build --wheel --out-dir dist
 
 clean: ## remove environments and caches, not data
-	rm -rf $(VENV) $(VLLM) dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) .prometheus dist build .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup run test test-slow install-vllm test-vllm check lock bench wheel clean
+.PHONY: help setup run test test-slow prometheus chaos install-vllm test-vllm check lock bench wheel clean
