@@ -3,6 +3,7 @@
 Only the marked shard misbehaves, in whatever process it runs; the rest of the engine is the real one. Two variables
 misbehave elsewhere: FULL_AT="<call> <pattern>" leaves one kind of write no room where the path matches, and
 DIE_AT="<folder>:<records>,…" kills a worker before its commit, once at each number of committed records.
+ECHO_FLEET=1 has echo run in engine processes.
 """
 
 import errno
@@ -138,3 +139,7 @@ if fault := os.environ.get("FULL_AT"):
 if fault := os.environ.get("DIE_AT"):
     _folder, _numbers = fault.split(":")
     _die(_folder, [int(number) for number in _numbers.split(",")])
+if os.environ.get("ECHO_FLEET"):
+    import model.backends
+
+    model.backends._BACKENDS["echo"] = ("echo_engine", "open_fleet")

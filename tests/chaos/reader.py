@@ -1,0 +1,55 @@
+"""A reader that polls a data set while it is made: `python reader.py ROOT EXPECTED`, until its standard input closes.
+
+EXPECTED: a JSON file, of each date the digest of an undisturbed run. At its end it prints JSON: `polls`, `dates` seen,
+and `faults`, what a reader must never see. It knows `current.json` alone, and nothing of the engine.
+"""
+
+import json
+import select
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+POLL_S = 0.02
+
+
+def look(root: Path, expected: dict[str, str], seen: set[str]) -> list[str]:
+    """What is wrong with the data set as a reader finds it now; adds to `seen` the dates that are there."""
+    try:
+        dates = json.loads((root / "current.json").read_text("utf-8"))["dates"]
+    except FileNotFoundError:
+        return ["current.json is gone"] if seen else []
+    except (ValueError, KeyError) as error:
+        return [f"current.json is torn: {error!r}"]
+    faults = [f"{date} is gone" for date in seen - dates.keys()]
+    for date, of in dates.items():
+        hashes = []
+        for shard in of["shards"]:
+            try:
+                content = (root / shard["file"]).read_bytes()
+            except FileNotFoundError:
+                faults.append(f"{date}: {shard['file']} is missing")
+                continue
+            hashes.append(f"{sha256(content).hexdigest()} {shard['rows']}")
+        if sha256("\n".join(sorted(hashes)).encode()).hexdigest() != expected.get(date):
+            faults.append(f"{date}: its files are not those of the undisturbed run")
+        if sum(shard["rows"] for shard in of["shards"]) != of["rows"]:
+            faults.append(f"{date}: {of['rows']} rows, and its files have others")
+        seen.add(date)
+    return faults
+
+
+def main() -> None:
+    root, expected = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text("utf-8"))
+    seen: set[str] = set()
+    faults: dict[str, int] = {}
+    polls = 0
+    while not select.select([sys.stdin], [], [], POLL_S)[0]:
+        for fault in look(root, expected, seen):
+            faults[fault] = faults.get(fault, 0) + 1
+        polls += 1
+    print(json.dumps({"polls": polls, "dates": sorted(seen), "faults": faults}))
+
+
+if __name__ == "__main__":
+    main()
