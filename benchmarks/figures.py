@@ -31,8 +31,11 @@ class Figures:
             "commit": self.commit,
             "machine": self.machine,
         }
-        met = "" if target is None else "met" if (value >= target) == (better == "higher") else "MISSED"
-        print(f"{name:<76}{value:>14,.3f}  {'' if target is None else f'aim {target:,g} {met}'}", flush=True)
+        aim = ""
+        if target is not None:
+            met = value >= target if better == "higher" else value <= target
+            aim = f"aim {target:,g} {'met' if met else 'MISSED'}"
+        print(f"{name:<76}{value:>14,.3f}  {aim}", flush=True)
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text(json.dumps({"rows": list(self.rows.values())}, indent=1) + "\n")
 

@@ -38,12 +38,13 @@ def main() -> int:
     task = {"sampling": {"temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_tokens": options.tokens}}
     base = load("gpu", ["domains.law.tasks=[explain]", "domains.medicine.tasks=[explain]", "generate.tries=1"])
     explain = schema.Task.model_validate(base.tasks["explain"].model_dump() | task)
-    vllm = schema.VllmOptions(engines_per_gpu=options.engines, max_num_seqs=options.sequences)
+    more = {"mps": options.mps, "kv_cache_dtype": options.kv, "max_num_batched_tokens": options.batched}
+    vllm = schema.VllmOptions(engines_per_gpu=options.engines, max_num_seqs=options.sequences, **more)
     vllm = vllm.model_copy(update={"max_lora_rank": 0})
     generator_config = schema.Generator(backend="vllm", model=options.shape, max_model_len=1024, vllm=vllm)
     config = base.model_copy(update={"generator": generator_config, "tasks": {"explain": explain}})
     with tempfile.TemporaryDirectory() as scratch:
-        subject = subject_of(options, Path(scratch))
+        subject = subject_of(options)
         generator = VllmGenerator(generator_config, subject.card, 0, subject.engine)
         while len(generator.fleet.pool.up) < len(generator.fleet.starts):
             time.sleep(0.1)
@@ -77,17 +78,22 @@ def main() -> int:
             _ = pipeline | apache_beam.Create(specs) | RunShards(body, CANDIDATE, 1)
             pipeline.run().wait_until_finish()
 
+        before = _spent(generator)
         through, _ = _timed(beam)
+        generating, waiting = (after - then for after, then in zip(_spent(generator), before, strict=True))
         records = [ShardRecord.read(spec.record_path) for spec in specs]
         assert all(record.error is None for record in records)
         made = sum(record.stats["output_tokens"] for record in records)
         figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
         names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
         figures.machine = f"{processor()}; {names}"
-        what = f"{subject.name}, {len(generator.fleet.starts)} engines, {options.sequences} sequences"
+        engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps}"
+        what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
         figures.put(f"{what}, {options.prompts} prompts in one call: output tokens/s", tokens / seconds)
         figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", made / through)
         figures.put(f"{what}, {options.prompts} prompts: Beam / bare", made / through / (tokens / seconds), 0.95)
+        share = 100 * waiting / (generating + waiting)
+        figures.put(f"{what}, {options.prompts} prompts through Beam: engines waiting %", share, 3.0, "lower")
         generator.close()
     return 0
 
@@ -98,6 +104,12 @@ RUNNING: list[VllmGenerator] = []
 def running() -> VllmGenerator:
     """The generator that is up: Beam pickles what opens it, never the generator."""
     return RUNNING[0]
+
+
+def _spent(generator: VllmGenerator) -> tuple[float, float]:
+    """Seconds of all engines so far, generating and waiting; as of their last beat, a second ago at most."""
+    engines = generator.fleet.figures()
+    return sum(of["generating"] for of in engines), sum(of["waiting"] for of in engines)
 
 
 def _timed(work: Any) -> tuple[float, Any]:
@@ -128,13 +140,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", type=int, default=4, help="a GPU")
     parser.add_argument("--sequences", type=int, default=512, help="at once, of one engine")
     parser.add_argument("--prompts", type=int, default=32_768)
+    parser.add_argument("--batched", type=int, help="tokens a step")
     parser.add_argument("--shard-rows", type=int, default=2048)
     parser.add_argument("--in-flight", type=int, default=4)
+    parser.add_argument("--mps", action="store_true")
+    parser.add_argument("--kv", default="auto")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
     parser.add_argument("--prompt-tokens", type=int, default=250)
     parser.add_argument("--commit", default="", help="where there is no git")
     parser.add_argument("--cpu", action="store_true", help="a small form for vLLM's CPU build")
     options = parser.parse_args()
+    options.profile = False
     if options.cpu:
         options.engines, options.sequences, options.prompts, options.tokens = 1, 8, 32, 8
         options.shard_rows, options.in_flight, options.prompt_tokens = 8, 2, 60

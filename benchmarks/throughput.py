@@ -6,9 +6,10 @@
     python benchmarks/throughput.py --shape FOLDER                              real weights: answers end by themselves
     python benchmarks/throughput.py --cpu                                       a minute on vLLM's CPU build
 
-Prompts of about 300 tokens from the repository's own pages, temperature 0.8, top-p 0.95, up to 512 new tokens. Named
-shapes have random weights, which never end an answer: lengths are drawn evenly between 64 and 512 there. A point is
-measured once each sequence has been replaced once, while all engines are full. Adds rows to
+Prompts of about 300 tokens from the repository's own pages, temperature 0.8, up to 512 new tokens; `--sampling` has
+top-p and the rest, each measured with the same engines. Named shapes have random weights, which never end an answer:
+lengths are drawn evenly between 64 and 512 there. A point is measured once each sequence has been replaced once, while
+all engines are full. `--profile` prints where the time of one engine's step goes on the GPU. Adds rows to
 benchmarks/results/throughput.json after each point, and goes past points that stand there from the same machine and
 commit. A GB of text: bytes a token are those of plain legal English.
 """
@@ -19,11 +20,10 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import ROOT, Figures, processor
 from configs import schema
 from configs.errors import BackendError, ConfigError, GristmillError
+from model.backends.fleet import Fleet
 from model.backends.vllm import ENGINE, VllmGenerator
 from model.backends.vllm_engine import VllmEngine
 from model.weights import identify
+from stages.packaged import cache_folder
 from stages.ports import ModelCard, Request
 
 SHAPES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "benchmarks" / "shapes.yaml").read_text("utf-8"))
 del SHAPES["alike"]  # merged into each
-DUMMY = "benchmarks.throughput:DummyEngine"
 
 
 class DummyEngine(VllmEngine):
@@ -57,11 +58,43 @@ class DummyEngine(VllmEngine):
         return params
 
 
+SAMPLING: dict[str, dict[str, Any]] = {
+    "top-p .95": {"top_p": 0.95},
+    "plain": {},
+    "as tasks": {"top_p": 0.9, "top_k": 50, "repetition_penalty": 1.05},
+}
+PLAIN = schema.Sampling(temperature=0.8, top_p=1.0, top_k=0, repetition_penalty=1.0, max_tokens=1)
+PROFILED = range(400, 430)  # steps
+
+
+class ProfiledEngine(DummyEngine):
+    """Prints which kernels some of its steps, with all sequences at work, spend the GPU's time in."""
+
+    steps = 0
+
+    def step(self) -> list[tuple[int, Any]]:
+        from torch.profiler import ProfilerActivity, profile
+
+        self.steps += 1
+        if self.steps == PROFILED.start:
+            self.profile = profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU])
+            self.profile.start()
+        rows = super().step()
+        if self.steps == PROFILED.stop:
+            self.profile.stop()
+            table = self.profile.key_averages().table(
+                sort_by="self_cuda_time_total", row_limit=28, max_name_column_width=70
+            )
+            print(table, flush=True)
+        return rows
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One setting of each tier."""
 
     engines: str  # a number, or auto
+    mps: bool
     sequences: int
     batched: int | None
     kv: str
@@ -70,7 +103,7 @@ class Point:
 
     def __str__(self) -> str:
         parts = [
-            f"{self.engines} engines",
+            f"{self.engines} engines{' with MPS' if self.mps else ''}",
             f"{self.sequences} sequences",
             f"{self.batched or 'default'} batched tokens",
         ]
@@ -91,21 +124,21 @@ class Subject:
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory() as scratch:
-        subject = subject_of(options, Path(scratch))
-        table = Table(options, subject)
-        try:
-            for _ in _sweep(options, table):
-                pass
-        except TimeoutError:
-            print(f"--time-limit: {options.time_limit} s are nearly over; the same command goes on", flush=True)
-        table.show()
+    table = Table(options, subject_of(options))
+    try:
+        for _ in _sweep(options, table):
+            pass
+    except TimeoutError:
+        print(f"--time-limit: {options.time_limit} s are nearly over; the same command goes on", flush=True)
+    table.show()
     return 0 if table.rates else 1
 
 
 def _sweep(options: argparse.Namespace, table: "Table") -> Iterator[float]:
     """Tier by tier; each yields its points' rates and leaves the best for the next."""
-    tiers = {name: getattr(options, name) for name in ("engines", "sequences", "batched", "kv", "eager", "seeds")}
+    tiers = {
+        name: getattr(options, name) for name in ("engines", "mps", "sequences", "batched", "kv", "eager", "seeds")
+    }
     point = Point(**{name: values[0] for name, values in tiers.items()})
     for name, values in tiers.items():
         rates: dict[Point, float] = {}
@@ -135,7 +168,8 @@ class Table:
             print(f"{rate:>10,.0f} tokens/s a GPU   {point}")
 
     def _standing(self, point: Point) -> float:
-        row = self.figures.rows.get(f"{self.subject.name}, {point}: output tokens/s a GPU")
+        first = self.options.sampling[0]
+        row = self.figures.rows.get(f"{self.subject.name}, {point}, {first}: output tokens/s a GPU")
         mine = row and row["commit"] == self.figures.commit and row["machine"].startswith(processor())
         return row["value"] if row and mine else 0.0
 
@@ -150,10 +184,12 @@ class Table:
             print(f"{self.subject.name}, {point}: {error}", flush=True)
             return 0.0
         self.longest = max(self.longest, time.monotonic() - began)
-        self.figures.machine = f"{processor()}; {found.pop('machine')}"
-        for name, value in found.items():
-            self.figures.put(f"{self.subject.name}, {point}: {name}", value, better=BETTER.get(name, "higher"))
-        return found["output tokens/s a GPU"]
+        for sampling, figures in found.items():
+            self.figures.machine = f"{processor()}; {figures.pop('machine')}"
+            for name, value in figures.items():
+                where = f"{self.subject.name}, {point}, {sampling}: {name}"
+                self.figures.put(where, value, better=BETTER.get(name, "higher"))
+        return found[self.options.sampling[0]]["output tokens/s a GPU"]
 
 
 BETTER: dict[str, str] = dict.fromkeys(
@@ -161,11 +197,13 @@ BETTER: dict[str, str] = dict.fromkeys(
 )
 
 
-def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: float) -> dict[str, Any]:
-    """One point through the fleet. Raises TimeoutError after `limit` seconds, BackendError when nothing starts."""
+def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: float) -> dict[str, dict[str, Any]]:
+    """One point through the fleet, by way of sampling. Raises TimeoutError after `limit` seconds, BackendError when
+    nothing starts."""
     began = time.monotonic()
     vllm = schema.VllmOptions(
         engines_per_gpu="auto" if point.engines == "auto" else int(point.engines),
+        mps=point.mps,
         max_num_seqs=point.sequences,
         max_num_batched_tokens=point.batched,
         kv_cache_dtype=point.kv,  # pyright: ignore[reportArgumentType] - pydantic checks it
@@ -177,26 +215,32 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
     vllm = vllm.model_copy(update={"max_lora_rank": 0})  # as the pipeline does where no adapter is trained
     config = schema.Generator(backend="vllm", model=subject.name, max_model_len=1024, vllm=vllm)
     generator = VllmGenerator(config, subject.card, 0, subject.engine)
-    fleet, stop = generator.fleet, threading.Event()
-    slots = point.sequences * len(fleet.starts)
-    callers = [
-        threading.Thread(target=_ask, args=(generator, subject, options.tokens, slots, place, stop), daemon=True)
-        for place in range(2)
-    ]
+    fleet, slots, found = generator.fleet, point.sequences * len(generator.fleet.starts), {}
     try:
         _until(lambda: len(fleet.pool.up) == len(fleet.starts), fleet, began + limit)
         started = time.monotonic() - began
-        for caller in callers:
-            caller.start()
-        _until(lambda: sum(life.answered for life in fleet.lives if life) >= slots, fleet, began + limit)
-        before = _reading(generator)
-        _until(lambda: time.monotonic() - before["time"] > options.seconds, fleet, began + limit)
-        after = _reading(generator)
+        for sampling in options.sampling:
+            with _asking(generator, subject, options.tokens, slots, SAMPLING[sampling]):
+                # of the prompts asked for before, and then each sequence once
+                replaced = _answered(fleet) + slots * (3 if found else 1)
+                _until(lambda many=replaced: _answered(fleet) >= many, fleet, began + limit)
+                before = _reading(generator)
+                _until(lambda since=before: time.monotonic() - since["time"] > options.seconds, fleet, began + limit)
+                after = _reading(generator)
+            spent = {name: value - before[name] for name, value in after.items()}
+            found[sampling] = _told(options, subject, generator, spent) | {"start s": started}
+    except TimeoutError:
+        if not found:
+            raise
     finally:
-        stop.set()
         fleet.close(abandon=True)
         generator.close()
-    spent = {name: value - before[name] for name, value in after.items()}
+    return found
+
+
+def _told(
+    options: argparse.Namespace, subject: Subject, generator: VllmGenerator, spent: dict[str, float]
+) -> dict[str, Any]:
     gpus = max(len(generator.gpus), 1)
     rate = spent["output_tokens"] / spent["time"] / gpus
     hours = 1e9 / subject.bytes_per_token / rate / 3600
@@ -208,17 +252,43 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
         "engines waiting %": 100 * spent["waiting"] / max(spent["waiting"] + spent["generating"], 1e-9),
         "KV cache in use %": 100 * spent["kv usage"] / max(spent["kv samples"], 1),
         "pre-emptions": spent["preemptions"],
-        "start s": started,
     }
     if spent.get("gpu samples"):
         found["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
         found["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
-    versions = " ".join(f"{name} {version}" for name, version in fleet.facts.get("versions", {}).items())
+    versions = " ".join(f"{name} {version}" for name, version in generator.fleet.facts.get("versions", {}).items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
     return found | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
 
 
-def _ask(generator: VllmGenerator, subject: Subject, most: int, slots: int, place: int, stop: threading.Event) -> None:
+@contextmanager
+def _asking(
+    generator: VllmGenerator, subject: Subject, most: int, slots: int, sampling: dict[str, Any]
+) -> Iterator[None]:
+    """Two callers, which keep all engines full until the block ends."""
+    stop = threading.Event()
+    arguments = (generator, subject, most, slots, sampling, stop)
+    for place in range(2):
+        threading.Thread(target=_ask, args=(place, *arguments), daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _answered(fleet: Fleet) -> int:
+    return sum(life.answered for life in fleet.lives if life)
+
+
+def _ask(
+    place: int,
+    generator: VllmGenerator,
+    subject: Subject,
+    most: int,
+    slots: int,
+    way: dict[str, Any],
+    stop: threading.Event,
+) -> None:
     """One caller: as many prompts a call as all engines hold, so that two keep all full."""
     rng, dummy, call = random.Random(place), subject.engine != ENGINE, 0
     with suppress(BackendError):  # closed: the point is measured
@@ -226,7 +296,7 @@ def _ask(generator: VllmGenerator, subject: Subject, most: int, slots: int, plac
             requests = []
             for number in range(slots):
                 length = rng.randint(most // 8, most) if dummy else most
-                sampling = schema.Sampling(temperature=0.8, top_p=0.95, top_k=0, max_tokens=length)
+                sampling = PLAIN.model_copy(update=way | {"max_tokens": length})
                 text = subject.prompts[rng.randrange(len(subject.prompts))]
                 messages = ({"role": "user", "content": f"Passage {rng.randrange(10**6)}.\n\n{text}\n\nExplain it."},)
                 requests.append(Request(f"{place}-{call}-{number}", messages, sampling, rng.randrange(2**31)))
@@ -251,8 +321,9 @@ def _until(true: Any, fleet: Any, deadline: float) -> None:
         time.sleep(0.05)
 
 
-def subject_of(options: argparse.Namespace, scratch: Path) -> Subject:
-    """The model of `--shape`; a folder for one with random weights is made in `scratch`."""
+def subject_of(options: argparse.Namespace) -> Subject:
+    """The model of `--shape`. One with random weights has a folder in the cache, since vLLM finds what it has compiled
+    by the model's path."""
     from transformers import AutoTokenizer
 
     real = options.shape not in SHAPES
@@ -262,16 +333,18 @@ def subject_of(options: argparse.Namespace, scratch: Path) -> Subject:
         if real or not Path(options.tokenizer).is_dir():  # a tokenizer needs no weights
             sys.exit(str(error))
         source = ModelCard(options.tokenizer, "", "vllm", options.tokenizer, 0)
-    card = source if real else _dummy(options.shape, Path(source.path), scratch)
+    card = source if real else _dummy(options.shape, Path(source.path), cache_folder() / "shapes" / options.shape)
     tokenizer: Any = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
     prompts = _prompts(tokenizer, options.prompt_tokens)
     english = " ".join((ROOT / "LICENSE").read_text("utf-8").split())
     share = len(english.encode()) / len(tokenizer.encode(english))
-    return Subject(options.shape if not real else card.name, card, ENGINE if real else DUMMY, prompts, share)
+    engine = ENGINE if real else f"benchmarks.throughput:{'Profiled' if options.profile else 'Dummy'}Engine"
+    return Subject(options.shape if not real else card.name, card, engine, prompts, share)
 
 
 def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
     """A folder with the shape's config and a tokenizer, and how many parameters it stands for."""
+    folder.mkdir(parents=True, exist_ok=True)
     for file in tokenizer.iterdir():
         if file.is_file() and file.stat().st_size < 50e6 and file.suffix in (".json", ".jinja", ".txt", ".model"):
             shutil.copy(file, folder)
@@ -304,11 +377,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shape", default="smollm2-135m", help=f"{', '.join(SHAPES)}, or a model")
     parser.add_argument("--tokenizer", default="smollm2-135m-instruct", help="a packaged model or a folder, for shapes")
     parser.add_argument("--engines", nargs="+", default=["4", "1", "2", "6"], help="a GPU; auto")
+    parser.add_argument("--mps", nargs="+", type=flag, default=[False, True], help="yes, no")
     parser.add_argument("--sequences", nargs="+", type=int, default=[512, 256, 1024], help="at once, of one engine")
     parser.add_argument("--batched", nargs="+", type=batch, default=[8192, None, 16384], help="tokens a step; default")
     parser.add_argument("--kv", nargs="+", default=["auto", "fp8"])
     parser.add_argument("--eager", nargs="+", type=flag, default=[False, True], help="yes, no")
     parser.add_argument("--seeds", nargs="+", type=flag, default=[False, True], help="of each request: yes, no")
+    parser.add_argument(
+        "--sampling", nargs="+", default=["top-p .95"], choices=SAMPLING, help="the first sets the tiers"
+    )
+    parser.add_argument("--profile", action="store_true", help="of one engine; its figures are then slower ones")
     parser.add_argument("--tokens", type=int, default=512, help="new tokens at most")
     parser.add_argument("--prompt-tokens", type=int, default=270, help="of the passage; the template adds some 30")
     parser.add_argument("--seconds", type=float, default=25, help="measured a point")
@@ -320,7 +398,7 @@ def _options() -> argparse.Namespace:
     if options.cpu:
         for name, value in {"engines": "1", "sequences": 4, "batched": None, "kv": "auto", "eager": True}.items():
             setattr(options, name, [value])
-        options.seeds, options.tokens, options.seconds = [True], 16, 10
+        options.seeds, options.mps, options.tokens, options.seconds = [True], [False], 16, 10
     return options
 
 

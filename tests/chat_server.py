@@ -33,7 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict, fault: str | None) -> None:
         if fault and fault.isdigit():
-            return self._send(int(fault), b'{"error": "on purpose"}')
+            return self._send(int(fault), self.server.refusal)
         if fault == "garbage":
             return self._send(200, b"<html>the proxy says hello</html>")
         if fault == "half":
@@ -85,6 +85,7 @@ class ChatServer(ThreadingHTTPServer):
         self.seen: list[tuple[dict, dict]] = []
         self.faults: deque[str | None] = deque()
         self.always: str | None = None
+        self.refusal = b'{"error": "on purpose"}'
         self.now = self.most = 0
 
     @property

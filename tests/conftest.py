@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("gristmill", deadline=None)  # no test asserts on time
+settings.load_profile("gristmill")
 
 ROOT = Path(__file__).parent.parent
 DATE = "2026-01-02"

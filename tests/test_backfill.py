@@ -28,6 +28,7 @@ def table(done):
     return [(row["date"], row["status"], row["code"]) for row in done.line["dates"]]
 
 
+@pytest.mark.slow
 def test_a_backfill_makes_what_is_missing_and_then_nothing(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(20)))
     assert gristmill("run", "--config", config, "--date", "2026-01-03", *FEW).code == 0
@@ -44,6 +45,7 @@ def test_a_backfill_makes_what_is_missing_and_then_nothing(tmp_path):
     assert again.out.count("finished") == 3
 
 
+@pytest.mark.slow
 def test_catching_up_ends_at_a_failure_or_passes_over_it(tmp_path):
     """The failed date is begun with another configuration, which only --force may change."""
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(100)))

@@ -100,6 +100,7 @@ def test_the_canary_is_the_same_for_all() -> None:
     assert len({row.id for row in canary()}) == len(canary()) >= 8
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_the_first_one(tmp_path) -> None:
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(160)))
 

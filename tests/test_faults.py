@@ -91,6 +91,28 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     assert not list(out.rglob(".tmp-*"))
 
 
+def test_what_a_driver_left_that_was_killed_after_its_commit_is_mended_by_the_next_start(finished, tmp_path):
+    """A start with nothing to do writes the report that is missing, and sweeps."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    folder = out / "runs" / DATE
+    whole = (folder / "report.html").read_text("utf-8")
+    (folder / "report.html").unlink()
+    left = [folder / ".tmp-report", out / "manifests" / ".tmp-m"]
+    for path in left:
+        path.touch()
+    (out / "adapters" / ".aside-a").mkdir()
+    (out / "adapters" / ".aside-a" / "weights").touch()
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out]
+    done = gristmill(*line)
+    assert (done.code, done.line["status"]) == (0, "nothing"), done.err
+    assert (folder / "report.html").read_text("utf-8").count("</h2>") == whole.count("</h2>") > 0
+    assert not [*out.rglob(".tmp-*"), *out.rglob(".aside-*")]
+    shutil.rmtree(folder)
+    assert gristmill(*line).line["status"] == "nothing"
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("marker", "workers"),
     [
@@ -245,6 +267,7 @@ def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, 
     assert done.code == 0, done.out + done.err
 
 
+@pytest.mark.slow
 def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp_path):
     """They are one file under two names: publishing again would only link the damage again."""
     out = tmp_path / "out"
@@ -268,6 +291,7 @@ def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp
     assert victim.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_no_row(finished, tmp_path):
     with chat_server() as server:
         sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]

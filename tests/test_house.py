@@ -54,6 +54,7 @@ def test_the_wheel_holds_presets_tasks_and_heads(tmp_path):
     wanted = {str(path.relative_to(ROOT)) for path in FILES}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "filters" / "heads").glob("*.json")}
+    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "model" / "encoders").glob("*/*")}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline" / "pages" / "templates").iterdir()}
     assert wanted <= names
     assert not {name for name in names if name.startswith(("tests/", "docs/", "benchmarks/"))}

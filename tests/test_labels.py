@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import gristmill, passage, write_config, write_documents
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
@@ -55,6 +55,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         read_labels(str(tmp_path / "x.csv"))
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1).filter(lambda text: "\x00" not in text), st.floats(0, 5))
 def test_a_label_survives_its_file(tmp_path_factory, text, score):
     label = Label(text=text, domain="law", score=score)

@@ -5,7 +5,7 @@ import json
 
 from configs.load import load
 from pipeline.progress import Progress
-from pipeline.report import busy_seconds, size, summarise
+from pipeline.report import annotation_cost, busy_seconds, prices, size, summarise
 from stages.commit import Manifest, ShardRecord
 
 
@@ -84,6 +84,20 @@ def test_machines_are_paid_once_when_domains_overlap():
     assert found["domains"]["law"]["cost"] == 8
     assert found["domains"]["medicine"]["cost"] == 4
     assert found["cost"] == 12
+
+
+def test_people_are_paid_for_the_tokens_that_were_accepted():
+    figures = {"output_tokens": 40_000, "accepted": 3, "generated": 4}
+    assert annotation_cost(load("echo", ["price.annotation_thousand=2.5"]), figures) == 75
+    assert annotation_cost(load("echo", []), figures | {"generated": 0, "accepted": 0}) == 0
+
+
+def test_prices_are_told_beside_those_of_people():
+    manifest = {"cost": 0.25, "currency": "EUR", "annotation_cost": 50.0, "domains": {"law": {"text_bytes": 10**8}}}
+    told = "0.25 EUR, 2 EUR a GB of accepted text; annotated by people 50.00 EUR, 200 times as much"
+    assert prices(manifest) == told
+    assert prices(manifest | {"annotation_cost": 0}) == told.split(";")[0]
+    assert prices(manifest | {"cost": 0}) == prices(manifest | {"domains": {}}) == ""
 
 
 def test_busy_time_is_the_union_of_the_shards_work():

@@ -272,6 +272,7 @@ def test_damage_and_dates_that_are_not_there_are_named(data, capsys):
         report(data, DATE, served=False)
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_made_ends_no_run(tmp_path, finished):
     """A run whose page cannot be written is finished all the same, and the log says why."""
     config = write_config(tmp_path, finished.documents)

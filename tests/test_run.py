@@ -142,6 +142,7 @@ def test_another_configuration_is_refused_and_forced_on_what_is_still_valid(fini
     assert published == set(done.line["shards"])
 
 
+@pytest.mark.slow
 def test_the_next_days_take_other_seeds_until_none_are_left(finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
@@ -164,6 +165,7 @@ def write_twins(path, numbers, form):
 TWINS = ("--json", "--set", "adapt.enabled=false", "--set", "domains.law.tasks=[explain]")
 
 
+@pytest.mark.slow
 def test_planted_duplicates_are_found_across_shards_and_days(tmp_path):
     """Other passages, the same answers."""
     documents = tmp_path / "documents"
@@ -216,6 +218,7 @@ def test_a_date_that_is_held_is_left_to_its_holder(finished):
     assert done.line["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_make_one(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(40)))
     line = command("run", "--config", config, "--date", DATE, "--json")

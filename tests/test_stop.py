@@ -91,6 +91,7 @@ def test_a_shard_that_takes_too_long_is_deferred(tmp_path, how):
     assert not [*out.rglob("*.attempt-*"), *out.glob("manifests/*"), *out.glob("data/*/*/*")]
 
 
+@pytest.mark.slow
 def test_an_adapter_in_training_counts_as_a_shard(slow):
     """Of two domains' adapters the first is finished, the second is not begun."""
     law = f"{{seeds: [{{path: {slow.parent / 'd.jsonl'}, licence: MIT}}], tasks: [explain], per_day: 16}}"

@@ -48,6 +48,7 @@ def two_sources(tmp_path_factory):
 
 
 @pytest.mark.weights
+@pytest.mark.slow
 def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
     config, flags = two_sources
     labels = tmp_path / "labels.csv"
@@ -122,6 +123,7 @@ def test_a_group_without_both_kinds_has_a_dash(capsys):
 
 
 @pytest.mark.weights
+@pytest.mark.slow
 def test_a_head_that_cannot_be_written_is_named(two_sources, tmp_path):
     config, flags = two_sources
     (tmp_path / "file").write_text("")
