@@ -37,7 +37,7 @@ test: setup ## all tests but the slow ones and those that need vLLM
 		--cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: setup ## faults and runners that take most of a minute each
-	$(BIN)/python -m pytest -m "slow" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow" -n 2 --dist worksteal
 
 .prometheus/.ready:
 	mkdir -p .prometheus

@@ -17,13 +17,14 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
     """
     if run.runner != "FnApiRunner":
         return run.runner, PipelineOptions([f"--runner={run.runner}", *beam_args])
-    processes = run.workers > 1 or run.pool is not None
-    flags = [
-        f"--direct_num_workers={run.workers if processes else run.in_flight}",
-        f"--direct_running_mode={'multi_processing' if run.workers > 1 and not run.pool else 'multi_threading'}",
-    ]
-    if run.pool:
+    if run.pool:  # no running mode: any but the default puts an environment of its own in the pool's place
+        flags = [f"--direct_num_workers={run.workers}"]
         return FnApiRunner(default_environment=_external(run.pool)), PipelineOptions([*flags, *beam_args])
+    mode = "multi_processing" if run.workers > 1 else "multi_threading"
+    flags = [
+        f"--direct_num_workers={run.workers if run.workers > 1 else run.in_flight}",
+        f"--direct_running_mode={mode}",
+    ]
     return FnApiRunner(), PipelineOptions([*flags, *beam_args])
 
 

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from conftest import DATE, PLAIN, command, environment, gristmill, passage, write_config, write_documents
+from conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, passage, write_config, write_documents
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,7 +78,7 @@ def test_sigterm_in_a_backfill_ends_it_as_deferred_and_names_what_is_left(tmp_pa
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=120)
+    printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 3, said
     line = json.loads(printed.splitlines()[-1])
     assert line["status"] == "deferred"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from chat_server import chat_server
-from conftest import DATE, PLAIN, command, environment, gristmill, write_config, write_documents
+from conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, write_config, write_documents
 
 
 def committed(out):
@@ -56,7 +56,7 @@ def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, re
     wait_for(out, records, process)
     (driver,) = children(process.pid)
     os.kill(driver, signal.SIGKILL)
-    printed, said = process.communicate(timeout=240)
+    printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 0, said
     assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     wait_for(out, 6, process)
     (driver,) = children(process.pid)
     process.send_signal(how)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=HUNG_S)
     if how != signal.SIGKILL:
         assert process.returncode == 3
         assert json.loads(printed.splitlines()[-1])["status"] == "deferred"

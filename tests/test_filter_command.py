@@ -6,7 +6,7 @@ import subprocess
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import DATE, Finished, command, environment, gristmill, write_config, write_documents
+from conftest import DATE, HUNG_S, Finished, command, environment, gristmill, write_config, write_documents
 from test_filters import candidate
 
 import filters
@@ -111,7 +111,7 @@ def test_a_filter_of_ones_own_by_dotted_path(tmp_path) -> None:
     env = environment() | {"PYTHONPATH": f"{tmp_path}:{environment().get('PYTHONPATH', '')}"}
 
     def run(*more: str) -> dict:
-        done = subprocess.run([*line, *more], capture_output=True, text=True, env=env, timeout=240, check=False)
+        done = subprocess.run([*line, *more], capture_output=True, text=True, env=env, timeout=HUNG_S, check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

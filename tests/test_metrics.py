@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DATE, PLAIN, ROOT, command, environment, gristmill, passage, write_config
+from conftest import DATE, HUNG_S, PLAIN, ROOT, command, environment, gristmill, passage, write_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -337,7 +337,7 @@ def test_a_killed_run_goes_on_counting_where_it_was(tmp_path, folder):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HUNG_S)
     before = textfile(folder)
     assert total(before, "gristmill_run_state", state="running") == 1
     assert 0 < total(before, "gristmill_shards", stage="generate", state="waiting") < 24

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DATE, ROOT, command, environment, gristmill, passage, write_config
+from conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config
 
 from model.backends.gpus import Nvml
 
@@ -143,7 +143,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         until(lambda: _answers(made), "Prometheus has not read the finished run")
         line = command("run", "--config", config, "--date", LATER, *flags, "--metrics-port", endpoint)
         run = subprocess.Popen(line, env=environment(faults=faults), stdout=-1, stderr=-1, text=True)
-        out, err = run.communicate(timeout=240)
+        out, err = run.communicate(timeout=HUNG_S)
         assert run.returncode == 0, err
         made.manifests.append(json.loads(out.splitlines()[-1]))
         wanted = sum(of["accepted"] for of in made.manifests)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import DATE, ROOT, command, environment, gristmill, passage, write_config, write_documents
+from conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config, write_documents
 
 from configs.load import load
 from model.tokens import published
@@ -35,7 +35,9 @@ def test_the_json_line_tells_what_there_is(finished):
 def test_the_echo_preset_runs_by_its_file(tmp_path):
     """The preset itself: its corpora come from their packages, through the cache."""
     line = command("run", "--config", "configs/echo.yaml", "--out", tmp_path / "out", "--date", DATE, "--json")
-    done = subprocess.run(line, capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment(), check=False)
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=HUNG_S, cwd=ROOT, env=environment(), check=False
+    )
     assert done.returncode == 0, done.stderr
     (last,) = done.stdout.splitlines()
     said = json.loads(last)
@@ -223,7 +225,7 @@ def test_two_runs_at_once_make_one(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(40)))
     line = command("run", "--config", config, "--date", DATE, "--json")
     both = [subprocess.Popen(line, env=environment(), stdout=-1, stderr=-1, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=240) for process in both]
+    outputs = [process.communicate(timeout=HUNG_S) for process in both]
     assert sorted(process.returncode for process in both) in ([0, 0], [0, 5]), outputs
     assert len(rows(tmp_path / "out")) > 20
 

@@ -1,9 +1,11 @@
 """One conformance test over every way of running that works on one machine: the same digest from each."""
 
+import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import DATE, PLAIN, environment, gristmill
@@ -16,14 +18,16 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def service():
-    """Starts a Beam service module on a port of its own, and ends it with the test."""
+def service(tmp_path):
+    """Starts a Beam service module on a port of its own, and ends it with the test. What it says goes to a file."""
     started = []
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # a pool starts workers as `python`
 
     def start(module: str, flag: str) -> int:
         port = free_port()
         line = [sys.executable, "-m", f"apache_beam.runners.{module}", f"--{flag}={port}"]
-        started.append(subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        with (tmp_path / "service.txt").open("w") as said:
+            started.append(subprocess.Popen(line, env=environment() | {"PATH": path}, stdout=said, stderr=said))
         for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("localhost", port)) == 0:
@@ -62,6 +66,8 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
     )
     assert done.code == 0, done.err
     assert done.line["digest"] == plain_digest
+    if way == "worker pool":
+        assert (tmp_path / "service.txt").read_text().count("Starting worker with command") >= 2
 
 
 @pytest.mark.slow

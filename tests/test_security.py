@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chat_server import chat_server
-from conftest import DATE, PLAIN, ROOT, command, environment, gristmill, passage, write_config, write_documents
+from conftest import DATE, HUNG_S, PLAIN, ROOT, command, environment, gristmill, passage, write_config, write_documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from injections import INJECTIONS
@@ -76,7 +76,7 @@ def injected(tmp_path_factory):
     before = hashes(folder) | hashes(ROOT)
     line = command("run", "--config", config, "--date", DATE, "--json", "--set", f"domains.law.per_day={len(lines)}")
     done = subprocess.run(
-        line, cwd=folder / "work", env=environment(), capture_output=True, text=True, timeout=240, check=False
+        line, cwd=folder / "work", env=environment(), capture_output=True, text=True, timeout=HUNG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder, before, json.loads(done.stdout.splitlines()[-1])

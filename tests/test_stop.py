@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import DATE, PLAIN, command, environment, gristmill, passage, write_config
+from conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, passage, write_config
 
 from pipeline.stop import Stop
 
@@ -50,7 +50,7 @@ def test_sigterm_lets_the_shard_at_work_finish_and_begins_no_other(slow, workers
     wait_until(lambda: len(generated(slow)) >= 3 and at_work(slow), process)
     working = {path.name.split(".attempt")[0] for path in at_work(slow)}
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=120)
+    printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 3, said
     assert "stopping (SIGTERM): shards at work have 120 s to finish" in said
     made = {path.name.removesuffix(".json") for path in generated(slow)}
@@ -83,7 +83,7 @@ def test_a_shard_that_takes_too_long_is_deferred(tmp_path, how):
         wait_until((tmp_path / "out" / "runs" / DATE / "stop").exists, process)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 3, said
     (note,) = json.loads(printed.splitlines()[-1])["notes"]
     assert "has passed" in note if how == "deadline" else "SIGINT" in note
@@ -107,7 +107,7 @@ def test_an_adapter_in_training_counts_as_a_shard(slow):
     adapting = slow.parent / "out" / "runs" / DATE / "stages" / "adapt"
     wait_until(lambda: list(adapting.glob("*.attempt-*")), process)
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=120)
+    printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 3, said
     assert "1 of 2 shards of adapt are left" in json.loads(printed.splitlines()[-1])["notes"][0]
     assert len(list(adapting.glob("part-*.parquet.json"))) == 1

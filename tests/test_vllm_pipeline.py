@@ -27,7 +27,7 @@ tasks:
   explain: {json.dumps(_short())}
 """
     )
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", timeout=1500)
+    done = gristmill("run", "--config", config, "--date", DATE, "--json")
     assert done.code == 0, done.err + next((folder / "out").rglob("log.txt")).read_text()[-3000:]
     return folder / "out", done.line
 

@@ -137,7 +137,8 @@ class Reference:
 def environment(chaos: Path, out: Path, **more: str) -> dict[str, str]:
     paths = [ROOT / "tests" / "chaos", ROOT / "tests", ROOT]
     known = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "CHAOS": str(chaos), "CHAOS_ROOT": str(out)}
-    return os.environ | known | {"OMP_NUM_THREADS": "1"} | more
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # a pool starts workers as `python`
+    return os.environ | known | {"OMP_NUM_THREADS": "1", "PATH": path} | more
 
 
 class Chain:
