@@ -69,6 +69,8 @@ def load(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
                 output_loading_info=True,
             )
         model, report = loaded
+        if not tokenizer.is_fast:
+            raise ValueError("it has no tokenizer.json")
         if report["missing_keys"]:  # of another architecture: transformers would fill them with random numbers
             raise ValueError(f"{len(report['missing_keys'])} tensors of BERT are missing")
     except (OSError, ValueError, RuntimeError, KeyError) as error:

@@ -85,7 +85,7 @@ class TunedEncoder(BertEncoder):
         )
         return get_peft_model(self.model, lora)
 
-    def _fit(self, tuned: Any, ids: list[list[int]], good: np.ndarray, weight: np.ndarray, seed: int) -> None:
+    def _fit(self, tuned: Any, ids: list[np.ndarray], good: np.ndarray, weight: np.ndarray, seed: int) -> None:
         head = torch.nn.Linear(self.model.config.hidden_size, 1).to(self.device)
         torch.nn.init.zeros_(head.weight)
         adapter = [parameter for parameter in tuned.parameters() if parameter.requires_grad]

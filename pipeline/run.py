@@ -232,7 +232,7 @@ def _supervise(
 
 def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, hold = os.pipe()
-    environment = os.environ | {"GRISTMILL_PIPE": str(hear), "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {"GRISTMILL_PIPE": str(hear), "TOKENIZERS_PARALLELISM": "true"}
     with (folder / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.drive", str(folder), *beam_args],
