@@ -123,7 +123,7 @@ def whole(B: int, n: int, attention: str, top: int, dense: Any = None) -> float:
     config = build_config(ModelSize.model_validate(size), 32_768)
     torch.manual_seed(0)
     with torch.device("cuda"):
-        network = DsaForCausalLM(config).to(torch.bfloat16).eval()
+        network = DsaForCausalLM(config).bfloat16().eval()
     cache = DsaCache(len(network.layers))
     cache.begin(B, torch.device("cuda"))
     for place, layer in enumerate(network.layers):

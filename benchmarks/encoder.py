@@ -25,7 +25,7 @@ from model.encoder import BertEncoder
 
 TOKENS = 256
 REAL = "multilingual-e5-small"
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "MiniLM-L6's shape": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
     "BERT-base's shape": {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072},
 }
@@ -41,7 +41,7 @@ def documents(encoder: BertEncoder, count: int) -> list[str]:
     return [f"{n} " + " ".join(words[(n * 37) % (len(words) - width) :][:width]) for n in range(count)]
 
 
-def random_weights(folder: Path, shape: dict[str, int], tokenizer: Any) -> str:
+def random_weights(folder: Path, shape: dict[str, Any], tokenizer: Any) -> str:
     """A folder with a model of the shape and another's tokenizer."""
     from transformers import BertConfig, BertModel
 

@@ -23,10 +23,17 @@ ROOT = Path(__file__).parent.parent
 Row = tuple[str, float, float | None, str]  # name, value, target, which way is better
 
 
+def hide_of(config: Any) -> Callable[[str, str], str]:
+    """What a run masks the generate stage's rejects by."""
+    import filters
+
+    return partial(filters.hide, config.screen.filters)
+
+
 def beam() -> Iterator[Row]:
     """Wall time of the bare engine over that of the generate stage on the same prompts, loading included in both."""
     import apache_beam
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
     from configs.load import load
     from model.backends import identify, open_generator
@@ -42,7 +49,9 @@ def beam() -> Iterator[Row]:
         seeds = _seeds(folder, config, 128)
         ratios = []
         for attempt in range(3):
-            body = Generate(config, card, opener)  # anew: Beam keeps the engine that an earlier body loaded
+            body = Generate(
+                config, card, opener, hide_of(config)
+            )  # anew: Beam keeps the engine that an earlier body loaded
             bare = _seconds(partial(_bare, body, opener, folder, seeds))
             slices = [[[seeds, place * 64, place * 64 + 64]] for place in range(2)]
             payloads = [json.dumps({"slices": part, "adapter": None, "depth": 1}) for part in slices]
@@ -213,7 +222,7 @@ def vllm() -> Iterator[Row]:
         generator = open_generator(config.generator, card, len(os.sched_getaffinity(0)))
         with tempfile.TemporaryDirectory() as folder:
             seeds = _seeds(folder, config, 128)
-            body = Generate(config, card, partial(open_generator, config.generator, card, 1))
+            body = Generate(config, card, partial(open_generator, config.generator, card, 1), hide_of(config))
             requests = [
                 body._request(body._work("law", seed), 0, None) for seed in body._seeds(folder, [[seeds, 0, 128]])
             ]

@@ -15,16 +15,14 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from injections import INJECTIONS
 
 from benchmarks.figures import Figures, processor
 from configs.schema import Generator
 from model.backends import identify, open_generator
 from pipeline.judge import _request, read_rubric, verdict
 from stages.record import Candidate
+from tests.injections import INJECTIONS
 
 PASSAGE = {
     "en": "The tenant shall give notice of at least three months before the lease ends, and shall do so in writing.",
@@ -49,7 +47,7 @@ def rises(before: float | None, after: float | None) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--backend", choices=["transformers", "vllm"], default="transformers")
     options = parser.parse_args()

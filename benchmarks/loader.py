@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +79,7 @@ def epoch(files: list[Path], length: int, lanes: int) -> int:
 
 def resume(files: list[Path], step: int) -> float:
     """Seconds to open a loader at a step and to draw its next batch."""
-    options = {"length": 2048, "lanes": 16, "seed": 0}
+    options: dict[str, Any] = {"length": 2048, "lanes": 16, "seed": 0}
     state = Loader(files, **options).state() | {"step": step}
     began = time.perf_counter()
     next(Loader(files, **options, state=state))

@@ -42,7 +42,8 @@ class Run:
         if block:
             size |= {"block": block, "top": KEYS // block}
         self.config = build_config(ModelSize.model_validate(size), 32_768)
-        self.model = DsaForCausalLM(self.config).cuda().train()
+        with torch.device("cuda"):
+            self.model = DsaForCausalLM(self.config).train()
         self.optimizers = build_optimizers(self.model, MUON)
         self.running: Any = torch.compile(self.model) if compiled else self.model
         self.tokens = torch.randint(0, 32_768, (micro, length), device="cuda")

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.engine import hide_of
 from benchmarks.figures import Figures, processor
 from benchmarks.throughput import subject_of
 from configs import schema
@@ -49,7 +50,7 @@ def main() -> int:
         while len(generator.fleet.pool.up) < len(generator.fleet.starts):
             time.sleep(0.1)
         RUNNING.append(generator)
-        body = Generate(config, subject.card, running)
+        body = Generate(config, subject.card, running, hide_of(config))
         seeds = _seeds(scratch, subject.prompts, options.prompts)
         works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, options.prompts]])]
         requests = [body._request(work, 0, None) for work in works]
