@@ -26,7 +26,7 @@ from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.stop import Stop
 from pipeline.store import DataSet
-from pipeline.tidy import tidy
+from pipeline.tidy import clear_attempts, tidy
 from stages.commit import FileRef, ShardRecord, publish_text, stop_path
 from stages.ports import ModelCard
 
@@ -144,13 +144,7 @@ def _forgive(folder: Path) -> None:
     for record in folder.glob("stages/*/part-*.json"):
         if ShardRecord.read(record).error:
             record.unlink()
-    _clear_attempts(folder)
-
-
-def _clear_attempts(folder: Path) -> None:
-    """What was in flight at a stop is no suspect."""
-    for marker in folder.glob("stages/*/*.attempt-*"):
-        marker.unlink(missing_ok=True)
+    clear_attempts(folder)
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, same: dict[str, Any] | None) -> None:
@@ -216,6 +210,7 @@ def _supervise(
         if result.exists():
             said = json.loads(result.read_text("utf-8"))
             if said["status"] != "deferred":
+                clear_attempts(folder)
                 return _ended(data, date, mark, said)
             left = f": {said['left']}"
         now = _progress(folder)
@@ -225,7 +220,7 @@ def _supervise(
                 why = f"found {folder} full; free space, then run the same command again. It {why}"
             return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
         seen = now
-    _clear_attempts(folder)
+    clear_attempts(folder)
     stopped = f"stopped ({stop.reason}){left}; committed shards are kept: the same command goes on from them"
     return Result("deferred", notes=[stopped])
 
