@@ -112,6 +112,7 @@ class Driver:
             self._raise_errors(pending)
             if crash is not None and _state(stage.specs) == before:
                 raise errors.BackendError(f"{stage.name}: {_last_line(crash)}; the log has the whole story") from crash
+        _clear_errors(folder)  # of a shard whose record was there when its folder could not be synced
         records = [ShardRecord.read(spec.record_path) for spec in stage.specs]
         manifest = Manifest(stage.name, records)
         self._check(stage, records)

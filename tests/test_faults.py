@@ -91,6 +91,19 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     assert not list(out.rglob(".tmp-*"))
 
 
+def test_an_error_that_came_after_its_shards_record_does_not_stay(finished, tmp_path):
+    """The disk was full when the record stood and its folder was to be synced: the shard is committed all the same."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    folder = out / "runs" / DATE
+    error = next(folder.glob("stages/screen/part-*.json")).with_suffix(".error")
+    error.write_text('{"type": "StoreError", "message": "no space"}')
+    (out / "manifests" / f"{DATE}.json").unlink()
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
+    assert done.line["digest"] == finished.manifest["digest"]
+    assert not error.exists()
+
+
 def test_what_a_driver_left_that_was_killed_after_its_commit_is_mended_by_the_next_start(finished, tmp_path):
     """A start with nothing to do writes the report that is missing, and sweeps."""
     out = tmp_path / "out"
