@@ -1,6 +1,6 @@
 """What a logistic quality head on the frozen encoder gains by other features and penalties, sources left out.
 
-    python benchmarks/heads.py [SEED…]
+    python -m benchmarks.heads [SEED…]
 
 Sources are left out two at a time, as the shipped head's are; a corruption together with half of the sources. Variants:
 
@@ -80,13 +80,13 @@ def unseen(trainer: Trainer, fitter: Fitter) -> dict[str, float]:
 
 def main() -> int:
     seeds = [int(word) for word in sys.argv[1:]] or [17, 18]
-    figures = Figures("heads", f"python benchmarks/heads.py {' '.join(map(str, seeds))}", processor())
+    figures = Figures("heads", f"python -m benchmarks.heads {' '.join(map(str, seeds))}", processor())
     for seed in seeds:
         changed = [f"seed={seed}", "screen.encoder.adapter=none"]
         config = load(str(Path(__file__).with_name("heads.yaml")), changed)
         trainer, _ = trainer_of(config, Wanted(per_source=320, folds=FOLDS))
         rows, y = trainer.rows, trainer.y
-        source, pair = (np.array(values) for values in zip(*((r.source, f"{r.domain} {r.language}") for r in rows)))
+        source, pair = np.array([r.source for r in rows]), np.array([f"{r.domain} {r.language}" for r in rows])
         plain = features(trainer.encoder, trainer.texts)
         beside = np.hstack([plain, [heuristics(text) for text in trainer.texts]])
         for name, (x, weight) in {
