@@ -4,7 +4,7 @@
 
 Sources are left out two at a time, as the shipped head's are; a corruption together with half of the sources. Variants:
 
-    plain       the head that ships: the mean states and the share of distinct words
+    plain       features and penalty of the shipped head: the mean states and the share of distinct words
     apart       weights are kept from telling sources apart: besides l2 a penalty on the variance, over the sources, of
                 the mean score of their good and of their bad texts
     heuristics  the nine heuristics that are the report's baseline, beside the embedding
