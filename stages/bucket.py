@@ -238,7 +238,7 @@ def _status(error: BaseException) -> int | None:
 
 def _told(url: str, kind: _Kind, error: BaseException) -> StoreError:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or _status(error) == 404:
         mend = "no such bucket; make it, or name another"
     elif isinstance(error, PermissionError) or _status(error) in (401, 403):
         mend = "refused; credentials need to read, write, list and delete there"
