@@ -34,7 +34,10 @@ def _replace_gs(fs: Any, path: str, data: bytes, version: str) -> None:
     place = (
         f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"  # as gcsfs' own upload, which knows only mode=create
     )
-    fs.call("POST", place, uploadType="media", name=key, ifGenerationMatch=version, data=data, json_out=True)
+    parts = (b"Content-Type: application/json", json.dumps({"name": key}).encode(), b"Content-Type: text/plain", data)
+    body = b"--==0==\n%s\n\n%s\n--==0==\n%s\n\n%s\n--==0==--" % parts
+    kind = {"Content-Type": 'multipart/related; boundary="==0=="'}
+    fs.call("POST", place, uploadType="multipart", ifGenerationMatch=version, headers=kind, data=body, json_out=True)
 
 
 def _replace_az(fs: Any, path: str, data: bytes, version: str) -> None:

@@ -9,6 +9,7 @@ On an object store (pipeline/published.py) it has a `history` beside `dates`, an
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,6 +75,8 @@ def fetch(url: str) -> list[Path]:
 
 
 def _cached(bucket: Bucket, shard: dict[str, Any], folder: Path) -> Path:
+    if not re.fullmatch("[0-9a-f]{64}", shard["sha256"]):  # it is to be a file's name
+        raise StoreError(f"{bucket.url}/{NAME}: damaged; put back an earlier version of the object")
     target = folder / f"{shard['sha256']}.parquet"
     if target.exists() and target.stat().st_size == shard["bytes"]:
         return target

@@ -275,6 +275,10 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     assert fault.what == "damaged"
     with pytest.raises(StoreError, match="damaged"):
         collect(bucket, None, delete=True)
+    shard = {"file": first, "sha256": "../../etc/x", "rows": 1, "bytes": 3}
+    bucket.write("current.json", json.dumps({"dates": {DATE: {"shards": [shard]}}, "history": {}}).encode())
+    with pytest.raises(StoreError, match=r"current\.json: damaged"):
+        snapshot.fetch(bucket.url)
     bucket.write("current.json", b"{}")
     with pytest.raises(StoreError, match=r"current\.json: damaged"):
         publish(bucket, data)
