@@ -178,8 +178,9 @@ class Bucket:
                 found = self._fs.find(self._path(folder), detail=True)
             except FileNotFoundError:
                 return {}
-        names = {path.removeprefix(f"{self._root}/"): int(of["size"] or 0) for path, of in sorted(found.items())}
-        return {name: size for name, size in names.items() if not folder or name.startswith(f"{folder}/")}
+        below = f"{self._path(folder).rstrip('/')}/"  # some stores list the folder itself as well
+        sizes = {path: int(of["size"] or 0) for path, of in sorted(found.items()) if path.startswith(below)}
+        return {path.removeprefix(f"{self._root}/"): size for path, size in sizes.items()}
 
     def remove(self, name: str) -> None:
         """Removes an object; it may be gone already."""
