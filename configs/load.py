@@ -52,7 +52,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
 
 def _without_passwords(config: Config) -> None:
     """A config is kept in run folders and named in errors, a path in lineage: no URL of it may hold who one is."""
-    urls = {"generator.openai.base_url": config.generator.openai.base_url}
+    urls = {"generator.openai.base_url": config.generator.openai.base_url, "publish": config.publish or ""}
     for name, domain in config.domains.items():
         urls |= {f"domains.{name}.seeds[{n}].path": source.path or "" for n, source in enumerate(domain.seeds)}
     for where, url in urls.items():
@@ -105,7 +105,7 @@ def dump(config: Config | Training) -> str:
 def identity(config: Config) -> dict[str, Any]:
     """What the config asks for, without where, when, how fast and with which secret."""
     openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
-    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "run", "price", "drift", "metrics"), True)
+    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "publish", "run", "price", "drift", "metrics"), True)
     exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
     body = config.model_dump(mode="json", exclude=exclude)
     used = {task for domain in config.domains.values() for task in domain.tasks}

@@ -1,7 +1,7 @@
 """The configuration as frozen pydantic models. A key that is not here is an error, never ignored.
 
-`run`, `price`, `drift`, `metrics`, `out` and the `path`s say where, when and how fast, not what: the fingerprint leaves
-them out.
+`run`, `price`, `drift`, `metrics`, `out`, `publish` and the `path`s say where, when and how fast, not what: the
+fingerprint leaves them out.
 """
 
 import re
@@ -87,6 +87,7 @@ class Shards(Section):
 class Config(Section):
     name: Name
     out: str
+    publish: str | None = None  # s3://BUCKET/PREFIX, gs://… or az://…: finished dates are copied there
     seed: int = 17
     domains: dict[Name, Domain] = Field(min_length=1)
     tasks: dict[Name, Task] = Field(min_length=1)
@@ -105,8 +106,17 @@ class Config(Section):
     @classmethod
     def _local(cls, value: str) -> str:
         if re.match(r"^[a-z0-9]+://", value) and not value.startswith("file://"):
-            raise ValueError(f"{value!r}: only a path works yet; mount the bucket, or write locally and copy")
+            raise ValueError(f"{value!r}: only a path works; work on a disk, and `publish` to the URL what is finished")
         return value.removeprefix("file://")
+
+    @field_validator("publish")
+    @classmethod
+    def _bucket(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"^(s3|gs|gcs|az|abfs)://[^/?#]+(/[^?#]*)?$", value):
+            raise ValueError(
+                f"{value!r}: not a bucket; write s3://BUCKET/PREFIX, gs://… or az://… and nothing after it"
+            )
+        return value
 
     @model_validator(mode="after")
     def _joined(self) -> "Config":

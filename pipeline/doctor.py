@@ -124,8 +124,10 @@ def _cache() -> Iterator[Finding]:
 def _config(path: str) -> list[Finding]:
     from configs.errors import GristmillError
     from configs.load import load
+    from pipeline.published import stamp, utc_now
     from pipeline.run import find_models
     from stages import seeds
+    from stages.bucket import Bucket
 
     def attempt(what: str, do: Callable[[], str]) -> Finding:
         try:
@@ -137,8 +139,15 @@ def _config(path: str) -> list[Finding]:
         config = load(path)
     except GristmillError as error:
         return [Finding("config", "missing", "", str(error))]
+
+    def probed(url: str) -> str:
+        Bucket.open(url).probe(stamp(utc_now()))
+        return f"{url} honours conditional puts"
+
+    places = [config.publish] if config.publish else []
     return [
         Finding("config", "ok", path),
+        *(attempt("publish", lambda url=url: probed(url)) for url in places),
         attempt("models", lambda: find_models(config).generator.name),
         attempt("seeds", lambda: f"{len(seeds.list_files(config))} files"),
     ]

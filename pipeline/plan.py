@@ -29,6 +29,7 @@ def plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, A
     return {
         "date": date,
         "out": str(data.root),
+        "publish": config.publish and _reached(config.publish),
         "fingerprint": mark,
         "state": _state(data, date, owner, mark),
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
@@ -48,6 +49,14 @@ def plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, A
         "target": wanted and _target(data, config, wanted, card),
         "warnings": list(_warnings(config, card.parameters, card.name)),
     }
+
+
+def _reached(url: str) -> str:
+    from pipeline.published import read
+    from stages.bucket import Bucket
+
+    read(Bucket.open(url), to_change=False)
+    return url
 
 
 def _target(data: DataSet, config: Config, wanted: Target, card: ModelCard) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def show(planned: dict[str, Any]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    for key in ("date", "state", "out", "generator", "encoder"):
+    for key in ("date", "state", "out", "publish", "generator", "encoder"):
         console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
     table = Table("stage", "rows", "shards")
     for stage in planned["stages"]:

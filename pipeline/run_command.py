@@ -128,7 +128,29 @@ def _make(models: Any, date: str, metrics: Any, **options: Any) -> Any:
     return result
 
 
+def _bucket(config: Any) -> Any:
+    """Where finished dates are published to; None where the config names no place. Raises ConfigError before a run."""
+    from stages.bucket import Bucket
+
+    return config.publish and Bucket.open(config.publish)
+
+
+def _publish(bucket: Any, data: Any) -> tuple[list[str], str]:
+    """What a bucket did not have yet; notes, and why it failed. The dates are finished and stay so."""
+    from configs.errors import GristmillError
+    from pipeline.published import publish
+
+    if bucket is None:
+        return [], ""
+    try:
+        made, notes = publish(bucket, data)
+    except GristmillError as error:
+        return [], f"{error}; what is finished is kept: the same command publishes it"
+    return [*(f"{date}: published to {bucket.url}" for date in made), *notes], ""
+
+
 def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> int:
+    bucket = _bucket(config)
     asked = _stop(options, config, now)
     from pipeline.run import find_models
     from pipeline.store import DataSet
@@ -138,6 +160,11 @@ def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> 
         with asked as stop:
             result = _make(models, date, metrics, force=options.force, beam_args=options.beam_args, stop=stop)
     data = DataSet.open(models.config.out)
+    notes, error = _publish(bucket, data)
+    result.notes = [*result.notes, *notes]
+    if error:
+        result.error = "; ".join(filter(None, (result.error, error)))
+        result.status = "failed"
     manifest = result.manifest
     if options.json:
         print(json.dumps(_line(result, data, date), ensure_ascii=False))
@@ -155,6 +182,7 @@ def _one(options: argparse.Namespace, config: Any, date: str, now: datetime) -> 
 
 
 def _several(options: argparse.Namespace, config: Any, dates: list[str], now: datetime) -> int:
+    bucket = _bucket(config)
     asked = _stop(options, config, now)
     from configs.errors import GristmillError
     from pipeline import backfill
@@ -178,15 +206,19 @@ def _several(options: argparse.Namespace, config: Any, dates: list[str], now: da
             table = backfill.backfill(
                 data, dates, make, lambda result: _code(result, config), stop, keep_going=options.keep_going
             )
+    notes, error = _publish(bucket, data)
     if options.json:
         rows = [
             _line(Result(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
             for day in table
         ]
-        print(json.dumps({"status": backfill.status(table), "dates": rows}, ensure_ascii=False))
+        line = {"status": "failed" if error else backfill.status(table), "dates": rows, "notes": notes}
+        print(json.dumps(line | ({"error": error} if error else {}), ensure_ascii=False))
     else:
         backfill.show(table)
-    return worst(day.code for day in table)
+    for note in (*notes, *([error] if error else [])):
+        tell(note)
+    return worst([*(day.code for day in table), FAILED if error else DONE])
 
 
 def _code(result: Any, config: Any) -> int:

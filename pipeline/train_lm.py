@@ -12,12 +12,20 @@ from configs.load import load_training
 
 
 def find_shards(paths: Sequence[str]) -> list[Path]:
-    """What the manifests of a data set name; of other folders every Parquet file. Raises ConfigError, InputError."""
+    """What a data set's pointer names, at a URL fetched into the cache; of other folders every Parquet file.
+
+    Raises ConfigError, InputError, StoreError.
+    """
     from model.tokens import published
+    from stages import snapshot
+    from stages.bucket import is_url
 
     found: list[Path] = []
-    for place in map(Path, paths):
-        if (place / "manifests").is_dir():
+    for given in paths:
+        place = Path(given)
+        if is_url(given):
+            found += sorted(snapshot.fetch(given))
+        elif (place / "manifests").is_dir():
             found += published(place)
         elif place.is_dir():
             found += sorted(place.rglob("*.parquet"))
