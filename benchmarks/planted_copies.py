@@ -170,7 +170,7 @@ def dedup(
         commit(root, f"{date}/sign", n, KEY, sign, {"input": ref, "shard": n}).kept for n, ref in enumerate(inputs)
     ]
     ranges = [{"inputs": signs, "history": history, "low": n << 62, "high": (n + 1) << 62} for n in range(4)]
-    pairs = [commit(root, f"{date}/match", n, PAIR, Match(), payload).kept for n, payload in enumerate(ranges)]
+    pairs = [commit(root, f"{date}/match", n, PAIR, Match(Dedup()), payload).kept for n, payload in enumerate(ranges)]
     records = [
         commit(
             root, f"{date}/dedup", n, CANDIDATE, Drop(), {"input": ref, "shard": n, "signs": signs[n], "pairs": pairs}
