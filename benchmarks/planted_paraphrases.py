@@ -54,7 +54,7 @@ sistema programa usar utilizar permite posibilita archivo fichero también adem�
 medicamentos fármacos corresponde pertenece
 """
 _ZH = """
-规定 条款 使用 采用 以及 和 因此 所以 但是 不过 或者 或 进行 开展 提供 给予 常见 多见 药物 药品 症状 表现 开始 起始 有关 相关
+使用 采用 以及 和 因此 所以 但是 不过 或者 或 进行 开展 提供 给予 常见 多见 药物 药品 症状 表现 开始 起始 有关 相关
 """
 SYNONYMS = {"en": _EN.split(), "es": _ES.split(), "zh": _ZH.split()}
 FILLER = {

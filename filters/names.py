@@ -14,43 +14,59 @@ from filters.words import HAN, words
 _LETTERS = "A-Za-zÀ-ÖØ-öø-ÿĀ-ž"
 _WORD = re.compile(rf"[{_LETTERS}]+(?:[’'-][{_LETTERS}]+)*")
 _CAPITAL = re.compile(rf"(?=[A-ZÀ-ÖØ-Þ])[{_LETTERS}](?=[^’'-]*[a-zß-öø-ÿ])")  # and not all in capitals
-_JOINS = frozenset(["of", "the", "for", "and", "de", "del", "la", "las", "los", "y", "e", "von", "van", "da", "do"])  # within a name
-_TITLED = frozenset(["dr", "dra", "mr", "mrs", "ms", "sr", "sra", "prof", "professor", "judge", "justice", "juez", "doctor"])
-# not the end of a sentence: a title, an initial, what stands in citations and before numbers
+_JOINS = re.compile(r"of|the|for|and|de|del|la|las|los|y|e|von|van|da|do")  # within a name
+_TITLED = re.compile(r"\b(?:dra?|mr?s?|sra?|prof|professor|judge|justice|juez|doctor)\.?\s+$", re.IGNORECASE)
+# where the full stop is no end: a title, an initial, what stands in citations and before numbers
 _SHORT = re.compile(
-    rf"(?:^|[^{_LETTERS}])(?:dra?|mr?s?|sra?|prof|jr|st|vs?|no|art|inc|ltd|co|corp|etc|e\.g|i\.e|[{_LETTERS}])\.\s*$",
-    re.I,
+    rf"(?:^|[^{_LETTERS}])(?:dra?|mr?s?|sra?|prof|jr|st|vs?|no|art|inc|ltd|co|corp|etc|[{_LETTERS}])\.\s*$",
+    re.IGNORECASE,
 )
 _HEAD = re.compile(
-    r"[.!?…:;•*#|>\n\"“«¿¡\[‘]\s*[\"“«'‘(\[*_]*\s*$|^\s*[\"“«'‘(\[*_-]*\s*$|[-–—•*]\s+$|(?:^|\n)\s*\(?\w{1,3}[.)]\s*$|\s['(]$"
+    r"[.!?…:;•*#|>\n\"“«¿¡\[‘]\s*[\"“«'‘(\[*_]*\s*$|^\s*[\"“«'‘(\[*_-]*\s*$|[-–—•*]\s+$"
+    r"|(?:^|\n)\s*\(?\w{1,3}[.)]\s*$|\s['(]$"
 )
 # what goes before a term of the text's own: the Controller, your Account
 _ARTICLE = re.compile(
     r"\b(?:the|an?|this|that|these|each|every|any|all|our|your|its|their|his|her|my|el|la|los|las|una?|su|sus|del|al)\s+$",
-    re.I,
+    re.IGNORECASE,
 )
+_LABEL = re.compile(r"[ *_]*:")
 _DOTS = re.compile(r"(?<=\b[A-Z])\.(?=[A-Z]\.|\W)")
 _BEGINNING = 6  # letters by which longer words are compared: Constitutional and Constitution
-_COMMON = frozenset(
-    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december", "american", "african", "asian", "european", "english", "british", "french", "german", "spanish", "italian", "chinese", "japanese", "indian", "latin", "greek", "roman", "western", "eastern", "northern", "southern", "christian", "christmas", "internet", "web", "god", "earth", "act", "acts", "court", "courts", "article", "articles", "section", "sections", "part", "parts", "title", "chapter", "annex", "schedule", "rule", "rules", "law", "laws", "state", "states", "member", "members", "union", "government", "constitution", "parliament", "president", "minister", "ministers", "council", "commission", "committee", "department", "office", "agency", "authority", "board", "judge", "justice", "plaintiff", "plaintiffs", "defendant", "defendants", "party", "parties", "agreement", "contract", "regulation", "regulations", "directive", "code", "statute", "federal", "national", "supreme", "district", "appeals", "patient", "patients", "doctor", "doctors", "mr", "mrs", "ms", "dr", "sr", "sra", "miss", "sir", "madam", "mom", "dad", "hello", "thanks", "okay", "yes", "inc", "corp", "dept", "ltd", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "oct", "nov", "dec", "summer", "winter", "spring", "autumn", "fall", "ley", "leyes", "tribunal", "juez", "artículo", "artículos", "estado", "gobierno", "constitución", "ministerio", "comisión", "consejo", "unión", "presidente", "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "amendment", "amendments", "clause", "rights", "table", "figure", "box", "note", "question", "answer", "summary", "passage", "text", "context", "conclusion", "results", "methods", "background", "objective"]
-)
-_ENGLISH_STEMS = """
-mab nib pril sartan statin vastatin conazole nidazole prazole cillin mycin floxacin olol dipine gliptin gliflozin
-glutide cyclovir navir tegravir buvir caine setron triptan parin xaban gatran lukast thiazide semide zepam zolam
-oxetine cycline platin rubicin taxel glitazone formin profen coxib dronate terol tropium sone solone barbital
+_COMMON_WORDS = """
+monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september
+october november december american african asian european english british french german spanish italian chinese
+japanese indian latin greek roman western eastern northern southern christian christmas internet web god earth
+act acts court courts article articles section sections part parts title chapter annex schedule rule rules law laws
+state states member members union government constitution parliament president minister ministers council commission
+committee department office agency authority board judge justice plaintiff plaintiffs defendant defendants party
+parties agreement contract regulation regulations directive code statute federal national supreme district appeals
+patient patients doctor doctors miss madam hello thanks okay inc corp dept ltd jan feb mar apr jun jul aug sept oct nov
+dec summer winter spring autumn fall first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
+thirteenth fourteenth amendment amendments clause rights ley leyes tribunal juez artículo artículos estado gobierno
+constitución ministerio comisión consejo unión presidente enero febrero marzo abril mayo junio julio agosto septiembre
+octubre noviembre diciembre table figure box note question answer summary passage text context conclusion results
+methods background objective
 """
-_SPANISH_STEMS = """
-sartán statina conazol nidazol prazol cilina micina floxacino dipino gliptina gliflozina glutida caína setrón triptán
-parina xabán gatrán tiazida semida oxetina ciclina platino rubicina glitazona formina profeno dronato tropio sona solona
+_COMMON = frozenset(words(_COMMON_WORDS))
+_STEMS = """
+mab nib pril sartan vastatin conazole nidazole prazole cillin mycin floxacin olol dipine gliptin gliflozin glutide
+cyclovir navir tegravir buvir caine setron triptan parin xaban gatran lukast thiazide semide zepam zolam oxetine cycline
+platin rubicin taxel glitazone formin profen coxib dronate buterol meterol tropium asone isone olone barbital
+sartán vastatina conazol nidazol prazol cilina micina floxacino dipino gliptina gliflozina glutida caína setrón triptán
+parina xabán gatrán tiazida semida oxetina ciclina platino rubicina glitazona formina profeno dronato tropio asona
+isona olona
 """
 _DRUG = re.compile(
-    rf"(?<![{_LETTERS}-])[{_LETTERS}]{{3,}}(?:{'|'.join((_ENGLISH_STEMS + _SPANISH_STEMS).split())})s?(?![{_LETTERS}])"
+    rf"(?<![{_LETTERS}-])(?!April)[{_LETTERS}][a-zß-öø-ÿ]{{2,}}(?:{'|'.join(_STEMS.split())})s?(?![{_LETTERS}])"
 )
-_NO_DRUG = frozenset(["microplatin", "comparin", "persona", "personas"])
 _WORK = re.compile(r"《([^《》\n]{1,60})》")
-_SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
+_SURNAMES = """
+王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘蒋蔡余杜叶程苏魏吕丁沈姚卢姜崔钟谭陆汪范金石廖
+贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤
+""".replace("\n", "")
 _PERSON = re.compile(
-    rf"(?<![\u4e00-\u9fff])([{_SURNAMES}](?!何|方|于)[\u4e00-\u9fff]{{0,2}})(?:法官|教授|医生|医师|律师|博士|先生|女士|主任|院长)"
+    rf"(?<![\u4e00-\u9fff])([{_SURNAMES}][\u4e00-\u9fff]{{0,2}})(?:法官|教授|医生|医师|律师|博士|先生|女士|主任|院长)"
 )
 
 
@@ -68,8 +84,7 @@ def names(text: str) -> Iterator[str]:
     yield from (match[1] for match in _WORK.finditer(plain))
     yield from (match[1] for match in _PERSON.finditer(plain))
     for match in _DRUG.finditer(plain):
-        if match[0].casefold() not in _NO_DRUG and (match[0].islower() or match[0].istitle()):
-            yield match[0]
+        yield match[0]
     start = 0
     for line in plain.splitlines(keepends=True):
         if not _is_heading(line):
@@ -90,11 +105,11 @@ def _capitalised(text: str, start: int, stop: int) -> Iterator[str]:
     run: list[re.Match[str]] = []
     for match in _WORD.finditer(text, start, stop):
         gap = text[run[-1].end() : match.start()] if run else ""
-        if run and not gap.isspace() and not (gap == ". " and _SHORT.search(text[run[-1].start() - 1 : match.start()])):
+        if run and not gap.isspace() and not (gap == ". " and _SHORT.search(text[run[-1].start() : match.start()])):
             yield from _name(text, run)
             run = []
-        head = not run and _at_head(text, match.start()) and not _follows_title(text, match.start())
-        if (_CAPITAL.match(match[0]) and not head) or (run and match[0].casefold() in _JOINS):
+        goes_on = run or not _at_head(text[max(match.start() - 12, 0) : match.start()])
+        if (_CAPITAL.match(match[0]) and goes_on) or (run and _JOINS.fullmatch(match[0])):
             run.append(match)
         else:
             yield from _name(text, run)
@@ -103,23 +118,20 @@ def _capitalised(text: str, start: int, stop: int) -> Iterator[str]:
 
 
 def _name(text: str, run: list[re.Match[str]]) -> Iterator[str]:
-    while run and run[-1][0] in _JOINS:
+    while run and _JOINS.fullmatch(run[-1][0]):
         run = run[:-1]
-    own = [match for match in run if match[0].casefold() not in _COMMON and len(match[0]) > 3]
-    if not own or text[run[-1].end() :].lstrip(" *_").startswith(":"):  # a label
+    own = [match for match in run if words(match[0])[0] not in _COMMON and len(match[0]) > 3]
+    if not own or _LABEL.match(text, run[-1].end()):
         return
     if len(run) > 1 or not _ARTICLE.search(text[max(run[0].start() - 8, 0) : run[0].start()]):
         yield " ".join(match[0] for match in run)
 
 
-def _at_head(text: str, place: int) -> bool:
-    before = text[max(place - 12, 0) : place]
+def _at_head(before: str) -> bool:
+    """Whether a sentence, line, label or quotation begins after these characters, and not a name after its title."""
+    if _TITLED.search(before):
+        return False
     return bool(_HEAD.search(before)) and not (before.rstrip().endswith(".") and _SHORT.search(before))
-
-
-def _follows_title(text: str, place: int) -> bool:
-    before = _WORD.findall(text[max(place - 12, 0) : place])
-    return bool(before) and before[-1].casefold() in _TITLED
 
 
 def _known(source: str) -> set[str]:

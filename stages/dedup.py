@@ -5,13 +5,11 @@ exact text and one a MinHash band (Broder 1997; banding as in Leskovec et al., M
 `Match` takes one range of the key space each and names every row that shares a key with an earlier one. `Drop`
 splits a shard by those names and writes the survivors' keys, which are the index that later days read.
 With `dedup.semantic` rows have semantic keys too (`stages/semantic.py`), which `Match` asks again by the sketches.
-The numbers of a text, with their units and in their order, are part of each key, in digits, words, Roman and Chinese
-numerals: in law and medicine two texts that differ in a dose or an article are not the same.
+Numbers, negations and the like, in their order, are part of each key but the exact one (`stages/guards.py`): in law and
+medicine two texts that differ in a dose, an article or a "not" are not the same.
 """
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +23,7 @@ from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a co
 
 from configs.schema import Dedup as Options
 from stages.commit import FileRef, ShardSpec, checked, read_input
+from stages.guards import guards, normal
 from stages.record import Candidate
 from stages.semantic import WINDOW, closest, semantic_keys
 from stages.writer import ShardWriter
@@ -46,36 +45,17 @@ PAIR = pa.schema(
 GROUP = 1 << 16
 COLUMNS = ["id", "text", "messages", "domain", "language", "sketch"]
 
-# over NFKC, casefolded text; "one" and 一 alone are mostly no numbers
-_NUMBER = re.compile(
-    r"\d+(?:[.,:/-]\d+)*(?:\s?(?:%|[kmμn]?g|mcg|[dcmμ]?l|[mμn]?mol|i?u|ie|[ckmμn]?m|[khm]?pa|mmhg|kcal|h|s|min)\b)?"
-    r"|第?[〇零一二三四五六七八九十百千万亿两]{2,}|第[〇零一二三四五六七八九十百千万亿两]"
-    r"|\b(?:articles?|art\.|artículos?|sections?|chapters?|parts?|titles?|annex|schedules?|types?|stages?|grades?|phases?)"
-    r"\s[ivxlcdm]+\b"
-    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|hundred|thousand"
-    r"|half|twice|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce|veinte|treinta|cien|mil|medio|media)\b"
-)
-_SPACE = re.compile(r"\s+")
-
 
 def keys(text: str, options: Options) -> list[int]:
     """The exact key, then one key a band: 64-bit integers."""
-    normal = _normal(text)
-    numbers = _numbers(normal)
-    grams = [normal[i : i + options.ngram] for i in range(max(len(normal) - options.ngram + 1, 1))]
+    plain = normal(text)
+    fixed = guards(plain)
+    grams = [plain[i : i + options.ngram] for i in range(max(len(plain) - options.ngram + 1, 1))]
     sketch = RMinHash(num_perm=options.bands * options.rows, seed=42)
     sketch.update([gram.encode("utf-8", "replace").decode() for gram in grams])
     signature = np.asarray(sketch.digest(), dtype=np.uint32).reshape(options.bands, options.rows)
-    near = [_key(f"{band}|{numbers}|", row.tobytes()) for band, row in enumerate(signature)]
-    return [_key("exact|", normal.encode("utf-8", "replace")), *near]
-
-
-def _normal(text: str) -> str:
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
-
-
-def _numbers(normal: str) -> str:
-    return "|".join(_NUMBER.findall(normal))
+    near = [_key(f"{band}|{fixed}|", row.tobytes()) for band, row in enumerate(signature)]
+    return [_key("exact|", plain.encode("utf-8", "replace")), *near]
 
 
 def _key(prefix: str, data: bytes) -> int:
@@ -129,7 +109,7 @@ class Sign:
         if self._options.semantic is None or not row["sketch"]:
             return []
         group = f"{self._encoder}|{row['domain']}|{row['language']}"
-        return semantic_keys(text, _numbers(_normal(text)), group, row["sketch"])
+        return semantic_keys(text, group, row["sketch"])
 
 
 class Match:
