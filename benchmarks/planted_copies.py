@@ -89,7 +89,9 @@ def punctuated(text: str, rng: random.Random) -> str:
 def worded(text: str, rng: random.Random) -> str:
     """One word of a long text replaced."""
     if len(_HAN.findall(text)) * 2 > len(text):
-        places = [match.start() for match in re.finditer(rf"(?:(?![{_HAN_NUMBER}{_HAN_NEGATION}])[\u4e00-\u9fff]){{4}}", text)]
+        places = [
+            match.start() for match in re.finditer(rf"(?:(?![{_HAN_NUMBER}{_HAN_NEGATION}])[\u4e00-\u9fff]){{4}}", text)
+        ]
         place = rng.choice(places or [0])
         return text[: place + 1] + "另外" + text[place + 3 :] if places and len(text) >= _LONG // 2 else text
     found = [match for match in re.finditer(r"(?<=\s)[a-z]{5,9}(?=\s[a-z]{2,})", text) if match[0] not in _LEAVE]

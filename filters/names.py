@@ -44,9 +44,8 @@ parties agreement contract regulation regulations directive code statute federal
 patient patients doctor doctors miss madam hello thanks okay inc corp dept ltd jan feb mar apr jun jul aug sept oct nov
 dec summer winter spring autumn fall first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
 thirteenth fourteenth amendment amendments clause rights ley leyes tribunal juez artículo artículos estado gobierno
-constitución ministerio comisión consejo unión presidente enero febrero marzo abril mayo junio julio agosto septiembre
-octubre noviembre diciembre table figure box note question answer summary passage text context conclusion results
-methods background objective
+constitución ministerio comisión consejo unión presidente table figure box note question answer summary
+passage text context conclusion results methods background objective
 """
 _COMMON = frozenset(words(_COMMON_WORDS))
 _STEMS = """
