@@ -41,7 +41,13 @@ def closest(mine: np.ndarray, theirs: np.ndarray, start: np.ndarray, stop: np.nd
             other = start[some] + step
             left, right = mine[some].astype(np.float32), theirs[other].astype(np.float32)
             norms = np.sqrt((left * left).sum(1) * (right * right).sum(1))
-            cosine = (left * right).sum(1) / np.maximum(norms, 1)
-            better = cosine > best[some]
-            best[some[better]], place[some[better]] = cosine[better], other[better]
+            alike = (left * right).sum(1) / np.maximum(norms, 1)
+            better = alike > best[some]
+            best[some[better]], place[some[better]] = alike[better], other[better]
     return place, best
+
+
+def cosine(one: bytes, other: bytes) -> float:
+    """Of two sketches."""
+    pair = np.frombuffer(one + other, np.int8).reshape(2, -1)
+    return float(closest(pair[:1], pair[1:], np.array([0]), np.array([1]))[1][0])

@@ -15,6 +15,8 @@ from configs.load import load
 from configs.schema import Dedup, FilterSpec
 from filters import build
 from filters.sketch import NUMBERS, Sketch, project
+from pipeline.explain import Found, nearest
+from pipeline.store import DataSet
 from stages.dedup import KEY, PAIR, Drop, Match, Sign, keys
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW
@@ -165,6 +167,19 @@ def test_the_same_rows_are_dropped_whatever_the_shards(tmp_path, shards, parts):
     assert gone["again"][0] == "semantic_duplicate"
     gone, _ = day(tmp_path, "2026-01-04", later, shards, parts, history=index, encoder="another")
     assert not gone, "sketches of two encoders do not compare"
+
+
+def test_explain_names_the_nearest_row_and_its_cosine(tmp_path):
+    rows = [row("first", story(1), near(0)), row("same", story(2), near(0.05)), row("bare", story(3), None)]
+    folder = "2026-01-02/stages"
+    day(tmp_path, folder, rows, 1, 1)
+    (tmp_path / "runs" / folder / "sign").rename(tmp_path / "runs" / folder / "dedup-sign")
+    config = load("echo", ["screen.encoder={}", "dedup.semantic=0.97"])
+    told = nearest(DataSet(tmp_path), config, Found(rows[1], "2026-01-02", "generate", ""))
+    assert told is not None
+    assert (told["id"], told["keys"]) == ("first", 1 + config.dedup.bands + BANDS)
+    assert told["cosine"] > 0.99
+    assert nearest(DataSet(tmp_path), config, Found(rows[2], "2026-01-02", "generate", "")) is None
 
 
 def test_off_is_off(tmp_path):
