@@ -12,7 +12,7 @@ from filters.words import CHARACTERS
 from stages.ports import KEEP, Encoder, Verdict
 from stages.record import Candidate
 
-NUMBERS = 64  # the relative error of a squared distance is √(2/64): a cosine of .98 is told to ±.004
+NUMBERS = 64  # what a cosine lacks to 1 is told to a quarter of itself: .98 to ±.005
 SEED = 0  # sketches of all dates are compared: neither may change
 
 

@@ -116,16 +116,19 @@ def test_minhash_does_not_take_a_negation_for_a_copy(this, that):
     assert not set(keys(one, Dedup())) & set(keys(other, Dedup()))
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
-def test_sketches_keep_near_cosines(seed, noise):
-    """Johnson and Lindenstrauss: the distance's relative error has a deviation of some √(1/2·64), here ×4."""
-    rng = np.random.default_rng(seed)
-    one = rng.standard_normal(768)
-    two = one + noise * rng.standard_normal(768)
-    a, b = project(np.stack([one, two])).astype(float)
-    cosine = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
-    told = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    assert abs(told - cosine) <= 4 * np.sqrt(2 / NUMBERS) * (1 - cosine) + 0.002
+@pytest.mark.parametrize("noise", [0.1, 0.25, 0.5])
+def test_sketches_keep_cosines(noise):
+    """Johnson and Lindenstrauss: what a cosine lacks to 1 is told to some √(4/64) of itself."""
+    rng = np.random.default_rng(5)
+    one = rng.standard_normal((2000, 768))
+    two = one + noise * rng.standard_normal(one.shape)
+
+    def distances(a, b):
+        return 1 - (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+    told = distances(project(one).astype(float), project(two).astype(float)) / distances(one, two)
+    assert abs(told.mean() - 1) < 0.06
+    assert told.std() < 0.28
 
 
 @given(st.data())
