@@ -25,13 +25,13 @@ _NEGATION = re.compile(
 # words that turn what is said, as far as a paraphrase keeps them: an embedding does not see them change
 _TURNS = r"""
 only|might|should|can|could|will|would|ought|need\w*|requir\w+|prohibit\w*|forbid\w*|permit\w*|allow\w*|entitle\w*|oblig\w*
-|den(?:y|ied|ies)|grant\w*|affirm\w*|revers\w*|dismiss\w*|reject\w*|uph[eo]ld|\w*lawful\w*|\w*legal\w*|\w*valid\w*|\w*liable
-|\w*guilty|plaintiffs?|defendants?|appellants?|respondents?|claimants?|petitioners?|all|any|each|every|some|most|both|either
+|den(?:y|ied|ies)|grant\w*|affirm\w*|revers\w*|dismiss\w*|reject\w*|uph[eo]ld|(?:un)?lawful\w*|(?:il)?legal\w*|(?:in)?valid\w*|liable|non
+|guilty|plaintiffs?|defendants?|appellants?|respondents?|claimants?|petitioners?|all|any|each|every|some|most|both|either
 |bilateral|unilateral|upper|lower|anterior|posterior|proximal|distal|medial|lateral|superior|inferior|dorsal|ventral|acute
-|chronic|mild|moderate|severe|hyper\w+|hypo\w+|\w*increas\w*|\w*decreas\w*|reduc\w*|rais\w+|elevat\w*|lower\w*|higher|high|low
+|chronic|mild|moderate|severe|hyper\w+|hypo\w+|increas\w*|decreas\w*|reduc\w*|rais\w+|elevat\w*|lower\w*|higher|high|low
 |more|less|fewer|greater|least|maximum|minimum|above|below|over|under|before|after|during|until|early|late|positive|negative
 |present|absent|presence|absence|male|female|men|women|boys?|girls?|s?he|his|her|mother|father|benign|malignant
-|\w*significan\w*|ningun\w*|nada|s[óo]lo|solamente|debería\w*|podría\w*|prohib\w*|permit\w*|derech\w+|aument\w*|disminu\w*
+|(?:in)?significan\w*|ningun\w*|nada|s[óo]lo|solamente|debería\w*|podría\w*|prohib\w*|permit\w*|derech\w+|aument\w*|disminu\w*
 |mayor\w*|menor\w*|m[áa]s|menos|antes|después|durante|hasta|agud\w+|crónic\w+|leves?|graves?|hiper\w+|hipo\w+|alt[oa]s?
 |baj[oa]s?|positiv\w+|negativ\w+|todos?|todas?
 """.replace("\n", "")
