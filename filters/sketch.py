@@ -46,4 +46,4 @@ def project(vectors_ND: np.ndarray) -> np.ndarray:
     # RandomState's stream is frozen, a Generator's is not
     plane = np.random.RandomState(SEED).standard_normal((vectors_ND.shape[1], NUMBERS))
     projected = vectors_ND.astype(np.float64) @ plane
-    return np.rint(projected * (127 / np.abs(projected).max(1, keepdims=True))).astype(np.int8)
+    return np.rint(projected * (127 / np.maximum(np.abs(projected).max(1, keepdims=True), 1e-9))).astype(np.int8)

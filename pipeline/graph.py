@@ -196,7 +196,8 @@ def _screen(run: Context, name: str, generated: Manifest) -> Stage:
     config = run.config.screen
     encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
-    identity["sketch"] = sketch = run.config.dedup.semantic is not None
+    sketch = run.config.dedup.semantic is not None
+    identity["sketch"] = sketch
     body = screen.Screen(partial(filters.build, config.filters, encoder, sketch=sketch))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
 

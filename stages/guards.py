@@ -18,7 +18,7 @@ _NUMBER = re.compile(
 )
 _SPACE = re.compile(r"\s+")
 _NEGATION = re.compile(
-    r"\b(?:not|no|nor|never|none|neither|without|cannot|\w+n't|unless|except|may|must|shall|left|right|(?:contra)?indicated"
+    r"\b(?:not|no|nor|never|none|neither|without|cannot|\w+n['’]t|unless|except|may|must|shall|left|right|(?:contra)?indicated"
     r"|ni|sin|nunca|jamás|tampoco|salvo|excepto|deben?|deberán?|pueden?|podrán?|(?:contra)?indicad[oa]s?|izquierd[oa]s?)\b"
     r"|[不未无非没勿禁左右]|应当|必须|可以"
 )
@@ -52,9 +52,9 @@ def guards(plain: str) -> str:
     return "|".join([*_NUMBER.findall(plain), "", *_NEGATION.findall(plain)])
 
 
-def turns(text: str) -> str:
+def turns(text: str, plain: str) -> str:
     """Besides that the words that turn what is said, and words with a capital within a sentence, for embeddings.
 
-    Casing is part of it: a copy in capitals has other names, but is an exact copy anyhow.
+    `plain` is the `normal` text. Casing is part of it: a copy in capitals has other names, but is an exact copy anyhow.
     """
-    return "|".join([*_TURN.findall(normal(text)), "", *_NAME.findall(unicodedata.normalize("NFKC", text))])
+    return "|".join([*_TURN.findall(plain), "", *_NAME.findall(unicodedata.normalize("NFKC", text))])

@@ -18,7 +18,8 @@ WINDOW = 32  # rows of a group that a row is compared with: a huge group costs n
 
 def semantic_keys(text: str, group: str, sketch: bytes) -> list[int]:
     """One key a band: 64-bit integers. Rows of another `group` never meet."""
-    fixed = "|".join([group, guards(normal(text)), turns(text)]).encode("utf-8", "replace")
+    plain = normal(text)
+    fixed = "|".join([group, guards(plain), turns(text, plain)]).encode("utf-8", "replace")
     signs = np.frombuffer(sketch, np.int8)[: BANDS * BITS].reshape(BANDS, BITS) > 0
     made = [
         blake2b(b"semantic|%d|" % band + np.packbits(row).tobytes() + fixed, digest_size=8)

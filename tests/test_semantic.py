@@ -94,6 +94,7 @@ def test_keys_are_total_and_deterministic(text, seed):
         ("The dose is 5 mg a day.", "The dose is 50 mg a day."),
         ("This follows from Article 5.", "This follows from Article 6."),
         ("The controller shall erase the data.", "The controller shall not erase the data."),
+        ("This does apply to them.", "This doesn’t apply to them."),
         ("The processor may object.", "The processor must object."),
         ("The drug is indicated in asthma.", "The drug is contraindicated in asthma."),
         ("The left kidney is small.", "The right kidney is small."),
