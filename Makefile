@@ -70,6 +70,8 @@ bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/planted_privacy.py
 	$(BIN)/python benchmarks/planted_copies.py
+	$(BIN)/python benchmarks/planted_paraphrases.py
+	$(BIN)/python benchmarks/planted_names.py
 
 wheel: setup ## what workers install
 	$(BIN)/uv build --wheel --out-dir dist

@@ -42,13 +42,15 @@ from stages.writer import ShardWriter
 ITEMS = 200  # per held-out corpus
 _HAN = re.compile("[\u4e00-\u9fff]")
 _HAN_NUMBER = "一二三四五六七八九十百千万零〇两第"
+_HAN_NEGATION = "不未无非没勿禁左右应必可"
 _UNITS = {"mg": "g", "g": "mg", "ml": "l", "mm": "cm", "cm": "mm", "%": "mg", "kg": "g", "mmHg": "mm"}
 _UNIT = re.compile(r"(?<=\d)(\s?)(mg|g|ml|mm|cm|kg|mmHg|%)(?![\w/])")
 _LONG = 400
-# words that make a number of what follows them, or are one
+# words that make a number of what follows them, or are one, or negate: without them it is another text
 _SKIPPED = """
 articles article section sections chapter chapters parts title titles annex three seven eight types stage stages grade
 phase eleven twelve twenty thirty forty fifty sixty hundred thousand twice
+shall never unless except right cannot without neither indicated
 """
 _LEAVE = set(_SKIPPED.split())
 
@@ -87,7 +89,9 @@ def punctuated(text: str, rng: random.Random) -> str:
 def worded(text: str, rng: random.Random) -> str:
     """One word of a long text replaced."""
     if len(_HAN.findall(text)) * 2 > len(text):
-        places = [match.start() for match in re.finditer(rf"(?:(?![{_HAN_NUMBER}])[\u4e00-\u9fff]){{4}}", text)]
+        places = [
+            match.start() for match in re.finditer(rf"(?:(?![{_HAN_NUMBER}{_HAN_NEGATION}])[\u4e00-\u9fff]){{4}}", text)
+        ]
         place = rng.choice(places or [0])
         return text[: place + 1] + "另外" + text[place + 3 :] if places and len(text) >= _LONG // 2 else text
     found = [match for match in re.finditer(r"(?<=\s)[a-z]{5,9}(?=\s[a-z]{2,})", text) if match[0] not in _LEAVE]
@@ -170,7 +174,7 @@ def dedup(
         commit(root, f"{date}/sign", n, KEY, sign, {"input": ref, "shard": n}).kept for n, ref in enumerate(inputs)
     ]
     ranges = [{"inputs": signs, "history": history, "low": n << 62, "high": (n + 1) << 62} for n in range(4)]
-    pairs = [commit(root, f"{date}/match", n, PAIR, Match(), payload).kept for n, payload in enumerate(ranges)]
+    pairs = [commit(root, f"{date}/match", n, PAIR, Match(Dedup()), payload).kept for n, payload in enumerate(ranges)]
     records = [
         commit(
             root, f"{date}/dedup", n, CANDIDATE, Drop(), {"input": ref, "shard": n, "signs": signs[n], "pairs": pairs}

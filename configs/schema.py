@@ -52,11 +52,15 @@ class Generate(Section):
 
 
 class Dedup(Section):
-    """MinHash over character 5-grams of the answer; `bands` × `rows` hashes, likely above (1/bands)^(1/rows)."""
+    """MinHash over character 5-grams of the answer; `bands` × `rows` hashes, likely above (1/bands)^(1/rows).
+
+    `semantic`: rows whose embeddings have this cosine are duplicates too, unless numbers, names or negations differ.
+    """
 
     bands: int = Field(default=16, ge=1, le=64)
     rows: int = Field(default=8, ge=1, le=32)
     ngram: int = Field(default=5, ge=2, le=20)
+    semantic: float | None = Field(default=None, gt=0.5, le=1)
 
 
 class Lora(Section):
@@ -132,6 +136,10 @@ class Config(Section):
         embeds = next((spec.name for spec in self.screen.filters if spec.name in ("domain", "quality")), None)
         if embeds and self.screen.encoder is None:
             raise ValueError(f"screen.encoder: missing, although screen.filters names {embeds}")
+        if self.dedup.semantic is not None and self.screen.encoder is None:
+            raise ValueError(
+                "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or take that out"
+            )
         if self.generator.backend in ("auto", "vllm") and self.adapt.enabled:
             rank, served = self.adapt.lora.max_rank, self.generator.vllm.max_lora_rank
             if rank > served:

@@ -30,6 +30,7 @@ from filters.repetition import Repetition
 from filters.rules import Rules
 from filters.safety import Safety
 from filters.secrets import Secrets
+from filters.sketch import Sketch
 from filters.support import Support
 from filters.truncation import Truncation
 from stages.ports import Encoder, Filter
@@ -55,9 +56,11 @@ FILTERS: dict[str, Any] = {
 
 
 def build(
-    specs: Sequence[FilterSpec], encoder_factory: Callable[[], Encoder] | None = None
+    specs: Sequence[FilterSpec], encoder_factory: Callable[[], Encoder] | None = None, *, sketch: bool = False
 ) -> list[tuple[str, Filter]]:
     """The screen's filters in order, by name. `encoder_factory` is called once, and only if a filter embeds text.
+
+    With `sketch` what they keep is sketched for dedup, of the embedding that they read.
 
     Raises ConfigError naming the config path for an unknown filter, an unknown option or a value of the wrong type.
     """
@@ -75,6 +78,8 @@ def build(
             built.append((spec.name, made(**options)))
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
+    if sketch and encoder_factory is not None:
+        built.append(("sketch", Sketch(encoder or Memo(encoder_factory()))))
     return built
 
 

@@ -1,4 +1,4 @@
-"""Drops answers that the passage does not bear out: numbers it does not hold, words it does not use."""
+"""Drops answers that the passage does not bear out: numbers and names it does not hold, words it does not use."""
 
 import re
 import unicodedata
@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from filters.names import unsupported
 from filters.numerals import NAMED, from_han
 from filters.quantities import read_quantities
 from filters.words import HAN, reply, words
@@ -35,15 +36,17 @@ _CHINESE = 0.6  # pairs of characters are harder to meet again than stems
 
 @dataclass(frozen=True)
 class Support:
-    """Reasons: unsupported_number, unsupported. The score is the share of content words that stand in the passage.
+    """Reasons: unsupported_number, unsupported_name, unsupported. The score is the content words' share in the passage.
 
     Content words are compared by their first five letters; in Chinese pairs of characters are, against 0.6 of
     `min_share`. Numbers may stand in the instruction too, and count the same in digits, words, with separators and as a
-    quantity in another unit. Answers with fewer than `min_words` content words are judged by their numbers alone.
+    quantity in another unit. A name (`filters/names.py`) is borne out when its words stand in the passage or the
+    prompt. Answers with fewer than `min_words` content words are judged by their numbers and names alone.
     """
 
     min_share: Annotated[float, Field(ge=0, le=1)] = 0.4
     numbers: bool = True
+    names: bool = True
     min_words: Annotated[int, Field(ge=1)] = 4
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
@@ -60,6 +63,10 @@ class Support:
                 unknown -= _converted(answer, f"{candidate.passage}\n{candidate.instruction}")
             if unknown := sorted(unknown):
                 return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
+        if self.names:
+            asked = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
+            if strange := unsupported(reply(candidate), "\n".join([candidate.passage, candidate.instruction, *asked])):
+                return Verdict("unsupported_name", None, f"not in the passage: {', '.join(strange)}"[:120])
         content = content_of(answer)
         if len(content) < self.min_words:
             return Verdict(None, 1.0)

@@ -18,10 +18,11 @@ from configs.schema import Config
 from pipeline.lineage import SHORTEST, reading
 from pipeline.store import DataSet
 from stages.commit import stage_kind
-from stages.dedup import keys
+from stages.dedup import KEY, keys
 from stages.ports import Filter, Verdict
 from stages.record import Candidate
 from stages.screen import judge_all
+from stages.semantic import cosine
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
@@ -139,23 +140,44 @@ def _sentences(judge: Filter, row: Candidate, verdict: Verdict) -> list[dict[str
 
 
 def nearest(data: DataSet, config: Config, found: Found) -> dict[str, Any] | None:
-    """The row of this or a finished date that shares most bands of the MinHash with this one, if one does."""
+    """The row of this or a finished date that shares most keys with this one, if one does.
+
+    `cosine` is their sketches', where they share a semantic key.
+    """
     row, options = found.row, config.dedup
-    mine = pa.array(keys(row.reply, options), pa.uint64())
-    shared: Counter[str] = Counter()
     run = data.run_folder(found.date) / "stages"
-    paths = [*run.glob("*dedup-sign/part-*.parquet"), *data.root.glob("index/date=*/*.parquet")]
-    for path in sorted(paths):
-        with reading(path), pq.ParquetFile(path) as source:
-            seen: set[tuple[str, int]] = set()
-            for batch in source.iter_batches(columns=["key", "id"]):
-                hits = batch.filter(pc.is_in(batch["key"], mine))
-                seen |= {(hit["id"], hit["key"]) for hit in hits.to_pylist() if hit["id"] != row.id}
+    signs = sorted(run.glob("*dedup-sign/part-*.parquet"))
+    own = _sketched(signs, row.id)
+    mine = [*keys(row.reply, options), *own]
+    shared: Counter[str] = Counter()
+    cosines: dict[str, float] = {}
+    for path in sorted([*signs, *data.root.glob("index/date=*/*.parquet")]):
+        seen: set[tuple[str, int]] = set()
+        for hit in _hits(path, "key", mine):
+            if hit["id"] != row.id:
+                seen.add((hit["id"], hit["key"]))
+                if hit.get("sketch") and hit["key"] in own:
+                    cosines[hit["id"]] = cosine(own[hit["key"]], hit["sketch"])
         shared |= Counter(identity for identity, _ in seen)
     if not shared:
         return None
     identity, count = min(shared.items(), key=lambda item: (-item[1], item[0]))
-    return {"id": identity, "shared_keys": count, "keys": len(mine)}
+    told = {"id": identity, "shared_keys": count, "keys": len(mine)}
+    return told | ({"cosine": round(cosines[identity], 4)} if identity in cosines else {})
+
+
+def _sketched(signs: list[Path], row_id: str) -> dict[int, bytes]:
+    """A row's semantic keys, and its sketch."""
+    rows = (hit for path in signs for hit in _hits(path, "id", [row_id]))
+    return {hit["key"]: hit["sketch"] for hit in rows if hit.get("sketch")}
+
+
+def _hits(path: Path, column: str, values: list[Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a file of keys with one of these values; files from before there were sketches have none."""
+    with reading(path), pq.ParquetFile(path) as source:
+        wanted = pa.array(values, KEY.field(column).type)
+        for batch in source.iter_batches(columns=["key", "id", "sketch"]):
+            yield from batch.filter(pc.is_in(batch[column], wanted)).to_pylist()
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -183,6 +205,7 @@ def _print(told: dict[str, Any]) -> None:
     console.print(
         Text(
             f"nearest   {near['id']}, which shares {near['shared_keys']} of {near['keys']} keys"
+            + (f", cosine {near['cosine']}" if "cosine" in near else "")
             if near
             else "nearest   none shares a key"
         )

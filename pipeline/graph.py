@@ -28,7 +28,7 @@ from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
 from stages.shard import Body
 
-STAGES_VERSION = 3  # raise it when a stage's code makes other rows of the same input
+STAGES_VERSION = 4  # raise it when a stage's code makes other rows of the same input
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +196,17 @@ def _screen(run: Context, name: str, generated: Manifest) -> Stage:
     config = run.config.screen
     encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
-    body = screen.Screen(partial(filters.build, config.filters, encoder))
+    sketch = run.config.dedup.semantic is not None
+    identity["sketch"] = sketch
+    body = screen.Screen(partial(filters.build, config.filters, encoder, sketch=sketch))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
 
 
 def _sign(run: Context, name: str, screened: Manifest) -> Stage:
     items = [Item({"input": ref, "shard": place}, ref.rows, label) for place, (label, ref) in enumerate(screened.made)]
-    return Stage(name, _specs(run, name, items, _dump(run.config, "dedup")), dedup.Sign(run.config.dedup), dedup.KEY)
+    encoder = run.encoder.sha256 if run.encoder else ""
+    identity = _dump(run.config, "dedup") | {"encoder": encoder}
+    return Stage(name, _specs(run, name, items, identity), dedup.Sign(run.config.dedup, encoder), dedup.KEY)
 
 
 def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> Stage:
@@ -211,7 +215,8 @@ def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> S
     parts = max(sum(ref.rows for ref in inputs) // MATCH_KEYS, 1)
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
     items = [Item({"inputs": inputs, "history": history, "low": low, "high": high}) for low, high in pairwise(edges)]
-    return Stage(name, _specs(run, name, items, {}), dedup.Match(), dedup.PAIR, vital=True)
+    specs = _specs(run, name, items, _dump(run.config, "dedup"))
+    return Stage(name, specs, dedup.Match(run.config.dedup), dedup.PAIR, vital=True)
 
 
 def _drop(run: Context, name: str, screened: Manifest, signed: Manifest, matched: Manifest) -> Stage:

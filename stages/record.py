@@ -70,6 +70,7 @@ class Candidate:
     parents: list[str]
     depth: int  # 1: made of real text by the base model; 2: by a model adapted on depth 1
     scores: list[dict[str, str | float]] = field(default_factory=list)
+    sketch: bytes | None = None  # of the answer's embedding, for dedup
 
     @property
     def reply(self) -> str:
@@ -107,10 +108,11 @@ CANDIDATE = pa.schema(
         ("parents", pa.list_(pa.string())),
         ("depth", pa.int8()),
         ("scores", pa.list_(SCORE)),
+        ("sketch", pa.binary()),
     ]
 )
 
-_INTERNAL = {"passage", "instruction", "answer", "finish_reason"}
+_INTERNAL = {"passage", "instruction", "answer", "finish_reason", "sketch"}
 ROW = pa.schema(
     [column for column in CANDIDATE if column.name not in _INTERNAL]
     + [pa.field("run_id", pa.string()), pa.field("date", pa.date32())]

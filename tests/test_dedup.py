@@ -160,7 +160,7 @@ def day(root, date, *shards, history=(), parts=1):
             f"{date}/match",
             n,
             PAIR,
-            Match(),
+            Match(OPTIONS),
             {"inputs": signs, "history": history, "low": edges[n], "high": edges[n + 1]},
         ).kept
         for n in range(parts)
