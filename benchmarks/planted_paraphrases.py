@@ -56,7 +56,7 @@ medicamentos fármacos corresponde pertenece
 _ZH = """
 使用 采用 以及 和 因此 所以 但是 不过 或者 或 进行 开展 提供 给予 常见 多见 药物 药品 症状 表现 开始 起始 有关 相关
 """
-SYNONYMS: dict[str, list[str]] = {"en": _EN.split(), "es": _ES.split(), "zh": _ZH.split()}
+SYNONYMS = {"en": _EN.split(), "es": _ES.split(), "zh": _ZH.split()}
 FILLER = {
     "en": ("In short, ", "Put simply, ", "As the text says, ", "In other words, "),
     "es": ("En resumen, ", "Cabe señalar que ", "Es decir, "),
@@ -77,7 +77,7 @@ Edit = Callable[[str, str, random.Random], str]
 def synonyms(text: str, language: str, rng: random.Random) -> str:
     """Up to six words replaced by a synonym."""
     found = SYNONYMS[language]
-    pairs = dict(zip(found[::2], found[1::2], strict=True))
+    pairs: dict[str, str] = dict(zip(found[::2], found[1::2], strict=True))
     pattern = "|".join(pairs) if language == "zh" else r"\b(?:" + "|".join(pairs) + r")\b"
     places = list(re.finditer(pattern, text))
     for match in sorted(rng.sample(places, min(len(places), 6)), key=lambda match: -match.start()):
