@@ -185,7 +185,8 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
     assert done.line["quarantined"] == 2
 
 
-@pytest.mark.parametrize("damage", ["truncate", pytest.param("flip", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
 def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
     out = tmp_path / "out"
     gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)

@@ -66,7 +66,7 @@ def test_sigterm_lets_the_shard_at_work_finish_and_begins_no_other(slow, workers
     assert done.line["accepted"] + sum(done.line["rejected"].values()) == 16
 
 
-@pytest.mark.parametrize("how", ["second signal", "no grace", "deadline"])
+@pytest.mark.parametrize("how", ["second signal", "no grace", pytest.param("deadline", marks=pytest.mark.slow)])
 def test_a_shard_that_takes_too_long_is_deferred(tmp_path, how):
     """Its engine never answers: a second signal, or the end of the grace, ends it; nothing of it is visible."""
     documents = tmp_path / "d.jsonl"
