@@ -95,7 +95,8 @@ def main() -> int:
     torch.set_num_threads(1)
     config, rows = candidates(folder, count)
     assert config.screen.encoder is not None
-    ours: Any = open_encoder(config.screen.encoder, 1)
+    # the weights of the baseline: an adapter makes another model of the same cost
+    ours: Any = open_encoder(config.screen.encoder.model_copy(update={"adapter": "none"}), 1)
     figures = Figures("quality", f"python benchmarks/screening.py DATA_SET {count}", processor())
     texts = [prepared(row.reply, row.language) for row in rows]
     baseline = plain(ours.card.path, ours.prefix, ours.limit)
