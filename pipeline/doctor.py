@@ -144,10 +144,10 @@ def _config(path: str) -> list[Finding]:
         Bucket.open(url).probe(stamp(utc_now()))
         return f"{url} honours conditional puts"
 
-    places = [config.publish] if config.publish else []
+    url = config.publish
     return [
         Finding("config", "ok", path),
-        *(attempt("publish", lambda url=url: probed(url)) for url in places),
+        *([attempt("publish", lambda: probed(url))] if url else []),
         attempt("models", lambda: find_models(config).generator.name),
         attempt("seeds", lambda: f"{len(seeds.list_files(config))} files"),
     ]

@@ -26,7 +26,7 @@ from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from pipeline.stop import Stop
 from pipeline.store import DataSet
-from pipeline.tidy import clear_attempts, tidy
+from pipeline.tidy import forget_attempts, tidy
 from stages.commit import FileRef, ShardRecord, publish_text, stop_path
 from stages.ports import ModelCard
 
@@ -144,7 +144,7 @@ def _forgive(folder: Path) -> None:
     for record in folder.glob("stages/*/part-*.json"):
         if ShardRecord.read(record).error:
             record.unlink()
-    clear_attempts(folder)
+    forget_attempts(folder)
 
 
 def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, same: dict[str, Any] | None) -> None:
@@ -210,7 +210,7 @@ def _supervise(
         if result.exists():
             said = json.loads(result.read_text("utf-8"))
             if said["status"] != "deferred":
-                clear_attempts(folder)
+                forget_attempts(folder)
                 return _ended(data, date, mark, said)
             left = f": {said['left']}"
         now = _progress(folder)
@@ -220,14 +220,14 @@ def _supervise(
                 why = f"found {folder} full; free space, then run the same command again. It {why}"
             return Result("failed", error=f"the driver {why} twice at the same place: {_log_tail(folder)}")
         seen = now
-    clear_attempts(folder)
+    forget_attempts(folder)
     stopped = f"stopped ({stop.reason}){left}; committed shards are kept: the same command goes on from them"
     return Result("deferred", notes=[stopped])
 
 
 def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, hold = os.pipe()
-    environment = os.environ | {"GRISTMILL_PIPE": str(hear), "TOKENIZERS_PARALLELISM": "true"}
+    environment = {"TOKENIZERS_PARALLELISM": "true"} | os.environ | {"GRISTMILL_PIPE": str(hear)}
     with (folder / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.drive", str(folder), *beam_args],

@@ -14,7 +14,7 @@ def tidy(data: DataSet, date: str) -> None:
         lock = data.lock(date)
         try:
             data.sweep(date)
-            clear_attempts(data.run_folder(date))
+            forget_attempts(data.run_folder(date))
             if not (data.run_folder(date) / "report.html").exists():
                 from pipeline.pages.report import write  # its templates: a run that has nothing to do loads none
 
@@ -23,7 +23,7 @@ def tidy(data: DataSet, date: str) -> None:
             os.close(lock)
 
 
-def clear_attempts(folder: Path) -> None:
+def forget_attempts(folder: Path) -> None:
     """What was in flight at a stop, or killed between its commit and the end of its mark, is no suspect."""
     for marker in folder.glob("stages/*/*.attempt-*"):
         marker.unlink(missing_ok=True)
