@@ -5,10 +5,13 @@
 
 Adds rows to benchmarks/results/throughput.json. Bare: one call with all prompts. Beam: shards of `--shard-rows`,
 `--in-flight` at once, as configs/gpu.yaml has them; seeds read, prompts rendered, answers parsed, Parquet written.
+Random weights never end an answer: each row's length is drawn by its seed, evenly from an eighth of `--tokens` up,
+the same in both.
 """
 
 import argparse
 import json
+import random
 import sys
 import tempfile
 import time
@@ -19,15 +22,25 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.engine import hide_of
 from benchmarks.figures import Figures, processor
-from benchmarks.throughput import subject_of
+from benchmarks.throughput import DummyEngine, subject_of
 from configs import schema
 from configs.load import load
-from model.backends.vllm import VllmGenerator
+from model.backends.vllm import ENGINE, VllmGenerator
 from stages.commit import FileRef, ShardRecord, ShardSpec
 from stages.generate import Generate
+from stages.ports import Request
 from stages.record import CANDIDATE, SEED, Seed
 from stages.shard import RunShards
 from stages.writer import ShardWriter
+
+
+class DrawnEngine(DummyEngine):
+    """Answers of unlike lengths, as a real model's are; a row's hangs on its seed alone."""
+
+    def sampling(self, request: Request) -> Any:
+        params = super().sampling(request)
+        params.max_tokens = random.Random(request.seed).randint(params.max_tokens // 8, params.max_tokens)
+        return params
 
 
 def main() -> int:
@@ -40,22 +53,25 @@ def main() -> int:
     base = load("gpu", ["domains.law.tasks=[explain]", "domains.medicine.tasks=[explain]", "generate.tries=1"])
     explain = schema.Task.model_validate(base.tasks["explain"].model_dump() | task)
     more = {"mps": options.mps, "kv_cache_dtype": options.kv, "max_num_batched_tokens": options.batched}
+    more["refill"] = options.refill
     vllm = schema.VllmOptions(engines_per_gpu=options.engines, max_num_seqs=options.sequences, **more)
     vllm = vllm.model_copy(update={"max_lora_rank": 0})
     generator_config = schema.Generator(backend="vllm", model=options.shape, max_model_len=1024, vllm=vllm)
     config = base.model_copy(update={"generator": generator_config, "tasks": {"explain": explain}})
     with tempfile.TemporaryDirectory() as scratch:
         subject = subject_of(options)
-        generator = VllmGenerator(generator_config, subject.card, 0, subject.engine)
+        engine = ENGINE if subject.engine == ENGINE else "benchmarks.pipeline:DrawnEngine"
+        generator = VllmGenerator(generator_config, subject.card, 0, engine)
         while len(generator.fleet.pool.up) < len(generator.fleet.starts):
             time.sleep(0.1)
         RUNNING.append(generator)
         body = Generate(config, subject.card, running, hide_of(config))
         seeds = _seeds(scratch, subject.prompts, options.prompts)
-        works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, options.prompts]])]
+        called = options.sequences if options.beam_only else options.prompts
+        works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, called]])]
         requests = [body._request(work, 0, None) for work in works]
         generator.generate(requests[: options.sequences])  # kernels and caches are warm
-        seconds, bare = _timed(lambda: generator.generate(requests))
+        seconds, bare = (0.0, []) if options.beam_only else _timed(lambda: generator.generate(requests))
         tokens = sum(row.output_tokens for row in bare)
         edges = range(0, options.prompts, options.shard_rows)
         parts = [[[seeds, at, min(at + options.shard_rows, options.prompts)]] for at in edges]
@@ -88,11 +104,14 @@ def main() -> int:
         figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
         names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
         figures.machine = f"{processor()}; {names}"
-        engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps}"
+        engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps} on {len(generator.gpus)} GPUs"
         what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
-        figures.put(f"{what}, {options.prompts} prompts in one call: output tokens/s", tokens / seconds)
+        what += f", refill {options.refill:g}" * bool(options.refill)
         figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", made / through)
-        figures.put(f"{what}, {options.prompts} prompts: Beam / bare", made / through / (tokens / seconds), 0.95)
+        figures.put(f"{what}, {options.prompts} prompts through Beam: s", through, better="lower")
+        if bare:
+            figures.put(f"{what}, {options.prompts} prompts in one call: output tokens/s", tokens / seconds)
+            figures.put(f"{what}, {options.prompts} prompts: Beam / bare", made / through / (tokens / seconds), 0.95)
         share = 100 * waiting / (generating + waiting)
         figures.put(f"{what}, {options.prompts} prompts through Beam: engines waiting %", share, 3.0, "lower")
         generator.close()
@@ -146,9 +165,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=4)
     parser.add_argument("--mps", action="store_true")
     parser.add_argument("--kv", default="auto")
+    parser.add_argument("--refill", type=float, default=0.0, help="share of the sequences")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
     parser.add_argument("--prompt-tokens", type=int, default=250)
     parser.add_argument("--commit", default="", help="where there is no git")
+    parser.add_argument("--beam-only", action="store_true", help="no call of the bare fleet")
     parser.add_argument("--cpu", action="store_true", help="a small form for vLLM's CPU build")
     options = parser.parse_args()
     options.profile = False

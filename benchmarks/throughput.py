@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --shape smollm2-135m                        all tiers, resumed where it stopped
     python benchmarks/throughput.py --shape smollm2-135m --engines 4 --sequences 512 --batched 8192 --kv auto
-        --eager no --seeds no                                                   one point
+        --eager no --seeds no --refill 0                                        one point
     python benchmarks/throughput.py --shape FOLDER                              real weights: answers end by themselves
     python benchmarks/throughput.py --cpu                                       a minute on vLLM's CPU build
 
@@ -100,6 +100,7 @@ class Point:
     kv: str
     eager: bool
     seeds: bool
+    refill: float
 
     def __str__(self) -> str:
         parts = [
@@ -108,6 +109,7 @@ class Point:
             f"{self.batched or 'default'} batched tokens",
         ]
         parts += [f"{self.kv} KV", "eager" if self.eager else "graphs", "seeds" if self.seeds else "no seeds"]
+        parts += [f"refill {self.refill:g}"] * bool(self.refill)
         return ", ".join(parts)
 
 
@@ -136,9 +138,7 @@ def main() -> int:
 
 def _sweep(options: argparse.Namespace, table: "Table") -> Iterator[float]:
     """Tier by tier; each yields its points' rates and leaves the best for the next."""
-    tiers = {
-        name: getattr(options, name) for name in ("engines", "mps", "sequences", "batched", "kv", "eager", "seeds")
-    }
+    tiers = {field.name: getattr(options, field.name) for field in dataclasses.fields(Point)}
     point = Point(**{name: values[0] for name, values in tiers.items()})
     for name, values in tiers.items():
         rates: dict[Point, float] = {}
@@ -209,6 +209,7 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
         kv_cache_dtype=point.kv,  # pyright: ignore[reportArgumentType] - pydantic checks it
         enforce_eager=point.eager,
         per_request_seeds=point.seeds,
+        refill=point.refill,
         start_timeout_s=limit,
         restarts=0,
     )
@@ -383,6 +384,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kv", nargs="+", default=["auto", "fp8"])
     parser.add_argument("--eager", nargs="+", type=flag, default=[False, True], help="yes, no")
     parser.add_argument("--seeds", nargs="+", type=flag, default=[False, True], help="of each request: yes, no")
+    parser.add_argument("--refill", nargs="+", type=float, default=[0.0, 0.125], help="share of the sequences")
     parser.add_argument(
         "--sampling", nargs="+", default=["top-p .95"], choices=SAMPLING, help="the first sets the tiers"
     )
@@ -399,6 +401,7 @@ def _options() -> argparse.Namespace:
         for name, value in {"engines": "1", "sequences": 4, "batched": None, "kv": "auto", "eager": True}.items():
             setattr(options, name, [value])
         options.seeds, options.mps, options.tokens, options.seconds = [True], [False], 16, 10
+        options.refill = [0.0]
     return options
 
 

@@ -18,7 +18,10 @@ from jsonschema import validate
 from configs import schema
 from configs.errors import BackendError
 from model.backends import identify, open_generator
+from model.backends.placement import place
 from model.backends.vllm import VllmGenerator
+from model.backends.vllm_engine import VllmEngine
+from model.backends.vllm_worker import Start
 from model.lora import open_trainer
 from stages.ports import Completion, Generator, Request
 
@@ -146,6 +149,34 @@ def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> No
     thread.join()
     assert two.fleet.restarts == [1, 0]
     assert found == expected
+
+
+def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
+    options = CONFIG.vllm.model_copy(update={"max_num_seqs": 4, "refill": 0.5})
+    config = CONFIG.model_copy(update={"vllm": options})
+    card = identify(config)
+    seat, *_ = place(config, card, [], 1)
+    for name, value in seat.environment.items():
+        monkeypatch.setenv(name, value)
+    engine = VllmEngine(Start("", config, card, 0, seat.memory_share, seat.kv_cache_bytes, cpu=True))
+    try:
+        requests = [ask(f"Count to {at}.", sampling={"max_tokens": 2 + 2 * at}) for at in range(9)]
+        for number, request in enumerate(requests):
+            engine.add(number, engine.tokens(request), request)
+        running, ended = [], []
+        while engine.busy:
+            before = engine.running
+            ended += [number for number, _ in engine.step()]
+            running.append((before, engine.running))
+            assert len(running) < 100
+        grown = [before for before, after in running if after > before]
+        assert sorted(ended) == list(range(9))
+        assert grown[0] == 0
+        assert len(grown) > 1
+        assert max(grown) <= 2
+        assert max(after for _, after in running) <= 4
+    finally:
+        engine.close()
 
 
 def test_a_killed_parent_leaves_no_engine() -> None:

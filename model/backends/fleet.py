@@ -64,7 +64,8 @@ class Fleet:
         self, starts: Sequence[Start], environments: Sequence[dict[str, str]], options: VllmOptions, lock: Path
     ):
         self.starts, self.environments, self.options, self.lock = starts, environments, options, lock
-        self.pool = Pool(len(starts), options.max_num_seqs + max(options.max_num_seqs // 8, 2))
+        beside = max(round(options.max_num_seqs * max(options.refill, 1 / 8)), 2)  # prompts at hand when sequences end
+        self.pool = Pool(len(starts), options.max_num_seqs + beside)
         self.lives: list[_Life | None] = [None] * len(starts)
         self.restarts = [0] * len(starts)
         self.past: list[dict[str, float]] = [{} for _ in starts]  # figures of processes that ended

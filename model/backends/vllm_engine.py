@@ -30,6 +30,8 @@ class VllmEngine:
         self.writing = copy.deepcopy(tokenizer)  # one is used by one thread at a time
         self.numbers: dict[str, int] = {}  # adapter's hash -> vLLM's number for it
         self.running = self.preempted = 0
+        self.most = start.config.vllm.max_num_seqs
+        self.refill = round(self.most * start.config.vllm.refill)
         self.held: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
         # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
@@ -117,7 +119,11 @@ class VllmEngine:
         del self.engine
 
     def _feed(self) -> None:
-        while self.held:
+        """Hands vLLM all that is held; with `refill` as many as have ended, once that are enough. Steps that read
+        prompts beside writing answers are slow, so that few of them should do it for many."""
+        if self.refill and self.running > self.most - self.refill:
+            return
+        while self.held and (not self.refill or self.running < self.most):
             number, prompt, request = self.held[0]
             if not self.mixes and self.running and _adapter_key(request) != self.active:
                 break
