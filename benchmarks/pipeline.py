@@ -66,7 +66,7 @@ def main() -> int:
             time.sleep(0.1)
         RUNNING.append(generator)
         body = Generate(config, subject.card, running, hide_of(config))
-        seeds = _seeds(scratch, subject.prompts, options.prompts)
+        seeds = _seeds(scratch, subject.prompts[options.prompt_tokens[0]], options.prompts)
         called = options.sequences if options.beam_only else options.prompts
         works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, called]])]
         requests = [body._request(work, 0, None) for work in works]
@@ -167,7 +167,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kv", default="auto")
     parser.add_argument("--refill", type=float, default=0.0, help="share of the sequences")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
-    parser.add_argument("--prompt-tokens", type=int, default=250)
+    parser.add_argument("--prompt-tokens", nargs=1, type=int, default=[250])
     parser.add_argument("--commit", default="", help="where there is no git")
     parser.add_argument("--beam-only", action="store_true", help="no call of the bare fleet")
     parser.add_argument("--cpu", action="store_true", help="a small form for vLLM's CPU build")
@@ -175,7 +175,7 @@ def _options() -> argparse.Namespace:
     options.profile = False
     if options.cpu:
         options.engines, options.sequences, options.prompts, options.tokens = 1, 8, 32, 8
-        options.shard_rows, options.in_flight, options.prompt_tokens = 8, 2, 60
+        options.shard_rows, options.in_flight, options.prompt_tokens = 8, 2, [60]
     return options
 
 

@@ -7,11 +7,11 @@
     python benchmarks/throughput.py --cpu                                       a minute on vLLM's CPU build
 
 Prompts of about 300 tokens from the repository's own pages, temperature 0.8, up to 512 new tokens; `--sampling` has
-top-p and the rest, each measured with the same engines. Named shapes have random weights, which never end an answer:
-lengths are drawn evenly between 64 and 512 there. A point is measured once each sequence has been replaced once, while
-all engines are full. `--profile` prints where the time of one engine's step goes on the GPU. Adds rows to
-benchmarks/results/throughput.json after each point, and goes past points that stand there from the same machine and
-commit. A GB of text: bytes a token are those of plain legal English.
+top-p and the rest, `--prompt-tokens` other lengths, each measured with the same engines. Named shapes have random
+weights, which never end an answer: lengths are drawn evenly between 64 and 512 there. A point is measured once each
+sequence has been replaced once, while all engines are full. `--profile` prints where the time of one engine's step goes
+on the GPU. Adds rows to benchmarks/results/throughput.json after each point, and goes past points that stand there from
+the same machine and commit. A GB of text: bytes a token are those of plain legal English.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
 }
 PLAIN = schema.Sampling(temperature=0.8, top_p=1.0, top_k=0, repetition_penalty=1.0, max_tokens=1)
 PROFILED = range(400, 430)  # steps
+LENGTH = 270  # tokens of a passage; the template adds some 30
 
 
 class ProfiledEngine(DummyEngine):
@@ -120,7 +122,7 @@ class Subject:
     name: str
     card: ModelCard
     engine: str
-    prompts: list[str]
+    prompts: dict[int, list[str]]  # by their tokens without the template's
     bytes_per_token: float
 
 
@@ -169,7 +171,7 @@ class Table:
 
     def _standing(self, point: Point) -> float:
         first = self.options.sampling[0]
-        row = self.figures.rows.get(f"{self.subject.name}, {point}, {first}: output tokens/s a GPU")
+        row = self.figures.rows.get(f"{self.subject.name}, {point}, {first}: output tokens/s a GPU")  # of LENGTH
         mine = row and row["commit"] == self.figures.commit and row["machine"].startswith(processor())
         return row["value"] if row and mine else 0.0
 
@@ -184,12 +186,12 @@ class Table:
             print(f"{self.subject.name}, {point}: {error}", flush=True)
             return 0.0
         self.longest = max(self.longest, time.monotonic() - began)
-        for sampling, figures in found.items():
+        for way, figures in found.items():
             self.figures.machine = f"{processor()}; {figures.pop('machine')}"
             for name, value in figures.items():
-                where = f"{self.subject.name}, {point}, {sampling}: {name}"
+                where = f"{self.subject.name}, {point}, {way}: {name}"
                 self.figures.put(where, value, better=BETTER.get(name, "higher"))
-        return found[self.options.sampling[0]]["output tokens/s a GPU"]
+        return next(iter(found.values()))["output tokens/s a GPU"]
 
 
 BETTER: dict[str, str] = dict.fromkeys(
@@ -198,8 +200,8 @@ BETTER: dict[str, str] = dict.fromkeys(
 
 
 def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: float) -> dict[str, dict[str, Any]]:
-    """One point through the fleet, by way of sampling. Raises TimeoutError after `limit` seconds, BackendError when
-    nothing starts."""
+    """One point through the fleet, by way of sampling and length of prompts. Raises TimeoutError after `limit` seconds,
+    BackendError when nothing starts."""
     began = time.monotonic()
     vllm = schema.VllmOptions(
         engines_per_gpu="auto" if point.engines == "auto" else int(point.engines),
@@ -220,8 +222,9 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
     try:
         _until(lambda: len(fleet.pool.up) == len(fleet.starts), fleet, began + limit)
         started = time.monotonic() - began
-        for sampling in options.sampling:
-            with _asking(generator, subject, options.tokens, slots, SAMPLING[sampling]):
+        for sampling, length in product(options.sampling, options.prompt_tokens):
+            way = sampling if length == LENGTH else f"{sampling}, passages of {length} tokens"
+            with _asking(generator, subject, subject.prompts[length], options.tokens, slots, SAMPLING[sampling]):
                 # of the prompts asked for before, and then each sequence once
                 replaced = _answered(fleet) + slots * (3 if found else 1)
                 _until(lambda many=replaced: _answered(fleet) >= many, fleet, began + limit)
@@ -229,7 +232,7 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
                 _until(lambda since=before: time.monotonic() - since["time"] > options.seconds, fleet, began + limit)
                 after = _reading(generator)
             spent = {name: value - before[name] for name, value in after.items()}
-            found[sampling] = _told(options, subject, generator, spent) | {"start s": started}
+            found[way] = _told(options, subject, generator, spent) | {"start s": started}
     except TimeoutError:
         if not found:
             raise
@@ -264,11 +267,11 @@ def _told(
 
 @contextmanager
 def _asking(
-    generator: VllmGenerator, subject: Subject, most: int, slots: int, sampling: dict[str, Any]
+    generator: VllmGenerator, subject: Subject, prompts: list[str], most: int, slots: int, sampling: dict[str, Any]
 ) -> Iterator[None]:
     """Two callers, which keep all engines full until the block ends."""
     stop = threading.Event()
-    arguments = (generator, subject, most, slots, sampling, stop)
+    arguments = (generator, subject, prompts, most, slots, sampling, stop)
     for place in range(2):
         threading.Thread(target=_ask, args=(place, *arguments), daemon=True).start()
     try:
@@ -285,6 +288,7 @@ def _ask(
     place: int,
     generator: VllmGenerator,
     subject: Subject,
+    prompts: list[str],
     most: int,
     slots: int,
     way: dict[str, Any],
@@ -298,7 +302,7 @@ def _ask(
             for number in range(slots):
                 length = rng.randint(most // 8, most) if dummy else most
                 sampling = PLAIN.model_copy(update=way | {"max_tokens": length})
-                text = subject.prompts[rng.randrange(len(subject.prompts))]
+                text = prompts[rng.randrange(len(prompts))]
                 messages = ({"role": "user", "content": f"Passage {rng.randrange(10**6)}.\n\n{text}\n\nExplain it."},)
                 requests.append(Request(f"{place}-{call}-{number}", messages, sampling, rng.randrange(2**31)))
             call += 1
@@ -336,7 +340,7 @@ def subject_of(options: argparse.Namespace) -> Subject:
         source = ModelCard(options.tokenizer, "", "vllm", options.tokenizer, 0)
     card = source if real else _dummy(options.shape, Path(source.path), cache_folder() / "shapes" / options.shape)
     tokenizer: Any = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
-    prompts = _prompts(tokenizer, options.prompt_tokens)
+    prompts = {length: _prompts(tokenizer, length) for length in options.prompt_tokens}
     english = " ".join((ROOT / "LICENSE").read_text("utf-8").split())
     share = len(english.encode()) / len(tokenizer.encode(english))
     engine = ENGINE if real else f"benchmarks.throughput:{'Profiled' if options.profile else 'Dummy'}Engine"
@@ -390,7 +394,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--profile", action="store_true", help="of one engine; its figures are then slower ones")
     parser.add_argument("--tokens", type=int, default=512, help="new tokens at most")
-    parser.add_argument("--prompt-tokens", type=int, default=270, help="of the passage; the template adds some 30")
+    parser.add_argument(
+        "--prompt-tokens", nargs="+", type=int, default=[LENGTH], help="of the passage; the template adds some 30"
+    )
     parser.add_argument("--seconds", type=float, default=25, help="measured a point")
     parser.add_argument("--time-limit", type=float, default=560, help="seconds of the whole call")
     parser.add_argument("--gpu-hour", type=float, default=2.5, help="USD")
