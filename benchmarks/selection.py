@@ -152,7 +152,8 @@ def main() -> int:
     steps, seeds = int(sys.argv[4] if len(sys.argv) > 4 else 160), int(sys.argv[5] if len(sys.argv) > 5 else 3)
     preset, form = sys.argv[6] if len(sys.argv) > 6 else "tiny", sys.argv[7] if len(sys.argv) > 7 else "rows"
     out.mkdir(parents=True, exist_ok=True)
-    files = [source] if Path(source).is_file() else [str(p) for p in Path(source).glob("part-*[0-9].parquet")]
+    parts = [Path(source)] if Path(source).is_file() else sorted(Path(source).glob("part-*.parquet"))
+    files = [str(path) for path in parts if not path.name.endswith(".rejects.parquet")]
     rows = ds.dataset(files).to_table(columns=CANDIDATE.names).sort_by("id").to_pylist()
     candidates = [Candidate(**row) for row in rows]
     verdicts = out / "reasons.json"  # screened once a folder
