@@ -24,7 +24,7 @@ _PROBES = (
     "El paciente presenta fiebre alta y dolor de cabeza desde hace tres días.",
     "x",
 )
-_STEP = {"cpu": 1, "cuda": 16}  # tokens: what a row's length is rounded up to
+_STEP = {"cpu": 1, "cuda": 16}  # tokens: a length is rounded up to these; a GPU meets fewer shapes
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 65_536}  # what stays in a core's cache; what fills a GPU
 _PRODUCTS = "gristmill-products"  # `attend_by_products` among transformers' attentions
 _LANES = 32  # keys: softmax over another number of bfloat16 takes up to twice as long (docs/quality.md)
@@ -148,7 +148,8 @@ def attend_by_products(
 ) -> tuple[torch.Tensor, None]:
     """Attention as two batched matrix products, [B, T, H, D]: in bfloat16 on a CPU faster than torch's own kernel.
 
-    The mask is added to the scores, the same for each of a row's queries: padding is all that it hides.
+    The mask is added to the scores, the same for each of a row's queries: padding is all that it hides. All scores of a
+    batch are held at once, H x T numbers a token. In the form that transformers' AttentionInterface asks for.
     """
     B, H, T, D = q_BHTD.shape
     mask_B11S = q_BHTD.new_zeros(B, 1, 1, T) if mask_B1TT is None else mask_B1TT[:, :, :1]
