@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import normalize
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder
-from model.encoder import BertEncoder, open_encoder
+from model.encoder import BertEncoder, attend_by_products, open_encoder
 
 LAW = "The controller shall erase personal data without undue delay."
 TEXTS = [LAW, "The controller must delete personal information promptly.", "Chickenpox causes an itchy rash.", "x"]
@@ -89,6 +91,28 @@ def test_a_batch_holds_so_many_tokens() -> None:
     batches = list(encoder._batches(lengths))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        widths = [-(-lengths[index] // 16) * 16 for index in batch]
-        assert len(batch) * max(widths) <= 512
+        widths = [lengths[index] for index in batch]
+        assert len(batch) * encoder._width(max(widths)) <= 512
         assert widths == sorted(widths, reverse=True)
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=4), st.booleans())
+def test_products_attend_as_torch_does(lengths: list[int], masked: bool) -> None:
+    width = max(lengths)
+    q, k, v = torch.randn(3, len(lengths), 2, width, 8, generator=torch.Generator().manual_seed(width))
+    real = torch.arange(width) < torch.tensor(lengths)[:, None, None, None]
+    bias = torch.zeros(real.shape).masked_fill(~real, torch.finfo(torch.float32).min).expand(-1, 1, width, -1)
+    found, _ = attend_by_products(torch.nn.Module(), q, k, v, bias if masked else None, 0.3)
+    wanted = scaled_dot_product_attention(q, k, v, real if masked else None, scale=0.3)
+    torch.testing.assert_close(found, wanted.transpose(1, 2), atol=2e-6, rtol=1e-5)
+
+
+def test_products_give_the_vectors_of_transformers_own_attention() -> None:
+    encoder = open_encoder(Encoder(dtype="bfloat16"), 1)
+    assert isinstance(encoder, BertEncoder)
+    texts = [f"{LAW} " * count for count in (1, 2, 3, 7, 40)] + TEXTS
+    found = encoder.encode(texts, (0.5, 7 / 12, 1.0)).reshape(len(texts), 3, -1)
+    assert (encoder.model.config._attn_implementation == "sdpa") == (encoder.device.type == "cuda")
+    encoder.model.set_attn_implementation("sdpa")
+    wanted = encoder.encode(texts, (0.5, 7 / 12, 1.0)).reshape(len(texts), 3, -1)
+    assert float((found * wanted).sum(2).min()) > 0.9999
