@@ -15,7 +15,7 @@ def fit(
     z = np.hstack([(x_ND - mean) / scale, np.ones((len(x_ND), 1))]).astype(np.float64)
     share = weight_N / weight_N.sum()
     penalty = np.diag([*np.full(len(scale), l2), 0.0])
-    penalty[:-1, :-1] += curb_DD * np.outer(scale, scale)
+    penalty[:-1, :-1] += curb_DD / np.outer(scale, scale)
     beta = np.zeros(z.shape[1])
     for _ in range(30):
         p = probability(z @ beta)

@@ -294,11 +294,12 @@ def test_lessons_are_fresh_each_epoch_and_the_same_again():
     first, again, second = (fresh(chosen, range(60), tuple(CORRUPTIONS), 17, epoch) for epoch in (0, 0, 1))
     assert first == again
     assert not {row.text for row in first} & {row.text for row in second}
+    made = 0
     for page in range(60):
         kinds = [{row.kind for row in of if row.page == page} - {""} for of in (first, second)]
-        assert len(kinds[0]) == len(kinds[1]) == FRESH_PER_PAGE
         assert not kinds[0] & kinds[1]
-        assert len({len(row.text) for row in first if row.page == page}) <= 3  # up to a last mark that is taken away
+        made += sum(map(len, kinds))
+    assert 0.9 * 2 * 60 * FRESH_PER_PAGE < made <= 2 * 60 * FRESH_PER_PAGE  # but for those that changed nothing
     assert {row.kind for row in fresh(chosen, range(60), ("vague",), 17, 3)} == {"", "vague"}
 
 
@@ -312,8 +313,8 @@ def test_a_lesson_knows_nothing_of_what_is_left_out():
         item.text for n, item in enumerate(chosen) if n % 5 == 0
     ]
     known = {n for n, item in enumerate([*chosen, *further]) if item.source != source and (n % 5 or n >= len(chosen))}
-    sentences_out = {part for text in out_of for part in text.split(". ")}
-    sentences_in = {part for n in known for part in [*chosen, *further][n].text.split(". ")}
+    sentences_out = {part for text in out_of for part in text.rstrip(".").split(". ")}
+    sentences_in = {part for n in known for part in [*chosen, *further][n].text.rstrip(".").split(". ")}
     for epoch in range(EPOCHS):
         lesson = trainer.lesson(train, epoch)
         assert set(lesson.page.tolist()) == known
@@ -340,13 +341,14 @@ def test_the_curb_keeps_a_head_from_telling_sources_apart():
     rng = np.random.default_rng(4)
     source = np.repeat(np.array(["a", "b", "c", "d"]), 100)
     y = np.tile([0, 1], 200)
-    place = np.repeat([0.0, 3.0, 6.0, 9.0], 100)[:, None]  # the source moves both columns, quality their difference
-    x = place + rng.normal(size=(400, 2)) + y[:, None] * np.array([1.0, -0.5])
-    curb = between_sources(x, y, source)
-    free, bound = fit(x, y, np.ones(400), 0.01)[0], fit(x, y, np.ones(400), 0.01, 30 * curb)[0]
-    assert bound @ curb @ bound < 0.3 * (free @ curb @ free)
-    assert auc(x @ bound, y) > 0.7
-    assert np.array_equal(fit(x, y, np.ones(400), 0.01, 0 * curb)[0], free)
+    place = np.repeat([0.0, 1.0, 2.0, 3.0], 100)[:, None]  # the source moves the first column alone, quality both
+    x = place * np.array([1.0, 0.0]) + rng.normal(size=(400, 2)) + y[:, None] * np.array([2.0, 1.0])
+    for unit in (1.0, 0.01):  # the penalty is on scores, whatever the columns' units
+        curb = between_sources(unit * x, y, source)
+        free, bound = fit(unit * x, y, np.ones(400), 0.01)[0], fit(unit * x, y, np.ones(400), 0.01, 3 * curb)[0]
+        assert bound @ curb @ bound < 0.5 * (free @ curb @ free)
+        assert auc(x @ bound, y) > 0.7
+        assert np.array_equal(fit(unit * x, y, np.ones(400), 0.01, 0 * curb)[0], free)
 
 
 @settings(max_examples=50)
