@@ -12,6 +12,7 @@ from stages.record import Seed
 
 BAD_PER_PAGE = 2
 FRESH_PER_PAGE = 3  # corruptions of a page in an epoch of tuning
+WEAK: tuple[str, ...] = ()  # corruptions that tuning sees twice as often
 MORE = 1.5  # pages that tuning draws from a source, to one that is judged
 GOOD = 3.0  # a label's score from which a text counts as good, as FineWeb-Edu has it (2406.17557, section 4)
 CORRUPTION = "corruption"
@@ -83,13 +84,14 @@ def fresh(pages: Sequence[Seed], chosen: Sequence[int], kinds: Sequence[str], se
 
     `chosen`: places in `pages`. Nothing is read but those, and of `kinds` alone, each in its turn.
     """
+    often = [*kinds, *(kind for kind in kinds if kind in WEAK)]
     of_language: dict[str, list[Seed]] = {}
     for number in chosen:
         of_language.setdefault(pages[number].language, []).append(pages[number])
     made: list[Example] = []
     for number in chosen:
         item = pages[number]
-        turn = random.Random(f"{seed} {item.id} turn").sample(kinds, len(kinds))
+        turn = random.Random(f"{seed} {item.id} turn").sample(often, len(often))
         rng = random.Random(f"{seed} {item.id} {epoch}")
         first = epoch * FRESH_PER_PAGE
         turn = [turn[(first + offset) % len(turn)] for offset in range(min(FRESH_PER_PAGE, len(turn)))]

@@ -13,7 +13,7 @@ from test_filters import EDGES, candidate
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build
+from filters import build, quality_examples
 from filters.corruptions import CORRUPTIONS, Page, equalise
 from filters.heuristics import heuristics
 from filters.labels import Label
@@ -301,6 +301,16 @@ def test_lessons_are_fresh_each_epoch_and_the_same_again():
         made += sum(map(len, kinds))
     assert 0.9 * 2 * 60 * FRESH_PER_PAGE < made <= 2 * 60 * FRESH_PER_PAGE  # but for those that changed nothing
     assert {row.kind for row in fresh(chosen, range(60), ("vague",), 17, 3)} == {"", "vague"}
+
+
+def test_weak_corruptions_come_twice_as_often(monkeypatch):
+    chosen, _ = draw(pages(), 17, 40)
+    turns = 10  # as many as the kinds and the weak one again
+    monkeypatch.setattr(quality_examples, "WEAK", ("vague",))
+    made = [row.kind for epoch in range(turns) for row in fresh(chosen, range(120), tuple(CORRUPTIONS), 17, epoch)]
+    assert made.count("vague") == 2 * made.count("gibberish") == 2 * 120 * FRESH_PER_PAGE
+    monkeypatch.setattr(quality_examples, "WEAK", ("vague", "drifted"))
+    assert {row.kind for row in fresh(chosen, range(120), ("vague", "padded"), 17, 0)} == {"", "vague", "padded"}
 
 
 def test_a_lesson_knows_nothing_of_what_is_left_out():
