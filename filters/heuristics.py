@@ -13,7 +13,7 @@ def heuristics(text: str) -> list[float]:
     each = [float(len(token)) for token in tokens]
     parts = [float(len(words(part))) for part in sentences(text)] or [0.0]
     return [
-        len(set(tokens)) / len(tokens),
+        len(set(tokens) - {""}) / len(tokens),  # 0 without words
         len(set(runs)) / len(runs),
         float(np.mean(each)),
         float(np.std(each)),

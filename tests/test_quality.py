@@ -376,6 +376,7 @@ def test_spearman_is_the_correlation_of_ranks(pairs):
 @given(st.text(max_size=200))
 def test_heuristics_are_total(text):
     assert np.isfinite(heuristics(text)).all()
+    assert bool(heuristics(text)[0]) == bool(words(text))
 
 
 def test_it_abstains_from_languages_without_a_threshold(trained):
