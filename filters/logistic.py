@@ -3,22 +3,25 @@
 import numpy as np
 
 
-def fit(x_ND: np.ndarray, y_N: np.ndarray, weight_N: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
+def fit(
+    x_ND: np.ndarray, y_N: np.ndarray, weight_N: np.ndarray, l2: float, curb_DD: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, float]:
     """Weights [D] and bias by Newton's method on standardised columns, folded back to the columns as they are.
 
-    y is 0 or 1; `l2` is the penalty on standardised weights, per unit of total sample weight.
+    y is 0 or 1; `l2` is the penalty on standardised weights, per unit of total sample weight. `curb` is a penalty
+    besides, half of weights' × curb × weights in the columns as they are, as a variance of scores that is not wanted.
     """
     mean, scale = x_ND.mean(0), x_ND.std(0) + 1e-9
     z = np.hstack([(x_ND - mean) / scale, np.ones((len(x_ND), 1))]).astype(np.float64)
     share = weight_N / weight_N.sum()
-    penalty = np.full(z.shape[1], l2)
-    penalty[-1] = 0.0
+    penalty = np.diag([*np.full(len(scale), l2), 0.0])
+    penalty[:-1, :-1] += curb_DD / np.outer(scale, scale)
     beta = np.zeros(z.shape[1])
     for _ in range(30):
         p = probability(z @ beta)
-        gradient = z.T @ (share * (p - y_N)) + penalty * beta
+        gradient = z.T @ (share * (p - y_N)) + penalty @ beta
         curvature = np.maximum(share * p * (1 - p), 1e-12)
-        step = np.linalg.solve((z * curvature[:, None]).T @ z + np.diag(penalty + 1e-9), gradient)
+        step = np.linalg.solve((z * curvature[:, None]).T @ z + penalty + 1e-9 * np.eye(len(beta)), gradient)
         beta -= step * min(1.0, 10.0 / (np.abs(step).max() + 1e-12))
         if np.abs(step).max() < 1e-7:
             break

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from filters.corruptions import CORRUPTIONS, sentences
+from filters.corruptions import CORRUPTIONS
+from filters.heuristics import heuristics
 from filters.logistic import auc, fit, probability, spearman
 from filters.quality_examples import CORRUPTION, Example
-from filters.words import ngrams, words
 
 FOLDS = 5
 BINS = 10  # of a reliability curve
@@ -82,6 +82,23 @@ def unseen_kinds(fitter: Fitter, rows: Sequence[Example], fold_N: np.ndarray) ->
     return made
 
 
+def unseen_kinds_of_known_sources(
+    fitter: Fitter, rows: Sequence[Example], judged_N: np.ndarray
+) -> list[dict[str, Any]]:
+    """Each corruption judged on some pages by judges that know other pages of the same sources, and not the corruption.
+
+    Easier than `unseen_kinds`, as it asks nothing of unknown sources: split `unseen_kind_known_source`.
+    """
+    kinds, beside = np.array([row.kind for row in rows]), baselines(rows, judged_N)
+    made = []
+    for kind in CORRUPTIONS:
+        asked, logit = of_kind(rows, kind) & judged_N, np.zeros(len(rows))
+        if asked.any():
+            logit[asked] = fitter(np.flatnonzero(~judged_N & (kinds != kind)))(np.flatnonzero(asked))
+        made.append(_row("unseen_kind_known_source", f"kind {kind}", asked, logit, rows, beside))
+    return made
+
+
 def of_kind(rows: Sequence[Example], kind: str) -> np.ndarray:
     """Which rows are of one corruption, or the pages that it was made of, [N]."""
     made_of = {row.page for row in rows if row.kind == kind}
@@ -100,25 +117,6 @@ def baselines(rows: Sequence[Example], fold_N: np.ndarray) -> dict[str, np.ndarr
         "source": np.array([share[name] for name in origin]),
         "heuristics": out_of_fold(linear(x, y, 1e-3), fold_N) if len(np.unique(fold_N)) > 1 else np.zeros(len(y)),
     }
-
-
-def heuristics(text: str) -> list[float]:
-    """Distinct words and 3-grams, lengths of words and sentences and their spread, marks, digits, capitals."""
-    tokens = words(text) or [""]
-    runs = ngrams(tokens, 3) or [("",)]
-    each = [float(len(token)) for token in tokens]
-    parts = [float(len(words(part))) for part in sentences(text)] or [0.0]
-    return [
-        len(set(tokens)) / len(tokens),
-        len(set(runs)) / len(runs),
-        float(np.mean(each)),
-        float(np.std(each)),
-        float(np.mean(parts)),
-        float(np.std(parts)),
-        sum(character in ",;:，；：、" for character in text) / len(tokens),
-        sum(map(str.isdigit, text)) / max(1, len(text)),
-        sum(map(str.isupper, text)) / max(1, len(text)),
-    ]
 
 
 def platt(logit_N: np.ndarray, y_N: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Trains the quality filter's head from real pages, and sets its limits by domain and language."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ from filters.quality_evaluation import (
     balance,
     calibration,
     groups_of_sources,
-    linear,
     out_of_fold,
     platt,
     report,
     unseen_kinds,
+    unseen_kinds_of_known_sources,
 )
-from filters.quality_examples import CORRUPTION, Example
-from stages.ports import Encoder
+from filters.quality_examples import CORRUPTION, Example, fresh
+from stages.ports import Encoder, Lesson
 from stages.record import Seed
 
 L2 = 0.01
+APART = 0.3  # the penalty on the variance of sources' mean scores
+EPOCHS = 5  # of tuning, each with corruptions of its own
 PRECISION = 0.9  # of what is dropped as bad, and of what is called surely good
 Z = 1.645  # one-sided 95 %
 LEAST_ROWS = 30  # on the side of a limit that it is judged by
@@ -36,15 +39,16 @@ HUMAN = "human"
 LEAST_HUMAN = 50  # labels of each kind, from which on people's word sets the limits
 ABSTAIN_BELOW = 0.75  # held-out AUC in a language
 
-Tune = Callable[[Sequence[str], np.ndarray, np.ndarray, int], Encoder]  # texts, good, weights, seed -> its own encoder
+Tune = Callable[[Sequence[Lesson], int], Encoder]  # a lesson an epoch, seed -> an encoder of its own
 
 
 class Trainer:
     """Examples, and how heads are fitted on some of them: on the encoder as it is, or tuned for them with `tune`.
 
     `folds`: sources are left out in so many groups; 0 leaves each out alone. Labelled texts (of `by` other than
-    corruption) are dealt to the folds one by one. `tell` hears of each encoder that is tuned. Raises ValueError with
-    fewer than two sources.
+    corruption) are dealt to the folds one by one. `pages`: those that the rows' `page` counts, and further ones; tuning
+    makes fresh corruptions of them for each epoch, without them it takes the rows as they are. `tell` hears of each
+    encoder that is tuned. Raises ValueError with fewer than two sources.
     """
 
     def __init__(
@@ -54,26 +58,29 @@ class Trainer:
         seed: int,
         tune: Tune | None = None,
         folds: int = 0,
+        pages: Sequence[Seed] = (),
         tell: Callable[[str], None] = lambda _: None,
     ):
         self.rows, self.encoder, self.seed, self.tune = rows, encoder, seed, tune
-        self.tell, self.tuned = tell, 0
+        self.pages, self.tell, self.tuned = pages, tell, 0
         self.made = np.array([row.by == CORRUPTION for row in rows])
         sources = {row.source for row in rows if row.by == CORRUPTION}
         if len(sources) < 2:
             raise ValueError("pages of at least two sources are needed, to leave one out")
         self.texts = [row.text for row in rows]
         self.y = np.array([row.good for row in rows])
+        self.source = np.array([row.source for row in rows])
         self.fold = groups_of_sources(rows, min(folds or len(sources), len(sources)))
-        self.fitter: Fitter = self._tuned if tune else linear(features(encoder, self.texts), self.y, L2)
+        self.fitter: Fitter = self._tuned if tune else self._frozen(features(encoder, self.texts))
 
     def evaluate(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Logits of rows by heads that know nothing of their source, and the report (`quality_evaluation.report`)."""
         held_out = out_of_fold(self.fitter, self.fold)
-        # a tuned encoder is not trained again for the easier split, and twice a corruption
-        within = None if self.tune else out_of_fold(self.fitter, np.array([row.page % FOLDS for row in self.rows]))
-        made = report(self.rows, held_out, self.fold, within)
-        return held_out, made + unseen_kinds(self.fitter, self.rows, self.fold % 2 if self.tune else self.fold)
+        within = np.array([row.page % FOLDS for row in self.rows])
+        # a tuned encoder is not trained again for the easiest split, and twice a corruption
+        made = report(self.rows, held_out, self.fold, None if self.tune else out_of_fold(self.fitter, within))
+        made += unseen_kinds(self.fitter, self.rows, self.fold % 2 if self.tune else self.fold)
+        return held_out, made + unseen_kinds_of_known_sources(self.fitter, self.rows, within == 0)
 
     def calibration(self, held_out: np.ndarray) -> list[dict[str, Any]]:
         """As `quality_evaluation.calibration`, of the rows that set the limits."""
@@ -96,7 +103,7 @@ class Trainer:
         held_out, made = self.evaluate()
         everything = np.arange(len(self.y))
         encoder = self._tune(everything) if self.tune else self.encoder
-        weights, bias = fit(features(encoder, self.texts), self.y, balance(self.y), L2)
+        weights, bias = self._fit(features(encoder, self.texts), everything)
         chosen = self._evidence()
         scales, limits = set_limits([self.rows[index] for index in chosen], held_out[chosen])
         languages = {row.language for row in self.rows}
@@ -119,6 +126,7 @@ class Trainer:
                 "seeds_sha256": seeds_hash([item.id for item in seeds]),
                 "seed": self.seed,
                 "l2": L2,
+                "apart": APART,
                 "tuned": self.tune is not None,
                 "depths": READ,
                 "limits": f"at least {PRECISION:.0%} of what is below the first is bad, and of what is above the second"
@@ -133,20 +141,53 @@ class Trainer:
     def _tune(self, train: np.ndarray) -> Encoder:
         assert self.tune is not None
         self.tuned += 1
-        trainings = len(np.unique(self.fold)) + 2 * len(CORRUPTIONS) + 1
-        self.tell(f"tuning the encoder on {len(train)} texts, {self.tuned} of about {trainings}")
-        origin = np.array([row.source for row in self.rows])[train]
-        many = dict(zip(*np.unique(origin, return_counts=True), strict=True))
+        trainings = len(np.unique(self.fold)) + 3 * len(CORRUPTIONS) + 1
+        self.tell(f"tuning the encoder on {len(train)} texts' pages, {self.tuned} of about {trainings}")
+        return self.tune([self.lesson(train, epoch) for epoch in range(EPOCHS)], self.seed)
+
+    def lesson(self, train: np.ndarray, epoch: int) -> Lesson:
+        """What an epoch teaches: of the pages, sources and kinds of these rows alone; further pages by their source."""
+        rows = [self.rows[index] for index in train]
+        if self.pages:
+            made = [row for row in rows if row.by == CORRUPTION]
+            judged, sources = {row.page for row in self.rows}, {row.source for row in made}
+            chosen = {row.page for row in made}
+            chosen |= {n for n, page in enumerate(self.pages) if n not in judged and page.source in sources}
+            kinds = sorted({row.kind for row in made} - {""})
+            rows = [row for row in rows if row.by != CORRUPTION]
+            rows += fresh(self.pages, sorted(chosen), kinds, self.seed, epoch)
+        good = np.array([row.good for row in rows])
+        origin = [row.source for row in rows]
+        many = Counter(origin)
         each = np.array([1 / math.sqrt(many[name]) for name in origin])  # a big source does not drown the others
-        weight = each / each.mean() * balance(self.y[train])
-        return self.tune([self.texts[index] for index in train], self.y[train], weight, self.seed)
+        page = np.array([row.page for row in rows])
+        return Lesson([row.text for row in rows], good, each / each.mean() * balance(good), page)
 
     def _tuned(self, train: np.ndarray) -> Judge:
         encoder = self._tune(train)
-        weights, bias = fit(
-            features(encoder, [self.texts[index] for index in train]), self.y[train], balance(self.y[train]), L2
-        )
+        weights, bias = self._fit(features(encoder, [self.texts[index] for index in train]), train)
         return lambda asked: features(encoder, [self.texts[index] for index in asked]) @ weights + bias
+
+    def _frozen(self, x_ND: np.ndarray) -> Fitter:
+        def fitter(train: np.ndarray) -> Judge:
+            weights, bias = self._fit(x_ND[train], train)
+            return lambda asked: x_ND[asked] @ weights + bias
+
+        return fitter
+
+    def _fit(self, x_ND: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
+        """Weights and bias of a head over the features of the rows `train`."""
+        y = self.y[train]
+        return fit(x_ND, y, balance(y), L2, APART * between_sources(x_ND, y, self.source[train]))
+
+
+def between_sources(x_ND: np.ndarray, y_N: np.ndarray, source_N: np.ndarray) -> np.ndarray:
+    """Covariance [D, D] of the sources' mean features, of good and of bad texts apart: what tells sources apart."""
+    made = np.zeros((x_ND.shape[1],) * 2)
+    for good in (0, 1):
+        of = [x_ND[(y_N == good) & (source_N == name)] for name in np.unique(source_N[y_N == good])]
+        made += np.cov(np.array([rows.mean(0) for rows in of]), rowvar=False, bias=True) / 2
+    return made
 
 
 def set_limits(rows: Sequence[Example], logit_N: np.ndarray) -> tuple[dict[str, list[float]], dict[str, list[float]]]:

@@ -18,7 +18,7 @@ from filters.labels import read_labels
 from filters.language import identify
 from filters.memo import Memo
 from filters.quality_evaluation import BASELINES
-from filters.quality_examples import CORRUPTION, examples, labelled
+from filters.quality_examples import CORRUPTION, draw, examples, labelled
 from filters.quality_training import Trainer
 from stages import seeds
 from stages.record import Seed
@@ -53,7 +53,8 @@ def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
     try:
         rows = examples(pages, config.seed, wanted.per_source) + labelled(labels)
         tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if wanted.tune else None
-        return Trainer(rows, encoder, config.seed, tuner, wanted.folds, _tell), pages
+        chosen, further = draw(pages, config.seed, wanted.per_source)
+        return Trainer(rows, encoder, config.seed, tuner, wanted.folds, [*chosen, *further], _tell), pages
     except ValueError as error:
         raise InputError(f"filter train: {error}; name more sources in the config") from None
 

@@ -112,6 +112,19 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """What an encoder is tuned on in one epoch: texts, good ones (1) and bad (0), and their weights in the loss, [N].
+
+    `page` [N]: texts of one number were made of the same page.
+    """
+
+    texts: Sequence[str]
+    good: np.ndarray
+    weight: np.ndarray
+    page: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What training one adapter gave. Losses are mean cross-entropy in nats per answer token."""
 

@@ -13,14 +13,25 @@ from test_filters import EDGES, candidate
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build
+from filters import build, quality_examples
 from filters.corruptions import CORRUPTIONS, Page, equalise
+from filters.heuristics import heuristics
 from filters.labels import Label
 from filters.logistic import auc, fit, probability, ranks, spearman
 from filters.quality import Head, prepared
-from filters.quality_evaluation import calibration, heuristics
-from filters.quality_examples import Example, examples, labelled
-from filters.quality_training import LEAST_ROWS, PRECISION, Trainer, least_score, set_limits, sure_score, wilson
+from filters.quality_evaluation import calibration
+from filters.quality_examples import FRESH_PER_PAGE, Example, draw, examples, fresh, labelled
+from filters.quality_training import (
+    EPOCHS,
+    LEAST_ROWS,
+    PRECISION,
+    Trainer,
+    between_sources,
+    least_score,
+    set_limits,
+    sure_score,
+    wilson,
+)
 from filters.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
@@ -247,23 +258,107 @@ def test_labels_train_and_are_reported_apart(tmp_path):
     assert card["pages"] == 120
 
 
-def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
-    asked = []
+def tuned_pairs():
+    """A stand-in for a tuned encoder."""
+    encoder = BagOfPairs()
+    encoder.card = ModelCard("pairs", "3" * 64, "echo", "", 0)
+    return encoder
 
-    def tune(texts, good, weight, seed):
-        asked.append((len(texts), seed))
-        assert len(texts) == len(good) == len(weight)
-        assert (weight * good).sum() == pytest.approx((weight * (1 - good)).sum(), rel=0.2)
-        encoder = BagOfPairs()
-        encoder.card = ModelCard("pairs", "3" * 64, "echo", "", 0)
-        return encoder
+
+def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
+    asked, told = [], []
+
+    def tune(lessons, seed):
+        asked.append((lessons, seed))
+        return tuned_pairs()
 
     rows = examples(pages(), 17, 160)
-    encoder, report = Trainer(rows, BagOfPairs(), 17, tune, folds=2).train(pages(), tmp_path / "quality.json")
+    trainer = Trainer(rows, BagOfPairs(), 17, tune, folds=2, tell=told.append)
+    encoder, report = trainer.train(pages(), tmp_path / "quality.json")
     assert encoder.card.sha256 == "3" * 64 == Head.read(str(tmp_path / "quality.json")).encoder_sha256
-    assert len(asked) == 2 + 2 * len(CORRUPTIONS) + 1
-    assert asked[-1] == (len(rows), 17)
-    assert {row["split"] for row in report} == {"held_out", "unseen_kind"}
+    trainings = 2 + 3 * len(CORRUPTIONS) + 1
+    assert len(asked) == trainings
+    assert told[-1].endswith(f"{trainings} of about {trainings}")
+    lessons, seed = asked[-1]
+    assert (len(lessons), seed) == (EPOCHS, 17)
+    assert [lesson.texts for lesson in lessons] == [[row.text for row in rows]] * EPOCHS  # as they are: without pages
+    assert {row["split"] for row in report} == {"held_out", "unseen_kind", "unseen_kind_known_source"}
+    easier = [row for row in report if row["split"] == "unseen_kind_known_source"]
+    assert [row["group"] for row in easier] == [f"kind {kind}" for kind in CORRUPTIONS]
+    assert sum(row["rows"] for row in easier) < sum(row["rows"] for row in report if row["split"] == "unseen_kind") / 3
+
+
+def test_lessons_are_fresh_each_epoch_and_the_same_again():
+    chosen, further = draw(pages(), 17, 20)
+    assert (len(chosen), len(further)) == (60, 30)
+    first, again, second = (fresh(chosen, range(60), tuple(CORRUPTIONS), 17, epoch) for epoch in (0, 0, 1))
+    assert first == again
+    assert not {row.text for row in first} & {row.text for row in second}
+    made = 0
+    for page in range(60):
+        kinds = [{row.kind for row in of if row.page == page} - {""} for of in (first, second)]
+        assert not kinds[0] & kinds[1]
+        made += sum(map(len, kinds))
+    assert 0.9 * 2 * 60 * FRESH_PER_PAGE < made <= 2 * 60 * FRESH_PER_PAGE  # but for those that changed nothing
+    assert {row.kind for row in fresh(chosen, range(60), ("vague",), 17, 3)} == {"", "vague"}
+
+
+def test_weak_corruptions_come_twice_as_often(monkeypatch):
+    chosen, _ = draw(pages(), 17, 40)
+    turns = 10  # as many as the kinds and the weak one again
+    monkeypatch.setattr(quality_examples, "WEAK", ("vague",))
+    made = [row.kind for epoch in range(turns) for row in fresh(chosen, range(120), tuple(CORRUPTIONS), 17, epoch)]
+    assert made.count("vague") == 2 * made.count("gibberish") == 2 * 120 * FRESH_PER_PAGE
+    monkeypatch.setattr(quality_examples, "WEAK", ("vague", "drifted"))
+    assert {row.kind for row in fresh(chosen, range(120), ("vague", "padded"), 17, 0)} == {"", "vague", "padded"}
+
+
+def test_a_lesson_knows_nothing_of_what_is_left_out():
+    chosen, further = draw(pages(), 17, 20)
+    rows = examples(pages(), 17, 20)
+    trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
+    source, kind = "source-1", "drifted"
+    train = np.array([n for n, row in enumerate(rows) if row.source != source and row.kind != kind and row.page % 5])
+    out_of = [item.text for item in chosen if item.source == source] + [
+        item.text for n, item in enumerate(chosen) if n % 5 == 0
+    ]
+    known = {n for n, item in enumerate([*chosen, *further]) if item.source != source and (n % 5 or n >= len(chosen))}
+    sentences_out = {part for text in out_of for part in text.rstrip(".").split(". ")}
+    sentences_in = {part for n in known for part in [*chosen, *further][n].text.rstrip(".").split(". ")}
+    for epoch in range(EPOCHS):
+        lesson = trainer.lesson(train, epoch)
+        assert set(lesson.page.tolist()) == known
+        made = fresh([*chosen, *further], sorted(known), sorted(set(CORRUPTIONS) - {kind}), 17, epoch)
+        assert list(lesson.texts) == [row.text for row in made]
+        assert kind not in {row.kind for row in made}
+        good = [text for text, y in zip(lesson.texts, lesson.good, strict=True) if y]
+        assert not any(part in text for text in good for part in sentences_out - sentences_in)
+        assert (lesson.weight * lesson.good).sum() == pytest.approx((lesson.weight * (1 - lesson.good)).sum(), rel=0.2)
+
+
+def test_labels_are_taught_in_every_epoch_as_they_are():
+    labels = [Label(text=page.text[:300], domain="law", score=4, by="human") for page in pages()[:9]]
+    chosen, further = draw(pages(), 17, 20)
+    rows = examples(pages(), 17, 20) + labelled(labels)
+    trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
+    for epoch in range(2):
+        lesson = trainer.lesson(np.arange(len(rows)), epoch)
+        assert list(lesson.texts[:9]) == [row.text for row in rows[-9:]]
+        assert (lesson.page[:9] < 0).all()
+
+
+def test_the_curb_keeps_a_head_from_telling_sources_apart():
+    rng = np.random.default_rng(4)
+    source = np.repeat(np.array(["a", "b", "c", "d"]), 100)
+    y = np.tile([0, 1], 200)
+    place = np.repeat([0.0, 1.0, 2.0, 3.0], 100)[:, None]  # the source moves the first column alone, quality both
+    x = place * np.array([1.0, 0.0]) + rng.normal(size=(400, 2)) + y[:, None] * np.array([2.0, 1.0])
+    for unit in (1.0, 0.01):  # the penalty is on scores, whatever the columns' units
+        curb = between_sources(unit * x, y, source)
+        free, bound = fit(unit * x, y, np.ones(400), 0.01)[0], fit(unit * x, y, np.ones(400), 0.01, 3 * curb)[0]
+        assert bound @ curb @ bound < 0.5 * (free @ curb @ free)
+        assert auc(x @ bound, y) > 0.7
+        assert np.array_equal(fit(unit * x, y, np.ones(400), 0.01, 0 * curb)[0], free)
 
 
 @settings(max_examples=50)
@@ -281,6 +376,7 @@ def test_spearman_is_the_correlation_of_ranks(pairs):
 @given(st.text(max_size=200))
 def test_heuristics_are_total(text):
     assert np.isfinite(heuristics(text)).all()
+    assert bool(heuristics(text)[0]) == bool(words(text))
 
 
 def test_it_abstains_from_languages_without_a_threshold(trained):

@@ -1,10 +1,14 @@
 """`gristmill filter train` on the real encoder: a head is written, its AUCs are printed, and the filter takes it."""
 
 import json
+import random
 
 import numpy as np
 import pytest
+import torch
 from conftest import gristmill, passage, write_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec
@@ -13,8 +17,11 @@ from filters.head_file import DEPTHS
 from filters.quality import Head
 from model.bert import identify
 from model.encoder import open_encoder
-from model.encoder_tuning import tune
+from model.encoder_tuning import BATCH, RANKING, batches, loss_of, tune
 from pipeline import train_filter
+from stages.ports import Lesson
+
+SPLITS = {"in_source", "held_out", "unseen_kind", "unseen_kind_known_source"}
 
 
 def test_a_head_is_trained_and_reported(tmp_path):
@@ -26,7 +33,7 @@ def test_a_head_is_trained_and_reported(tmp_path):
     encoder = ["--set", "screen.encoder={model: all-minilm-l6-v2}"]
     done = gristmill("filter", "train", "--config", config, "--json", *flags, *encoder)
     assert done.code == 0, done.err
-    assert {row["split"] for row in done.line["report"]} == {"in_source", "held_out", "unseen_kind"}
+    assert {row["split"] for row in done.line["report"]} == SPLITS
     head = Head.read(str(tmp_path / "head.json"))
     assert head.encoder == "all-minilm-l6-v2"
     assert head.card["pages"] == 24
@@ -59,7 +66,7 @@ def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
     assert done.code == 0, done.err
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"evaluation.json", "evaluation.md", "auc.png"}
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
-    assert {row["split"] for row in told["report"]} == {"in_source", "held_out", "unseen_kind", "human"}
+    assert {row["split"] for row in told["report"]} == SPLITS | {"human"}
     assert "| held_out | domain, language law en |" in (tmp_path / "out" / "evaluation.md").read_text("utf-8")
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5_000
     refused = gristmill("filter", "evaluate", "--config", config, *flags, "--to", labels / "x")
@@ -93,7 +100,8 @@ def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
     good = [passage(n)[:160] for n in range(16)]
     texts = good + [" ".join(sorted(text.split())) for text in good]
     y = np.array([1] * 16 + [0] * 16)
-    made = [tune(config, 2 / 3, texts, y, np.ones(32), 5) for _ in range(2)]
+    lessons = [Lesson(texts, y, np.ones(32), np.arange(32) % 16)] * 3
+    made = [tune(config, 2 / 3, lessons, 5) for _ in range(2)]
     assert made[0].adapter == made[1].adapter
     assert made[0].card.sha256 == made[1].card.sha256
     made[0].write(tmp_path / "adapter")
@@ -107,6 +115,31 @@ def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
         return np.linalg.norm(x[:16].mean(0) - x[16:].mean(0))
 
     assert apart(tuned) > apart(plain)
+
+
+def test_a_bad_text_is_ranked_against_the_good_one_of_its_page_alone():
+    def loss(*score):
+        good, weight, page = torch.tensor([1.0, 0, 1, 0]), torch.tensor([1.0, 1, 1, 3]), torch.tensor([4, 4, 5, 5])
+        score = torch.tensor(score)
+        plain = torch.nn.functional.binary_cross_entropy_with_logits(score, good, weight=weight)
+        return float(loss_of(score, good, weight, page) - plain) / RANKING
+
+    softplus = np.log1p(np.exp([-1.0, 2.0]))
+    assert loss(3.0, 2.0, -5.0, -3.0) == pytest.approx((softplus[0] + 3 * softplus[1]) / 2, rel=1e-5)
+    assert loss(103.0, 102.0, -5.0, -3.0) == pytest.approx(loss(3.0, 2.0, -5.0, -3.0), rel=1e-3)
+    one = torch.tensor([1.0, 2.0])
+    alone = loss_of(one, torch.tensor([1.0, 0.0]), torch.ones(2), torch.tensor([1, 2]))
+    assert alone == torch.nn.functional.binary_cross_entropy_with_logits(one, torch.tensor([1.0, 0.0]))
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(-90, 90)), min_size=1, max_size=300), st.integers(0, 9))
+def test_batches_hold_every_text_once_and_a_page_whole(texts, seed):
+    page = np.array([page % (len(texts) // 3 + 1) for _, page in texts])
+    made = batches([length for length, _ in texts], page, random.Random(seed))
+    assert sorted(index for batch in made for index in batch) == list(range(len(texts)))
+    assert all(len(batch) <= BATCH or len({int(page[index]) for index in batch}) == 1 for batch in made)
+    assert len({(int(page[index]), number) for number, batch in enumerate(made) for index in batch}) == len(set(page))
+    assert made == batches([length for length, _ in texts], page, random.Random(seed))
 
 
 def test_an_adapter_that_is_none_is_named(tmp_path):
