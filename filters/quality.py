@@ -10,14 +10,12 @@ from pydantic import Field
 
 from filters.corruptions import equalise, sentences
 from filters.head_file import DEPTHS, HeadFile
-from filters.heuristics import heuristics
 from filters.logistic import probability
-from filters.words import CHARACTERS
+from filters.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
 from stages.record import Candidate
 
 NEVER = 1.0  # a limit that no score passes
-BESIDE = 1  # of the nine heuristics: the share of distinct words
 LENGTH = 480  # characters that are embedded; scaled in Chinese
 
 
@@ -125,9 +123,10 @@ def prepared(text: str, language: str) -> str:
 
 
 def features(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Float64 [N, D × depths + BESIDE]: the embedding, and the first of `heuristics`, which pooling forgets."""
-    beside = np.array([heuristics(text)[:BESIDE] for text in texts])
-    return np.hstack([encoder.encode(texts, DEPTHS).astype(np.float64), beside])
+    """Float64 [N, D × depths + 1]: the embedding, and the share of distinct words, which pooling forgets."""
+    tokens = [words(text) for text in texts]
+    distinct = np.array([[len(set(of)) / max(1, len(of))] for of in tokens])
+    return np.hstack([encoder.encode(texts, DEPTHS).astype(np.float64), distinct])
 
 
 def seeds_hash(ids: Sequence[str]) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from filters.corruptions import CORRUPTIONS
-from filters.heuristics import heuristics
+from filters.corruptions import CORRUPTIONS, sentences
 from filters.logistic import auc, fit, probability, spearman
 from filters.quality_examples import CORRUPTION, Example
+from filters.words import ngrams, words
 
 FOLDS = 5
 BINS = 10  # of a reliability curve
@@ -117,6 +117,25 @@ def baselines(rows: Sequence[Example], fold_N: np.ndarray) -> dict[str, np.ndarr
         "source": np.array([share[name] for name in origin]),
         "heuristics": out_of_fold(linear(x, y, 1e-3), fold_N) if len(np.unique(fold_N)) > 1 else np.zeros(len(y)),
     }
+
+
+def heuristics(text: str) -> list[float]:
+    """Distinct words and 3-grams, lengths of words and sentences and their spread, marks, digits, capitals."""
+    tokens = words(text) or [""]
+    runs = ngrams(tokens, 3) or [("",)]
+    each = [float(len(token)) for token in tokens]
+    parts = [float(len(words(part))) for part in sentences(text)] or [0.0]
+    return [
+        len(set(tokens)) / len(tokens),
+        len(set(runs)) / len(runs),
+        float(np.mean(each)),
+        float(np.std(each)),
+        float(np.mean(parts)),
+        float(np.std(parts)),
+        sum(character in ",;:，；：、" for character in text) / len(tokens),
+        sum(map(str.isdigit, text)) / max(1, len(text)),
+        sum(map(str.isupper, text)) / max(1, len(text)),
+    ]
 
 
 def platt(logit_N: np.ndarray, y_N: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from stages.record import Seed
 
 BAD_PER_PAGE = 2
 FRESH_PER_PAGE = 3  # corruptions of a page in an epoch of tuning
-WEAK: tuple[str, ...] = ()  # corruptions that tuning sees twice as often
+WEAK = ("shuffled_sentences", "spliced", "fragments")  # corruptions that tuning sees twice as often
 MORE = 1.5  # pages that tuning draws from a source, to one that is judged
 GOOD = 3.0  # a label's score from which a text counts as good, as FineWeb-Edu has it (2406.17557, section 4)
 CORRUPTION = "corruption"

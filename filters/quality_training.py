@@ -126,7 +126,7 @@ class Trainer:
                 "seeds_sha256": seeds_hash([item.id for item in seeds]),
                 "seed": self.seed,
                 "l2": L2,
-                "apart": APART,
+                "apart": 0.0 if self.tune else APART,
                 "tuned": self.tune is not None,
                 "depths": READ,
                 "limits": f"at least {PRECISION:.0%} of what is below the first is bad, and of what is above the second"
@@ -178,7 +178,8 @@ class Trainer:
     def _fit(self, x_ND: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
         """Weights and bias of a head over the features of the rows `train`."""
         y = self.y[train]
-        return fit(x_ND, y, balance(y), L2, APART * between_sources(x_ND, y, self.source[train]))
+        curb = 0.0 if self.tune else APART * between_sources(x_ND, y, self.source[train])  # tuned, it costs more
+        return fit(x_ND, y, balance(y), L2, curb)
 
 
 def between_sources(x_ND: np.ndarray, y_N: np.ndarray, source_N: np.ndarray) -> np.ndarray:
