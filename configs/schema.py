@@ -49,6 +49,7 @@ __all__ = [
 class Generate(Section):
     shard_rows: int = Field(default=64, ge=1)
     tries: int = Field(default=2, ge=1, le=5)  # asks again where an answer does not fit its schema, so often in all
+    max_tokens: int | None = Field(default=None, ge=1)  # new tokens at most, where a task would allow more
 
 
 class Dedup(Section):

@@ -92,11 +92,15 @@ class Generate:
         return Request(
             id=work.seed.id,
             messages=work.prompt.messages,
-            sampling=work.task.sampling,
+            sampling=self._sampling(work.task),
             seed=(work.number + attempt * 1_000_003) % 2**31,
             json_schema=json.dumps(work.task.answer) if work.task.format == "json" else None,
             adapter=adapter,
         )
+
+    def _sampling(self, task: Task) -> Sampling:
+        own, most = task.sampling, self._config.generate.max_tokens
+        return own.model_copy(update={"max_tokens": min(own.max_tokens, most)}) if most else own
 
     def _candidate(
         self,
@@ -109,7 +113,7 @@ class Generate:
     ) -> Candidate:
         seed, task = work.seed, work.task
         messages, rejected = converse(task, seed.language, seed.text, seed.title, work.prompt.style, fields)
-        sampling = _canonical(task.sampling)
+        sampling = _canonical(request.sampling)
         adapter_name = adapter.name if adapter else None
         return Candidate(
             id=content_id(

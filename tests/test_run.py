@@ -13,6 +13,8 @@ from conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passag
 from configs.load import load
 from model.tokens import published
 from pipeline.store import DataSet
+from stages.generate import Generate
+from stages.ports import Generator, ModelCard
 from stages.record import ROW
 
 AFTER_SCREEN = ("dedup-sign", "dedup-match", "dedup", "shards")
@@ -49,6 +51,18 @@ def test_the_echo_preset_runs_by_its_file(tmp_path):
     assert sum(os.path.getsize(shard) for shard in said["shards"]) == said["bytes"] > 0
     assert sum(pq.read_metadata(shard).num_rows for shard in said["shards"]) == said["accepted"] > 0
     assert sum(said["rejected"].values()) > 0
+
+
+def open_nothing() -> Generator:
+    raise AssertionError("a cap needs no generator")
+
+
+def test_a_cap_on_new_tokens_lowers_what_a_task_allows():
+    config = load("echo", ["generate.max_tokens=130"])
+    body = Generate(config, ModelCard("echo", "0", "echo", "", 0), open_nothing, str)
+    most = {name: body._sampling(task).max_tokens for name, task in config.tasks.items()}
+    assert most == {name: min(task.sampling.max_tokens, 130) for name, task in config.tasks.items()}
+    assert {120, 130} <= set(most.values())  # a task below it, and tasks above
 
 
 def test_the_language_model_finds_the_published_shards(finished):
