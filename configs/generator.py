@@ -20,7 +20,7 @@ class VllmOptions(Section):
     enforce_eager: bool | None = None  # None: on the CPU build only
     enable_prefix_caching: bool = True
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    refill: float = Field(default=0, ge=0, le=0.5)  # the share of its sequences that end before prompts replace them
+    refill: float | None = Field(default=None, ge=0, le=0.5)  # sequences replaced at once; None: 1/8 if engines share
     per_request_seeds: bool = True  # rows can be drawn again
     max_lora_rank: int = Field(default=64, ge=1)
     start_timeout_s: float = Field(default=900, gt=0)  # weights, compilation and graphs

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from configs import schema
 from configs.errors import ConfigError
 from model.backends.gpus import Gpu, Meter, Nvml
-from model.backends.placement import GIB, MOST, Rates, choose, engines_per_gpu, kv_cache_bytes, place
+from model.backends.placement import GIB, MOST, Rates, choose, engines_per_gpu, kv_cache_bytes, place, refill
 from stages.ports import ModelCard
 
 SHAPE = {
@@ -182,3 +182,10 @@ def test_without_a_driver_there_are_no_gpus(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "pynvml.py").write_text(NVML.replace("def nvmlInit(): pass", "def nvmlInit(): raise NVMLError"))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert Nvml().gpus() == []
+
+
+def test_engines_that_share_a_gpu_replace_sequences_together():
+    asked = config(refill=0.25).vllm
+    assert refill(asked, shared=True) == refill(asked, shared=False) == 0.25
+    assert refill(config(refill=0).vllm, shared=True) == 0
+    assert refill(config().vllm, shared=True) > refill(config().vllm, shared=False) == 0

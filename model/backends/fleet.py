@@ -64,7 +64,9 @@ class Fleet:
         self, starts: Sequence[Start], environments: Sequence[dict[str, str]], options: VllmOptions, lock: Path
     ):
         self.starts, self.environments, self.options, self.lock = starts, environments, options, lock
-        beside = max(round(options.max_num_seqs * max(options.refill, 1 / 8)), 2)  # prompts at hand when sequences end
+        beside = max(
+            round(options.max_num_seqs * max(options.refill or 0, 1 / 8)), 2
+        )  # prompts at hand when sequences end
         self.pool = Pool(len(starts), options.max_num_seqs + beside)
         self.lives: list[_Life | None] = [None] * len(starts)
         self.restarts = [0] * len(starts)

@@ -13,6 +13,7 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.schema import Generator as GeneratorConfig
+from configs.schema import VllmOptions
 from model.backends.gpus import Gpu
 from model.weights import weight_files
 from stages.packaged import cache_folder
@@ -105,6 +106,11 @@ def choose(rule: int, rates: dict[int, float], fits: Callable[[int], bool]) -> i
         if 1 <= near <= MOST and near not in rates and fits(near):
             return near
     return best
+
+
+def refill(options: VllmOptions, *, shared: bool) -> float:
+    """The share asked for; by itself an eighth where engines share a GPU: their model is small, so that it counts."""
+    return options.refill if options.refill is not None else 1 / 8 if shared else 0.0
 
 
 class Rates:

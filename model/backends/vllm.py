@@ -9,12 +9,15 @@ from configs.schema import Generator as GeneratorConfig
 from model.backends.fleet import Fleet, StartError
 from model.backends.gpus import Meter, Nvml
 from model.backends.mps import Mps
-from model.backends.placement import Rates, cpu_build, place
+from model.backends.placement import Rates, cpu_build, place, refill
 from model.backends.vllm_worker import Start
 from stages.packaged import cache_folder
 from stages.ports import Completion, ModelCard, Request
 
 ENGINE = "model.backends.vllm_engine:VllmEngine"
+SHARED = (
+    1 / 8
+)  # `refill` where several engines share a GPU: their model is small, so that it counts (docs/throughput.md)
 MEASURED_S = 60.0  # of full engines: less tells little of a rate
 
 
@@ -26,16 +29,19 @@ class VllmGenerator:
         nvml = None if cpu else Nvml()
         self.gpus = nvml.gpus() if nvml else []
         seats = place(config, card, self.gpus, threads)
+        shared = len(seats) > len(self.gpus) > 0
+        options = config.vllm.model_copy(update={"refill": refill(config.vllm, shared=shared)})
+        config = config.model_copy(update={"vllm": options})
         starts = [
             Start(engine, config, card, number, seat.memory_share, seat.kv_cache_bytes, cpu)
             for number, seat in enumerate(seats)
         ]
         kind = hashlib.sha256(f"{card.sha256} {self.gpus[0].name if self.gpus else ''}".encode()).hexdigest()[:16]
         lock = cache_folder() / "engines" / f"{kind}.lock"
-        self.mps = Mps() if config.vllm.mps and len(seats) > len(self.gpus) > 0 else None
-        shared = self.mps.environment if self.mps else {}
+        self.mps = Mps() if config.vllm.mps and shared else None
+        beside = self.mps.environment if self.mps else {}
         try:
-            self.fleet = Fleet(starts, [seat.environment | shared for seat in seats], config.vllm, lock)
+            self.fleet = Fleet(starts, [seat.environment | beside for seat in seats], options, lock)
         except StartError as error:
             if self.mps:
                 self.mps.close()

@@ -31,7 +31,7 @@ class VllmEngine:
         self.numbers: dict[str, int] = {}  # adapter's hash -> vLLM's number for it
         self.running = self.preempted = 0
         self.most = start.config.vllm.max_num_seqs
-        self.refill = round(self.most * start.config.vllm.refill)
+        self.refill = round(self.most * (start.config.vllm.refill or 0))
         self.held: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
         # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
