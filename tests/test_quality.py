@@ -15,11 +15,10 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters import build, quality_examples
 from filters.corruptions import CORRUPTIONS, Page, equalise
-from filters.heuristics import heuristics
 from filters.labels import Label
 from filters.logistic import auc, fit, probability, ranks, spearman
 from filters.quality import Head, prepared
-from filters.quality_evaluation import calibration
+from filters.quality_evaluation import calibration, heuristics
 from filters.quality_examples import FRESH_PER_PAGE, Example, draw, examples, fresh, labelled
 from filters.quality_training import (
     EPOCHS,
@@ -288,7 +287,8 @@ def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
     assert sum(row["rows"] for row in easier) < sum(row["rows"] for row in report if row["split"] == "unseen_kind") / 3
 
 
-def test_lessons_are_fresh_each_epoch_and_the_same_again():
+def test_lessons_are_fresh_each_epoch_and_the_same_again(monkeypatch):
+    monkeypatch.setattr(quality_examples, "WEAK", ())  # which come again
     chosen, further = draw(pages(), 17, 20)
     assert (len(chosen), len(further)) == (60, 30)
     first, again, second = (fresh(chosen, range(60), tuple(CORRUPTIONS), 17, epoch) for epoch in (0, 0, 1))
@@ -376,7 +376,6 @@ def test_spearman_is_the_correlation_of_ranks(pairs):
 @given(st.text(max_size=200))
 def test_heuristics_are_total(text):
     assert np.isfinite(heuristics(text)).all()
-    assert bool(heuristics(text)[0]) == bool(words(text))
 
 
 def test_it_abstains_from_languages_without_a_threshold(trained):
