@@ -106,7 +106,7 @@ def main() -> int:
         figures.machine = f"{processor()}; {names}"
         engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps} on {len(generator.gpus)} GPUs"
         what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
-        what += f", refill {options.refill:g}" * bool(options.refill)
+        what += f", refill {generator.fleet.options.refill:g}" * bool(generator.fleet.options.refill)
         figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", made / through)
         figures.put(f"{what}, {options.prompts} prompts through Beam: s", through, better="lower")
         if bare:
@@ -165,7 +165,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=4)
     parser.add_argument("--mps", action="store_true")
     parser.add_argument("--kv", default="auto")
-    parser.add_argument("--refill", type=float, default=0.0, help="share of the sequences")
+    parser.add_argument("--refill", type=float, help="share of the sequences; as a run has it where left out")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
     parser.add_argument("--prompt-tokens", nargs=1, type=int, default=[250])
     parser.add_argument("--commit", default="", help="where there is no git")

@@ -64,9 +64,8 @@ class Fleet:
         self, starts: Sequence[Start], environments: Sequence[dict[str, str]], options: VllmOptions, lock: Path
     ):
         self.starts, self.environments, self.options, self.lock = starts, environments, options, lock
-        beside = max(
-            round(options.max_num_seqs * max(options.refill or 0, 1 / 8)), 2
-        )  # prompts at hand when sequences end
+        at_hand = max(options.refill or 0, 1 / 8)  # prompts, of the sequences: for those that end
+        beside = max(round(options.max_num_seqs * at_hand), 2)
         self.pool = Pool(len(starts), options.max_num_seqs + beside)
         self.lives: list[_Life | None] = [None] * len(starts)
         self.restarts = [0] * len(starts)

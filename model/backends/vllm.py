@@ -15,9 +15,6 @@ from stages.packaged import cache_folder
 from stages.ports import Completion, ModelCard, Request
 
 ENGINE = "model.backends.vllm_engine:VllmEngine"
-SHARED = (
-    1 / 8
-)  # `refill` where several engines share a GPU: their model is small, so that it counts (docs/throughput.md)
 MEASURED_S = 60.0  # of full engines: less tells little of a rate
 
 
