@@ -9,6 +9,8 @@ once from all. Perplexity is that of real law and medicine, held out of everythi
 dropped. `joined` makes documents of 2,000 characters out of an arm's answers: long answers are dropped as cut off more
 often than short ones, and a model that has seen short documents alone expects real ones to end early. `matched` gives
 each arm the same bytes of each task and length besides: as many as the scarcer of kept and dropped has there.
+PRESET is one of `gristmill train`, or `ngram`: a character model of each domain (order 6, Witten-Bell: Chen and Goodman
+1998, section 2.5), a minute on a CPU, with perplexity by byte; STEPS is not read then.
 Adds its rows to benchmarks/results/quality.json.
 """
 
@@ -47,6 +49,7 @@ ARMS = ("kept", "random", "dropped")
 DOMAINS = ("law", "medicine")
 REAL = 200_000  # bytes a domain
 DOCUMENT = 2_000  # characters of a joined document
+ORDER = 6  # of the character model
 WIDTH = 120  # characters: rows of like length lie in one such step
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -122,6 +125,34 @@ def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
+class Ngram:
+    """Interpolated by Witten and Bell's estimate of how likely a character is that has not followed yet."""
+
+    def __init__(self, texts: list[str]):
+        self.counts: list[dict[str, Counter[str]]] = [defaultdict(Counter) for _ in range(ORDER)]
+        for text in texts:
+            for at in range(1, len(text)):
+                for order in range(min(at, ORDER - 1) + 1):
+                    self.counts[order][text[at - order : at]][text[at]] += 1
+        self.sums = [{before: (of.total(), len(of)) for before, of in counts.items()} for counts in self.counts]
+
+    def probability(self, text: str, at: int) -> float:
+        """Of the character there, after those before it."""
+        p = 1 / 2**8
+        for order in range(min(at, ORDER - 1) + 1):
+            before = text[at - order : at]
+            if before not in self.sums[order]:
+                break
+            total, kinds = self.sums[order][before]
+            p = (self.counts[order][before][text[at]] + kinds * p) / (total + kinds)
+        return p
+
+    def perplexity(self, texts: list[str]) -> float:
+        """By byte of UTF-8."""
+        bits = -sum(math.log2(self.probability(text, at)) for text in texts for at in range(1, len(text)))
+        return 2 ** (bits / sum(len(text.encode()) for text in texts))
+
+
 def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, real: dict[str, Any]) -> dict[str, float]:
     """Of real text by domain, after training on one arm's rows."""
     config = {
@@ -177,9 +208,14 @@ def main() -> int:
             shard = out / f"{arm}-{seed}.parquet"
             drawn = draw(arms[arm], budget, seed)
             pq.write_table(pa.Table.from_pylist(joined(drawn) if form == "joined" else drawn), shard)
-            for domain, value in perplexities(out, shard, seed, steps, preset, real).items():
+            if preset == "ngram":
+                texts = {domain: [row["text"] for row in drawn if row["domain"] == domain] for domain in DOMAINS}
+                values = {domain: Ngram(of).perplexity(real[domain].documents) for domain, of in texts.items()}
+            else:
+                values = perplexities(out, shard, seed, steps, preset, real)
+            for domain, value in values.items():
                 found[arm, domain].append(value)
-            print(seed, arm, {domain: round(found[arm, domain][-1], 1) for domain in DOMAINS}, flush=True)
+            print(seed, arm, {domain: round(found[arm, domain][-1], 3) for domain in DOMAINS}, flush=True)
     command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset} {form}"
     figures = Figures("quality", command, processor())
     for domain in DOMAINS:

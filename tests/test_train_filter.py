@@ -78,7 +78,7 @@ def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
 @pytest.mark.slow
 def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     config, flags = two_sources
-    flags = [*flags, "--head", tmp_path / "quality-mine.json"]
+    flags = [*flags, "--per-source", 4, "--head", tmp_path / "quality-mine.json"]  # 30 trainings
     done = gristmill("filter", "train", "--config", config, *flags, "--tune", "--folds", 2, "--json")
     assert done.code == 0, done.err
     folder = tmp_path / "encoder-mine"
