@@ -219,9 +219,10 @@ def main() -> int:
     command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset} {form}"
     figures = Figures("quality", command, processor())
     for domain in DOMAINS:
+        of = preset if preset == "ngram" else f"{preset}, {steps} steps"
         for worse, better in (("random", "kept"), ("dropped", "random"), ("dropped", "kept")):
             ratios = [a / b for a, b in zip(found[worse, domain], found[better, domain], strict=True)]
-            name = f"selection, {preset}, {form}, {steps} steps, {sum(budget.values()) // 1000} kB: real {domain}"
+            name = f"selection, {of}, {form}, {sum(budget.values()) // 1000} kB: real {domain}"
             aim = 1.0 if (worse, better) != ("dropped", "kept") else None
             figures.put(f"{name}, {worse} / {better}", math.exp(statistics.fmean(map(math.log, ratios))), aim)
             if seeds > 1:
