@@ -53,7 +53,7 @@ def main() -> int:
     base = load("gpu", ["domains.law.tasks=[explain]", "domains.medicine.tasks=[explain]", "generate.tries=1"])
     explain = schema.Task.model_validate(base.tasks["explain"].model_dump() | task)
     more = {"mps": options.mps, "kv_cache_dtype": options.kv, "max_num_batched_tokens": options.batched}
-    more["refill"] = options.refill
+    more |= {"refill": options.refill, "decode_kernel": not options.no_decode_kernel}
     vllm = schema.VllmOptions(engines_per_gpu=options.engines, max_num_seqs=options.sequences, **more)
     vllm = vllm.model_copy(update={"max_lora_rank": 0})
     generator_config = schema.Generator(backend="vllm", model=options.shape, max_model_len=1024, vllm=vllm)
@@ -107,6 +107,7 @@ def main() -> int:
         engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps} on {len(generator.gpus)} GPUs"
         what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
         what += f", refill {generator.fleet.options.refill:g}" * bool(generator.fleet.options.refill)
+        what += ", vLLM's attention" * options.no_decode_kernel
         figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", made / through)
         figures.put(f"{what}, {options.prompts} prompts through Beam: s", through, better="lower")
         if bare:
@@ -166,6 +167,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mps", action="store_true")
     parser.add_argument("--kv", default="auto")
     parser.add_argument("--refill", type=float, help="share of the sequences; as a run has it where left out")
+    parser.add_argument("--no-decode-kernel", action="store_true", help="vLLM's attention in steps that only write")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
     parser.add_argument("--prompt-tokens", nargs=1, type=int, default=[250])
     parser.add_argument("--commit", default="", help="where there is no git")

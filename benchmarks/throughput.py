@@ -103,6 +103,7 @@ class Point:
     eager: bool
     seeds: bool
     refill: float
+    attention: str  # ours; vllm: its choice; or its name of a backend
 
     def __str__(self) -> str:
         parts = [
@@ -112,6 +113,7 @@ class Point:
         ]
         parts += [f"{self.kv} KV", "eager" if self.eager else "graphs", "seeds" if self.seeds else "no seeds"]
         parts += [f"refill {self.refill:g}"] * bool(self.refill)
+        parts += [f"{self.attention} attention"]
         return ", ".join(parts)
 
 
@@ -212,6 +214,8 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
         enforce_eager=point.eager,
         per_request_seeds=point.seeds,
         refill=point.refill,
+        attention_backend=None if point.attention in ("ours", "vllm") else point.attention,
+        decode_kernel=point.attention == "ours",
         start_timeout_s=limit,
         restarts=0,
     )
@@ -390,6 +394,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=flag, default=[False, True], help="of each request: yes, no")
     parser.add_argument("--refill", nargs="+", type=float, default=[0.0, 0.125], help="share of the sequences")
     parser.add_argument(
+        "--attention", nargs="+", default=["ours", "vllm"], help="ours, vllm: its choice, or its names of backends"
+    )
+    parser.add_argument(
         "--sampling", nargs="+", default=["top-p .95"], choices=SAMPLING, help="the first sets the tiers"
     )
     parser.add_argument("--profile", action="store_true", help="of one engine; its figures are then slower ones")
@@ -407,7 +414,7 @@ def _options() -> argparse.Namespace:
         for name, value in {"engines": "1", "sequences": 4, "batched": None, "kv": "auto", "eager": True}.items():
             setattr(options, name, [value])
         options.seeds, options.mps, options.tokens, options.seconds = [True], [False], 16, 10
-        options.refill = [0.0]
+        options.refill, options.attention = [0.0], ["vllm"]
     return options
 
 

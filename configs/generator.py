@@ -20,6 +20,8 @@ class VllmOptions(Section):
     enforce_eager: bool | None = None  # None: on the CPU build only
     enable_prefix_caching: bool = True
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    attention_backend: str | None = Field(default=None, pattern=r"^[A-Z0-9_]+$")  # vLLM's name of one; None: its choice
+    decode_kernel: bool = True  # where that is FLASH_ATTN: our attention in steps that only write
     refill: float | None = Field(default=None, ge=0, le=0.5)  # sequences replaced at once; None: 1/8 if engines share
     per_request_seeds: bool = True  # rows can be drawn again
     max_lora_rank: int = Field(default=64, ge=1)

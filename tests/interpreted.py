@@ -8,12 +8,15 @@ os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.attention import attend, decode, reference, triton_backward, triton_decode, triton_forward, triton_select
 from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.select import select, select_last
 from model.attention.sparsity import Sparsity
+from model.backends import triton_attention
 
 DEEP = Sparsity(block=16, top=6, fanout=4, roots=16, beam=4)
 
@@ -79,7 +82,89 @@ def chunks(T: int, sparsity: Sparsity) -> None:
         torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-3)
 
 
+def written(lengths: list[int], heads: int, shared: int, width: int, page: int) -> dict[str, torch.Tensor]:
+    """A step of one token each over pages in random order, and what attention gives; pages out of place hold NaN."""
+    counts = [-(-length // page) for length in lengths]
+    pages = torch.full((sum(counts) + 1, page, shared, 2 * width), float("nan"))
+    table = torch.full((len(lengths) + 1, max(counts) + 1), len(pages) - 1, dtype=torch.int32)
+    query = torch.randn(len(lengths), heads + 2, width)[:, :heads]
+    want = torch.zeros(len(lengths), heads, width)
+    free = iter(torch.randperm(sum(counts)).tolist())
+    for row, (length, count) in enumerate(zip(lengths, counts, strict=True)):
+        kv = torch.randn(count * page, shared, 2 * width)
+        kv[length:] = float("nan")
+        for at in range(count):
+            table[row, at] = next(free)
+            pages[table[row, at]] = kv[at * page : (at + 1) * page]
+        if length:
+            k, v = kv[:length].repeat_interleave(heads // shared, 1).split(width, -1)
+            weights = torch.einsum("hd,nhd->hn", query[row], k) * width**-0.5
+            want[row] = torch.einsum("hn,nhd->hd", weights.softmax(-1), v)
+    return {"query": query, "pages": pages, "table": table, "lengths": torch.tensor(lengths).int(), "want": want}
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(0, 200), min_size=1, max_size=4),
+    group=st.sampled_from([1, 3, 8, 16]),
+    shared=st.integers(1, 3),
+    width=st.sampled_from([16, 64, 128]),
+    page=st.sampled_from([16, 32, 128]),
+)
+def writing(lengths: list[int], group: int, shared: int, width: int, page: int) -> None:
+    """A step that only writes, over any pages, reads the sequence's own keys alone."""
+    assert triton_attention.attends(group * shared, shared, width)
+    case = written(lengths, group * shared, shared, width, page)
+    k, v = case["pages"].split(width, -1)
+    out = torch.full_like(case["want"], float("nan"))
+    triton_attention.attend(case["query"], k, v, out, case["table"], case["lengths"], width**-0.5)
+    torch.testing.assert_close(out, case["want"], atol=2e-6, rtol=1e-5)
+
+
+def layer() -> None:
+    """vLLM's layer takes the kernel for steps of single tokens over enough sequences, and vLLM's way for all others."""
+    from types import SimpleNamespace
+
+    from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl
+
+    from model.backends.vllm_attention import ShortAttention
+
+    FlashAttentionImpl.forward = lambda *_: "vLLM's"
+    case = written([5, 70], 6, 2, 16, 16)
+    cache = case["pages"].transpose(1, 2)
+    step = {"max_query_len": 1, "num_actual_tokens": 2, "use_cascade": False, "seq_lens": case["lengths"]}
+    step["block_table"] = case["table"]
+
+    def ran(made: ShortAttention, **changed: object) -> object:
+        out = torch.zeros(3, 6, 16)
+        padded = torch.cat([case["query"], torch.zeros(1, 6, 16)])
+        done = made.forward(None, padded, None, None, cache, SimpleNamespace(**step | changed), out)
+        if done is out:
+            torch.testing.assert_close(out[:2], case["want"], atol=2e-6, rtol=1e-5)
+            assert not out[2].any()
+            return "ours"
+        return done
+
+    plain = ShortAttention(6, 16, 0.25, 2, None, None, "auto")
+    assert ran(plain) == "ours"
+    assert plain.forward(None, None, None, None, cache, None, None) == "vLLM's"
+    for other in ({"max_query_len": 2}, {"use_cascade": True}, {"rswa_prefix_lens": case["lengths"]}):
+        assert ran(plain, **other) == "vLLM's", other
+    plain.least = 3
+    assert ran(plain) == "vLLM's"
+    unknown = [
+        ShortAttention(6, 16, 0.25, 2, None, 128, "auto"),  # a sliding window
+        ShortAttention(6, 16, 0.25, 2, [0.5] * 6, None, "auto"),
+        ShortAttention(6, 16, 0.25, 2, None, None, "auto", logits_soft_cap=30.0),
+        ShortAttention(34, 16, 0.25, 2, None, None, "auto"),  # 17 query heads to one
+        ShortAttention(6, 80, 0.25, 2, None, None, "auto"),
+    ]
+    assert not any(made.plain for made in unknown)
+
+
 CHECKS = {
+    "steps that only write": writing,
+    "vLLM's layer": layer,
     "chunks of queries": lambda: chunks(150, Sparsity(block=16, top=5)),
     "one level": lambda: decoding([100, 127, 303], 4, 2, 16, Sparsity(block=16, top=6)),
     "a tree of four levels": lambda: decoding([1023, 511, 16 * 255 + 13], 4, 2, 16, DEEP, steps=4),

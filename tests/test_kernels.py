@@ -18,6 +18,8 @@ CHECKS = (
     "whole texts",
     "packed documents",
     "chunks of queries",
+    "steps that only write",
+    "vLLM's layer",
 )
 
 

@@ -33,7 +33,7 @@ class Mps:
         self.environment = dict.fromkeys(names, str(self.folder))
         self.shell = subprocess.Popen(
             ["sh", "-c", _SERVE],
-            env=os.environ | self.environment,
+            env=_all_gpus() | self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -63,3 +63,9 @@ class Mps:
         log = self.folder / "control.log"
         lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
         return lines[-1].strip() if lines else "it said nothing"
+
+
+def _all_gpus() -> dict[str, str]:
+    """The environment without a choice of GPUs: a daemon that sees some of them numbers them anew, from 0, so that its
+    clients' numbers, which the engines have, would be others."""
+    return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}

@@ -23,6 +23,8 @@ class VllmEngine:
 
         self.start = start
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
+        if start.config.vllm.decode_kernel and not start.cpu:
+            _register_attention()
         llm = LLM(**self.arguments())
         self.engine: Any = llm.llm_engine
         tokenizer = llm.get_tokenizer()
@@ -55,6 +57,8 @@ class VllmEngine:
         }
         if options.max_num_batched_tokens:
             arguments["max_num_batched_tokens"] = options.max_num_batched_tokens
+        if options.attention_backend:
+            arguments["attention_backend"] = options.attention_backend
         if start.cpu:
             # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
             arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
@@ -184,3 +188,10 @@ class VllmEngine:
 
 def _adapter_key(request: Request) -> str:
     return request.adapter.sha256 if request.adapter else ""
+
+
+def _register_attention() -> None:
+    """Puts ours in the place of FLASH_ATTN in this process: an engine over several GPUs has its layers in others."""
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend  # pyright: ignore
+
+    register_backend(AttentionBackendEnum.FLASH_ATTN, "model.backends.vllm_attention.ShortBackend")

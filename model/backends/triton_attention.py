@@ -1,0 +1,89 @@
+"""Attention of steps that only write: one query row a head and sequence, keys and values in pages.
+
+FlashAttention 3 computes tiles of 64 to 192 query rows, whatever a step brings. A step that writes one token of each
+sequence brings a row a query head: 3 of 192 where three heads share their keys, so that short contexts wait for the
+arithmetic of padding, not for memory. The kernel here has tiles of 16 rows and a program for each sequence and
+key-value head: FlashAttention's online softmax (Dao et al. 2022, arXiv 2205.14135, algorithm 1) along the pages.
+A sequence is one program's work from end to end, so few sequences leave most of a GPU idle.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+ROWS = 16  # the least that tensor cores take
+TILE, WARPS, STAGES = 64, 2, 3  # best or within 4 % of it on an H200, for heads of 64 and 128 (docs/throughput.md)
+LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def _attend(
+    query, keys, values, out, table, lengths, scale,
+    q_seq, q_head, k_page, k_slot, k_head, v_page, v_slot, v_head, o_seq, o_head, t_seq,
+    GROUP: tl.constexpr, WIDTH: tl.constexpr, PAGE: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    seq, head = tl.program_id(0), tl.program_id(1)
+    length = tl.load(lengths + seq)
+    r, d, n = tl.arange(0, ROWS), tl.arange(0, WIDTH), tl.arange(0, TILE)
+    heads = head * GROUP + r
+    q = tl.load(query + seq * q_seq + heads[:, None] * q_head + d, mask=r[:, None] < GROUP, other=0.0)
+    table += seq.to(tl.int64) * t_seq
+    keys += head * k_head + d[:, None]
+    values += head * v_head + d[None, :]
+    most = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    found = tl.zeros([ROWS, WIDTH], tl.float32)
+    whole = length // TILE * TILE
+    for start in range(0, whole, TILE):  # no masks: loads of the next tiles go ahead of this one's products
+        at = start + n
+        page = tl.load(table + at // PAGE).to(tl.int64)
+        k = tl.load(keys + (page * k_page + at % PAGE * k_slot)[None, :])
+        scores = tl.dot(q, k) * scale
+        new = tl.maximum(most, tl.max(scores, 1))
+        weights, old = tl.exp2(scores - new[:, None]), tl.exp2(most - new)
+        total = total * old + tl.sum(weights, 1)
+        v = tl.load(values + (page * v_page + at % PAGE * v_slot)[:, None])
+        found = tl.dot(weights.to(v.dtype), v, found * old[:, None])
+        most = new
+    if whole < length:
+        at = whole + n
+        here = at < length
+        page = tl.load(table + at // PAGE, mask=here, other=0).to(tl.int64)
+        k = tl.load(keys + (page * k_page + at % PAGE * k_slot)[None, :], mask=here[None, :], other=0.0)
+        scores = tl.where(here[None, :], tl.dot(q, k) * scale, float("-inf"))
+        new = tl.maximum(most, tl.max(scores, 1))
+        weights, old = tl.exp2(scores - new[:, None]), tl.exp2(most - new)
+        total = total * old + tl.sum(weights, 1)
+        v = tl.load(values + (page * v_page + at % PAGE * v_slot)[:, None], mask=here[:, None], other=0.0)
+        found = tl.dot(weights.to(v.dtype), v, found * old[:, None])
+    found = found / tl.where(total > 0, total, 1.0)[:, None]
+    place = out + seq * o_seq + heads[:, None] * o_head + d
+    tl.store(place, found.to(out.dtype.element_ty), mask=r[:, None] < GROUP)
+
+
+def attends(heads: int, shared: int, width: int) -> bool:
+    """Whether `attend` knows such heads: at most 16 query heads to a key-value head, of 16, 32, 64 or 128 numbers."""
+    return heads % shared == 0 and heads // shared <= ROWS and width in (16, 32, 64, 128)
+
+
+def attend(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    out: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    scale: float,
+) -> None:
+    """Fills `out` with each sequence's attention from its one token to its first `lengths` keys; zeros for none.
+
+    query, out: (sequences, heads, width); keys, values: (pages, tokens a page, shared heads, width); all contiguous in
+    their last axis. table: (at least sequences, pages of one), int32; lengths: (at least sequences,), int32.
+    """
+    sequences, heads, width = query.shape
+    page, shared = keys.shape[1:3]
+    _attend[(sequences, shared)](
+        query, keys, values, out, table, lengths, scale * LOG2_E,
+        *query.stride()[:2], *keys.stride()[:3], *values.stride()[:3], *out.stride()[:2], table.stride(0),
+        GROUP=heads // shared, WIDTH=width, PAGE=page, TILE=TILE, ROWS=ROWS, num_warps=WARPS, num_stages=STAGES,
+    )  # fmt: skip
