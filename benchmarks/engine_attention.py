@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from vllm.v1.attention.ops.triton_unified_attention import unified_attention  # pyright: ignore
@@ -83,7 +84,7 @@ class Step:
         common = self._common(keys, values) | {"window_size": (-1, -1), "softcap": 0}
         unified_attention(**common, q_descale=None, k_descale=one, v_descale=one)
 
-    def _common(self, keys: torch.Tensor, values: torch.Tensor) -> dict[str, object]:
+    def _common(self, keys: torch.Tensor, values: torch.Tensor) -> dict[str, Any]:
         about = {
             "cu_seqlens_q": self.starts,
             "max_seqlen_q": 1,
@@ -109,7 +110,7 @@ def step_of(model: str, sequences: int, context: int) -> Step:
     return Step(
         query,
         torch.empty_like(query),
-        [cache.split(width, -1) for cache in caches],
+        [(cache[..., :width], cache[..., width:]) for cache in caches],
         table.cuda(),
         torch.tensor(lengths, dtype=torch.int32, device="cuda"),
         torch.arange(sequences + 1, dtype=torch.int32, device="cuda"),

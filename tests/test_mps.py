@@ -14,6 +14,7 @@ from model.backends.mps import CONTROL, Mps
 DAEMON = """#!/bin/sh
 # in the foreground until the same command is told to quit, as NVIDIA's is
 if [ "$1" = "-f" ]; then
+  echo "${CUDA_VISIBLE_DEVICES-all}" > "$CUDA_MPS_PIPE_DIRECTORY/gpus"
   echo $$ > "$CUDA_MPS_PIPE_DIRECTORY/pid"; touch "$CUDA_MPS_PIPE_DIRECTORY/control"
   while [ -e "$CUDA_MPS_PIPE_DIRECTORY/control" ]; do sleep 0.05; done
 else
@@ -45,9 +46,11 @@ def ended(pid):
     return False
 
 
-def test_the_daemon_is_up_and_ends_with_its_folder(install):
+def test_the_daemon_is_up_sees_all_gpus_and_ends_with_its_folder(install, monkeypatch):
     install(DAEMON)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # the engines have this number: it must stay the host's
     shared = Mps()
+    assert (shared.folder / "gpus").read_text().strip() == "all"
     assert shared.environment == {
         "CUDA_MPS_PIPE_DIRECTORY": str(shared.folder),
         "CUDA_MPS_LOG_DIRECTORY": str(shared.folder),

@@ -120,7 +120,7 @@ def test_engines_never_plan_more_than_their_share(
 
 def test_auto_takes_the_best_and_tries_its_neighbours_once(tmp_path: Path) -> None:
     model, asked = card(tmp_path, 135e6), config()
-    rates, seen = Rates(model, H100), []
+    rates, seen = Rates(model, H100, False), []
     speed = {1: 46_000, 2: 80_000, 4: 119_000, 8: 110_000}
     for _ in range(6):
         count = engines_per_gpu(asked, model, H100)
@@ -132,7 +132,18 @@ def test_auto_takes_the_best_and_tries_its_neighbours_once(tmp_path: Path) -> No
     assert engines_per_gpu(asked, model, H100) == 4
     rates.path.write_text("{")
     assert engines_per_gpu(asked, model, H100) == 4
-    assert Rates(model, Gpu("0", "NVIDIA A100", 80 * GIB)).read() == {}
+    assert Rates(model, Gpu("0", "NVIDIA A100", 80 * GIB), False).read() == {}
+
+
+def test_engines_under_mps_are_chosen_and_remembered_apart(tmp_path: Path) -> None:
+    model = card(tmp_path, 135e6)
+    Rates(model, H100, False).put(8, 110_000)
+    assert engines_per_gpu(config(mps=True), model, H100) == 6
+    Rates(model, H100, True).put(6, 142_000)
+    assert engines_per_gpu(config(mps=True), model, H100) == 3
+    Rates(model, H100, True).put(3, 90_000)
+    assert engines_per_gpu(config(mps=True), model, H100) == 6
+    assert engines_per_gpu(config(), model, H100) == 4
 
 
 @given(st.dictionaries(st.integers(1, MOST), st.floats(0, 1e6), max_size=8), st.sampled_from([1, 2, 4]))

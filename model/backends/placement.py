@@ -84,7 +84,8 @@ def engines_per_gpu(config: GeneratorConfig, card: ModelCard, gpu: Gpu) -> int:
         )
     rule = 1
     if gpu.memory >= 39 * GIB:  # what "40 GB" cards have
-        rule = 4 if card.parameters < 0.6e9 else 2 if card.parameters < 2.5e9 else 1
+        small = 6 if config.vllm.mps else 4
+        rule = small if card.parameters < 0.6e9 else 2 if card.parameters < 2.5e9 else 1
 
     def fits(count: int) -> bool:
         try:
@@ -94,7 +95,7 @@ def engines_per_gpu(config: GeneratorConfig, card: ModelCard, gpu: Gpu) -> int:
 
     while not fits(rule):
         rule //= 2
-    return choose(rule, Rates(card, gpu).read(), fits)
+    return choose(rule, Rates(card, gpu, config.vllm.mps).read(), fits)
 
 
 def choose(rule: int, rates: dict[int, float], fits: Callable[[int], bool]) -> int:
@@ -114,12 +115,12 @@ def refill(options: VllmOptions, *, shared: bool) -> float:
 
 
 class Rates:
-    """Tokens a second of a GPU by engines on it: one small file a model, kind of GPU and version of vLLM."""
+    """Tokens a second of a GPU by engines on it: one small file a model, GPU, version of vLLM and MPS or not."""
 
-    def __init__(self, card: ModelCard, gpu: Gpu):
-        key = json.dumps([card.sha256, gpu.name, _version()])
+    def __init__(self, card: ModelCard, gpu: Gpu, mps: bool):
+        key = json.dumps([card.sha256, gpu.name, _version(), mps])
         self.path = cache_folder() / "engines" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        self.about = {"model": card.name, "gpu": gpu.name, "vllm": _version()}
+        self.about = {"model": card.name, "gpu": gpu.name, "vllm": _version(), "mps": mps}
 
     def read(self) -> dict[int, float]:
         """Empty where nothing stands, or nothing that can be read."""

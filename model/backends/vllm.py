@@ -73,14 +73,18 @@ class VllmGenerator:
         return added | self.fleet.memory()
 
     def close(self) -> None:
-        """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered."""
+        """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered. A second
+        call does nothing."""
+        if self.fleet.closed:
+            return
         self.fleet.close()
         if self.mps:
             self.mps.close()
         if self.meter:
             self.meter.close()
         if self.gpus and self.config.vllm.tensor_parallel_size == 1:
-            rates, each = Rates(self.card, self.gpus[0]), len(self.fleet.starts) // len(self.gpus)
+            rates = Rates(self.card, self.gpus[0], self.config.vllm.mps)
+            each = len(self.fleet.starts) // len(self.gpus)
             if self.fleet.unstarted & self.fleet.gone:  # they do not fit, whatever the estimate says
                 rates.put(each, 0)
             elif self.fleet.full_seconds >= MEASURED_S:

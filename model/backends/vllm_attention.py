@@ -16,7 +16,7 @@ from vllm.v1.attention.backends.flash_attn import (  # pyright: ignore
 
 from model.backends import triton_attention
 
-PROGRAMS = 4  # of the kernel for each multiprocessor, at least: below, FlashAttention splits a sequence's keys
+PROGRAMS = 2  # of the kernel for each multiprocessor, at least: below, FlashAttention is faster, which splits sequences
 
 
 class ShortAttention(FlashAttentionImpl):
