@@ -90,9 +90,9 @@ def test_a_time_gives_the_number_of_machines(tmp_path):
 def test_without_a_date_the_table_tells_of_gpus(tmp_path):
     found = target.from_table(config_of(tmp_path), target.asked(200, "2026-03-02T12:00", 0.5, NOON), 134_515_008, NOON)
     assert found["unit"] == "GPUs"
-    assert found["machines"] == math.ceil(200e9 / 0.5 / 4.98 / 72_777 / 86_400) == 13
+    assert found["machines"] == math.ceil(200e9 / 0.5 / 4.98 / 104_535 / 86_400) == 9
     larger = target.from_table(config_of(tmp_path), target.asked(200, None, 0.5, NOON), 500_000_000, NOON)
-    assert "17611 tokens/s, of 1711 M parameters" in larger["rates"]
+    assert "18969 tokens/s, of 1711 M parameters" in larger["rates"]
 
 
 @pytest.mark.parametrize(
