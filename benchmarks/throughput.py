@@ -264,6 +264,8 @@ def _told(
     if spent.get("gpu samples"):
         found["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
         found["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
+    if spent.get("gpu sm samples"):
+        found["multiprocessors at work %"] = spent["gpu sm percent"] / spent["gpu sm samples"]
     versions = " ".join(f"{name} {version}" for name, version in generator.fleet.facts.get("versions", {}).items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
     return found | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}

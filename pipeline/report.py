@@ -127,11 +127,12 @@ def engines(manifests: Sequence[Manifest]) -> dict[str, Any]:
         return {}
     of = {name: sum(engine[name] for engine in each.values()) for name in next(iter(each.values()))}
     busy, alive = busy_seconds(records), of["generating"] + of["waiting"]
-    samples = total["gpu samples"]
+    samples, counted = total["gpu samples"], total["gpu sm samples"]
     return {
         "tokens_per_second": round(of["output_tokens"] / busy, 1) if busy else 0.0,
         "waiting": round(of["waiting"] / alive, 4) if alive else 0.0,
         "gpu_utilisation": round(total["gpu percent"] / samples / 100, 4) if samples else None,
+        "sm_activity": round(total["gpu sm percent"] / counted / 100, 4) if counted else None,
         "gpu_watts": round(total["gpu watts"] / samples, 1) if samples else None,
         "kv_usage": round(total["kv usage"] / total["kv samples"], 4) if total["kv samples"] else None,
         "preemptions": round(of["preemptions"]),
@@ -220,6 +221,8 @@ def show(manifest: dict[str, Any], root: str, samples: Sequence[dict[str, Any]])
         told = f"engines   {len(run['each'])}: {run['tokens_per_second']:.0f} tok/s, waiting {run['waiting']:.0%}"
         if run["gpu_utilisation"] is not None:
             told += f", GPU {run['gpu_utilisation']:.0%}, {run['gpu_watts']:.0f} W"
+        if run.get("sm_activity") is not None:
+            told += f", multiprocessors {run['sm_activity']:.0%}"
         if run["kv_usage"] is not None:
             told += f", KV cache {run['kv_usage']:.0%}"
         console.print(Text(f"{told}, pre-emptions {run['preemptions']}, restarts {run['restarts']}"))

@@ -169,6 +169,27 @@ def nvmlDeviceGetUtilizationRates(handle):
     return Rates
 def nvmlDeviceGetPowerUsage(handle): return 300_000
 """
+# counters of multiprocessors: each reading of GPU 0 is 40 % of an interval further; GPU 1 has none, GPU 2 breaks
+GPM = """
+NVML_GPM_METRICS_GET_VERSION, NVML_GPM_METRIC_SM_UTIL = 1, 2
+class Support:
+    def __init__(self, able): self.isSupportedDevice = able
+class Metric: metricId = nvmlReturn = value = 0
+class c_nvmlGpmMetricsGet_t:
+    def __init__(self): self.metrics = [Metric()]
+def nvmlGpmQueryDeviceSupport(handle): return Support(handle != 1)
+def nvmlGpmSampleAlloc(): return {}
+clock = 0
+def nvmlGpmSampleGet(handle, sample):
+    global clock
+    if handle == 2: raise NVMLError("in use by another")
+    clock += 1
+    sample["busy"], sample["at"] = 40 * clock, clock
+def nvmlGpmMetricsGet(asked):
+    assert (asked.version, asked.numMetrics, asked.metrics[0].metricId) == (1, 1, 2)
+    assert asked.sample2["at"] == asked.sample1["at"] + 1
+    asked.metrics[0].value = asked.sample2["busy"] - asked.sample1["busy"]
+"""
 
 
 def test_gpus_are_those_that_cuda_would_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +209,17 @@ def test_gpus_are_those_that_cuda_would_see(tmp_path: Path, monkeypatch: pytest.
     assert sampled.wait(30)
     meter.close()
     assert meter.totals["gpu percent"] / meter.totals["gpu samples"] == 50
+
+
+def test_multiprocessors_are_counted_where_the_gpu_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pynvml.py").write_text(NVML)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    older = Nvml()
+    assert older.sm_activity(older.gpus()) == []
+    (tmp_path / "pynvml.py").write_text(NVML + GPM)
+    nvml = Nvml()
+    gpus = nvml.gpus()
+    assert [nvml.sm_activity(gpus) for _ in range(4)] == [[], [40.0], [40.0], [40.0]]
 
 
 def test_without_a_driver_there_are_no_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

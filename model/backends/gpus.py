@@ -28,6 +28,7 @@ class Nvml:
     def __init__(self) -> None:
         self._library: Any = None
         self._handles: dict[str, Any] = {}
+        self._counts: dict[str, list[Any]] = {}  # a GPU's counters, as last read and to be read next
         for module in ("pynvml", "vllm"):
             spec = importlib.util.find_spec(module)
             if spec is None or spec.origin is None:
@@ -72,6 +73,38 @@ class Nvml:
                 samples.append((float(used), self._library.nvmlDeviceGetPowerUsage(handle) / 1000))
         return samples
 
+    def sm_activity(self, gpus: list[Gpu]) -> list[float]:
+        """Share of the multiprocessors at work (0 to 100) since the last call, of each GPU that counts it: Hopper and
+        later, by NVML's GPM. The first call of a GPU begins to count."""
+        found = []
+        for gpu in gpus:
+            with suppress(self._library.NVMLError, AttributeError):  # an older copy of the library knows no GPM
+                share = self._busy(gpu.device)
+                if share is not None:
+                    found.append(share)
+        return found
+
+    def _busy(self, device: str) -> float | None:
+        library, handle = self._library, self._handle(device)
+        if device not in self._counts:
+            self._counts[device] = []  # unless it counts
+            if library.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice:
+                before, now = library.nvmlGpmSampleAlloc(), library.nvmlGpmSampleAlloc()
+                library.nvmlGpmSampleGet(handle, before)
+                self._counts[device] = [before, now]
+            return None
+        if not self._counts[device]:
+            return None
+        before, now = self._counts[device]
+        library.nvmlGpmSampleGet(handle, now)
+        self._counts[device] = [now, before]
+        asked = library.c_nvmlGpmMetricsGet_t()
+        asked.version, asked.numMetrics = library.NVML_GPM_METRICS_GET_VERSION, 1
+        asked.sample1, asked.sample2 = before, now
+        asked.metrics[0].metricId = library.NVML_GPM_METRIC_SM_UTIL
+        library.nvmlGpmMetricsGet(asked)
+        return float(asked.metrics[0].value) if asked.metrics[0].nvmlReturn == 0 else None
+
     def load(self, gpus: list[Gpu]) -> dict[str, tuple[float, int]]:
         """Utilisation (0 to 1) and used bytes of each GPU that tells them, by device: of all processes together."""
         found = {}
@@ -97,7 +130,8 @@ class Meter:
     """Samples GPUs each second in a thread of its own, until it is closed."""
 
     def __init__(self, nvml: Nvml, gpus: list[Gpu]):
-        self.totals = {"gpu samples": 0.0, "gpu percent": 0.0, "gpu watts": 0.0}  # sums over GPUs and seconds
+        names = ("gpu samples", "gpu percent", "gpu watts", "gpu sm samples", "gpu sm percent")
+        self.totals = dict.fromkeys(names, 0.0)  # sums over GPUs and seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(nvml, gpus), name="gpu-meter", daemon=True)
         self._thread.start()
@@ -112,3 +146,6 @@ class Meter:
                 self.totals["gpu samples"] += 1
                 self.totals["gpu percent"] += percent
                 self.totals["gpu watts"] += watts
+            for share in nvml.sm_activity(gpus):
+                self.totals["gpu sm samples"] += 1
+                self.totals["gpu sm percent"] += share
