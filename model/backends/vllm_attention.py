@@ -16,6 +16,7 @@ from vllm.v1.attention.backends.flash_attn import (  # pyright: ignore
 
 from model.backends import triton_attention
 
+HOPPER = 9  # compute capability; others were not measured
 PROGRAMS = 2  # of the kernel for each multiprocessor, at least: below, FlashAttention is faster, which splits sequences
 
 
@@ -33,9 +34,10 @@ class ShortAttention(FlashAttentionImpl):
             and not self.batch_invariant_enabled
         )
         self.least = 0
-        if self.plain and torch.cuda.is_available():
-            programs = PROGRAMS * torch.cuda.get_device_properties().multi_processor_count
-            self.least = -(-programs // self.num_kv_heads)  # sequences
+        if torch.cuda.is_available():
+            gpu = torch.cuda.get_device_properties()
+            self.plain = self.plain and gpu.major == HOPPER
+            self.least = -(-PROGRAMS * gpu.multi_processor_count // self.num_kv_heads)  # sequences
 
     def forward(
         self,
