@@ -129,6 +129,7 @@ class Driver:
         if stage.engine and run.accelerator:
             work = work.with_resource_hints(accelerator=run.accelerator)
         pipeline = beam.Pipeline(runner=runner, options=options)
+        os.rmdir(pipeline.local_tempdir)  # for transforms of other languages; a killed driver would leave it in /tmp
         _ = pipeline | "Shards" >> beam.Create(list(specs)) | stage.name >> work
         try:
             pipeline.run().wait_until_finish()

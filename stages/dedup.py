@@ -144,7 +144,8 @@ class Match:
                 continue
             places = pc.index_in(mine["key"], old["key"].combine_chunks()).combine_chunks()
             hit = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
-            pairs.append(_pairs(mine, hit, old["id"].combine_chunks().take(places.take(pa.array(hit)))))
+            if len(hit):  # an empty table takes 40 kB, and there may be a file of each shard of each date
+                pairs.append(_pairs(mine, hit, old["id"].combine_chunks().take(places.take(pa.array(hit)))))
         table = pa.concat_tables(pairs).sort_by([("order", "ascending"), ("exact", "descending")])
         out.rows_in = table.num_rows
         out.keep(table)
@@ -160,7 +161,8 @@ class Match:
             start, stop = np.maximum(start, order - WINDOW), order
         place, cosine = closest(_sketches(mine), _sketches(theirs), start, stop)
         hit = np.flatnonzero(cosine >= self._least)
-        yield _pairs(mine, hit, theirs["id"].combine_chunks().take(pa.array(place[hit])), cosine[hit])
+        if len(hit):
+            yield _pairs(mine, hit, theirs["id"].combine_chunks().take(pa.array(place[hit])), cosine[hit])
 
 
 class Drop:

@@ -49,9 +49,11 @@ def children(pid):
 @pytest.mark.parametrize(
     "records", [9, pytest.param(1, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)]
 )
-def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, records):
+def test_kill_9_of_the_driver_loses_and_leaves_nothing(finished, plain_digest, tmp_path, monkeypatch, records):
     """The supervisor starts it again by itself, and the digest is that of an undisturbed run."""
-    out = tmp_path / "out"
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     process = start(finished.config, "--out", out, *PLAIN)
     wait_for(out, records, process)
     (driver,) = children(process.pid)
@@ -59,6 +61,7 @@ def test_kill_9_of_the_driver_loses_nothing(finished, plain_digest, tmp_path, re
     printed, said = process.communicate(timeout=HUNG_S)
     assert process.returncode == 0, said
     assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
+    assert not list(temporary.glob("beam-*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])

@@ -16,8 +16,15 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
+IMPORTS = """
+import resource
+import pipeline.drive
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
 def peak(folder, documents, *flags):
-    """Kilobytes of the largest process of a run."""
+    """The JSON line and kilobytes of the largest process of a run: its driver."""
     config = write_config(folder, documents)
     line = [sys.executable, "-c", PEAK, "run", "--config", str(config), "--date", DATE, "--json", *flags]
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
@@ -59,3 +66,12 @@ def test_ten_times_the_rows_take_no_more_memory(small, tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(2000))
     flags = ["--set", "domains.law.per_day=2000", "--set", "generate.shard_rows=50"]
     assert peak(tmp_path, documents, *flags)[1] < 1.15 * small[1]
+
+
+@pytest.mark.slow
+def test_what_stages_free_is_given_back(tmp_path):
+    """160 shards of 50 rows took 76 MB above the driver's imports, and 154 while allocators kept what was freed."""
+    imports = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, env=environment(), check=True)
+    documents = write_documents(tmp_path / "d.jsonl", range(8000))
+    flags = ["--set", "domains.law.per_day=8000", "--set", "generate.shard_rows=50"]
+    assert peak(tmp_path, documents, *flags)[1] < int(imports.stdout) + 115_000
