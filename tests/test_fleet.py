@@ -222,6 +222,7 @@ time.sleep(600)
 def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # the driver's, not the engines'
     config = schema.Generator(backend="vllm", model="echo", vllm=schema.VllmOptions.model_validate(QUICK))
     made = VllmGenerator(config, ModelCard("echo", "0" * 64, "vllm", "", 0), 1, "echo_engine:EchoEngine")
     records = []
@@ -229,6 +230,8 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
         assert made.generate(asks(20)) == undisturbed(asks(20))
         before = made.fleet.lives[0]
         until(lambda before=before: before and before.figures.get("generating") and before.figures["waiting"])
+        assert before
+        assert b"MALLOC_ARENA_MAX" not in Path(f"/proc/{before.process.pid}/environ").read_bytes()
         stats = {"seconds": 1.0, "ended": 100.0 + place} | made.account()
         records.append(ShardRecord(place, "x", 20, None, None, {}, {}, 0, "", stats, "law"))
     assert made.generate([]) == []

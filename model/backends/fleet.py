@@ -28,6 +28,7 @@ from stages.ports import Completion, Request
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_PAUSE_S = 60.0
+DRIVERS = {"ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX"}  # allocators for short-lived threads: an engine's are not
 
 
 class StartError(Exception):
@@ -181,13 +182,14 @@ class Fleet:
     def _start(self, number: int) -> _Life:
         ours, theirs = socket.socketpair()
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        inherited = {name: value for name, value in os.environ.items() if name not in DRIVERS}
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "model.backends.vllm_worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # vLLM prints to both; a command's own output stays its own
                 pass_fds=[theirs.fileno()],
-                env=os.environ | self.environments[number] | {"PYTHONPATH": os.pathsep.join(paths)},
+                env=inherited | self.environments[number] | {"PYTHONPATH": os.pathsep.join(paths)},
                 process_group=0,
             )
         now = time.monotonic()
