@@ -65,7 +65,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
     "as tasks": {"top_p": 0.9, "top_k": 50, "repetition_penalty": 1.05},
 }
 PLAIN = schema.Sampling(temperature=0.8, top_p=1.0, top_k=0, repetition_penalty=1.0, max_tokens=1)
-PROFILED = range(400, 430)  # steps
+PROFILED = range(400, 480)  # steps: two bursts and more
 LENGTH = 270  # tokens of a passage; the template adds some 30
 
 

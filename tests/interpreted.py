@@ -121,49 +121,96 @@ def writing(lengths: list[int], group: int, shared: int, width: int, page: int) 
     torch.testing.assert_close(out, case["want"], atol=2e-6, rtol=1e-5)
 
 
+def narrow() -> None:
+    """Caches and queries of 8 bits: what attention gives over the numbers that they stand for, and their scales."""
+    case = written([5, 70, 64, 0], 6, 2, 16, 16)
+    narrowed = {name: case[name].to(torch.float8_e4m3fn) for name in ("query", "pages")}
+    wide = {name: x.float() for name, x in narrowed.items()}
+    got, want = torch.zeros(2, 4, 6, 16)
+    for (query, pages), out, scales in (
+        (narrowed.values(), got, (0.25 * 0.5, 3.0)),
+        (wide.values(), want, (0.25, 1.0)),
+    ):
+        k, v = pages.split(16, -1)
+        query = query if out is got else query / 2
+        triton_attention.attend(query, k, v, out, case["table"], case["lengths"], *scales)
+    torch.testing.assert_close(got, 3 * want, atol=4e-3, rtol=2e-3)  # float16's weights
+
+
 def layer() -> None:
-    """vLLM's layer takes the kernel for steps of single tokens over enough sequences, and vLLM's way for all others."""
+    """vLLM's builder parts a step, and its layers take the kernel for what writes, and vLLM's way for all else."""
     from types import SimpleNamespace
 
-    from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl
+    from vllm.v1.attention.backend import CommonAttentionMetadata
+    from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl, FlashAttentionMetadataBuilder
 
-    from model.backends.vllm_attention import ShortAttention
+    from model.backends.vllm_attention import ShortAttention, ShortBuilder
 
-    FlashAttentionImpl.forward = lambda *_: "vLLM's"
+    def flash(_: object, layer: object, query: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        about, out = rest[3:]
+        count = about.num_actual_tokens  # vLLM pads
+        out[:count] = query[:count]
+        return out
+
+    FlashAttentionImpl.forward = flash
+    FlashAttentionMetadataBuilder.build = lambda _, prefix, about, fast: SimpleNamespace(**vars(about), fast=fast)
     case = written([5, 70], 6, 2, 16, 16)
     cache = case["pages"].transpose(1, 2)
-    step = {"max_query_len": 1, "num_actual_tokens": 2, "use_cascade": False, "seq_lens": case["lengths"]}
-    step["block_table"] = case["table"]
 
-    def ran(made: ShortAttention, **changed: object) -> object:
-        out = torch.zeros(3, 6, 16)
-        padded = torch.cat([case["query"], torch.zeros(1, 6, 16)])
-        done = made.forward(None, padded, None, None, cache, SimpleNamespace(**step | changed), out)
-        if done is out:
-            torch.testing.assert_close(out[:2], case["want"], atol=2e-6, rtol=1e-5)
-            assert not out[2].any()
-            return "ours"
-        return done
+    def parted(made: ShortAttention, queries: list[int], prefix: int = 0, **changed: object) -> tuple[int, int]:
+        """How many of the tokens were the kernel's, and how many vLLM's."""
+        rows, tokens = len(queries), sum(queries)
+        lengths = torch.cat([case["lengths"], torch.full((rows,), 9).int()])[:rows]
+        table = torch.cat([case["table"][:2], case["table"][:1].expand(rows, -1)])[:rows]
+        starts = torch.tensor([0, *queries]).cumsum(0).int()
+        about = CommonAttentionMetadata(
+            starts, starts, lengths, rows, tokens, max(queries), 100, table, torch.arange(tokens), **changed
+        )
+        builder = object.__new__(ShortBuilder)
+        of = SimpleNamespace(impl=made, kv_cache=cache, _q_scale=torch.ones(1), _k_scale=torch.ones(1))
+        of._v_scale = of._k_scale
+        builder.layer_names, builder.compilation_config = ["a"], SimpleNamespace(static_forward_context={"a": of})
+        about = builder.build(prefix, about)
+        query, out = torch.ones(tokens + 1, 6, 16), torch.zeros(tokens + 1, 6, 16)
+        query[:2] = case["query"]
+        assert made.forward(of, query, query, query, cache, about, out) is out
+        ours = about.written.count if hasattr(about, "written") else 0
+        torch.testing.assert_close(out[: min(ours, 2)], case["want"][:ours], atol=2e-6, rtol=1e-5)
+        rest = about.num_actual_tokens if ours < rows else 0
+        if 0 < ours < rows:
+            assert about.query_start_loc.tolist() == [start - ours for start in starts.tolist()[ours:]]
+            assert about.seq_lens.tolist() == lengths.tolist()[ours:]
+            assert about.slot_mapping.tolist() == list(range(tokens))[ours:]
+            assert len(about.block_table_tensor) == about.num_reqs == rows - ours
+        assert torch.equal(out[ours : ours + rest], query[ours : ours + rest])
+        assert not out[tokens:].any()
+        return ours, rest
 
     plain = ShortAttention(6, 16, 0.25, 2, None, None, "auto")
-    assert ran(plain) == "ours"
-    assert plain.forward(None, None, None, None, cache, None, None) == "vLLM's"
-    for other in ({"max_query_len": 2}, {"use_cascade": True}, {"rswa_prefix_lens": case["lengths"]}):
-        assert ran(plain, **other) == "vLLM's", other
+    assert parted(plain, [1, 1]) == (2, 0)
+    assert parted(plain, [1, 1, 7, 3]) == (2, 10)
+    assert parted(plain, [1, 1, 2, 1, 7]) == (2, 10)  # in order: one that comes later is FlashAttention's
+    assert parted(plain, [7, 1]) == (0, 8)
+    assert parted(plain, [1, 1], prefix=4) == (0, 2)
+    for other in ({"causal": False}, {"rswa_prefix_lens": case["lengths"]}, {"mm_req_doc_ranges": {}}):
+        assert parted(plain, [1, 1, 3], **other) == (0, 5), other
     plain.least = 3
-    assert ran(plain) == "vLLM's"
+    assert parted(plain, [1, 1, 3]) == (0, 5)
+    assert parted(plain, [1, 1, 1]) == (3, 0)
     unknown = [
         ShortAttention(6, 16, 0.25, 2, None, 128, "auto"),  # a sliding window
         ShortAttention(6, 16, 0.25, 2, [0.5] * 6, None, "auto"),
         ShortAttention(6, 16, 0.25, 2, None, None, "auto", logits_soft_cap=30.0),
         ShortAttention(34, 16, 0.25, 2, None, None, "auto"),  # 17 query heads to one
         ShortAttention(6, 80, 0.25, 2, None, None, "auto"),
+        ShortAttention(6, 16, 0.25, 3, None, None, "auto"),  # another cache than this layer's
     ]
-    assert not any(made.plain for made in unknown)
+    assert not any(parted(made, [1, 1])[0] for made in unknown)
 
 
 CHECKS = {
     "steps that only write": writing,
+    "caches of 8 bits": narrow,
     "vLLM's layer": layer,
     "chunks of queries": lambda: chunks(150, Sparsity(block=16, top=5)),
     "one level": lambda: decoding([100, 127, 303], 4, 2, 16, Sparsity(block=16, top=6)),

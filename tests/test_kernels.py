@@ -19,6 +19,7 @@ CHECKS = (
     "packed documents",
     "chunks of queries",
     "steps that only write",
+    "caches of 8 bits",
     "vLLM's layer",
 )
 
