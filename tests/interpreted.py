@@ -207,6 +207,15 @@ def layer() -> None:
     ]
     assert not any(parted(made, [1, 1])[0] for made in unknown)
 
+    plain.least = 0
+    assert parted(plain, [1, 1]) == (2, 0)
+    for dtype in (torch.float32, torch.float8_e4m3fn):
+        assert triton_attention.right(6, 2, 16, 16, dtype, "cpu")
+    kernel = triton_attention.attend
+    triton_attention.attend = lambda query, keys, values, out, *rest: kernel(query, values, keys, out, *rest)
+    assert not triton_attention.right(6, 2, 16, 16, torch.float32, "cpu")
+    assert parted(plain, [1, 1]) == (0, 2)  # wrong in the trial: vLLM's
+
 
 CHECKS = {
     "steps that only write": writing,

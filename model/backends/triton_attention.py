@@ -100,3 +100,21 @@ def attend(
         GROUP=heads // shared, WIDTH=width, PAGE=page, TILE=tile, ROWS=ROWS,
         TYPE=TYPES[keys.dtype], num_warps=warps, num_stages=stages,
     )  # fmt: skip
+
+
+def right(heads: int, shared: int, width: int, page: int, dtype: torch.dtype, device: torch.device | str) -> bool:
+    """Whether the kernel, as Triton compiles it for this GPU, gives what PyTorch gives on a few pages."""
+    draw = torch.Generator(device).manual_seed(0)
+    lengths = torch.tensor([1, 3 * page, 5 * page + 3], dtype=torch.int32, device=device)
+    table = torch.randperm(18, generator=draw, device=device).int().view(3, 6)
+    q = torch.randn(3, heads, width, generator=draw, device=device).to(dtype)
+    kv = torch.randn(18, page, shared, 2 * width, generator=draw, device=device).to(dtype)
+    keys, values = kv.split(width, -1)
+    out = torch.full(q.shape, torch.nan, dtype=torch.bfloat16 if dtype.itemsize == 1 else dtype, device=device)
+    attend(q, keys, values, out, table, lengths, width**-0.5)
+    for row, length in enumerate(lengths.tolist()):
+        k, v = kv[table[row]].float().flatten(0, 1)[:length].repeat_interleave(heads // shared, 1).split(width, -1)
+        weights = (torch.einsum("hd,nhd->hn", q[row].float(), k) * width**-0.5).softmax(-1)
+        if not torch.allclose(out[row].float(), torch.einsum("hn,nhd->hd", weights, v), atol=2e-2, rtol=2e-2):
+            return False
+    return True

@@ -6,6 +6,7 @@ is not the kernel's, all is vLLM's. `VllmEngine` registers the backend as an ove
 of attention backends allows.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from vllm.v1.attention.backends.flash_attn import (  # pyright: ignore
 
 from model.backends import triton_attention
 
+log = logging.getLogger(__name__)
 HOPPER = 9  # compute capability; others were not measured
 PROGRAMS = 2  # of the kernel for each multiprocessor, at least: below, FlashAttention is faster, which splits sequences
 NARROW = ("fp8", "fp8_e4m3")  # names of a cache of 8 bits
@@ -118,7 +120,13 @@ class ShortBuilder(FlashAttentionMetadataBuilder):
         layers = [self.compilation_config.static_forward_context[name] for name in self.layer_names]
         if not all(isinstance(layer.impl, ShortAttention) and layer.impl.takes(layer) for layer in layers):
             return None
-        return max(layer.impl.least for layer in layers)
+        impl, cache = layers[0].impl, layers[0].kv_cache  # layers of one builder are alike
+        dtype = torch.float8_e4m3fn if impl.kv_cache_dtype in NARROW else cache.dtype
+        heads = impl.num_heads, impl.num_kv_heads, impl.head_size
+        if not triton_attention.right(*heads, cache.shape[2], dtype, cache.device):
+            log.warning("decode_kernel: wrong results in a trial on this GPU; FlashAttention is used instead")
+            return None
+        return impl.least
 
     def _writing(self, about: Any) -> int:
         """How many sequences, from the first, go through the kernel."""
