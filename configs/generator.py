@@ -21,9 +21,9 @@ class VllmOptions(Section):
     enable_prefix_caching: bool = True
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     attention_backend: str | None = Field(default=None, pattern=r"^[A-Z0-9_]+$")  # vLLM's name of one; None: its choice
-    decode_kernel: bool = True  # where that is FLASH_ATTN: our attention in steps that only write
+    decode_kernel: bool = True  # where that is FLASH_ATTN: our attention for sequences that write
     refill: float | None = Field(default=None, ge=0, le=0.5)  # sequences replaced at once; None: 1/8 if engines share
-    per_request_seeds: bool = True  # rows can be drawn again
+    per_request_seeds: bool = True  # rows can be drawn again; off, FlashInfer may draw
     max_lora_rank: int = Field(default=64, ge=1)
     start_timeout_s: float = Field(default=900, gt=0)  # weights, compilation and graphs
     step_timeout_s: float = Field(default=300, gt=0)  # no step for so long although prompts are open: started again
