@@ -91,9 +91,8 @@ class ShortAttention(FlashAttentionImpl):
         triton_attention.attend(
             query[:count], keys, values, output[:count], written.table, written.lengths, scale, value_scale
         )
-        if written.more:
-            others = query[count:], key[count:], value[count:]
-            super().forward(layer, *others, kv_cache, attn_metadata, output[count:], *rest, **named)
+        if written.more:  # of keys and values only those in the cache are read
+            super().forward(layer, query[count:], key, value, kv_cache, attn_metadata, output[count:], *rest, **named)
         return output
 
 
