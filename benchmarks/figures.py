@@ -14,7 +14,8 @@ class Figures:
     """Rows of benchmarks/results/<file>.json; those of other names that stand there are kept."""
 
     def __init__(self, file: str, command: str, machine: str, commit: str = "") -> None:
-        self.path, self.command, self.machine = RESULTS / f"{file}.json", command, machine
+        switches = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("VLLM_USE_")]
+        self.path, self.command, self.machine = RESULTS / f"{file}.json", " ".join([*switches, command]), machine
         self.commit = commit or _commit()
         self.rows = (
             {row["name"]: row for row in json.loads(self.path.read_text())["rows"]} if self.path.exists() else {}

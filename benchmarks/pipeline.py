@@ -167,7 +167,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mps", action="store_true")
     parser.add_argument("--kv", default="auto")
     parser.add_argument("--refill", type=float, help="share of the sequences; as a run has it where left out")
-    parser.add_argument("--no-decode-kernel", action="store_true", help="vLLM's attention in steps that only write")
+    parser.add_argument("--no-decode-kernel", action="store_true", help="vLLM's attention for sequences that write")
     parser.add_argument("--tokens", type=int, default=256, help="new tokens at most")
     parser.add_argument("--prompt-tokens", nargs=1, type=int, default=[250])
     parser.add_argument("--commit", default="", help="where there is no git")

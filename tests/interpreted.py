@@ -124,16 +124,11 @@ def writing(lengths: list[int], group: int, shared: int, width: int, page: int) 
 def narrow() -> None:
     """Caches and queries of 8 bits: what attention gives over the numbers that they stand for, and their scales."""
     case = written([5, 70, 64, 0], 6, 2, 16, 16)
-    narrowed = {name: case[name].to(torch.float8_e4m3fn) for name in ("query", "pages")}
-    wide = {name: x.float() for name, x in narrowed.items()}
+    query, pages = (case[name].to(torch.float8_e4m3fn) for name in ("query", "pages"))
     got, want = torch.zeros(2, 4, 6, 16)
-    for (query, pages), out, scales in (
-        (narrowed.values(), got, (0.25 * 0.5, 3.0)),
-        (wide.values(), want, (0.25, 1.0)),
-    ):
-        k, v = pages.split(16, -1)
-        query = query if out is got else query / 2
-        triton_attention.attend(query, k, v, out, case["table"], case["lengths"], *scales)
+    steps = case["table"], case["lengths"]
+    triton_attention.attend(query, *pages.split(16, -1), got, *steps, 0.25 * 0.5, 3.0)
+    triton_attention.attend(query.float() / 2, *pages.float().split(16, -1), want, *steps, 0.25)
     torch.testing.assert_close(got, 3 * want, atol=4e-3, rtol=2e-3)  # float16's weights
 
 
@@ -144,7 +139,7 @@ def layer() -> None:
     from vllm.v1.attention.backend import CommonAttentionMetadata
     from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl, FlashAttentionMetadataBuilder
 
-    from model.backends.vllm_attention import ShortAttention, ShortBuilder
+    from model.backends.vllm_attention import ShortAttention, ShortBuilder, Written
 
     def flash(_: object, layer: object, query: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         about, out = rest[3:]
@@ -206,6 +201,21 @@ def layer() -> None:
         ShortAttention(6, 16, 0.25, 3, None, None, "auto"),  # another cache than this layer's
     ]
     assert not any(parted(made, [1, 1])[0] for made in unknown)
+
+    eight = ShortAttention(6, 16, 0.25, 2, None, None, "auto")
+    eight.kv_cache_dtype = "fp8"  # vLLM makes no such layer without a GPU
+    one, bits = torch.ones(1), cache.to(torch.float8_e4m3fn)
+    of = SimpleNamespace(kv_cache=bits.view(torch.uint8), _q_scale=one, _k_scale=one, _v_scale=one)
+    of._q_scale_float, of._k_scale_float, of._v_scale_float = 0.5, 2.0, 3.0
+    assert eight.takes(of)
+    step = case["table"], case["lengths"]
+    query, (got, want) = case["query"].to(bits.dtype), torch.zeros(2, 2, 6, 16)
+    eight.forward(of, query, None, None, of.kv_cache, SimpleNamespace(written=Written(2, *step, more=False)), got)
+    triton_attention.attend(query, *bits.transpose(1, 2).split(16, -1), want, *step, 0.25 * 0.5 * 2.0, 3.0)
+    assert want.any()
+    assert torch.equal(got, want)
+    of._k_scale = torch.ones(2)  # of each head
+    assert not eight.takes(of)
 
     plain.least = 0
     assert parted(plain, [1, 1]) == (2, 0)

@@ -1,7 +1,7 @@
-"""Attention of steps that only write: one query row a head and sequence, keys and values in pages.
+"""Attention of sequences that write: one query row a head and sequence, keys and values in pages.
 
-FlashAttention 3 computes tiles of 64 to 192 query rows, whatever a step brings. A step that writes one token of each
-sequence brings a row a query head: 3 of 192 where three heads share their keys, so that short contexts wait for the
+FlashAttention 3 computes tiles of 64 to 192 query rows, whatever a step brings. A sequence that writes one token
+brings a row a query head: 3 of 192 where three heads share their keys, so that short contexts wait for the
 arithmetic of padding, not for memory. The kernel here has tiles of 16 rows and a program for each sequence and
 key-value head: FlashAttention's online softmax (Dao et al. 2022, arXiv 2205.14135, algorithm 1) along the pages.
 A sequence is one program's work from end to end, so few sequences leave most of a GPU idle.

@@ -79,7 +79,7 @@ class ShortAttention(FlashAttentionImpl):
         *rest: Any,
         **named: Any,
     ) -> torch.Tensor:
-        """As FlashAttentionImpl.forward. What is chosen hangs on Python's numbers alone, which a CUDA graph fixes."""
+        """As FlashAttentionImpl.forward. The builder has chosen: a CUDA graph fixes it."""
         written: Written | None = getattr(attn_metadata, "written", None)  # no metadata: vLLM measures memory
         if written is None:
             return super().forward(layer, query, key, value, kv_cache, attn_metadata, output, *rest, **named)
