@@ -23,7 +23,7 @@ $(VLLM)/.ready: requirements-vllm.lock pyproject.toml
 setup: $(VENV)/.ready ## make the environment from the lock
 
 run: setup ## the main job: law and medicine on this laptop
-	$(BIN)/gristmill run --config configs/laptop.yaml
+	$(BIN)/gristmill run --config configs/presets/laptop.yaml
 
 # coverage counts every line that any of the two halves ran; vLLM and a GPU are not here
 FAST := not vllm and not triton and not gpu and not slow

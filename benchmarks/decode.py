@@ -22,14 +22,14 @@ from torch.nn.functional import scaled_dot_product_attention
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.figures import Figures
-from configs.training import ModelSize
+from configs.schema.training import ModelSize
 from model.attention import decode, triton_decode
 from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.sparsity import Sparsity
-from model.cache import DsaCache
 from model.lm import DsaForCausalLM
-from model.train import build_config
+from model.lm.kv_cache import DsaCache
+from model.training.loop import build_config
 
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
 Call = Callable[[], object]

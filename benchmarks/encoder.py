@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import ROOT, Figures, processor
 from benchmarks.screening import plain
 from configs.schema import Encoder
-from model.encoder import BertEncoder
+from model.encoder.encoder import BertEncoder
 
 TOKENS = 256
 REAL = "multilingual-e5-small"

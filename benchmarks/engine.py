@@ -37,10 +37,10 @@ def beam() -> Iterator[Row]:
 
     from configs.load import load
     from model.backends import identify, open_generator
-    from stages.commit import FileRef, ShardRecord, ShardSpec
+    from stages.execute import RunShards
     from stages.generate import Generate
     from stages.record import CANDIDATE
-    from stages.shard import RunShards
+    from stages.storage.records import FileRef, ShardRecord, ShardSpec
 
     config = load("laptop", ["domains.law.tasks=[explain]", "generate.tries=1"])
     card, threads = identify(config.generator), len(os.sched_getaffinity(0))
@@ -84,10 +84,10 @@ def _seeds(folder: str, config: Any, count: int) -> Any:
     from itertools import islice
 
     from configs.schema import Passages, Source
-    from stages.commit import ShardSpec
     from stages.record import SEED, Seed
-    from stages.seed_sources import read_seeds, source_files
-    from stages.writer import ShardWriter
+    from stages.sources.seed_source import read_seeds, source_files
+    from stages.storage.records import ShardSpec
+    from stages.storage.writer import ShardWriter
 
     source = Source(corpus="eu-acts")
     found = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
@@ -102,8 +102,8 @@ def writer() -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages.commit import ShardSpec
-    from stages.writer import ShardWriter
+    from stages.storage.records import ShardSpec
+    from stages.storage.writer import ShardWriter
 
     texts = [
         f"{number} " + " ".join(str((number * 7919 + place * 104_729) % 99_991) for place in range(240))
@@ -143,7 +143,7 @@ def screens() -> Iterator[Row]:
     """Rows per second of each filter of the laptop preset, on real passages as answers."""
     import filters
     from configs.load import load
-    from model.encoder import open_encoder
+    from model.encoder.encoder import open_encoder
     from stages.record import Candidate, content_id
 
     config = load("laptop")
@@ -169,7 +169,7 @@ def screens() -> Iterator[Row]:
         while (seconds := _seconds(lambda judge=judge, count=count: [judge(rows) for _ in range(count)])) < 0.3:
             count *= 2
         yield f"filter {name}, rows/s", len(rows) * count / seconds, None, "higher"
-    from stages.dedup import keys
+    from stages.dedup.match import keys
 
     seconds = _seconds(lambda: [keys(text, config.dedup) for text in texts])
     yield "dedup keys, rows/s", len(texts) / seconds, None, "higher"

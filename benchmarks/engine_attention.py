@@ -26,7 +26,7 @@ from vllm.vllm_flash_attn.flash_attn_interface import (  # pyright: ignore
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.figures import Figures, processor
-from model.backends import triton_attention
+from model.backends.vllm import triton_kernel as triton_attention
 
 HEADS = {"SmolLM2-135M": (9, 3, 64), "SmolLM2-1.7B": (32, 32, 64), "Qwen3-4B": (32, 8, 128)}
 CASES = [

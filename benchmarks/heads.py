@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks.figures import Figures, processor
 from configs.load import load
-from filters.corruptions import CORRUPTIONS
-from filters.logistic import auc, fit
+from filters.heads.corruptions import CORRUPTIONS
+from filters.heads.evaluation import Fitter, Judge, balance, heuristics, of_kind, out_of_fold
+from filters.heads.logistic import auc, fit
+from filters.heads.training import APART, L2, Trainer, between_sources
 from filters.quality import features
-from filters.quality_evaluation import Fitter, Judge, balance, heuristics, of_kind, out_of_fold
-from filters.quality_training import APART, L2, Trainer, between_sources
-from pipeline.train_filter import Wanted, trainer_of
+from pipeline.commands.filter.train import Wanted, trainer_of
 
 FOLDS = 7
 PAIRS = ("law en", "medicine en", "law zh", "general en", "general es", "general zh", "medicine es", "medicine zh")

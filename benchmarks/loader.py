@@ -3,7 +3,7 @@
     python benchmarks/loader.py [TOKENS]     20,000,000 tokens if left out
 
 Writes benchmarks/results/loader.json. The token files are made in a temporary folder: documents of 2 to some 3,000
-tokens (geometric, 300 on average), ids drawn by Zipf's law from 32,000, written as model.tokens writes them.
+tokens (geometric, 300 on average), ids drawn by Zipf's law from 32,000, written as model.data.tokenize writes them.
 """
 
 import json
@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figures, processor
-from model import tokens
-from model.loader import Loader
-from model.tokens import GROUP_TOKENS, Header, token_schema
+from model.data import tokenize as tokens
+from model.data.loader import Loader
+from model.data.tokenize import GROUP_TOKENS, Header, token_schema
 from stages.record import schema_id
 
 VOCABULARY, FILES = 32_000, 10

@@ -19,11 +19,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.figures import Figures
-from configs.training import ModelSize, Optimizer
-from model import layers
-from model.lm import DsaForCausalLM
-from model.optimizers import build_optimizers
-from model.train import build_config
+from configs.schema.training import ModelSize, Optimizer
+from model.lm import DsaForCausalLM, layers
+from model.training.loop import build_config
+from model.training.optimizers import build_optimizers
 
 PEAK = 989e12
 KEYS = 1024  # that a token attends

@@ -4,7 +4,8 @@
     python benchmarks/pipeline.py --cpu                                          a few minutes on vLLM's CPU build
 
 Adds rows to benchmarks/results/throughput.json. Bare: one call with all prompts. Beam: shards of `--shard-rows`,
-`--in-flight` at once, as configs/gpu.yaml has them; seeds read, prompts rendered, answers parsed, Parquet written.
+`--in-flight` at once, as configs/presets/gpu.yaml has them; seeds read, prompts rendered, answers parsed, Parquet
+written.
 Random weights never end an answer: each row's length is drawn by its seed, evenly from an eighth of `--tokens` up,
 the same in both.
 """
@@ -25,13 +26,13 @@ from benchmarks.figures import Figures, processor
 from benchmarks.throughput import DummyEngine, subject_of
 from configs import schema
 from configs.load import load
-from model.backends.vllm import ENGINE, VllmGenerator
-from stages.commit import FileRef, ShardRecord, ShardSpec
+from model.backends.vllm.backend import ENGINE, VllmGenerator
+from stages.execute import RunShards
 from stages.generate import Generate
 from stages.ports import Request
 from stages.record import CANDIDATE, SEED, Seed
-from stages.shard import RunShards
-from stages.writer import ShardWriter
+from stages.storage.records import FileRef, ShardRecord, ShardSpec
+from stages.storage.writer import ShardWriter
 
 
 class DrawnEngine(DummyEngine):

@@ -31,13 +31,13 @@ from benchmarks.figures import Figures, processor
 from configs.catalogue import corpora
 from configs.schema import Dedup, Passages, Source
 from filters.contamination import Contamination
-from filters.words import words
-from stages.commit import FileRef, ShardRecord, ShardSpec
-from stages.corpora import read_corpus
-from stages.dedup import KEY, PAIR, Drop, Match, Sign
+from filters.text.words import words
+from stages.dedup.match import KEY, PAIR, Drop, Match, Sign
 from stages.record import CANDIDATE, Candidate, Seed
-from stages.seed_sources import read_seeds, source_files
-from stages.writer import ShardWriter
+from stages.sources.corpora import read_corpus
+from stages.sources.seed_source import read_seeds, source_files
+from stages.storage.records import FileRef, ShardRecord, ShardSpec
+from stages.storage.writer import ShardWriter
 
 ITEMS = 200  # per held-out corpus
 _HAN = re.compile("[\u4e00-\u9fff]")

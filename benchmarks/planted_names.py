@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import Figures, processor
 from configs.catalogue import corpora
 from configs.schema import Passages, Source
-from filters.corruptions import sentences
-from filters.names import unsupported
-from stages.packaged import fetch
+from filters.heads.corruptions import sentences
+from filters.text.names import unsupported
 from stages.record import Seed
-from stages.seed_sources import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_files
+from stages.storage.packages import fetch
 
 NAMES = {
     "en": (

@@ -29,13 +29,13 @@ from benchmarks.figures import Figures, processor
 from benchmarks.planted_copies import Rows, candidate, commit, recited, remeasured, renumbered
 from configs.catalogue import corpora
 from configs.schema import Dedup, Encoder, Passages, Source
-from filters.corruptions import sentences
-from filters.sketch import Sketch
-from model.encoder import open_encoder
-from stages.commit import FileRef
-from stages.dedup import KEY, PAIR, Drop, Match, Sign
+from filters.heads.corruptions import sentences
+from filters.heads.sketch import Sketch
+from model.encoder.encoder import open_encoder
+from stages.dedup.match import KEY, PAIR, Drop, Match, Sign
 from stages.record import CANDIDATE, Candidate, Seed
-from stages.seed_sources import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_files
+from stages.storage.records import FileRef
 
 THRESHOLDS = (0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995)
 PRECISION = 0.95

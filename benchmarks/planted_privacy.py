@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.figures import Figures, processor
 from configs import catalogue
-from filters.personal import Found, find
 from filters.privacy import ALL
-from stages.corpora import read_corpus
-from stages.passages import cut
+from filters.text.personal import Found, find
+from stages.sources.corpora import read_corpus
+from stages.sources.passages import cut
 
 Draw = Callable[[random.Random], str]
 # Addresses of the public that the corpora hold, looked at one by one: left out of both counts and printed apart.

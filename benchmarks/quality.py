@@ -22,12 +22,12 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks.figures import Figures
-from configs.training import Training
-from model import layers
+from configs.schema.training import Training
 from model.attention import reference
 from model.attention.attend import choose
-from model.ranks import Ranks
-from model.train import train
+from model.lm import layers
+from model.training.distributed import Ranks
+from model.training.loop import train
 
 LENGTH = 4096
 

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figures import Figures, processor  # noqa: E402
-from configs.training import Optimizer  # noqa: E402
+from configs.schema.training import Optimizer  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
-from model.optimizers import build_optimizers  # noqa: E402
+from model.training.optimizers import build_optimizers  # noqa: E402
 
 SYMBOLS = 64  # keys, and as many values
 FILL = 2 * SYMBOLS  # the token of the gaps

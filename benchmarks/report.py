@@ -22,11 +22,11 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.figures import ROOT, Figures, processor
-from pipeline.report import flow
-from stages.commit import Manifest, ShardRecord, ShardSpec, publish_text
-from stages.profile import histogram, profile
+from pipeline.report.summary import flow
+from stages.histograms import histogram, profile
 from stages.record import REJECT, ROW, SEED, content_id
-from stages.writer import ShardWriter
+from stages.storage.records import Manifest, ShardRecord, ShardSpec, publish_text
+from stages.storage.writer import ShardWriter
 
 DATE, SHARD, BATCH, REASONS = "2026-11-21", 100_000, 1000, 20
 MIB = 1024  # kibibytes
@@ -39,7 +39,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 SEARCH = """
 import resource, sys
 from pipeline.pages.browse import Query, find
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
 data, query = DataSet.open(sys.argv[1]), Query(date=sys.argv[2], text="nowhere to be found")
 while query:
     found = find(data, query)

@@ -23,9 +23,9 @@ import filters
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
-from filters.head_file import DEPTHS
+from filters.heads.head import DEPTHS
 from filters.quality import prepared
-from model.encoder import open_encoder
+from model.encoder.encoder import open_encoder
 from stages.record import Candidate
 from stages.screen import judge_all
 

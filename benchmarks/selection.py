@@ -34,14 +34,14 @@ import filters
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
-from configs.training import Training
-from model.encoder import open_encoder
+from configs.schema.training import Training
+from model.data.learn_tokenizer import learn
+from model.encoder.encoder import open_encoder
 from model.evaluation.held_out import read_real
 from model.evaluation.perplexity import score
-from model.generate import Model
-from model.learn_tokenizer import learn
-from model.ranks import Ranks
-from model.train import train
+from model.lm.text_generator import Model
+from model.training.distributed import Ranks
+from model.training.loop import train
 from stages.record import CANDIDATE, Candidate
 from stages.screen import BATCH, judge_all
 

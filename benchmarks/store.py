@@ -18,9 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from benchmarks.figures import ROOT, Figures, processor
-from pipeline.audit import verify
-from pipeline.store import DataSet
-from stages.commit import FileRef
+from pipeline.store.dataset import DataSet
+from pipeline.store.maintenance import verify
+from stages.storage.records import FileRef
 
 STORES = (("10,000 files of 16 kB", 10_000, 16 << 10), ("4 files of 256 MB", 4, 256 << 20))
 AIM = 0.8

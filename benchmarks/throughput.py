@@ -36,12 +36,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import ROOT, Figures, processor
 from configs import schema
 from configs.errors import BackendError, ConfigError, GristmillError
-from model.backends.fleet import Fleet
-from model.backends.vllm import ENGINE, VllmGenerator
-from model.backends.vllm_engine import VllmEngine
-from model.weights import identify
-from stages.packaged import cache_folder
+from model.backends.vllm.backend import ENGINE, VllmGenerator
+from model.backends.vllm.engine import VllmEngine
+from model.backends.vllm.fleet import Fleet
+from model.weights.resolve import identify
 from stages.ports import ModelCard, Request
+from stages.storage.packages import cache_folder
 
 SHAPES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "benchmarks" / "shapes.yaml").read_text("utf-8"))
 del SHAPES["alike"]  # merged into each

@@ -12,16 +12,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
-from configs.policy import Policy
 from configs.schema import Config, Task
-from configs.training import Training
+from configs.schema.policy import Policy
+from configs.schema.training import Training
 
 HERE = Path(__file__).parent
 FINGERPRINT_VERSION = 1
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
-    """The config at `path` (a file, or the name of a preset beside this module).
+    """The config at `path` (a file, or the name of a preset in `presets/`).
 
     `domains: [law]` takes `domains/law.yaml`, and every task that a domain names takes `tasks/<name>.yaml`;
     the config's own folder is looked at first, then this one. Raises ConfigError.
@@ -77,7 +77,7 @@ def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
 
 def size_of(preset: str) -> dict[str, Any]:
     """The fields of a model preset of sizes.yaml."""
-    return _read(HERE / "sizes.yaml")[preset]
+    return _read(HERE / "catalogue" / "sizes.yaml")[preset]
 
 
 def load_task(path: Path) -> Task:
@@ -90,7 +90,7 @@ def load_task(path: Path) -> Task:
 
 def load_policy(path: str) -> Policy:
     """The safety policy at `path`, the shipped one where it is empty. Raises ConfigError naming the file."""
-    file = Path(path) if path else HERE / "safety.yaml"
+    file = Path(path) if path else HERE / "policies" / "safety.yaml"
     try:
         return Policy.model_validate(_read(file))
     except ValidationError as error:
@@ -146,13 +146,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find(path: str, folder: Path = HERE) -> Path:
+def _find(path: str, folder: Path = HERE / "presets") -> Path:
     for file in (Path(path), folder / path, folder / f"{path}.yaml"):
         if file.is_file():
             return file
-    presets = ", ".join(
-        sorted(p.stem for p in folder.glob("*.yaml") if p.stem not in ("corpora", "models", "safety", "sizes"))
-    )
+    presets = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
     raise ConfigError(f"--config: no such file {path!r}; presets: {presets}")
 
 

@@ -19,9 +19,10 @@ from filters.citations import Citations
 from filters.contamination import Contamination
 from filters.domain import Domain
 from filters.doses import Doses
+from filters.heads.cached_encoder import Memo
+from filters.heads.sketch import Sketch
 from filters.language import Language
 from filters.length import Length
-from filters.memo import Memo
 from filters.privacy import Privacy, mask
 from filters.prompt_echo import PromptEcho
 from filters.quality import Quality
@@ -30,7 +31,6 @@ from filters.repetition import Repetition
 from filters.rules import Rules
 from filters.safety import Safety
 from filters.secrets import Secrets
-from filters.sketch import Sketch
 from filters.support import Support
 from filters.truncation import Truncation
 from stages.ports import Encoder, Filter

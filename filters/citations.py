@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.legal_references import Reference, References, bare_parts
-from filters.words import reply
+from filters.text.references import Reference, References, bare_parts
+from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

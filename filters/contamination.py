@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from configs.catalogue import corpora
-from filters.evaluation_index import Evaluation, EvaluationIndex, grams_of
+from filters.text.ngrams import Evaluation, EvaluationIndex, grams_of
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

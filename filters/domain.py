@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from filters.head_file import DEPTHS, HeadFile
-from filters.logistic import probability
+from filters.heads.head import DEPTHS, HeadFile
+from filters.heads.logistic import probability
 from filters.quality import prepared
-from filters.words import CHARACTERS
+from filters.text.words import CHARACTERS
 from stages.ports import KEEP, Encoder, Verdict
 from stages.record import Candidate
 

@@ -8,8 +8,8 @@ Error-Prone Abbreviations, Symbols, and Dose Designations). Whether a number sta
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.quantities import Quantity, read_quantities
-from filters.words import reply
+from filters.text.quantities import Quantity, read_quantities
+from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from filters.words import HAN, reply, words
+from filters.text.words import HAN, reply, words
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

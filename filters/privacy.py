@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from filters.personal import Kind, find
+from filters.text.personal import Kind, find
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import HAN, ngrams, reply, words
+from filters.text.words import HAN, ngrams, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from filters.corruptions import equalise, sentences
-from filters.head_file import DEPTHS, HeadFile
-from filters.logistic import probability
-from filters.words import CHARACTERS, words
+from filters.heads.corruptions import equalise, sentences
+from filters.heads.head import DEPTHS, HeadFile
+from filters.heads.logistic import probability
+from filters.text.words import CHARACTERS, words
 from stages.ports import Encoder, Verdict
 from stages.record import Candidate
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.words import reply
+from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import HAN, reply
+from filters.text.words import HAN, reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.load import load_policy
-from configs.policy import Harm, Policy
-from filters.literals import Guarded
+from configs.schema.policy import Harm, Policy
+from filters.text.prefilter import Guarded
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -38,7 +38,8 @@ class Safety:
     """Reason: unsafe; the detail is the policy's class. The assistant's turns (`text` where there are none) and
     `rejected` are judged, by the patterns of all languages.
 
-    `policy` is a YAML file of your own; default: the shipped `configs/safety.yaml`, whose classes are about instruction
+    `policy` is a YAML file of your own; default: the shipped `configs/policies/safety.yaml`, whose classes are
+    about instruction
     and advocacy: a text that names a crime, a poison or an overdose passes. `domains` in it says which classes a domain
     may speak of (`allow`) and which are denied there alone (`deny`).
 

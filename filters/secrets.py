@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.literals import Guarded
+from filters.text.prefilter import Guarded
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.names import unsupported
-from filters.numerals import NAMED, from_han
-from filters.quantities import read_quantities
-from filters.words import HAN, reply, words
+from filters.text.names import unsupported
+from filters.text.numerals import NAMED, from_han
+from filters.text.quantities import read_quantities
+from filters.text.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
 
@@ -40,7 +40,7 @@ class Support:
 
     Content words are compared by their first five letters; in Chinese pairs of characters are, against 0.6 of
     `min_share`. Numbers may stand in the instruction too, and count the same in digits, words, with separators and as a
-    quantity in another unit. A name (`filters/names.py`) is borne out when its words stand in the passage or the
+    quantity in another unit. A name (`filters/text/names.py`) is borne out when its words stand in the passage or the
     prompt. Answers with fewer than `min_words` content words are judged by their numbers and names alone.
     """
 

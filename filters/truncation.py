@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.words import CHARACTERS
+from filters.text.words import CHARACTERS
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 

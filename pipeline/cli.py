@@ -10,13 +10,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import run_command, schedule, store_command
-from pipeline.evaluate_lm import add_flags, evaluate
+from pipeline.commands import run as run_command
+from pipeline.commands import schedule
+from pipeline.commands import store as store_command
+from pipeline.commands.evaluate import add_flags, evaluate
+from pipeline.commands.filter.verbs import add_verbs
+from pipeline.commands.filter.verbs import run as filter_command
+from pipeline.commands.report import add_report, report
+from pipeline.commands.run import tell
 from pipeline.exit_codes import DEFERRED, DONE, of_error
-from pipeline.filter_command import add_verbs
-from pipeline.filter_command import run as filter_command
-from pipeline.report_command import add_report, report
-from pipeline.run_command import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,7 +175,7 @@ def _check(config: Any) -> None:
 
 
 def _data(out: str):
-    from pipeline.store import DataSet
+    from pipeline.store.dataset import DataSet
 
     return DataSet.open(out)
 
@@ -181,13 +183,13 @@ def _data(out: str):
 def _plan(options: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from pipeline.days import day
-    from pipeline.target import asked
+    from pipeline.planning.target import asked
+    from pipeline.run.dates import day
 
     now = datetime.now(UTC)
     config, date = _config(options), day(options.date, "--date", now)
     wanted = asked(options.target_gb, options.by, options.keep, now)
-    from pipeline.plan import plan, show
+    from pipeline.planning.plan import plan, show
 
     planned = plan(config, date, wanted)
     if options.json:
@@ -198,13 +200,13 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from pipeline.lineage import show
+    from pipeline.store.lineage import show
 
     return show(_data(options.out), options.what, as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pipeline.doctor import doctor
+    from pipeline.commands.doctor import doctor
 
     return doctor(options.config, as_json=options.json)
 
@@ -214,14 +216,14 @@ def _filter(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from pipeline.train_lm import train
+    from pipeline.commands.train import train
 
     return train(options.config, options.overrides, options.out, options.data, as_json=options.json)
 
 
 def _generate(options: argparse.Namespace) -> int:
     from configs.errors import ConfigError
-    from model.generate import Model
+    from model.lm.text_generator import Model
 
     prompts = options.prompts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not prompts:

@@ -10,7 +10,7 @@ BY_WEIGHT = (DONE, DRIFTED, QUARANTINED, DEFERRED, HELD, USAGE, FAILED)
 
 def of_error(error: GristmillError) -> int:
     """The code of an error that a user can mend."""
-    if type(error).__name__ == "HeldError":  # of pipeline.store, which only commands with a data set load
+    if type(error).__name__ == "HeldError":  # of pipeline.store.dataset, which only commands with a data set load
         return HELD
     return USAGE if isinstance(error, ConfigError) else FAILED
 

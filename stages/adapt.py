@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from configs.schema import Adapt as Options
-from stages.commit import FileRef, ShardSpec, read_input
 from stages.ports import AdapterTrainer, Training
 from stages.record import content_id
-from stages.writer import ShardWriter
+from stages.storage.records import FileRef, ShardSpec, read_input
+from stages.storage.writer import ShardWriter
 
 ADAPTER = pa.schema(
     [

@@ -9,11 +9,11 @@ from apache_beam.utils.shared import Shared
 from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
-from stages.commit import FileRef, ShardSpec, read_rows
 from stages.ports import Adapter, Completion, Generator, ModelCard, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
-from stages.writer import ShardWriter
+from stages.storage.records import FileRef, ShardSpec, read_rows
+from stages.storage.writer import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The seams: what a stage asks of a generator, a filter, an encoder and an adapter trainer.
 
-Stages know these protocols only; `pipeline.graph` injects the implementations from `model` and `filters`.
+Stages know these protocols only; `pipeline.run.graph` injects the implementations from `model` and `filters`.
 """
 
 from collections.abc import Sequence

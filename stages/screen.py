@@ -10,11 +10,11 @@ from typing import Any
 from apache_beam.utils.shared import Shared
 
 from configs.errors import GristmillError
-from stages.commit import FileRef, ShardSpec, read_input
+from stages.histograms import canary
 from stages.ports import Filter, Verdict
-from stages.profile import canary
 from stages.record import Candidate
-from stages.writer import ShardWriter
+from stages.storage.records import FileRef, ShardSpec, read_input
+from stages.storage.writer import ShardWriter
 
 BATCH = 512
 

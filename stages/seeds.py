@@ -11,11 +11,11 @@ import pyarrow as pa
 from configs.catalogue import corpora
 from configs.errors import ConfigError
 from configs.schema import Config
-from stages.commit import FileRef, ShardSpec, read_input, read_rows
-from stages.files import SourceFile, file_sha256
 from stages.record import Seed, content_id
-from stages.seed_sources import Dropped, read_seeds, source_files
-from stages.writer import ShardWriter
+from stages.sources.listing import SourceFile, file_sha256
+from stages.sources.seed_source import Dropped, read_seeds, source_files
+from stages.storage.records import FileRef, ShardSpec, read_input, read_rows
+from stages.storage.writer import ShardWriter
 
 USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from configs.schema import Generator
 from model.backends.echo import EchoGenerator
-from model.backends.vllm import VllmGenerator
-from model.backends.vllm_worker import Start
-from model.prompt import PromptError
+from model.backends.prompt import PromptError
+from model.backends.vllm.backend import VllmGenerator
+from model.backends.vllm.worker import Start
 from stages.ports import Completion, ModelCard, Request
 
 

@@ -16,7 +16,7 @@ from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.select import select, select_last
 from model.attention.sparsity import Sparsity
-from model.backends import triton_attention
+from model.backends.vllm import triton_kernel as triton_attention
 
 DEEP = Sparsity(block=16, top=6, fanout=4, roots=16, beam=4)
 
@@ -139,7 +139,7 @@ def layer() -> None:
     from vllm.v1.attention.backend import CommonAttentionMetadata
     from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl, FlashAttentionMetadataBuilder
 
-    from model.backends.vllm_attention import ShortAttention, ShortBuilder, Written
+    from model.backends.vllm.attention import ShortAttention, ShortBuilder, Written
 
     def flash(_: object, layer: object, query: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         about, out = rest[3:]

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
-from pipeline.backfill import Day, backfill, caught_up, show, status
-from pipeline.days import day, days, deadline, earlier
 from pipeline.exit_codes import BY_WEIGHT, worst
-from pipeline.run import Result
-from pipeline.stop import Stop
-from pipeline.store import DataSet
+from pipeline.run.backfill import Day, backfill, caught_up, show, status
+from pipeline.run.dates import day, days, deadline, earlier
+from pipeline.run.shutdown import Stop
+from pipeline.run.supervisor import Result
+from pipeline.store.dataset import DataSet
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FEW = (*PLAIN, "--set", "domains.law.per_day=8")

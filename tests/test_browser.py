@@ -17,7 +17,7 @@ from test_serve import second_date
 from pipeline.pages.browse import Query, find
 from pipeline.pages.report import report_path, write
 from pipeline.pages.serve import address, listen
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

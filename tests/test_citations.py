@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from test_filters import candidate
 
 from filters.citations import Citations
-from filters.legal_references import References
-from filters.numerals import from_roman
+from filters.text.numerals import from_roman
+from filters.text.references import References
 
 GDPR = (
     "1. Personal data shall be: (a) processed lawfully (Article 6); (b) collected as Articles 12 to 14 and 22 say."

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from conftest import DATE, gristmill
 
-from pipeline import cli, doctor, exit_codes
-from pipeline.run import Result
+from pipeline import cli, exit_codes
+from pipeline.commands import doctor
+from pipeline.run.supervisor import Result
 
 
 @pytest.fixture
@@ -38,12 +39,13 @@ def test_a_published_shard_that_cannot_be_read_is_named(finished, copied, damage
 def test_notes_are_said_once(finished, monkeypatch, capsys):
     manifest = finished.manifest | {"notes": ["few seeds"]}
     result = Result("done", manifest, notes=["few seeds"])
-    monkeypatch.setattr("pipeline.run.run", lambda *_, **__: result)
+    monkeypatch.setattr("pipeline.run.supervisor.run", lambda *_, **__: result)
     line = ["run", "--config", str(finished.config), "--date", DATE]
     assert cli.main(line) == exit_codes.DONE
     said = capsys.readouterr()
     assert (said.out + said.err).count("few seeds") == 1
-    monkeypatch.setattr("pipeline.run.run", lambda *_, **__: replace(result, status="nothing", notes=["no work left"]))
+    nothing = replace(result, status="nothing", notes=["no work left"])
+    monkeypatch.setattr("pipeline.run.supervisor.run", lambda *_, **__: nothing)
     cli.main(line)
     assert "no work left" in capsys.readouterr().err
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from pipeline.quota import fill
-from pipeline.store import DataSet
-from stages import writer
-from stages.commit import FileRef, ShardRecord, ShardSpec, error_path, publish_text, read_input
-from stages.shard import RunShard
-from stages.shards import pack
-from stages.writer import ShardWriter
+from pipeline.run.allocation import fill
+from pipeline.store.dataset import DataSet
+from stages.execute import RunShard
+from stages.pack import pack
+from stages.storage import writer
+from stages.storage.records import FileRef, ShardRecord, ShardSpec, error_path, publish_text, read_input
+from stages.storage.writer import ShardWriter
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 

@@ -12,8 +12,8 @@ from configs.errors import ConfigError, InputError
 from configs.schema import FilterSpec
 from filters import build, identity
 from filters.contamination import Contamination
-from filters.evaluation_index import Evaluation, EvaluationIndex, grams_of
-from filters.words import words
+from filters.text.ngrams import Evaluation, EvaluationIndex, grams_of
+from filters.text.words import words
 
 QUESTION = (
     "A farmer finds that one of his cows has eaten the leaves of a yew tree and asks the veterinarian which sign he"
@@ -105,7 +105,7 @@ def test_the_index_is_made_once_and_again_when_it_is_damaged(tmp_path, monkeypat
     made = EvaluationIndex.open(evaluation)
     (kept,) = (tmp_path / "cache" / "evaluation").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("filters.evaluation_index._make", None)
+        patch.setattr("filters.text.ngrams._make", None)
         assert np.array_equal(EvaluationIndex.open(evaluation).gram, made.gram)
     kept.write_bytes(kept.read_bytes()[:-9])
     assert np.array_equal(EvaluationIndex.open(evaluation).gram, made.gram)

@@ -8,10 +8,10 @@ from configs.catalogue import Wheel, corpora
 from configs.errors import ConfigError, InputError
 from configs.schema import Passages, Source
 from filters.language import identify
-from stages.corpora import READERS, read_corpus
-from stages.packaged import fetch
 from stages.record import Seed
-from stages.seed_sources import read_seeds, source_files
+from stages.sources.corpora import READERS, read_corpus
+from stages.sources.seed_source import read_seeds, source_files
+from stages.storage.packages import fetch
 
 SEEDS = [name for name, corpus in corpora().items() if not corpus.held_out]
 HELD_OUT = [name for name, corpus in corpora().items() if corpus.held_out]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Dedup
-from stages.commit import ShardSpec
-from stages.dedup import KEY, PAIR, Drop, Match, Sign, keys
+from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
 from stages.record import CANDIDATE, Candidate
-from stages.writer import ShardWriter
+from stages.storage.records import ShardSpec
+from stages.storage.writer import ShardWriter
 
 OPTIONS = Dedup()
 WORDS = [

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import ROOT, environment
 
-from configs.operation import Run
+from configs.schema.operation import Run
 from pipeline.cli import _config, _parser
 
 DEPLOY = ROOT / "deploy"

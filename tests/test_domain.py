@@ -12,10 +12,10 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters import build
 from filters.domain import DomainHead
-from filters.domain_training import train_domains
-from filters.memo import Memo
+from filters.heads.cached_encoder import Memo
+from filters.heads.domain_training import train_domains
+from filters.heads.examples import Example
 from filters.quality import Head
-from filters.quality_examples import Example
 
 LAW = "the court grants the claim of the tenant against the owner under the lease and the statute of that state"
 MEDICINE = "a patient with fever and rash received ten milligrams of the drug and the wound healed after surgery"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from test_filters import candidate
 
 from filters.doses import Doses
-from filters.quantities import read_quantities
+from filters.text.quantities import read_quantities
 
 PASSAGE = (
     "Adults take 1 g of paracetamol, children 15 mg/kg every six hours; of levothyroxine 50 mcg daily, of insulin"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Drift
-from pipeline.diversity import measure
-from pipeline.drift import alarms, psi
-from stages.profile import canary, histogram, profile
+from pipeline.report.diversity import measure
+from pipeline.report.drift import alarms, psi
+from stages.histograms import canary, histogram, profile
 
 
 def draw(rng: random.Random, rows: int, centre: float) -> dict[str, int]:

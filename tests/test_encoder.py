@@ -9,7 +9,7 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder
-from model.encoder import BertEncoder, attend_by_products, open_encoder
+from model.encoder.encoder import BertEncoder, attend_by_products, open_encoder
 
 LAW = "The controller shall erase personal data without undue delay."
 TEXTS = [LAW, "The controller must delete personal information promptly.", "Chickenpox causes an itchy rash.", "x"]

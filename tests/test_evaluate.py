@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402
 from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
-from model.evaluation.contenders import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
 from model.evaluation.evaluate import Options  # noqa: E402
+from model.evaluation.evaluated_models import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
 from model.evaluation.perplexity import Score, Unigram, score, windows  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
 from pipeline.cli import main  # noqa: E402
-from stages.documents import Document  # noqa: E402
+from stages.sources.documents import Document  # noqa: E402
 
 pytestmark = pytest.mark.weights
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -272,8 +272,8 @@ threads: 1
 def trained(tmp_path_factory):
     """A data set, and models of it: two seeds with sparse attention, one with dense."""
     from configs.load import load_training
-    from model.ranks import Ranks
-    from model.train import train
+    from model.training.distributed import Ranks
+    from model.training.loop import train
 
     folder = tmp_path_factory.mktemp("evaluate")
     for domain in ("law", "medicine"):

@@ -13,9 +13,9 @@ import filters
 from configs.errors import ConfigError
 from configs.load import load
 from configs.schema import FilterSpec
-from pipeline.explain import Found, nearest
-from pipeline.store import DataSet
-from stages.dedup import KEY, keys
+from pipeline.commands.filter.explain import Found, nearest
+from pipeline.store.dataset import DataSet
+from stages.dedup.match import KEY, keys
 
 OWN = '''
 """Drops answers that end in a question."""

@@ -21,14 +21,14 @@ from configs import schema
 from configs.errors import BackendError
 from configs.load import load
 from model.backends.echo import EchoGenerator
-from model.backends.fleet import Fleet, StartError
-from model.backends.pool import DEATHS, Pool
-from model.backends.vllm import VllmGenerator
-from model.backends.vllm_worker import Start
-from pipeline.graph import Context, _generate
-from pipeline.report import engines
-from stages.commit import Manifest, ShardRecord
+from model.backends.vllm.backend import VllmGenerator
+from model.backends.vllm.fleet import Fleet, StartError
+from model.backends.vllm.queue import DEATHS, Pool
+from model.backends.vllm.worker import Start
+from pipeline.report.summary import engines
+from pipeline.run.graph import Context, _generate
 from stages.ports import Completion, ModelCard, Request
+from stages.storage.records import Manifest, ShardRecord
 
 QUICK = {"max_num_seqs": 4, "start_timeout_s": 60, "step_timeout_s": 60, "restarts": 3}
 
@@ -196,8 +196,8 @@ import sys, time
 sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT)!r}]
 from pathlib import Path
 from configs import schema
-from model.backends.fleet import Fleet
-from model.backends.vllm_worker import Start
+from model.backends.vllm.fleet import Fleet
+from model.backends.vllm.worker import Start
 from stages.ports import ModelCard
 options = schema.VllmOptions(max_num_seqs=4)
 config = schema.Generator(backend="vllm", model="echo", vllm=options)

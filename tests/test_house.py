@@ -22,13 +22,13 @@ def test_no_file_is_more_than_one_noun():
     ("module", "heavy"),
     [
         ("pipeline.cli", ("apache_beam", "torch", "pyarrow", "pydantic", "yaml")),
-        ("pipeline.run", ("apache_beam", "torch", "transformers")),
+        ("pipeline.run.supervisor", ("apache_beam", "torch", "transformers")),
         ("filters", ("apache_beam", "torch", "transformers")),
         ("stages.generate", ("torch", "transformers")),
         ("model.backends", ("torch", "transformers", "vllm", "apache_beam")),
-        ("model.lora", ("torch", "peft")),
-        ("model.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
-        ("pipeline.graph", ("torch", "transformers", "peft", "vllm")),
+        ("model.backends.lora", ("torch", "peft")),
+        ("model.data.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
+        ("pipeline.run.graph", ("torch", "transformers", "peft", "vllm")),
     ],
 )
 def test_heavy_libraries_load_where_they_are_used(module, heavy):
@@ -53,8 +53,8 @@ def test_the_wheel_holds_presets_tasks_and_heads(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {str(path.relative_to(ROOT)) for path in FILES}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
-    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "filters" / "heads").glob("*.json")}
-    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "model" / "encoders").glob("*/*")}
+    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "filters" / "heads" / "shipped").glob("*.json")}
+    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "model" / "encoder" / "shipped").glob("*/*")}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline" / "pages" / "templates").iterdir()}
     assert wanted <= names
     assert not {name for name in names if name.startswith(("tests/", "docs/", "benchmarks/"))}

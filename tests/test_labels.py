@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
 from configs.load import load
-from filters.labels import Label, read_labels
-from pipeline import judge
-from pipeline.judge import read_rubric, sample
+from filters.heads.labels import Label, read_labels
+from pipeline.commands.filter import judge
+from pipeline.commands.filter.judge import read_rubric, sample
 from stages.prompt import check
 
 

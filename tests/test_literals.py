@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import personal, secrets
-from filters.literals import Guarded, lowered
+from filters import secrets
 from filters.safety import Safety
+from filters.text import personal
+from filters.text.prefilter import Guarded, lowered
 
 SHIPPED = [
     *(harm for one in Safety()._classes.values() for harm in one.harms),

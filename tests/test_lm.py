@@ -224,8 +224,8 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
 
 def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
     from configs.errors import InputError
-    from model.generate import Model
-    from model.learn_tokenizer import learn
+    from model.data.learn_tokenizer import learn
+    from model.lm.text_generator import Model
 
     rows = [{"text": f"The court of case {n} ends.", "seed_id": str(n)} for n in range(50)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")

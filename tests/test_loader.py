@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from configs.errors import ConfigError, InputError, StoreError
-from model import deal, tokens
-from model.loader import IGNORED, Loader
-from model.tokens import Header, published, token_schema, tokenize
+from model.data import epoch_plan as deal
+from model.data import tokenize as tokens
+from model.data.loader import IGNORED, Loader
+from model.data.tokenize import Header, published, token_schema, tokenize
 from stages.record import schema_id
 
 EOS = 0

@@ -9,7 +9,7 @@ import pytest
 
 from configs import schema
 from model.backends import identify, open_generator
-from model.lora import LoraTrainer, open_trainer
+from model.backends.lora import LoraTrainer, open_trainer
 from stages.ports import AdapterTrainer, ModelCard, Request, Training
 
 SMOL = "smollm2-135m-instruct"

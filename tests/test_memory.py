@@ -18,7 +18,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 IMPORTS = """
 import resource
-import pipeline.drive
+import pipeline.run.driver
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

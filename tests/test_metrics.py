@@ -22,13 +22,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configs.errors import ConfigError, StoreError
 from configs.load import identity, load
-from model.backends.fleet import Fleet
-from model.backends.gpus import Gpu, Nvml
+from model.backends.vllm.fleet import Fleet
+from model.backends.vllm.gpus import Gpu, Nvml
 from model.device import memory
-from pipeline.metrics import Metrics
-from pipeline.store import DataSet, HeldError
-from pipeline.tally import Finished, Ledger, RunFolder, StageState, added, of_manifest, of_records, zero
-from stages.commit import FileRef, ShardRecord, publish_text
+from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, added, of_manifest, of_records, zero
+from pipeline.report.prometheus import Metrics
+from pipeline.store.dataset import DataSet, HeldError
+from stages.storage.records import FileRef, ShardRecord, publish_text
 
 LATER = "2026-01-03"
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -315,7 +315,8 @@ def test_a_run_without_metrics_does_not_import_them(finished):
 import sys
 from pipeline.cli import main
 assert main(["run", "--config", {str(finished.config)!r}, "--date", {DATE!r}, "--json"]) == 0
-sys.exit(",".join({{"prometheus_client", "pipeline.metrics", "pipeline.tally"}} & sys.modules.keys()) or 0)
+loaded = {{"prometheus_client", "pipeline.report.prometheus", "pipeline.report.counters"}} & sys.modules.keys()
+sys.exit(",".join(loaded) or 0)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), cwd=ROOT, check=False

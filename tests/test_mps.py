@@ -8,8 +8,8 @@ import time
 import pytest
 
 from configs.errors import BackendError, ConfigError
-from model.backends import mps
-from model.backends.mps import CONTROL, Mps
+from model.backends.vllm import mps
+from model.backends.vllm.mps import CONTROL, Mps
 
 DAEMON = """#!/bin/sh
 # in the foreground until the same command is told to quit, as NVIDIA's is
@@ -63,7 +63,7 @@ def test_the_daemon_is_up_sees_all_gpus_and_ends_with_its_folder(install, monkey
 
 def test_the_daemon_ends_with_a_killed_process(install, tmp_path):
     install(DAEMON)
-    code = "import os; from model.backends.mps import Mps; "
+    code = "import os; from model.backends.vllm.mps import Mps; "
     code += "print((Mps().folder / 'pid').read_text(), flush=True); os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr

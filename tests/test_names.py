@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_filters import candidate
 
-from filters.names import names, unsupported
 from filters.support import Support
+from filters.text.names import names, unsupported
 
 LAW = (
     "The Voting Rights Act was passed by Congress. The U.S. District Court for the Southern District of Ohio, Judge "

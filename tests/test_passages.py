@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.passages import cut, scale
+from stages.sources.passages import cut, scale
 
 BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
 PIECES = st.sampled_from(

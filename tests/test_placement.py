@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from configs import schema
 from configs.errors import ConfigError
-from model.backends.gpus import Gpu, Meter, Nvml
-from model.backends.placement import GIB, MOST, Rates, choose, engines_per_gpu, kv_cache_bytes, place, refill
+from model.backends.vllm.gpus import Gpu, Meter, Nvml
+from model.backends.vllm.placement import GIB, MOST, Rates, choose, engines_per_gpu, kv_cache_bytes, place, refill
 from stages.ports import ModelCard
 
 SHAPE = {
@@ -74,11 +74,11 @@ def test_seats_go_round_the_gpus(tmp_path: Path) -> None:
 
 
 def test_without_gpus_there_is_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.backends.placement.cpu_build", lambda: False)
+    monkeypatch.setattr("model.backends.vllm.placement.cpu_build", lambda: False)
     assert len(place(config(), card(tmp_path, 135e6), [], 4)) == 1
     with pytest.raises(ConfigError, match=r"engines_per_gpu: .*nvidia-smi"):
         place(config(engines_per_gpu=2), card(tmp_path, 135e6), [], 4)
-    monkeypatch.setattr("model.backends.placement.cpu_build", lambda: True)
+    monkeypatch.setattr("model.backends.vllm.placement.cpu_build", lambda: True)
     seats = place(config(engines_per_gpu=2, kv_cache_gib=3), card(tmp_path, 135e6), [], 4)
     assert [seat.environment["VLLM_CPU_KVCACHE_SPACE"] for seat in seats] == ["3", "3"]
 

@@ -12,8 +12,8 @@ from conftest import DATE, ROOT, write_config, write_documents
 from configs.catalogue import models
 from configs.errors import ConfigError
 from configs.load import load
-from pipeline import plan, target
-from pipeline.run import Models
+from pipeline.planning import plan, target
+from pipeline.run.supervisor import Models
 from stages.ports import ModelCard
 
 SMOL = "smollm2-135m-instruct"
@@ -122,7 +122,7 @@ def test_what_the_table_does_not_tell_is_said(tmp_path, parameters, keep, word):
 
 def test_the_tables_rates_are_those_that_were_measured():
     measured = json.loads((ROOT / "benchmarks" / "results" / "throughput.json").read_text())["rows"]
-    table = yaml.safe_load((ROOT / "configs" / "rates.yaml").read_text())
+    table = yaml.safe_load((ROOT / "configs" / "catalogue" / "rates.yaml").read_text())
     rates = {round(row["value"]) for row in measured if row["name"].endswith("output tokens/s a GPU")}
     for rate in table["tokens_per_second"].values():
         assert any(abs(rate - found) <= 1 for found in rates)

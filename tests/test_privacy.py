@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_filters import candidate
 
-from filters.personal import Kind, find
 from filters.privacy import ALL, Privacy, mask
 from filters.secrets import Secrets, entropy
+from filters.text.personal import Kind, find
 from stages.screen import Screen
 
 FOUND = [

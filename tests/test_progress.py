@@ -4,9 +4,9 @@ import io
 import json
 
 from configs.load import load
-from pipeline.progress import Progress
-from pipeline.report import annotation_cost, busy_seconds, prices, size, summarise
-from stages.commit import Manifest, ShardRecord
+from pipeline.report.progress import Progress
+from pipeline.report.summary import annotation_cost, busy_seconds, prices, size, summarise
+from stages.storage.records import Manifest, ShardRecord
 
 
 def record(ended, seconds, rows=10, tokens=0.0):

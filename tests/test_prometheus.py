@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config
 
-from model.backends.gpus import Nvml
+from model.backends.vllm.gpus import Nvml
 
 DEPLOY = ROOT / "deploy" / "prometheus"
 LATER = "2026-01-03"

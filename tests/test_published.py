@@ -20,14 +20,15 @@ from test_store import publish as finish
 
 from configs.errors import ConfigError, InputError, StoreError
 from configs.load import fingerprint, load
-from pipeline import published, published_audit
 from pipeline.cli import main
-from pipeline.published import GRACE, publish, publish_date, rollback, stamp, uploaded
-from pipeline.published_audit import collect, listing, verify
-from pipeline.store import DataSet
-from pipeline.train_lm import find_shards
-from stages import snapshot
-from stages.bucket import Bucket, Conflict
+from pipeline.commands.train import find_shards
+from pipeline.store import remote as published
+from pipeline.store import remote_maintenance as published_audit
+from pipeline.store.dataset import DataSet
+from pipeline.store.remote import GRACE, publish, publish_date, rollback, stamp, uploaded
+from pipeline.store.remote_maintenance import collect, listing, verify
+from stages.storage import snapshot
+from stages.storage.bucket import Bucket, Conflict
 
 CALLS = ("read", "read_versioned", "put", "write", "upload", "names", "remove")
 

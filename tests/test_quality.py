@@ -13,14 +13,14 @@ from test_filters import EDGES, candidate
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build, quality_examples
-from filters.corruptions import CORRUPTIONS, Page, equalise
-from filters.labels import Label
-from filters.logistic import auc, fit, probability, ranks, spearman
-from filters.quality import Head, prepared
-from filters.quality_evaluation import calibration, heuristics
-from filters.quality_examples import FRESH_PER_PAGE, Example, draw, examples, fresh, labelled
-from filters.quality_training import (
+from filters import build
+from filters.heads import examples as quality_examples
+from filters.heads.corruptions import CORRUPTIONS, Page, equalise
+from filters.heads.evaluation import calibration, heuristics
+from filters.heads.examples import FRESH_PER_PAGE, Example, draw, examples, fresh, labelled
+from filters.heads.labels import Label
+from filters.heads.logistic import auc, fit, probability, ranks, spearman
+from filters.heads.training import (
     EPOCHS,
     LEAST_ROWS,
     PRECISION,
@@ -31,7 +31,8 @@ from filters.quality_training import (
     sure_score,
     wilson,
 )
-from filters.words import words
+from filters.quality import Head, prepared
+from filters.text.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
 
@@ -405,7 +406,7 @@ def test_heads_that_do_not_fit_are_named(trained, tmp_path):
 
 def test_the_shipped_head():
     from configs.schema import Encoder
-    from model.encoder import open_encoder
+    from model.encoder.encoder import open_encoder
 
     head = Head.read("multilingual-e5-small")
     held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}

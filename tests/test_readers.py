@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from configs.errors import InputError
 from configs.schema import Passages, Source
-from stages.documents import Document, Fields, Unreadable
-from stages.files import file_sha256, list_files
-from stages.readers import read_documents
 from stages.record import Seed
-from stages.seed_sources import Dropped, read_seeds, source_files
+from stages.sources.documents import Document, Fields, Unreadable
+from stages.sources.listing import file_sha256, list_files
+from stages.sources.readers import read_documents
+from stages.sources.seed_source import Dropped, read_seeds, source_files
 
 ROWS = [{"text": "first text", "title": "one"}, {"text": "第二", "title": "two"}]
 FIELDS = Fields(title="title", max_document_bytes=1000)

@@ -18,7 +18,7 @@ from configs.errors import InputError, StoreError
 from pipeline import cli, exit_codes
 from pipeline.pages import charts, figures, samples, template
 from pipeline.pages.report import report, report_path, write
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
 from stages.record import ROW, content_id
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"

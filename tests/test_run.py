@@ -11,8 +11,8 @@ import pytest
 from conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config, write_documents
 
 from configs.load import load
-from model.tokens import published
-from pipeline.store import DataSet
+from model.data.tokenize import published
+from pipeline.store.dataset import DataSet
 from stages.generate import Generate
 from stages.ports import Generator, ModelCard
 from stages.record import ROW
@@ -36,7 +36,7 @@ def test_the_json_line_tells_what_there_is(finished):
 
 def test_the_echo_preset_runs_by_its_file(tmp_path):
     """The preset itself: its corpora come from their packages, through the cache."""
-    line = command("run", "--config", "configs/echo.yaml", "--out", tmp_path / "out", "--date", DATE, "--json")
+    line = command("run", "--config", "configs/presets/echo.yaml", "--out", tmp_path / "out", "--date", DATE, "--json")
     done = subprocess.run(
         line, capture_output=True, text=True, timeout=HUNG_S, cwd=ROOT, env=environment(), check=False
     )
@@ -88,7 +88,7 @@ def test_rows_carry_their_whole_lineage(finished):
 
 
 def test_every_published_file_is_what_its_manifest_says(finished):
-    from stages.packaged import sha256_file
+    from stages.storage.packages import sha256_file
 
     manifest = finished.manifest
     for shard in manifest["shards"]:

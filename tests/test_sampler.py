@@ -18,8 +18,8 @@ from transformers import (
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from configs.schema import Sampling
-from model.decode import Draft, decode
-from model.sampler import Draws, draw, uniforms
+from model.backends.decode import Draft, decode
+from model.backends.sampler import Draws, draw, uniforms
 
 SETTINGS = [
     {"temperature": 0.7, "top_p": 0.9, "top_k": 10},

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
-from pipeline.orchestrators import EMITTERS, Schedule, replaced
+from pipeline.planning.orchestrators import EMITTERS, Schedule, replaced
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
 NASTY = "a b%c 'd' \"e\" $HOME $$ ${X} \\n {{ x }} {% y #} ~ * ; & (z) # !"

@@ -30,16 +30,16 @@ from test_filters import candidate
 from configs.catalogue import Wheel
 from configs.errors import ConfigError, InputError
 from configs.load import load
-from model import weights
-from model.prompt import chat_tokens
-from pipeline.judge import _request, as_data, read_rubric, verdict
-from pipeline.lineage import inside
+from model.backends.prompt import chat_tokens
+from model.weights import resolve as weights
+from pipeline.commands.filter.judge import _request, as_data, read_rubric, verdict
 from pipeline.pages.serve import address, listen
-from pipeline.store import DataSet
-from pipeline.terminal import shown
-from stages import packaged
-from stages.commit import FileRef
+from pipeline.report.terminal import shown
+from pipeline.store.dataset import DataSet
+from pipeline.store.lineage import inside
 from stages.prompt import converse, render
+from stages.storage import packages as packaged
+from stages.storage.records import FileRef
 
 KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -453,7 +453,7 @@ def test_rows_before_they_are_masked_are_not_for_everyone(finished):
 
 
 def test_a_ref_of_another_folder_is_not_what_was_committed(tmp_path):
-    from stages.commit import check_input
+    from stages.storage.records import check_input
 
     (tmp_path / "x").write_text("x")
     with pytest.raises(InputError):

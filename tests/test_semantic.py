@@ -14,13 +14,13 @@ from configs.errors import ConfigError
 from configs.load import load
 from configs.schema import Dedup, FilterSpec
 from filters import build
-from filters.sketch import NUMBERS, Sketch, project
-from pipeline.explain import Found, nearest
-from pipeline.store import DataSet
-from stages.dedup import KEY, PAIR, Drop, Match, Sign, keys
+from filters.heads.sketch import NUMBERS, Sketch, project
+from pipeline.commands.filter.explain import Found, nearest
+from pipeline.store.dataset import DataSet
+from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
+from stages.dedup.semantic import BANDS, WINDOW, closest, semantic_keys
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW
-from stages.semantic import BANDS, WINDOW, closest, semantic_keys
 
 OPTIONS = Dedup(semantic=0.97)
 RNG = np.random.default_rng(7)

@@ -23,7 +23,7 @@ from configs.errors import ConfigError, InputError, StoreError
 from pipeline.pages import browse
 from pipeline.pages.browse import PAGE, Query, find
 from pipeline.pages.serve import address, listen, route
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
 from stages.record import ROW, content_id
 
 LATER = "2026-01-05"

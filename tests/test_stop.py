@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, passage, write_config
 
-from pipeline.stop import Stop
+from pipeline.run.shutdown import Stop
 
 SLOW = (*PLAIN, "--set", "generate.shard_rows=1", "--set", "domains.law.per_day=16")
 

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from model.tokens import published
-from pipeline.audit import garbage, listing, remove, verify
-from pipeline.lineage import lineage
-from pipeline.store import DataSet, content_digest
-from stages import snapshot
-from stages.commit import FileRef, publish_text
+from model.data.tokenize import published
+from pipeline.store.dataset import DataSet, content_digest
+from pipeline.store.lineage import lineage
+from pipeline.store.maintenance import garbage, listing, remove, verify
+from stages.storage import snapshot
+from stages.storage.records import FileRef, publish_text
 
 NEXT = "2026-01-03"
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.load import load
-from pipeline.quota import FIRST, GROWTH, Yield, take, wave
-from stages.commit import FileRef, stage_kind, stage_prefix
+from pipeline.run.allocation import FIRST, GROWTH, Yield, take, wave
+from stages.storage.records import FileRef, stage_kind, stage_prefix
 
 SLICES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=6).map(
     lambda pairs: [(FileRef(f"f{n}", "", 200), start, start + rows) for n, (start, rows) in enumerate(pairs)]

@@ -17,11 +17,11 @@ from conftest import ROOT, command, environment, passage
 torch = pytest.importorskip("torch")
 from configs.errors import BackendError, ConfigError, InputError, StoreError  # noqa: E402
 from configs.load import load_training  # noqa: E402
-from configs.training import Schedule  # noqa: E402
-from model import checkpoint  # noqa: E402
-from model.optimizers import factor  # noqa: E402
-from model.ranks import Ranks  # noqa: E402
-from model.train import train  # noqa: E402
+from configs.schema.training import Schedule  # noqa: E402
+from model.training import checkpoint  # noqa: E402
+from model.training.distributed import Ranks  # noqa: E402
+from model.training.loop import train  # noqa: E402
+from model.training.optimizers import factor  # noqa: E402
 
 pytestmark = pytest.mark.weights
 CONFIG = """

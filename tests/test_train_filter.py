@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec
 from filters import build
-from filters.head_file import DEPTHS
+from filters.heads.head import DEPTHS
 from filters.quality import Head
-from model.bert import identify
-from model.encoder import open_encoder
-from model.encoder_tuning import BATCH, RANKING, batches, loss_of, tune
-from pipeline import train_filter
+from model.encoder.encoder import open_encoder
+from model.encoder.tuning import BATCH, RANKING, batches, loss_of, tune
+from model.encoder.weights import identify
+from pipeline.commands.filter import train as train_filter
 from stages.ports import Lesson
 
 SPLITS = {"in_source", "held_out", "unseen_kind", "unseen_kind_known_source"}

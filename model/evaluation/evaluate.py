@@ -15,14 +15,14 @@ from typing import Any
 import yaml
 
 from configs.errors import ConfigError, InputError
+from model.data.tokenize import Header, read_texts
+from model.data.vocabulary import Vocabulary
 from model.evaluation import lm_eval_tasks, passkey
-from model.evaluation.contenders import Contender, dense_twin, group, mean_and_error, ratio
+from model.evaluation.evaluated_models import Contender, dense_twin, group, mean_and_error, ratio
 from model.evaluation.held_out import Texts, read_real, read_rows
 from model.evaluation.perplexity import Unigram, score
-from model.generate import Model
-from model.tokens import Header, read_texts
-from model.vocabulary import Vocabulary
-from stages.commit import publish_text
+from model.lm.text_generator import Model
+from stages.storage.records import publish_text
 
 WINDOW = 1024  # tokens, where a model's run does not say how long its sequences were
 Watch = Callable[[str], None]
@@ -104,7 +104,7 @@ def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out
     }
     out.mkdir(parents=True, exist_ok=True)
     publish_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
-    from model.evaluation.picture import draw
+    from model.evaluation.plot import draw
 
     draw(result, out / "evaluation.png")
     return result

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from configs.catalogue import Corpus, corpora
 from configs.errors import InputError
-from model.tokens import read_texts
-from stages.corpora import read_corpus
+from model.data.tokenize import read_texts
+from stages.sources.corpora import read_corpus
 
 _MARK = re.compile(r"^Context \(\d+\): *", re.MULTILINE)  # PubMedQA's, no part of an abstract
 
@@ -43,7 +43,7 @@ def read_real(domain: str, most: int) -> Texts:
         known = sorted({corpus.domain for corpus in corpora().values() if corpus.held_out})
         raise InputError(
             f"--domains: no held-out text for {domain!r}, only for {', '.join(known)}; take one of them, or declare "
-            "a corpus of it with `held_out: true` in configs/corpora.yaml"
+            "a corpus of it with `held_out: true` in configs/catalogue/corpora.yaml"
         )
     texts = Texts(domain, names)
     streams = [(_documents(name, corpora()[name]), Texts(name, [])) for name in names]

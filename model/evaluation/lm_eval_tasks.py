@@ -17,8 +17,8 @@ import yaml
 
 from configs.catalogue import corpora
 from configs.errors import ConfigError, InputError
-from stages.corpora import read_corpus
-from stages.documents import Document
+from stages.sources.corpora import read_corpus
+from stages.sources.documents import Document
 
 _OPTION = re.compile(r"^([A-H])\. ", re.MULTILINE)
 

@@ -10,8 +10,8 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
-from pipeline.lineage import inside, reading
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
+from pipeline.store.lineage import inside, reading
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 

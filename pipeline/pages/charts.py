@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.pages.figures import Step
-from stages.profile import BINS
+from stages.histograms import BINS
 
 FLOW_WIDTH = 440
 LEFT, BAND = 96, 132  # where the band begins, and its width at most

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.drift import LEAST, psi
-from stages.commit import stage_kind
-from stages.profile import BINS
+from pipeline.report.drift import LEAST, psi
+from stages.histograms import BINS
+from stages.storage.records import stage_kind
 
 STEPS = ("generate", "screen", "dedup", "shards")
 DAYS = 60  # of the newest, in trends

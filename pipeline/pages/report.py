@@ -9,9 +9,9 @@ from configs.errors import InputError
 from pipeline.pages import charts, figures
 from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
 from pipeline.pages.template import render
-from pipeline.report import prices
-from pipeline.store import DataSet
-from stages.commit import publish_text
+from pipeline.report.summary import prices
+from pipeline.store.dataset import DataSet
+from stages.storage.records import publish_text
 
 ROWS = 10
 REJECTS = 3  # examples of a reason

@@ -19,13 +19,13 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from configs.errors import ConfigError, GristmillError, InputError
-from pipeline.lineage import lineage
 from pipeline.pages import browse
 from pipeline.pages.charts import CHART_WIDTH
 from pipeline.pages.compare import compare
 from pipeline.pages.report import finished, report, totals
 from pipeline.pages.template import policy, render
-from pipeline.store import DataSet
+from pipeline.store.dataset import DataSet
+from pipeline.store.lineage import lineage
 
 LISTED = 400  # days
 

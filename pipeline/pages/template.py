@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.report import size
+from pipeline.report.summary import size
 
 FOLDER = Path(__file__).parent / "templates"
 

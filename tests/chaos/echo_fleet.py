@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.schema import Generator, VllmOptions
-from model.backends.fleet import Fleet
-from model.backends.vllm_worker import Start
+from model.backends.vllm.fleet import Fleet
+from model.backends.vllm.worker import Start
 from stages.ports import Completion, ModelCard, Request
 
 ENGINES = 2

@@ -25,7 +25,7 @@ ROLE = next(
     (
         role
         for role, mark in (
-            ("driver", "-m pipeline.drive "),
+            ("driver", "-m pipeline.run.driver "),
             ("supervisor", "-m pipeline run "),
             ("worker", "worker_pool_main"),
             ("worker", "SdkHarness"),  # where the pool starts processes
@@ -139,7 +139,7 @@ def _opening(path, mode="r", *arguments, **options):
 
 
 def _disk() -> None:
-    from stages import writer
+    from stages.storage import writer
 
     _wrap(os, "fsync", "fsync", _of_handle)
     _wrap(os, "replace", "rename", lambda source, path: path)
@@ -174,7 +174,9 @@ class _Clock(datetime):
 
 def _clock() -> None:
     """The wall clock, where the engine asks for it; another `datetime.datetime` for all would crash Arrow."""
-    from pipeline import run, run_command, stop
+    from pipeline.commands import run as run_command
+    from pipeline.run import shutdown as stop
+    from pipeline.run import supervisor as run
 
     for module in (run, run_command, stop):
         module.datetime = _Clock

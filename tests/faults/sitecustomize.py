@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filters import length
 from model.backends import echo
-from stages import commit
+from stages.storage import records as commit
 
 _generate = echo.EchoGenerator.generate
 _judge = length.Length.__call__
@@ -103,7 +103,7 @@ def _fill(call, pattern):
         setattr(owner, name, full)
 
     commit.publish_text = publish_text
-    from stages import writer
+    from stages.storage import writer
 
     before(os, "fsync", "text", lambda handle: getattr(target, "path", ""))
     before(os, "fsync", "fsync", lambda handle: os.readlink(f"/proc/self/fd/{handle}"))
@@ -111,12 +111,12 @@ def _fill(call, pattern):
     before(os, "link", "link", lambda source, path: path)
     before(shutil, "copyfile", "link", lambda source, path: path)
     before(writer._HashedFile, "write", "write", lambda file, data: file._stream.name)
-    if call == "log" and "pipeline.drive" in sys.orig_argv:
+    if call == "log" and "pipeline.run.driver" in sys.orig_argv:
         sys.stdout = sys.stderr = _Full()
 
 
 def _die(folder, numbers):
-    from stages import writer
+    from stages.storage import writer
 
     real = writer.ShardWriter.commit
 

@@ -1,0 +1,43 @@
+"""The configuration as frozen pydantic models, one section a file. An unknown key is an error.
+
+Read `config` (the whole), then `domain`, `task`, `generator`, `screening` and `operation`; `training` is the language
+model's configuration, `policy` a safety policy, `section` what all of them share.
+"""
+
+from configs.schema.config import Adapt, Config, Dedup, Generate, Lora, Shards
+from configs.schema.domain import Domain, Passages, Source
+from configs.schema.generator import EchoOptions, Generator, OpenAIOptions, VllmOptions
+from configs.schema.operation import Drift, Metrics, Price, Run
+from configs.schema.screening import CASCADE, Encoder, FilterSpec, Screen
+from configs.schema.section import Language, Name, Section
+from configs.schema.task import Message, Sampling, Task
+
+__all__ = [
+    "CASCADE",
+    "Adapt",
+    "Config",
+    "Dedup",
+    "Domain",
+    "Drift",
+    "EchoOptions",
+    "Encoder",
+    "FilterSpec",
+    "Generate",
+    "Generator",
+    "Language",
+    "Lora",
+    "Message",
+    "Metrics",
+    "Name",
+    "OpenAIOptions",
+    "Passages",
+    "Price",
+    "Run",
+    "Sampling",
+    "Screen",
+    "Section",
+    "Shards",
+    "Source",
+    "Task",
+    "VllmOptions",
+]

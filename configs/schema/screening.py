@@ -1,0 +1,59 @@
+"""Which filters a candidate passes, in which order, and the encoder that some of them read."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from configs.schema.section import Section
+
+
+class FilterSpec(Section):
+    """One filter of the screen by name; its other keys are the filter's own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Encoder(Section):
+    model: str = "multilingual-e5-small"
+    sha256: str | None = None
+    adapter: str = (
+        "shipped"  # the fine-tuning that ships for the model, if one does; none; a folder of filter train --tune
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    max_length: int = Field(default=256, ge=16, le=512)
+    batch_tokens: int | None = Field(default=None, ge=512)  # with padding; by default what suits the device
+
+
+CASCADE = """
+secrets privacy safety length truncation refusal rules repetition prompt_echo language support citations doses
+contamination domain quality
+""".split()  # noqa: SIM905 - reads as a list
+
+
+class Screen(Section):
+    """Filters in order, cheapest first, those that mask before those that quote; `gristmill filter list` has each."""
+
+    filters: tuple[FilterSpec, ...] = Field(default=tuple(FilterSpec(name=name) for name in CASCADE), min_length=1)
+    encoder: Encoder | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, data: Any) -> Any:
+        """Where no filters are named, the default ones have the default encoder."""
+        if isinstance(data, dict) and "filters" not in data:
+            return {"encoder": {}} | data
+        return data
+
+    @field_validator("filters")
+    @classmethod
+    def _once(cls, value: tuple[FilterSpec, ...]) -> tuple[FilterSpec, ...]:
+        names = [spec.name for spec in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return value

@@ -1,0 +1,224 @@
+"""The references to law in a text: provisions, acts, decisions, in the ways of the EU, the US, Spain and China.
+
+A reference is read into one form, however it is written: `Article 5(1)(a)`, `Art. 5 (1) (a)` and `article five` are of
+article 5, `第三十四条` and `第34条` are article 34, `Title VII` is title 7.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from filters.text.numerals import NAMED, from_han, from_roman
+
+# Provisions that have a number of their own, and parts of them, which are numbered (1), 1. or (a) in the text itself.
+_WORDS = {
+    "article": "articles? arts? artículos?",
+    "section": "sections? secs? secci(?:ón|ones)",
+    "chapter": "chapters? capítulos?",
+    "title": "titles? títulos?",
+    "part": "parts?",
+    "annex": "annex(?:es)? anexos?",
+    "schedule": "schedules?",
+    "recital": "recitals? considerandos?",
+    "rule": "rules?",
+    "amendment": "amendments? enmiendas?",
+    # para without a full stop is a Spanish preposition
+    "": r"paragraphs? paras|para(?=\.) párrafos? apartados? points? letras? clauses? subsections? subparagraphs?",
+}
+_KINDS = [(re.compile(words.replace(" ", "|").replace(r"(?=\.)", "")), kind) for kind, words in _WORDS.items()]
+_UNIT = rf"(?:§§?|\b(?i:{'|'.join(words.replace(' ', '|') for words in _WORDS.values())})\b\.?)"
+_PART = r"(?:\s?\([0-9a-zA-Z]{1,5}\)|\s[a-z]\)(?!\w))"
+_NUMBER = (
+    rf"(?:(?:\d{{1,7}}(?:\.\d{{1,7}}){{0,4}}[A-Za-z]{{0,3}}(?:[-–]\d{{1,7}}[a-z]?)?(?![\w/])|[IVXLCDM]+\b|(?i:{'|'.join(NAMED)})\b){_PART}*"
+    rf"|{_PART}+)"
+)
+_JOINT = r"(?:\s?[,;]?\s?(?:\b(?:and|or|to|y|o|e|al?)\b|&|[-–])\s?|\s?[,;]\s?)"
+_UNIT_AT = re.compile(_UNIT)
+_NUMBERS = re.compile(rf"\s*({_NUMBER}(?:{_JOINT}{_NUMBER})*)")
+_ONE = re.compile(_NUMBER)
+_RANGE = re.compile(r"\s?(?:to|al?|[-–])\s?")
+_ORDINAL_WORDS = """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+sixteenth seventeenth eighteenth nineteenth twentieth
+"""
+_ORDINALS: list[str] = [*_ORDINAL_WORDS.split()]
+_AMENDMENT = re.compile(rf"\b(?i:({'|'.join(_ORDINALS)})|(\d\d?)(?:st|nd|rd|th))\s(?i:amendments?)\b")
+_INSTRUMENT = r"(?i:regulations?|directives?|decisions?|reglamentos?|directivas?|decisi[oó]n(?:es)?)"
+_COMMUNITY = r"(?:EU|EC|EEC|UE|CE|CEE|JHA|CFSP|JAI|PESC|Euratom)"
+_NO = r"(?:[Nn][oº°]\.?|n\.\s?[ºo°]|núm\.)?\s?"
+_EU = re.compile(
+    rf"(?:({_INSTRUMENT})\s)?(?:\({_COMMUNITY}(?:,\s?Euratom)?\)\s?{_NO}(\d{{1,7}})/(\d{{1,7}})|(?<![\d/])(\d{{1,7}})/(\d{{1,7}})/{_COMMUNITY}\b)"
+)
+_SPANISH = re.compile(
+    r"\b((?i:ley(?:es)?(?:\s(?:orgánica|foral))?|real decreto(?:[\s-](?:ley|legislativo))?|decreto(?:[\s-]ley)?|orden"
+    r"(?:\s[A-Z]{3})?)|RDL?|LO)\s(\d+/\d{4})\b"
+)
+_CODE = re.compile(
+    r"\b(\d+)\s(U\.?\s?S\.?\s?C\.?(?:\s?A\.?)?|C\.?\s?F\.?\s?R\.?)\s*(?:§§?|[Ss]ec(?:tions?|s?\.)?)?\s*(\d+\w*)"
+)
+_REPORTER = re.compile(r"\b(\d+)\s(F\.\s?(?:2d|3d|4th|Supp\.(?:\s?[23]d)?|App'?x)|U\.\s?S\.|S\.\s?Ct\.)\s(\d+)\b")
+_SPACED = re.compile(r"[\s.]")
+_COURT = re.compile(r"\b([CTF])[-‑–](\d{1,7})/(\d\d)\b")
+_ECLI = re.compile(r"\bECLI:[A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b")
+_DOCKET = re.compile(r"\b(\d{1,2}):(\d\d)-?([a-z]{2})-?(\d{2,6})\b")
+_NAME = r"[A-ZÁÉÍÓÚÑ][\w'’-]+"
+_CASE = re.compile(rf"\b({_NAME})(?:,?\s(?:Inc|Corp|Co|Ltd|LLC)\.?)?\s(?:v|vs)\.?\s(?:the\s)?({_NAME})")
+_HAN = "〇零一二三四五六七八九十百千万两"
+_ARTICLE = re.compile(
+    rf"第([{_HAN}]{{1,12}}|\d{{1,5}})条(?:之([{_HAN}]{{1,2}}))?(?:第[{_HAN}\d]{{1,4}}款)?(?:第([{_HAN}\d]{{1,4}})项)?"
+)
+_ACT = re.compile(r"《([^《》\n]{1,60}(?:法|法典|条例|规定|办法|解释|决定|规则|细则))》")
+
+# after a unit: nothing, a place to fill in, zero; a parenthesis that is not closed
+_NO_NUMBER = re.compile(
+    r"\s(?:\(\s*\)|_+|\[\s*\w{0,3}\s*\]|\?{2,}|0+(?![\d.,/]))"
+    r"|\s?\d{1,7}\w{0,3}(?:\(\w{1,5}\))*\((?:\d{1,3}|[a-z]|[ivx]{1,5})?(?![\w)])"
+)
+_MALFORMED = [
+    re.compile(r"\bECLI:(?![A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b)[^\s]{0,40}"),
+    re.compile(r"\bCase\s[CT]-\d{0,7}/?(?![\d/])"),
+    re.compile(rf"第(?:[{_HAN}\d]*[a-zA-Z_?？]+|\s*)条"),
+    re.compile(r"《[^》\n]{0,80}(?:\n|$)"),
+]
+_NO_ACT = re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)")
+_BARE = re.compile(
+    rf"\(([0-9]{{1,3}}|[a-zA-Z]{{1,4}}|[{_HAN}]{{1,3}})\)|(?:^|\s)(\d{{1,3}}|[a-z])[.)、](?=\s|$)", re.MULTILINE
+)
+_LONGEST = 500  # of a range that is read in full
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`kind` and `number` in one form, `parts` of the provision from the outside in, and how it was written."""
+
+    kind: str  # "" for a part of a provision that is named by itself: paragraph 1, point (a)
+    number: str
+    parts: tuple[str, ...]
+    written: str
+    instrument: str = ""  # of an EU act: regulation, directive or decision
+
+
+@dataclass(slots=True)
+class References:
+    """What a text refers to, and what in it has the form of a reference and cannot be one."""
+
+    found: list[Reference] = field(default_factory=list)
+    malformed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, text: str, *, spans: bool = False) -> "References":
+        """All references of a text, in no order. With `spans`, "Articles 10 to 14" is also 11, 12 and 13."""
+        plain = unicodedata.normalize("NFKC", text)
+        made = cls()
+        for pattern in _MALFORMED:
+            made.malformed += [match[0].strip() for match in pattern.finditer(plain)]
+        for unit in _UNIT_AT.finditer(plain):
+            if odd := _NO_NUMBER.match(plain, unit.end()):
+                made.malformed.append(f"{unit[0]}{odd[0]}")
+            if numbers := _NUMBERS.match(plain, unit.end()):
+                made._provisions(unit[0], numbers[1], spans)
+        made.found += _acts(plain)
+        made.found += _decisions(plain)
+        if "/" in plain or "(" in plain:
+            made._acts_of_the_union(plain)
+        made._chinese(plain)
+        return made
+
+    def _provisions(self, name: str, listed: str, spans: bool) -> None:
+        unit = name.rstrip(".").lower()
+        kind = next((kind for pattern, kind in _KINDS if pattern.fullmatch(unit)), "section")
+        numbers = list(_ONE.finditer(listed))
+        plural = unit.endswith("s") or unit in ("§§", "secciones") or spans
+        last: int | None = None
+        end = 0
+        for number in numbers if plural else numbers[:1]:
+            main, parts = _split(number[0])
+            written = f"{name} {number[0].strip()}"
+            if main.isupper() and main.isalpha():
+                value = from_roman(main)
+                if value is None:
+                    self.malformed.append(written)
+                    continue
+                main = str(value)
+            main = NAMED.get(main.lower(), main.lower()).lstrip("0")
+            low, dash, high = main.replace("–", "-").partition("-")
+            if dash and low.isdigit() and high.isdigit() and int(low) < int(high):
+                self.found += [Reference(kind, each, parts, written) for each in _between(low, high, spans)]
+            else:
+                self.found.append(Reference(kind, main.replace("–", "-"), parts, written))
+            here = int(main) if main.isdecimal() and len(main) < 7 else None
+            if spans and last is not None and here is not None and _RANGE.fullmatch(listed[end : number.start()]):
+                self.found += [Reference(kind, each, (), written) for each in _between(str(last), str(here), spans)]
+            last, end = here, number.end()
+
+    def _acts_of_the_union(self, text: str) -> None:
+        self.malformed += [match[0] for match in _NO_ACT.finditer(text)]
+        for match in _EU.finditer(text):
+            left, right = match[2] or match[4], match[3] or match[5]
+            if not (_is_year(left) or _is_year(right)):
+                self.malformed.append(match[0])
+                continue
+            name = (match[1] or "").lower()
+            instrument = {"r": "regulation", "d": "decision" if "ec" in name else "directive"}.get(name[:1], "")
+            self.found.append(Reference("act", f"{int(left)}/{int(right)}", (), match[0], instrument))
+
+    def _chinese(self, text: str) -> None:
+        for match in _ARTICLE.finditer(text):
+            number = int(match[1]) if match[1].isdecimal() else from_han(match[1])
+            if not number:
+                self.malformed.append(match[0])
+                continue
+            suffix = f"-{from_han(match[2])}" if match[2] else ""
+            self.found.append(Reference("article", f"{number}{suffix}", (match[3],) if match[3] else (), match[0]))
+        for match in _ACT.finditer(text):
+            self.found.append(Reference("name", match[1].removeprefix("中华人民共和国"), (), match[0]))
+
+
+def bare_parts(text: str) -> set[str]:
+    """The numbers and letters of a text's own paragraphs and points: (1), 1., (a), a), （一）."""
+    plain = unicodedata.normalize("NFKC", text)
+    return {(match[1] or match[2]).lower().lstrip("0") for match in _BARE.finditer(plain)}
+
+
+def _acts(text: str) -> Iterator[Reference]:
+    for match in _SPANISH.finditer(text):
+        yield Reference("act", match[2].lstrip("0"), (), match[0])
+    for match in _AMENDMENT.finditer(text) if "mendment" in text or "MENDMENT" in text else ():
+        number = _ORDINALS.index(match[1].lower()) + 1 if match[1] else int(match[2])
+        yield Reference("amendment", str(number), (), match[0])
+    for match in _CODE.finditer(text):
+        code = "usc" if match[2].startswith("U") else "cfr"
+        yield Reference(code, f"{match[1]} {match[3].lower()}", (), match[0])
+
+
+def _decisions(text: str) -> Iterator[Reference]:
+    for match in _REPORTER.finditer(text):
+        yield Reference("reporter", f"{match[1]} {_SPACED.sub('', match[2]).lower()} {match[3]}", (), match[0])
+    for match in _COURT.finditer(text):
+        yield Reference("case", f"{match[1]}-{int(match[2])}/{match[3]}", (), match[0])
+    for match in _ECLI.finditer(text):
+        yield Reference("ecli", match[0].rstrip("."), (), match[0])
+    for match in _DOCKET.finditer(text):
+        yield Reference("docket", f"{match[1]}:{match[2]}-{match[3]}-{int(match[4])}", (), match[0])
+    for match in _CASE.finditer(text):
+        yield Reference("parties", f"{match[1]} {match[2]}", (), match[0])
+
+
+def _split(number: str) -> tuple[str, tuple[str, ...]]:
+    """`5(1)(a)` -> 5, (1, a); a part alone is its own number: `(a)` -> a, ()."""
+    parts = tuple(
+        part.lower().lstrip("0") for part in re.findall(r"\((\w+)\)|(?<=\s)([a-z])\)", number) for part in part if part
+    )
+    main = re.match(r"[^\s()]*", number)
+    return (main[0], parts) if main and main[0] else (parts[0] if parts else "", parts[1:])
+
+
+def _between(low: str, high: str, spans: bool) -> list[str]:
+    if spans and 0 < int(high) - int(low) < _LONGEST:
+        return [str(each) for each in range(int(low), int(high) + 1)]
+    return [low, high]
+
+
+def _is_year(digits: str) -> bool:
+    return 1951 <= int(digits[:9]) <= 2100 or (len(digits) == 2 and int(digits) >= 51)

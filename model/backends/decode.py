@@ -1,0 +1,199 @@
+"""The decoding loop: prompts in, tokens out, with finished rows replaced by waiting ones while the batch runs.
+
+`generate` of transformers keeps a batch until its longest answer ends, and copies the whole key-value cache each step;
+here a row leaves when it is done, waiting prompts take the free places, and the cache grows in place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.functional import pad
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from model.backends.sampler import Draws, draw
+
+_ROOM = 64  # positions by which a full cache grows
+_PREFILL_TOKENS = 2048  # prompt tokens read at once: larger activations fall out of a CPU's cache and cost memory
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One answer on its way: the prompt's tokens, the tokens drawn so far, and whether it ended by itself."""
+
+    prompt: list[int]
+    draws: Draws
+    tokens: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.stopped or len(self.tokens) >= self.draws.sampling.max_tokens
+
+
+@torch.inference_mode()
+def decode(model: PreTrainedModel, drafts: Sequence[Draft], *, slots: int, ends: frozenset[int], filler: int) -> None:
+    """Draws every draft's tokens, in place, at most `slots` at a time; the longest prompts go first.
+
+    `ends` are the tokens that end an answer; they are not kept. `filler` is any token: it is masked.
+    """
+    waiting = sorted(drafts, key=lambda draft: len(draft.prompt))
+    batch = _Batch(model, ends, filler)
+    while waiting or batch.rows:
+        free = slots - batch.live
+        if waiting and (not batch.live or (batch.mergeable and free >= max(1, slots // 4))):
+            batch.admit([waiting.pop() for _ in range(min(free, len(waiting)))])
+        else:
+            batch.step()
+        if len(batch.rows) - batch.live >= max(1, slots // 8) or not batch.live:
+            batch.keep_live()
+
+
+class _Batch:
+    """The rows being decoded and their cache; rows that are done stay until the next copy of the cache."""
+
+    def __init__(self, model: PreTrainedModel, ends: frozenset[int], filler: int):
+        self.model, self.ends, self.filler = model, ends, filler
+        self.rows: list[Draft] = []
+        self.cache = _new_cache(model)
+        self.mask_BT = torch.zeros(0, 0, dtype=torch.long)
+        # A sliding window forgets positions, so rows of different age cannot share one.
+        self.mergeable = all(isinstance(layer, _Layer) for layer in self.cache.layers)
+
+    @property
+    def live(self) -> int:
+        return sum(not row.done for row in self.rows)
+
+    def admit(self, rows: list[Draft]) -> None:
+        """Reads the prompts of new rows, draws their first tokens, and lays them below the live ones."""
+        parts = [(self.cache, self.mask_BT, self._keep())]
+        whole = len(rows) if not self.mergeable else max(1, _PREFILL_TOKENS // max(1, len(rows[0].prompt)))
+        for start in range(0, len(rows), whole):
+            chunk = rows[start : start + whole]
+            longest = max(len(row.prompt) for row in chunk)
+            gaps = [longest - len(row.prompt) for row in chunk]
+            ids = [[self.filler] * gap + row.prompt for gap, row in zip(gaps, chunk, strict=True)]
+            mask_BT = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps])
+            cache = _new_cache(self.model)
+            self._advance(chunk, self._forward(torch.tensor(ids), mask_BT, cache))
+            parts.append((cache, mask_BT, list(range(len(chunk)))))
+        kept = [self.rows[index] for index in parts[0][2]]
+        self._merge(parts)
+        self.rows = kept + rows
+
+    def step(self) -> None:
+        """One more token for every live row."""
+        self.mask_BT = pad(self.mask_BT, (0, 1), value=1)
+        last = torch.tensor([row.tokens[-1:] or [self.filler] for row in self.rows])
+        self._advance(self.rows, self._forward(last, self.mask_BT, self.cache))
+
+    def keep_live(self) -> None:
+        """Drops the rows that are done."""
+        keep = self._keep()
+        self._merge([(self.cache, self.mask_BT, keep)])
+        self.rows = [self.rows[index] for index in keep]
+
+    def _keep(self) -> list[int]:
+        return [index for index, row in enumerate(self.rows) if not row.done]
+
+    def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        device = self.model.device
+        out = self.model(
+            input_ids=ids_BT.to(device),
+            attention_mask=mask_BT.to(device),
+            position_ids=positions_BT.to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+    def _advance(self, rows: list[Draft], logits_BV: torch.Tensor) -> None:
+        live = [index for index, row in enumerate(rows) if not row.done]
+        chosen = [rows[index] for index in live]
+        drawn = draw(
+            logits_BV if len(live) == len(rows) else logits_BV[live],
+            [row.draws for row in chosen],
+            [len(row.tokens) for row in chosen],
+            [row.prompt + row.tokens for row in chosen],
+        )
+        for row, token in zip(chosen, drawn, strict=True):
+            if token in self.ends:
+                row.stopped = True
+            else:
+                row.tokens.append(token)
+
+    def _merge(self, parts: list[tuple[DynamicCache, torch.Tensor, list[int]]]) -> None:
+        """One batch of the named rows of all parts, each of which is a cache, its mask and the rows to keep."""
+        parts = [part for part in parts if part[2]]
+        if not parts:
+            self.cache, self.mask_BT = _new_cache(self.model), torch.zeros(0, 0, dtype=torch.long)
+        elif self.mergeable:
+            masks = [mask_BT[keep] for _, mask_BT, keep in parts]
+            length = max(int(mask_BT.sum(1).max()) for mask_BT in masks)  # rows end at the right; the rest is padding
+            self.mask_BT = torch.cat([pad(mask_BT, (length - mask_BT.shape[1], 0)) for mask_BT in masks])
+            self.cache = _new_cache(self.model)
+            for index, layer in enumerate(self.cache.layers):
+                assert isinstance(layer, _Layer)
+                layer.join([(cache.layers[index], keep) for cache, _, keep in parts], length)
+        else:
+            (self.cache, self.mask_BT, keep) = parts[0]
+            self.cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
+            self.mask_BT = self.mask_BT[keep]
+
+
+def _new_cache(model: PreTrainedModel) -> DynamicCache:
+    cache = DynamicCache(config=model.config)
+    cache.layers = [_Layer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+class _Layer(DynamicLayer):
+    """Keys and values [B, H, T, D] in buffers with room to grow: a step writes one position instead of copying all."""
+
+    def __init__(self):
+        super().__init__()
+        self.buffers: list[torch.Tensor] = []
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, states = self.get_seq_length(), (key_states, value_states)
+        end = start + key_states.shape[-2]
+        if not self.buffers or end > self.buffers[0].shape[-2]:
+            old = self.buffers
+            self.buffers = [_room(part, part.shape[0], end + _ROOM) for part in states]
+            for buffer, before in zip(self.buffers, old):  # noqa: B905 (none the first time)
+                buffer[:, :, :start] = before[:, :, :start]
+        for buffer, part in zip(self.buffers, states, strict=True):
+            buffer[:, :, start:end] = part
+        return self._show(end)
+
+    def join(self, parts: Sequence[tuple[object, list[int]]], length: int) -> None:
+        """Fills this new layer with the last `length` positions of the named rows of each part, right-aligned."""
+        count = sum(len(keep) for _, keep in parts)
+        row = 0
+        for layer, keep in parts:
+            assert isinstance(layer, _Layer)
+            if not self.buffers:
+                self.lazy_initialization(*layer.buffers)
+                self.buffers = [_room(buffer, count, length + _ROOM) for buffer in layer.buffers]
+            used = layer.get_seq_length()
+            take = min(length, used)
+            rows = torch.tensor(keep, device=self.buffers[0].device)
+            for target, source in zip(self.buffers, layer.buffers, strict=True):
+                picked = source[:, :, used - take : used].index_select(0, rows)
+                target[row : row + len(keep), :, length - take : length] = picked
+            row += len(keep)
+        self._show(length)
+
+    def _show(self, length: int):
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
+        return self.keys, self.values
+
+
+def _room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+    # Zeros, not empty memory: a masked NaN would still poison the attention's sum.
+    return like.new_zeros(rows, like.shape[1], length, like.shape[3])

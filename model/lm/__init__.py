@@ -1,0 +1,9 @@
+"""The language model with dynamic sparse attention (DSA). Importing this package registers it with transformers.
+
+Read `config`, `layers`, `model`, `kv_cache`, then `text_generator` (text in, text out).
+"""
+
+from model.lm.config import DsaConfig
+from model.lm.model import DsaForCausalLM
+
+__all__ = ["DsaConfig", "DsaForCausalLM"]

@@ -1,0 +1,178 @@
+"""`gristmill plan`: everything a run would check, its stages, and an estimate from rates measured earlier."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from configs.catalogue import corpora
+from configs.schema import Config
+from pipeline.planning.target import Target, from_date, from_table, told
+from pipeline.report.summary import cost
+from pipeline.run.supervisor import find_models, fingerprint, owner_of
+from pipeline.store.dataset import DataSet
+from stages import seeds
+from stages.ports import ModelCard
+
+
+def plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, Any]:
+    """Raises what `run` would raise before its first stage; writes nothing into the data set.
+
+    With a target, what that takes; ConfigError where nothing tells.
+    """
+    models = find_models(config)
+    config, card = models.config, models.generator
+    files = seeds.list_files(config)
+    data = DataSet.open(config.out)
+    owner, mark = owner_of(data, date), fingerprint(models)
+    passages = {name: domain.per_day for name, domain in config.domains.items()}
+    second = {name: int(count * config.adapt.share) if config.adapt.enabled else 0 for name, count in passages.items()}
+    return {
+        "date": date,
+        "out": str(data.root),
+        "publish": config.publish and _reached(config.publish),
+        "fingerprint": mark,
+        "state": _state(data, date, owner, mark),
+        "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
+        "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
+        "stages": list(_stages(config, passages, second)),
+        "sources": [
+            {
+                "domain": file.domain,
+                "source": config.domains[file.domain].seeds[file.place].corpus or file.file.name,
+                "bytes": file.file.bytes,
+                "licence": _licence(config, file),
+            }
+            for file in files
+        ],
+        "estimate": _estimate(data, config, passages, card.sha256),
+        "currency": config.price.currency,
+        "target": wanted and _target(data, config, wanted, card),
+        "warnings": list(_warnings(config, card.parameters, card.name)),
+    }
+
+
+def _reached(url: str) -> str:
+    from pipeline.store.remote import read
+    from stages.storage.bucket import Bucket
+
+    read(Bucket.open(url), to_change=False)
+    return url
+
+
+def _target(data: DataSet, config: Config, wanted: Target, card: ModelCard) -> dict[str, Any]:
+    now, past = datetime.now(UTC), _newest(data, card.sha256)
+    return from_date(config, wanted, past, now) if past else from_table(config, wanted, card.parameters, now)
+
+
+def _newest(data: DataSet, model: str) -> dict[str, Any] | None:
+    """The newest finished date that generated with the model."""
+    found = (data.manifest(date) or {} for date in reversed(data.dates()))
+    return next((past for past in found if past["generator"]["sha256"] == model and _generated(past)), None)
+
+
+def _generated(past: dict[str, Any]) -> int:
+    return sum(domain["generated"] for domain in past["domains"].values())
+
+
+def _state(data: DataSet, date: str, owner: dict[str, Any] | None, mark: str) -> str:
+    if owner is None:
+        return "new"
+    if owner["fingerprint"] != mark:
+        return "needs --force"
+    return "finished" if data.manifest(date) else "begun"
+
+
+def _licence(config: Config, file: seeds.DomainFile) -> str:
+    source = config.domains[file.domain].seeds[file.place]
+    return corpora()[source.corpus].licence if source.corpus else source.licence or ""
+
+
+def _stages(config: Config, passages: dict[str, int], second: dict[str, int]) -> Iterable[dict[str, Any]]:
+    def shards(rows: Iterable[int]) -> int:
+        return sum(-(-count // config.generate.shard_rows) for count in rows)
+
+    for stage in ("seeds", "used"):
+        yield {"stage": stage, "rows": sum(passages.values()), "shards": None}
+    first = [passages[name] - second[name] for name in passages]
+    for prefix, rows in (("", first), ("adapt-", list(second.values()))):
+        if prefix and not config.adapt.enabled:
+            break
+        if prefix:
+            yield {"stage": "adapt", "rows": None, "shards": len(passages)}
+        for stage in ("generate", "screen", "dedup"):
+            yield {"stage": f"{prefix}{stage}", "rows": sum(rows), "shards": shards(rows)}
+    yield {"stage": "shards", "rows": None, "shards": None}
+
+
+def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: str) -> dict[str, Any]:
+    """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
+    past = _newest(data, model)
+    if past:
+        scale = sum(passages.values()) / _generated(past)
+        loading = past["seconds"].get("loading", 0.0)  # whatever the rows
+        seconds = loading + (sum(past["seconds"].values()) - loading) * scale
+        tokens = {
+            key: scale * sum(domain[key] for domain in past["domains"].values())
+            for key in ("prompt_tokens", "output_tokens")
+        }
+        return {
+            "measured_on": past["date"],
+            "seconds": round(seconds, 1),
+            "accepted": round(past["accepted"] * scale),
+            "bytes": round(past["bytes"] * scale),
+            "cost": round(cost(config, seconds, tokens), 4),
+        }
+    return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
+
+
+def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
+    for domain, of in config.domains.items():
+        for task in of.tasks:
+            if 0 < parameters < (needs := config.tasks[task].needs_parameters):
+                yield (
+                    f"domains.{domain}.tasks: {task} needs about {needs / 1e6:.0f} M parameters, {name} has "
+                    f"{parameters / 1e6:.0f} M: expect few answers that fit"
+                )
+        other = [language for language in of.languages if language != "en"]
+        if other and 0 < parameters < MULTILINGUAL_PARAMETERS:
+            size = f"{parameters / 1e6:.0f} M parameters"
+            yield f"domains.{domain}.languages: {', '.join(other)} will be poor: {name} has {size}"
+
+
+MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
+
+
+def show(planned: dict[str, Any]) -> None:
+    """The plan as text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for key in ("date", "state", "out", "publish", "generator", "encoder"):
+        console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
+    table = Table("stage", "rows", "shards")
+    for stage in planned["stages"]:
+        table.add_row(
+            stage["stage"],
+            *(str(stage[key]) if stage[key] is not None else "as accepted" for key in ("rows", "shards")),
+        )
+    console.print(table)
+    table = Table("domain", "source", "bytes", "licence")
+    for source in planned["sources"]:
+        table.add_row(source["domain"], source["source"], str(source["bytes"]), source["licence"])
+    console.print(table)
+    estimate = planned["estimate"]
+    if estimate["measured_on"]:
+        console.print(
+            Text(
+                f"estimate   {estimate['seconds']:.0f} s, {estimate['accepted']} rows accepted, "
+                f"{estimate['bytes']} bytes, cost {estimate['cost']}, from the rates of {estimate['measured_on']}"
+            )
+        )
+    else:
+        console.print(Text(f"estimate   none: {estimate['why']}"))
+    if planned["target"]:
+        console.print(Text(f"target     {told(planned['target'], planned['currency'])}"), soft_wrap=True)
+    for warning in planned["warnings"]:
+        console.print(Text(f"warning    {warning}"), soft_wrap=True)

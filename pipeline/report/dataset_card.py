@@ -1,0 +1,99 @@
+"""The data-set card: README.md beside the data in the Hugging Face Hub's format, made anew after each date."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from configs.catalogue import corpora
+from configs.schema import Config
+from pipeline.report.summary import size
+
+
+def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
+    """Markdown with a YAML head, from the manifests of all finished dates, oldest first."""
+    rows = sum(manifest["accepted"] for manifest in manifests)
+    by_domain: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
+    by_source: Counter[str] = Counter()
+    for manifest in manifests:
+        licences.update(manifest["licences"])
+        by_source.update(manifest["sources"])
+        by_domain.update({name: domain["accepted"] for name, domain in manifest["domains"].items()})
+    head = {
+        "language": sorted({language for domain in config.domains.values() for language in domain.languages}),
+        "license": "other",
+        "license_name": "per-row",
+        "task_categories": ["text-generation"],
+        "tags": ["synthetic", *sorted(config.domains)],
+        "size_categories": [_category(rows)],
+        "configs": [
+            {"config_name": "default", "data_files": "data/*/*/*.parquet"},
+            *(
+                {"config_name": name, "data_files": f"data/domain={name}/*/*.parquet"}
+                for name in sorted(by_domain)
+                if by_domain[name]
+            ),
+        ],
+    }
+    newest = manifests[-1]
+    generator, encoder = newest["generator"], newest["encoder"]
+    sources = {source.corpus for domain in config.domains.values() for source in domain.seeds if source.corpus}
+    lines = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
+        f"# {config.name}",
+        f"{rows} rows of synthetic text over {len(manifests)} dates ({manifests[0]['date']} to {newest['date']}), "
+        f"{size(sum(m['bytes'] for m in manifests))} of Parquet, made by Gristmill from real seed passages. "
+        "Synthetic text can be wrong: it is training material, not legal or medical advice.",
+        "## Figures",
+        _table(
+            ["date", *sorted(by_domain), "generated", "accepted", "bytes"],
+            [_day(m, sorted(by_domain)) for m in manifests[-60:]],
+        ),
+        "## How it was made",
+        f"- Generator: {generator['name']} ({generator['backend']}), weights sha256 `{generator['sha256']}`",
+        *([f"- Quality encoder: {encoder['name']}, weights sha256 `{encoder['sha256']}`"] if encoder else []),
+        *(
+            f"- Adapter {row['domain']}: {'used' if row['used'] else 'not used'}, {row['reason']}"
+            for row in newest["adapters"]
+        ),
+        f"- Filters: {', '.join(spec.name for spec in config.screen.filters)}; then exact and MinHash deduplication "
+        + (f"and one by embeddings (cosine {config.dedup.semantic:g}) " if config.dedup.semantic else "")
+        + "within the run and against all earlier dates",
+        f"- Tasks: {', '.join(sorted({task for domain in config.domains.values() for task in domain.tasks}))}",
+        f"- Rejected on {newest['date']}: "
+        + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
+        "",
+        "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run.",
+        "## Licences of the seeds",
+        "The column `licence` holds for each row what its seed document is under.",
+        _table(["licence", "rows"], [[name, str(count)] for name, count in licences.most_common()]),
+        _table(["source", "rows"], [[name, str(count)] for name, count in by_source.most_common(40)]),
+        *(f"- {name}: {corpora()[name].attribution}" for name in sorted(sources)),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _day(manifest: dict[str, Any], domains: list[str]) -> list[str]:
+    of = manifest["domains"]
+    generated = sum(domain["generated"] for domain in of.values())
+    accepted = [str(of[name]["accepted"] if name in of else 0) for name in domains]
+    return [manifest["date"], *accepted, str(generated), str(manifest["accepted"]), size(manifest["bytes"])]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def _category(rows: int) -> str:
+    for limit, name in (
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+        (10_000_000, "1M<n<10M"),
+    ):
+        if rows < limit:
+            return name
+    return "n>10M"

@@ -1,0 +1,126 @@
+"""Looking after a data set on an object store: what is published there, whether it is whole, what nothing names."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from configs.errors import ConfigError, StoreError
+from pipeline.store.maintenance import Fault
+from pipeline.store.remote import GRACE, Clock, Pointer, manifest_of, read, stamp, uploaded, utc_now
+from stages.storage import snapshot
+from stages.storage.bucket import Bucket, Conflict, as_json
+
+_AT_ONCE = 8  # requests
+
+
+def listing(bucket: Bucket) -> list[dict[str, Any]]:
+    """As `pipeline.store.maintenance.listing`, from one read. Raises ConfigError where nothing was ever published."""
+    pointer = _pointer(bucket)
+    rows = []
+    for date in sorted(pointer.history):
+        known = pointer.kept(date)
+        shown = pointer.dates.get(date, {}).get("publication")
+        figures = next((entry for entry in known if entry["publication"] == shown), {})
+        rows.append(
+            {
+                "date": date,
+                "state": "published" if figures else "withdrawn",
+                "rows": figures.get("rows", 0),
+                "bytes": figures.get("bytes", 0),
+                "publication": shown,
+                "publications": [entry["publication"] for entry in known],
+                "run_id": figures.get("run_id"),
+            }
+        )
+    return rows
+
+
+def verify(bucket: Bucket) -> tuple[int, int, list[Fault]]:
+    """Hashes every object that the pointer or a publication names: several at once, a block of each in memory.
+
+    Returns objects and bytes read and what is wrong. Raises StoreError when the pointer is damaged.
+    """
+    pointer = _pointer(bucket)
+    faults: list[Fault] = []
+    expected: dict[str, tuple[str, int, str]] = {}
+    for date in pointer.history:
+        again = f"gristmill store publish {date} --out DIR --to {bucket.url} sends it again from the folder that has it"
+        shown = pointer.dates.get(date, {"publication": None, "shards": []})
+        for entry in pointer.kept(date):
+            place, shards = entry["publication"], shown["shards"]
+            mend = again if place == shown["publication"] else "gristmill store gc --keep 0 --delete forgets it"
+            try:
+                shards = manifest_of(bucket, place)["shards"]
+            except StoreError as error:
+                faults.append(Fault(place, "missing" if "missing" in str(error) else "damaged", mend))
+            for shard in shards:
+                if shard["file"] not in expected or mend == again:
+                    expected[shard["file"]] = (shard["sha256"], shard["bytes"], mend)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        hashes = list(pool.map(bucket.sha256, expected))
+    for (name, (digest, size, mend)), found in zip(expected.items(), hashes, strict=True):
+        if found != (digest, size):
+            faults.append(Fault(name, "missing" if found is None else "damaged", mend))
+    read_bytes = sum(found[1] for found in hashes if found)
+    return len(expected), read_bytes, sorted(faults, key=lambda fault: fault.file)
+
+
+def collect(bucket: Bucket, keep: int | None, *, delete: bool, clock: Clock = utc_now) -> tuple[list[str], int]:
+    """What no manifest names and is older than GRACE; its names and bytes. It goes only with `delete`.
+
+    With `keep`, of each date also the publications but the one shown and the `keep` newest others, which are marked as
+    gone before they go, and manifests that no history has. What `publish` did not name is never touched. Raises
+    StoreError when a manifest is damaged, or another publisher lands meanwhile.
+    """
+    now = clock()
+    objects = {name: size for top in ("data", "history", "probe") for name, size in bucket.names(top).items()}
+    old = {name for name in objects if (sent := uploaded(name)) is not None and now - sent > GRACE}
+    pointer = _pointer(bucket)
+    kept = pointer if keep is None else replace(pointer, history=_newest(pointer, keep))
+    manifests, listed = (
+        {e["publication"] for date in each.history for e in each.kept(date)} for each in (kept, pointer)
+    )
+    unlisted = {name for name in objects if name.startswith("history/")} - listed
+    manifests |= unlisted if keep is None else unlisted - old  # a publisher may be about to point to it
+    wanted = {shard["file"] for entry in pointer.dates.values() for shard in entry["shards"]}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for manifest in pool.map(lambda name: manifest_of(bucket, name), sorted(manifests)):
+            wanted |= {shard["file"] for shard in manifest["shards"]}
+    expired = listed - manifests
+    garbage = [name for name in objects if name in expired or (name in old and name not in wanted | manifests)]
+    if delete and garbage:
+        _forget(bucket, pointer, kept, stamp(now))
+        garbage.sort(key=lambda name: not name.startswith("history/"))  # no manifest is left that names what is gone
+        for top in (True, False):
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(bucket.remove, [name for name in garbage if name.startswith("history/") is top]))
+    return sorted(garbage), sum(objects[name] for name in garbage)
+
+
+def _newest(pointer: Pointer, keep: int) -> dict[str, list[dict[str, Any]]]:
+    """The history in which publications are gone but those that are shown and the `keep` newest others."""
+    left = {}
+    for date, known in pointer.history.items():
+        shown = pointer.dates.get(date, {}).get("publication")
+        others = [entry["publication"] for entry in pointer.kept(date) if entry["publication"] != shown]
+        gone = others[: max(len(others) - keep, 0)]
+        left[date] = [entry | {"gone": True} if entry["publication"] in gone else entry for entry in known]
+    return left
+
+
+def _forget(bucket: Bucket, pointer: Pointer, kept: Pointer, now: str) -> None:
+    if kept.history == pointer.history:
+        return
+    bucket.probe(now)
+    value = {"version": 1, "dates": pointer.dates, "history": kept.history}
+    try:
+        bucket.put(snapshot.NAME, as_json(value), pointer.version)
+    except Conflict:
+        raise StoreError(f"{bucket.url}: another publisher's date landed meanwhile; call gc again") from None
+
+
+def _pointer(bucket: Bucket) -> Pointer:
+    pointer = read(bucket)
+    if pointer.version is None:
+        raise ConfigError(f"{bucket.url}: no {snapshot.NAME}, so nothing is published there; name what `publish` names")
+    return pointer

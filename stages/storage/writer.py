@@ -1,0 +1,203 @@
+"""What a shard's work writes to: rows, rejects, side files and figures, committed together or not at all."""
+
+import json
+import os
+import uuid
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.record import REJECT, schema_id
+from stages.storage.records import FileRef, ShardRecord, ShardSpec, publish_text, sync_folder
+
+ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
+
+
+class _HashedFile:
+    """A sink for pyarrow that hashes what it writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb")
+        self._digest = sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._digest.update(view)
+        self.size += view.nbytes
+        return self._stream.write(view)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def tell(self) -> int:
+        return self.size
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def close(self) -> None:
+        if not self._stream.closed:
+            try:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            finally:
+                self._stream.close()
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+class _Part:
+    """One Parquet file in the making."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, level: int) -> None:
+        self.path = folder / f".tmp-{uuid.uuid4().hex}"
+        self.rows = 0
+        self.schema = schema
+        self._level = level
+        self._file = _HashedFile(self.path)
+        self._writer: pq.ParquetWriter | None = None  # its constructor writes already, and the disk may be full
+        self._waiting: list[pa.Table] = []  # rows of the next row group
+        self._bytes = 0
+
+    def begin(self) -> None:
+        self._writer = pq.ParquetWriter(
+            self._file, self.schema, compression="zstd", compression_level=self._level, write_page_checksum=True
+        )
+
+    def write(self, table: pa.Table | pa.RecordBatch, row_group: int | None = None) -> None:
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        self.rows += table.num_rows
+        self._waiting.append(table.cast(self.schema))
+        self._bytes += table.nbytes
+        if row_group or self._bytes >= ROW_GROUP_BYTES:
+            self._flush(row_group)
+
+    def _flush(self, row_group: int | None = None) -> None:
+        if self._waiting:
+            assert self._writer is not None
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=row_group)
+            self._waiting, self._bytes = [], 0
+
+    def finish(self, root: Path, file: str) -> FileRef:
+        self._flush()
+        assert self._writer is not None
+        self._writer.close()
+        self._file.close()
+        os.replace(self.path, root / file)
+        return FileRef(file, self._file.hexdigest(), self.rows, self._file.size)
+
+    def abandon(self) -> None:
+        for stream in (self._writer, self._file):
+            with suppress(OSError, pa.ArrowException, ValueError):  # what matters is that the temporary file goes
+                if stream is not None:
+                    stream.close()
+        self.path.unlink(missing_ok=True)
+
+
+class ShardWriter:
+    """Collects a shard's rows, rejects, side files and figures, and commits them together."""
+
+    def __init__(self, spec: ShardSpec, schema: pa.Schema, level: int = 3) -> None:
+        self._spec = spec
+        self._schema = schema
+        self._level = level
+        self._folder = Path(spec.root, spec.stage)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._parts: dict[str, _Part] = {}
+        self.rejected: dict[str, int] = {}
+        self.quarantined = 0
+        self.rows_in = 0
+        self.stats: dict[str, float] = {}
+
+    def keep(self, rows: pa.Table | pa.RecordBatch) -> None:
+        self._part("", self._schema).write(rows)
+
+    def keep_rows(self, rows: list[Any]) -> None:
+        """Record objects of the schema's columns."""
+        if rows:
+            self.keep(to_table(rows, self._schema))
+
+    def side(self, name: str, table: pa.Table, row_group: int | None = None) -> None:
+        """A second file of the shard, committed with it."""
+        self._part(name, table.schema).write(table, row_group)
+
+    def reject(self, rows: list[dict[str, Any]], *, quarantine: bool = False) -> None:
+        """Rows of REJECT; they count as rejected by reason, or as quarantined."""
+        if not rows:
+            return
+        self._part("rejects", REJECT).write(pa.Table.from_pylist(rows, REJECT))
+        if quarantine:
+            self.quarantined += len(rows)
+        else:
+            for row in rows:
+                self.rejected[row["reason"]] = self.rejected.get(row["reason"], 0) + 1
+
+    def count(self, **figures: float) -> None:
+        """Adds to the shard's figures."""
+        for name, value in figures.items():
+            self.stats[name] = self.stats.get(name, 0) + value
+
+    def commit(self) -> ShardRecord:
+        spec = self._spec
+        main = self._part("", self._schema)
+        if main.rows + sum(self.rejected.values()) + self.quarantined != self.rows_in:
+            raise RuntimeError(
+                f"{spec.file}: {self.rows_in} rows in, {main.rows} kept, {self.rejected} rejected, "
+                f"{self.quarantined} quarantined: the counts do not balance"
+            )
+        root = Path(spec.root)
+        stem = spec.file.removesuffix(".parquet")
+        refs = {
+            name: part.finish(root, f"{stem}.{name}.parquet" if name else spec.file)
+            for name, part in sorted(self._parts.items())
+        }
+        sync_folder(self._folder)
+        record = ShardRecord(
+            number=spec.number,
+            fingerprint=spec.fingerprint,
+            rows_in=self.rows_in,
+            kept=refs.pop(""),
+            rejects=refs.pop("rejects", None),
+            sides=refs,
+            rejected=dict(sorted(self.rejected.items())),
+            quarantined=self.quarantined,
+            schema=schema_id(self._schema),
+            stats=self.stats,
+            label=spec.label,
+        )
+        publish_text(spec.record_path, json.dumps(record.to_json(), indent=1))
+        return record
+
+    def abandon(self) -> None:
+        for part in self._parts.values():
+            part.abandon()
+
+    def _part(self, name: str, schema: pa.Schema) -> _Part:
+        if name not in self._parts:
+            self._parts[name] = _Part(self._folder, schema, self._level)
+            self._parts[name].begin()
+        return self._parts[name]
+
+
+def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
+    """Record objects (slots dataclasses) as a table; lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    columns = {name: [_encodable(getattr(row, name)) for row in rows] for name in schema.names}
+    return pa.Table.from_pydict(columns, schema)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    return value
