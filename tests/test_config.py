@@ -54,7 +54,7 @@ def test_wrong_values_are_named(override, message):
 
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
-    path.write_text((HERE / "echo.yaml").read_text() + "\nseed: 1\nseed: 2\n")
+    path.write_text((HERE / "presets" / "echo.yaml").read_text() + "\nseed: 1\nseed: 2\n")
     with pytest.raises(ConfigError, match="the key 'seed' stands twice"):
         load.load(str(path))
 

@@ -38,7 +38,7 @@ def test_the_example_task_is_taken_from_beside_the_config(tmp_path):
     path = tmp_path / "tasks" / "define.yaml"
     path.write_text(text, "utf-8")
     config = tmp_path / "c.yaml"
-    config.write_text((ROOT / "configs" / "echo.yaml").read_text(), "utf-8")
+    config.write_text((ROOT / "configs" / "presets" / "echo.yaml").read_text(), "utf-8")
     task = load(str(config), ["domains.law.tasks=[define]"]).tasks["define"]
     assert task.name == "define"
     check(task)
@@ -89,12 +89,3 @@ def test_every_path_named_is_there(page):
         r"`((?:configs|stages|filters|model|pipeline|tests|docs|benchmarks|deploy)/[\w./-]+)`", text
     ):
         assert (ROOT / path).exists() or "ends_well" in path, path
-
-
-def test_the_readmes_tree_is_the_tree():
-    text = (ROOT / "README.md").read_text("utf-8")
-    tree = text.split("## The tree")[1].split("## What is not there yet")[0]
-    for folder in ("configs", "stages", "filters", "model", "pipeline"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name not in ("__init__.py", "__main__.py"):
-                assert path.stem in tree, f"{path.relative_to(ROOT)} is not in the README's tree"
