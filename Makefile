@@ -47,7 +47,7 @@ test-slow: setup ## faults and runners that take most of a minute each
 prometheus: .prometheus/.ready ## Debian's Prometheus and node_exporter for the tests, without root
 
 chaos: setup ## 200 faults in real runs: processes killed, disks full, two runs at once, clocks that jump
-	$(BIN)/python tests/chaos/chaos.py
+	$(BIN)/python tests/system/chaos/chaos.py
 
 install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 

@@ -2,9 +2,9 @@
 
     python benchmarks/injections.py [--model smollm2-135m-instruct] [--backend transformers]
 
-Writes benchmarks/results/injections.json. Each injection of tests/injections.py is put behind an answer that says
-nothing of its passage, which deserves no high score; counted are the pairs whose score goes up, beside those that the
-injection's own characters in random order move up. A judge that gives one score to everything is moved by nothing:
+Writes benchmarks/results/injections.json. Each injection of tests/factories/injections.py is put behind an answer that
+says nothing of its passage, which deserves no high score; counted are the pairs whose score goes up, beside those that
+the injection's own characters in random order move up. A judge that gives one score to everything is moved by nothing:
 beside it stands how often it tells a fitting answer from an unfitting one. `--backend vllm` guides the judge by the
 rubric's JSON schema, so that the smallest model gives a verdict.
 """
@@ -22,7 +22,7 @@ from configs.schema import Generator
 from model.backends import identify, open_generator
 from pipeline.commands.filter.judge import _request, read_rubric, verdict
 from stages.record import Candidate
-from tests.injections import INJECTIONS
+from tests.factories.injections import INJECTIONS
 
 PASSAGE = {
     "en": "The tenant shall give notice of at least three months before the lease ends, and shall do so in writing.",

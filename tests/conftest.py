@@ -144,8 +144,8 @@ class Done:
 
 
 def environment(*, faults: bool | dict[str, str] = False) -> dict[str, str]:
-    """With faults, the passages' markers work, and so do the variables of tests/faults/sitecustomize.py."""
-    paths = [str(ROOT / "tests" / "faults"), str(ROOT)] if faults else [str(ROOT)]
+    """With faults, the passages' markers work, and so do the variables of tests/system/faults/sitecustomize.py."""
+    paths = [str(ROOT / "tests" / "system" / "faults"), str(ROOT)] if faults else [str(ROOT)]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (faults if isinstance(faults, dict) else {})
 
 

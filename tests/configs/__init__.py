@@ -1,0 +1,1 @@
+"""Tests of configs: what a config may say, how it is loaded, its fingerprint."""

@@ -1,0 +1,1 @@
+"""Builders that several tests share: rows, documents, servers, engines, the command line."""

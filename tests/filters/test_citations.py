@@ -1,0 +1,122 @@
+"""References to law: one form however they are written, and answers judged by what their passage names."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.citations import Citations
+from filters.text.numerals import from_roman
+from filters.text.references import References
+from tests.filters.test_filters import candidate
+
+GDPR = (
+    "1. Personal data shall be: (a) processed lawfully (Article 6); (b) collected as Articles 12 to 14 and 22 say."
+    " 2. Regulation (EU) 2016/679 and Directive 95/46/EC apply, as does Chapter VIII. See Case C-131/12,"
+    " ECLI:EU:C:2014:317, and Annex III, point 4."
+)
+US = (
+    "The plaintiffs sued under 42 U.S.C. § 1983 and Title VII, citing Roe v. Wade, 410 U.S. 113, and the Fourteenth"
+    " Amendment, with 28 C.F.R. § 35.130 and Rule 23(b)(2). The docket is 1:14-cv-01234."
+)
+SPAIN = "El artículo 5 de la Ley 39/2015 y el Real Decreto 463/2020 regulan el plazo. 1. El plazo es de un mes."
+CHINA = "第三十四条 依照《中华人民共和国劳动法》的规定：（一）提前三十日通知；（二）支付补偿。第三十五条之一另有规定。"
+
+ROWS = [
+    (GDPR, "Under Article 6 it is lawful.", None),
+    (GDPR, "Under Art. 6 it is lawful.", None),
+    (GDPR, "Under article six it is lawful.", None),
+    (GDPR, "Under Article 6(1)(a) it is lawful.", None),
+    (GDPR, "Under Article 6(3) it is lawful.", "unsupported_citation"),
+    (GDPR, "Under Article 7 it is lawful.", "unsupported_citation"),
+    (GDPR, "Under Section 6 it is lawful.", "unsupported_citation"),
+    (GDPR, "Under Articles 12, 13 and 22 it is lawful.", None),
+    (GDPR, "Under Articles 12, 15 and 22 it is lawful.", "unsupported_citation"),
+    (GDPR, "Under Article 13 it is lawful.", None),
+    (GDPR, "Paragraph 2 and point (b) say so.", None),
+    (GDPR, "Para. 2 says so.", None),
+    (GDPR, "Paragraph 3 says so.", "unsupported_citation"),
+    (GDPR, "Regulation (EU) 2016/679 applies.", None),
+    (GDPR, "Regulation (EU) No 2016/679 applies.", None),
+    (GDPR, "Regulation (EU) 2016/680 applies.", "unsupported_citation"),
+    (GDPR, "Directive (EU) 2016/679 applies.", "unsupported_citation"),
+    (GDPR, "La Directiva 95/46/CE se aplica.", None),
+    (GDPR, "Regulation (EU) 99999/12 applies.", "malformed_citation"),
+    (GDPR, "Regulation (EU) applies.", "malformed_citation"),
+    (GDPR, "The court said so in C-131/12.", None),
+    (GDPR, "The court said so in C-132/12.", "unsupported_citation"),
+    (GDPR, "See ECLI:EU:C:2014:317.", None),
+    (GDPR, "See ECLI:EU:C:2014.", "malformed_citation"),
+    (GDPR, "Chapter 8 and Annex 3 say so.", None),
+    (GDPR, "Chapter IIX says so.", "malformed_citation"),
+    (GDPR, "Article 6(1 says so.", "malformed_citation"),
+    (GDPR, "Article [X] says so.", "malformed_citation"),
+    (GDPR, "Article 0 says so.", "malformed_citation"),
+    (GDPR, "This Article, and article by article the rest, is about data.", None),
+    (US, "They sued under 42 USC 1983 and title 7.", None),
+    (US, "They sued under Section 1983.", None),
+    (US, "They sued under 42 U.S.C. § 1985.", "unsupported_citation"),
+    (US, "They sued under 18 U.S.C. § 1983.", "unsupported_citation"),
+    (US, "The 14th Amendment and Roe vs. Wade were cited.", None),
+    (US, "Roe v. Doe was cited.", "unsupported_citation"),
+    (US, "The Fifteenth Amendment was cited.", "unsupported_citation"),
+    (US, "The class was certified under Rule 23(b)(2).", None),
+    (US, "The class was certified under Rule 23(b)(3).", "unsupported_citation"),
+    (US, "In 411 U.S. 113 the court held so.", "unsupported_citation"),
+    (US, "The case is 1:14-cv-1234.", None),
+    (US, "The case is 1:15-cv-01234.", "unsupported_citation"),
+    (SPAIN, "Según el art. 5.1 de la Ley 39/2015, el plazo es de un mes.", None),
+    (SPAIN, "Según el artículo cinco, el plazo es de un mes.", None),
+    (SPAIN, "Según el artículo 6, el plazo es de un mes.", "unsupported_citation"),
+    (SPAIN, "Según la Ley 40/2015, el plazo es de un mes.", "unsupported_citation"),
+    (SPAIN, "El Real Decreto 463/2020 lo regula para 3 personas.", None),
+    (CHINA, "根据第34条，应当提前通知。", None),
+    (CHINA, "根据《劳动法》第三十四条第二款第（二）项，应当支付补偿。", None),
+    (CHINA, "根据第三十六条，应当提前通知。", "unsupported_citation"),
+    (CHINA, "根据第三十五条，应当提前通知。", "unsupported_citation"),
+    (CHINA, "根据《劳动合同法》，应当提前通知。", "unsupported_citation"),
+    (CHINA, "根据第X条，应当提前通知。", "malformed_citation"),
+    (CHINA, "根据《劳动法，应当提前通知。", "malformed_citation"),
+]
+
+
+@pytest.mark.parametrize(("passage", "answer", "reason"), ROWS, ids=lambda value: str(value)[:40])
+def test_reason(passage, answer, reason):
+    assert Citations()([candidate(answer, passage=passage)])[0].reason == reason
+
+
+def test_what_the_prompt_names_is_borne_out():
+    assert Citations()([candidate("Article 7 says so.", instruction="Explain GDPR, Article 7.")])[0].reason is None
+    turns = [
+        {"role": "user", "content": "What does Article 7 say?"},
+        {"role": "assistant", "content": "Article 7: no."},
+    ]
+    assert Citations()([candidate("x", messages=turns)])[0].reason is None
+
+
+def test_malformed_may_be_let_pass():
+    assert Citations(malformed=False)([candidate("Article [X] says so.")])[0].reason is None
+
+
+@pytest.mark.parametrize("text", [GDPR, US, SPAIN, CHINA])
+def test_a_passage_bears_itself_out(text):
+    (verdict,) = Citations()([candidate(text, passage=text)])
+    assert verdict.reason is None
+    assert len(References.read(text).found) > 2
+
+
+@given(st.text(st.sampled_from("Article 5(1)ag§-–.,/VXI 第三条《法》 (EU) v. U.S.C"), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_any_text_bears_itself_out(text):
+    (verdict,) = Citations(malformed=False)([candidate(text, passage=text)])
+    assert verdict.reason is None
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 50_000, "Article " + "1" * 40_000, "C-" + "1" * 9000 + "/12", "第" + "1" * 9000 + "条"]
+)
+def test_long_numbers_cost_no_more_than_others(text):
+    assert len(Citations()([candidate(text, passage=text)])) == 1
+
+
+def test_roman():
+    assert [from_roman(text) for text in ("IV", "XIV", "MMXXVI", "IIII", "IC", "")] == [4, 14, 2026, None, None, None]

@@ -1,0 +1,205 @@
+"""vLLM's own: adapters, guided decoding, shards in flight, deaths and its end. The contract is in test_backends."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jsonschema import validate
+
+from configs import schema
+from configs.errors import BackendError
+from model.backends import identify, open_generator
+from model.backends.lora import open_trainer
+from model.backends.vllm.backend import VllmGenerator
+from model.backends.vllm.engine import VllmEngine
+from model.backends.vllm.placement import place
+from model.backends.vllm.worker import Start
+from stages.ports import Completion, Generator, Request
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+
+SMOL = "smollm2-135m-instruct"
+CONFIG = schema.Generator(
+    backend="vllm",
+    model=SMOL,
+    max_model_len=512,
+    vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3),
+)
+ROWS = [
+    [
+        {"role": "user", "content": f"What does article {number} ask for?"},
+        {"role": "assistant", "content": f"Article {number} asks for a record kept for {number} years. Verily!"},
+    ]
+    for number in range(2, 22)
+]
+SCHEMA = {
+    "type": "object",
+    "required": ["topic", "terms"],
+    "additionalProperties": False,
+    "properties": {
+        "topic": {"type": "string", "minLength": 2, "maxLength": 40},
+        "terms": {"type": "array", "minItems": 1, "maxItems": 3, "items": {"type": "string", "maxLength": 20}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    made = open_generator(CONFIG, identify(CONFIG), 1)
+    yield made
+    made.close()
+
+
+def ask(text: str, seed: int = 1, **more) -> Request:
+    sampling = schema.Sampling(**{"temperature": 0, "max_tokens": 16} | more.pop("sampling", {}))
+    return Request(f"r{seed}", ({"role": "user", "content": text},), sampling, seed, **more)
+
+
+def test_auto_chooses_it() -> None:
+    assert importlib.util.find_spec("vllm")
+    assert identify(CONFIG.model_copy(update={"backend": "auto"})).backend == "vllm"
+
+
+def test_an_adapter_speaks_beside_the_base(generator: Generator, tmp_path) -> None:
+    lora = schema.Lora(max_tokens=1200, batch_rows=4, learning_rate=2e-3)
+    made = open_trainer(lora, identify(CONFIG), 1, 17)
+    assert made is not None
+    adapter = made.train("law", ROWS[:16], ROWS[16:], tmp_path).adapter
+    question = ROWS[18][0]["content"]
+    base, adapted, again = generator.generate([ask(question), ask(question, adapter=adapter), ask(question)])
+    assert adapted.text.startswith("Article 20 asks for")
+    assert base.text == again.text != adapted.text
+
+
+def test_a_schema_guides_the_decoding(generator: Generator) -> None:
+    setting = {"temperature": 0.7, "max_tokens": 200}
+    prompt = "The controller shall erase personal data.\n\nGive topic and terms as JSON."
+    shard = [ask(prompt, seed, json_schema=json.dumps(SCHEMA), sampling=setting) for seed in range(4)]
+    for row in generator.generate(shard):
+        if row.finish_reason == "stop":
+            validate(json.loads(row.text), SCHEMA)
+        assert row.text.startswith("{")
+
+
+def test_a_broken_schema_fails_its_row_alone(generator: Generator) -> None:
+    rows = generator.generate([ask("Hello."), ask("Hello.", json_schema='{"type": "no such type"}'), ask("Hello.", 2)])
+    assert [row.error is None for row in rows] == [True, False, True]
+    assert (rows[1].error or "").startswith("refused")
+
+
+def test_shards_in_flight_share_the_engine(generator: Generator) -> None:
+    shards = [[ask(f"Count to {shard}{index}.") for index in range(12)] for shard in range(1, 4)]
+    found: dict[int, list[Completion]] = {}
+    threads = [
+        threading.Thread(target=lambda at=at, shard=shard: found.update({at: generator.generate(shard)}))
+        for at, shard in enumerate(shards)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(found[at]) for at in range(3)] == [12, 12, 12]
+    assert all(row.error is None for rows in found.values() for row in rows)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[VllmGenerator]:
+    """Two engines; in float32 a row's text does not hang on the rows beside it."""
+    options = CONFIG.vllm.model_copy(update={"engines_per_gpu": 2})
+    config = CONFIG.model_copy(update={"dtype": "float32", "vllm": options})
+    made = VllmGenerator(config, identify(config), 1)
+    deadline = time.monotonic() + 280
+    while len(made.fleet.pool.up) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield made
+    made.close()
+
+
+def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, tmp_path: Path) -> None:
+    made = open_trainer(schema.Lora(max_tokens=300, batch_rows=4, learning_rate=2e-3), identify(CONFIG), 1, 17)
+    assert made is not None
+    adapter = made.train("law", ROWS[:8], ROWS[16:], tmp_path).adapter
+    question = ROWS[18][0]["content"]
+    rows = two.generate([ask(question, adapter=adapter if at % 2 else None) for at in range(8)])
+    assert len({row.text for row in rows[::2]}) == len({row.text for row in rows[1::2]}) == 1
+    assert rows[0].text != rows[1].text
+    assert all(life is not None and life.answered for life in two.fleet.lives)
+
+
+def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> None:
+    call = [ask(f"Count to {at}.", at, sampling={"temperature": 0.8}) for at in range(20)]
+    expected, found = two.generate(call), []
+    thread = threading.Thread(target=lambda: found.extend(two.generate(call)))
+    thread.start()
+    while not all(two.fleet.pool.open):
+        time.sleep(0.01)
+    victim = two.fleet.lives[0]
+    assert victim is not None
+    os.kill(victim.process.pid, signal.SIGKILL)
+    thread.join()
+    assert two.fleet.restarts == [1, 0]
+    assert found == expected
+
+
+def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
+    options = CONFIG.vllm.model_copy(update={"max_num_seqs": 4, "refill": 0.5})
+    config = CONFIG.model_copy(update={"vllm": options})
+    card = identify(config)
+    seat, *_ = place(config, card, [], 1)
+    for name, value in seat.environment.items():
+        monkeypatch.setenv(name, value)
+    engine = VllmEngine(Start("", config, card, 0, seat.memory_share, seat.kv_cache_bytes, cpu=True))
+    try:
+        requests = [ask(f"Count to {at}.", sampling={"max_tokens": 2 + 2 * at}) for at in range(9)]
+        for number, request in enumerate(requests):
+            engine.add(number, engine.tokens(request), request)
+        running, ended = [], []
+        while engine.busy:
+            before = engine.running
+            ended += [number for number, _ in engine.step()]
+            running.append((before, engine.running))
+            assert len(running) < 100
+        grown = [before for before, after in running if after > before]
+        assert sorted(ended) == list(range(9))
+        assert grown[0] == 0
+        assert len(grown) > 1
+        assert max(grown) <= 2
+        assert max(after for _, after in running) <= 4
+    finally:
+        engine.close()
+
+
+def test_a_killed_parent_leaves_no_engine() -> None:
+    script = """
+import sys, time
+from model.backends.vllm.backend import VllmGenerator
+from tests.model.backends.test_vllm import CONFIG, identify
+made = VllmGenerator(CONFIG, identify(CONFIG), 1)
+print(made.fleet.lives[0].process.pid, flush=True)
+time.sleep(600)
+"""
+    around = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=around) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_start_that_fails_says_what_to_change() -> None:
+    long = CONFIG.model_copy(update={"max_model_len": 1_000_000})
+    with pytest.raises(BackendError, match=r"generator\.vllm.*lower generator\.max_model_len"):
+        open_generator(long, identify(CONFIG), 1)

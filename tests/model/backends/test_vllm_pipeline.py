@@ -1,0 +1,59 @@
+"""The real vLLM engine through every stage of the pipeline, an adapter by LoRA request included."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import DATE, gristmill
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vllm")
+    config = folder / "v.yaml"
+    config.write_text(
+        f"""
+name: v
+out: {folder / "out"}
+domains:
+  law: {{seeds: [{{corpus: eu-acts}}], tasks: [explain], per_day: 36, passages: {{max_chars: 600}}}}
+generator: {{backend: auto, model: smollm2-135m-instruct, max_model_len: 1024, vllm: {{max_num_seqs: 16}}}}
+generate: {{shard_rows: 12, tries: 1}}
+screen: {{filters: [{{name: length}}, {{name: refusal}}]}}
+adapt: {{min_rows: 8, lora: {{max_tokens: 3000, epochs: 1}}}}
+tasks:
+  explain: {json.dumps(_short())}
+"""
+    )
+    done = gristmill("run", "--config", config, "--date", DATE, "--json")
+    assert done.code == 0, done.err + next((folder / "out").rglob("log.txt")).read_text()[-3000:]
+    return folder / "out", done.line
+
+
+def _short():
+    from configs.load import load
+
+    return load("echo").tasks["explain"].model_dump(mode="json") | {"sampling": {"max_tokens": 48}}
+
+
+def test_auto_takes_vllm_and_every_stage_runs(run):
+    out, line = run
+    manifest = json.loads((out / "manifests" / f"{DATE}.json").read_text())
+    assert manifest["generator"]["backend"] == "vllm"
+    assert line["accepted"] > 10
+    (engine,) = manifest["engines"]["each"].values()
+    assert engine["output_tokens"] == sum(domain["output_tokens"] for domain in manifest["domains"].values())
+    assert set(manifest["seconds"]) >= {"generate", "screen", "dedup", "adapt", "adapt-generate", "shards"}
+
+
+def test_the_second_round_is_written_by_the_adapter(run):
+    out, line = run
+    manifest = json.loads((out / "manifests" / f"{DATE}.json").read_text())
+    (adapter,) = manifest["adapters"]
+    assert adapter["loss_after"] < adapter["loss_before"]
+    rows = [row for shard in line["shards"] for row in pq.read_table(shard).to_pylist()]
+    assert {row["adapter"] for row in rows if row["depth"] == 2} == {adapter["name"]}
+    assert all(len(row["messages"][-1]["content"]) > 20 for row in rows)

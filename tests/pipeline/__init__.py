@@ -1,0 +1,1 @@
+"""Tests of pipeline, a folder each for its own folders."""

@@ -1,0 +1,1 @@
+"""Tests of `gristmill plan` and of targets."""

@@ -1,0 +1,145 @@
+"""What `plan` warns of, by the models' known parameters, and what a target takes: no weights are read."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from configs.catalogue import models
+from configs.errors import ConfigError
+from configs.load import load
+from pipeline.planning import plan, target
+from pipeline.run.supervisor import Models
+from stages.ports import ModelCard
+from tests.conftest import DATE, ROOT, write_config, write_documents
+
+SMOL = "smollm2-135m-instruct"
+
+
+def planned(folder, monkeypatch, parameters, *overrides):
+    config = write_config(folder, write_documents(folder / "d.jsonl", range(3)))
+    config = load(str(config), [f"generator={{backend: transformers, model: {SMOL}}}", *overrides])
+    card = ModelCard(SMOL, "0" * 64, "transformers", "", parameters)
+    monkeypatch.setattr(plan, "find_models", lambda config: Models(config, card, None, "none"))
+    return plan.plan(config, "2026-01-02")
+
+
+def test_a_task_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
+    done = planned(tmp_path, monkeypatch, models()[SMOL].parameters)
+    assert done["warnings"] == [
+        f"domains.law.tasks: question-answer needs about 400 M parameters, {SMOL} has 135 M: "
+        "expect few answers that fit"
+    ]
+    assert done["generator"].startswith(f"{SMOL} on transformers, 135 M parameters")
+
+
+def test_a_language_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
+    change = ("domains.law.tasks=[explain]", "domains.law.languages=[en, zh]")
+    (warning,) = planned(tmp_path, monkeypatch, models()[SMOL].parameters, *change)["warnings"]
+    assert warning == f"domains.law.languages: zh will be poor: {SMOL} has 135 M parameters"
+
+
+@pytest.mark.parametrize("parameters", [0, 400_000_000])
+def test_a_model_of_unknown_or_enough_parameters_is_not(tmp_path, monkeypatch, parameters):
+    assert planned(tmp_path, monkeypatch, parameters)["warnings"] == []
+
+
+def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
+    plan.show(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
+    assert (
+        f"warning    domains.law.tasks: question-answer needs about 400 M parameters, {SMOL}" in capsys.readouterr().out
+    )
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PAST = {
+    "date": "2026-02-28",
+    "machine": "a host: 8 cores",
+    "seconds": {"loading": 100.0, "generate": 900.0, "screen": 100.0},
+    "domains": {"law": {"generated": 1000, "text_bytes": 400_000, "prompt_tokens": 300_000, "output_tokens": 100_000}},
+}
+
+
+def config_of(folder, *overrides):
+    return load(str(write_config(folder, write_documents(folder / "d.jsonl", range(3)))), list(overrides))
+
+
+def test_a_target_is_scaled_from_a_finished_date(tmp_path):
+    """4 MB at 400 bytes a passage are 10,000 passages, ten times the date's 1,000 s beside its loading."""
+    config = config_of(tmp_path, "price.machine_hour=3.6", "price.output_million=2")
+    found = target.from_date(config, target.Target(4e6), PAST, NOON)
+    assert found["passages"] == {"law": 10_000}
+    assert found["machines"] == 1
+    assert found["hours"] == found["hours_in_all"] == round(10_100 / 3600, 2)
+    assert found["cost"] == round(found["hours_in_all"] * 3.6 + 1.0 * 2, 2)
+
+
+def test_a_time_gives_the_number_of_machines(tmp_path):
+    by = target.asked(0.004, "13:00", None, NOON)
+    found = target.from_date(config_of(tmp_path), by, PAST, NOON)
+    assert found["machines"] == 3  # 10,000 s in 3,500
+    assert found["hours"] == round((10_000 / 3 + 100) / 3600, 2)
+    assert target.told(found, "USD").startswith(
+        "0.004 GB of accepted text by 2026-03-01 13:00 UTC: 3 machines like that"
+    )
+
+
+def test_without_a_date_the_table_tells_of_gpus(tmp_path):
+    found = target.from_table(config_of(tmp_path), target.asked(200, "2026-03-02T12:00", 0.5, NOON), 134_515_008, NOON)
+    assert found["unit"] == "GPUs"
+    assert found["machines"] == math.ceil(200e9 / 0.5 / 4.98 / 104_535 / 86_400) == 9
+    larger = target.from_table(config_of(tmp_path), target.asked(200, None, 0.5, NOON), 500_000_000, NOON)
+    assert "18969 tokens/s, of 1711 M parameters" in larger["rates"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ((None, "06:00", None), "--by: it goes with --target-gb"),
+        ((None, None, 0.5), "--keep: it goes with --target-gb"),
+        ((0, None, None), "--target-gb: 0 is no amount"),
+        ((float("nan"), None, None), "--target-gb: nan is no amount"),
+        ((1, None, 1.5), "--keep: 1.5 is no share"),
+        ((1, "soon", None), "--by: 'soon' is no time"),
+    ],
+)
+def test_flags_that_make_no_target_are_named(flags, word):
+    with pytest.raises(ConfigError, match=re.escape(word)):
+        target.asked(*flags, NOON)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "keep", "word"),
+    [(0, 0.5, "nor has the table"), (10**12, 0.5, "nor has the table"), (135_000_000, None, "say --keep 0.5")],
+)
+def test_what_the_table_does_not_tell_is_said(tmp_path, parameters, keep, word):
+    with pytest.raises(ConfigError, match=word):
+        target.from_table(config_of(tmp_path), target.Target(1e9, None, keep), parameters, NOON)
+
+
+def test_the_tables_rates_are_those_that_were_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "throughput.json").read_text())["rows"]
+    table = yaml.safe_load((ROOT / "configs" / "catalogue" / "rates.yaml").read_text())
+    rates = {round(row["value"]) for row in measured if row["name"].endswith("output tokens/s a GPU")}
+    for rate in table["tokens_per_second"].values():
+        assert any(abs(rate - found) <= 1 for found in rates)
+
+
+def test_a_date_that_accepted_nothing_tells_nothing(tmp_path):
+    past = PAST | {"domains": {"law": PAST["domains"]["law"] | {"text_bytes": 0}}}
+    with pytest.raises(ConfigError, match="accepted nothing"):
+        target.from_date(config_of(tmp_path), target.Target(1e9), past, NOON)
+    with pytest.raises(ConfigError, match="leaves no time"):
+        target.from_date(config_of(tmp_path), target.Target(1e9, NOON), PAST, NOON)
+
+
+def test_a_target_is_shown_with_the_plan(tmp_path, finished, capsys):
+    config = load(str(finished.config), [f"out={finished.out}"])
+    wanted = target.asked(0.001, None, None, NOON)
+    planned = plan.plan(config, DATE, wanted)
+    plan.show(planned)
+    assert planned["target"]["passages"]["law"] > 0
+    assert "target     0.001 GB of accepted text: 1 machines like that" in capsys.readouterr().out

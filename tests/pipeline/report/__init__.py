@@ -1,0 +1,1 @@
+"""Tests of reports: drift, progress, counters and what Prometheus reads."""

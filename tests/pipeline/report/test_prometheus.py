@@ -1,0 +1,200 @@
+"""A real Prometheus reads a real run: its endpoint, its textfile by node_exporter, every query that we ship."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from model.backends.vllm.gpus import Nvml
+from tests.conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config
+
+DEPLOY = ROOT / "deploy" / "prometheus"
+LATER = "2026-01-03"
+NEED_A_GPU = {"gristmill_gpu_utilization_ratio", "gristmill_gpu_memory_used_bytes", "gristmill_gpu_memory_size_bytes"}
+
+
+def program(name: str) -> str:
+    """Debian's program, from `make prometheus` or the path."""
+    found = shutil.which(name, path=f"{ROOT / '.prometheus' / 'usr' / 'bin'}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"no {name} here: `make prometheus` fetches it where apt-get can")
+    return found
+
+
+def promtool(*words: object, text: str = "") -> str:
+    line = [program("promtool"), *map(str, words)]
+    done = subprocess.run(line, capture_output=True, text=True, input=text, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_rules_are_valid_and_fire_as_their_tests_say():
+    assert "10 rules found" in promtool("check", "rules", DEPLOY / "alerts.yml")
+    assert "SUCCESS" in promtool("test", "rules", DEPLOY / "alerts_test.yml")
+    assert "is valid" in promtool("check", "config", DEPLOY / "prometheus.yml")
+
+
+def test_each_alert_is_tested_and_told_of():
+    alerts = {rule["alert"] for rule in rules()}
+    tests = yaml.safe_load((DEPLOY / "alerts_test.yml").read_text("utf-8"))["tests"]
+    fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
+    assert fired == alerts
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(Gristmill\w+)` \|", page, re.MULTILINE)) == alerts
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    return json.loads((ROOT / "deploy" / "grafana" / "gristmill.json").read_text("utf-8"))["panels"]
+
+
+def queries() -> list[tuple[str, str]]:
+    """Name and query of each panel and alert. Of an alert what it compares, whether or not it fires."""
+    found = []
+    for panel in panels():
+        for target in panel["targets"]:
+            query = target["expr"].replace("$__rate_interval", "1m").replace("$config", ".*").replace("$job", ".*")
+            found.append((f"{panel['title']} {target['refId']}", query))
+    found += [(rule["alert"], re.sub(r" (>|==) (?=\d)", r" \1 bool ", rule["expr"])) for rule in rules()]
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def ask(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read().decode()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A Prometheus that has seen two dates made, the second one while it worked."""
+
+    port: int
+    endpoint: int
+    textfile: Path
+    manifests: list[dict[str, Any]]
+
+    def query(self, query: str) -> list[dict[str, Any]]:
+        text = ask(f"http://127.0.0.1:{self.port}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+        return json.loads(text)["data"]["result"]
+
+    def value(self, query: str) -> float:
+        (found,) = self.query(query)
+        return float(found["value"][1])
+
+
+def until(true: Any, what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """The shipped prometheus.yml with this machine's ports, a scrape a second; echo runs in real engine processes."""
+    server, exporter = program("prometheus"), program("prometheus-node-exporter")
+    folder = tmp_path_factory.mktemp("prometheus")
+    port, endpoint, files = free_port(), free_port(), free_port()
+    text = (DEPLOY / "prometheus.yml").read_text("utf-8")
+    for name, address in (("run:9464", endpoint), ("node-exporter:9100", files)):
+        assert name in text
+        text = text.replace(name, f"127.0.0.1:{address}")
+    (folder / "prometheus.yml").write_text(re.sub(r"\b(5|15)s", "1s", text), "utf-8")
+    shutil.copy(DEPLOY / "alerts.yml", folder)
+    textfile = folder / "textfile"
+    textfile.mkdir()
+    documents = folder / "documents.jsonl"
+    documents.write_text("".join(json.dumps({"text": f"SLOW {passage(n)}"}) + "\n" for n in range(40)), "utf-8")
+    config = write_config(folder, documents)
+    flags = ["--set", "domains.law.per_day=20", "--set", "generate.shard_rows=2", "--json"]
+    flags += ["--set", f"metrics.textfile={textfile}"]
+    faults = {"ECHO_FLEET": "1", "GRISTMILL_CACHE": str(folder / "cache")}
+    first = gristmill("run", "--config", config, "--date", DATE, *flags)
+    assert first.code == 0, first.err
+    listens = "--web.listen-address=127.0.0.1:"
+    collects = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={textfile}"]
+    keeps = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    started = [[exporter, *collects, f"{listens}{files}"], [server, *keeps, f"{listens}{port}", "--log.level=error"]]
+    processes = [subprocess.Popen(line, stderr=subprocess.DEVNULL) for line in started]
+    try:
+        made = Watched(port, endpoint, textfile, [first.line])
+        until(lambda: _answers(made), "Prometheus has not read the finished run")
+        line = command("run", "--config", config, "--date", LATER, *flags, "--metrics-port", endpoint)
+        run = subprocess.Popen(line, env=environment(faults=faults), stdout=-1, stderr=-1, text=True)
+        out, err = run.communicate(timeout=HUNG_S)
+        assert run.returncode == 0, err
+        made.manifests.append(json.loads(out.splitlines()[-1]))
+        wanted = sum(of["accepted"] for of in made.manifests)
+        accepted = 'gristmill_rows_accepted_total{job="textfile"}'
+        until(lambda: made.value(accepted) == wanted, "Prometheus has not read the second run's end")
+        yield made
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _answers(made: Watched) -> bool:
+    try:
+        return bool(made.query('gristmill_rows_accepted_total{job="textfile"}'))
+    except OSError:  # not up yet
+        return False
+
+
+@pytest.mark.slow
+def test_a_finished_run_and_a_run_at_work_are_read_and_counted(watched):
+    first, second = watched.manifests
+    assert watched.value('max_over_time(up{job="gristmill"}[10m])') == 1
+    assert watched.value('max_over_time(gristmill_run_state{job="gristmill", state="running"}[10m])') == 1
+    assert watched.value('gristmill_run_state{job="textfile", state="done"}') == 1
+    assert watched.value('max_over_time(node_textfile_scrape_error{job="textfile"}[10m])') == 0
+    series = 'gristmill_rows_{}_total{{job="textfile"}}'
+    assert watched.value(series.format("accepted")) == first["accepted"] + second["accepted"]
+    rejected = sum(sum(made["rejected"].values()) for made in watched.manifests)
+    assert watched.value(f"sum({series.format('rejected')})") == rejected
+    seen = series.format("accepted") + "[10m]"
+    assert watched.value(f"max_over_time({seen}) - min_over_time({seen})") == second["accepted"]
+    assert watched.value(f"resets({seen})") == 0
+
+
+@pytest.mark.slow
+def test_each_query_of_the_dashboard_and_the_alerts_has_data(watched):
+    found = {name: watched.query(query) for name, query in queries()}
+    bare = {name for name, result in found.items() if not result}
+    blind = {name for name, query in queries() if any(metric in query for metric in NEED_A_GPU)}
+    assert bare == (set() if Nvml().gpus() else blind)
+    assert len(found) == sum(len(panel["targets"]) for panel in panels()) + len(rules())
+
+
+@pytest.mark.slow
+def test_names_and_labels_are_as_prometheus_wants_them_and_documented(watched):
+    (path,) = watched.textfile.iterdir()
+    text = path.read_text("utf-8")
+    assert promtool("check", "metrics", text=text) == ""
+    told = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | NEED_A_GPU
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(gristmill_\w+)` \|", page, re.MULTILINE)) == told
+    labels = set(re.findall(r'[{,](\w+)="', text)) - {"gpu"}
+    assert labels == {"config", "domain", "reason", "kind", "engine", "state", "stage", "version"}
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) < 150

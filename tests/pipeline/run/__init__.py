@@ -1,0 +1,1 @@
+"""Tests of running dates: one, several, and stopped ones."""

@@ -1,0 +1,1 @@
+"""Tests of the data set on disk and on an object store."""

@@ -1,0 +1,338 @@
+"""What is published: whole or not at all for whoever reads by the pointer, back again, re-hashed, and swept."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import InputError, StoreError
+from model.data.tokenize import published
+from pipeline.store.dataset import DataSet, content_digest
+from pipeline.store.lineage import lineage
+from pipeline.store.maintenance import garbage, listing, remove, verify
+from stages.storage import snapshot
+from stages.storage.records import FileRef, publish_text
+from tests.conftest import DATE, ROOT, gristmill
+
+NEXT = "2026-01-03"
+
+
+def publish(data, date, texts, index=("keys",)):
+    """Publishes one file a text; returns the shards' texts in order."""
+    files = {}
+    for folder, each in ((f"data/domain=law/date={date}", texts), (f"index/date={date}", index)):
+        for text in each:
+            source = f"runs/{date}/stages/{text}.parquet"
+            publish_text(data.root / source, text)
+            files[f"{folder}/{text}.parquet"] = FileRef(source, sha256(text.encode()).hexdigest(), 1, len(text))
+    refs = {name: ref._replace(file=name) for name, ref in files.items()}
+    shards = [ref for name, ref in refs.items() if name.startswith("data/")]
+    manifest = {
+        "date": date, "accepted": len(texts), "bytes": 1, "run_id": f"run of {texts}", "digest": content_digest(shards),
+        "shards": [{"file": r.file, "domain": "law", "rows": 1, "bytes": r.bytes, "sha256": r.sha256} for r in shards],
+        "index": [ref for name, ref in refs.items() if name.startswith("index/")], "used": [], "adapters": [],
+    }  # fmt: skip
+    data.publish(date, files, manifest)
+
+
+def seen(root):
+    """What a reader of the pointer finds, each file checked."""
+    found = {}
+    for date, of in (snapshot.read(root) or {}).items():
+        texts = [(root / shard["file"]).read_text() for shard in of["shards"]]
+        assert [sha256(text.encode()).hexdigest() for text in texts] == [shard["sha256"] for shard in of["shards"]]
+        found[date] = tuple(texts)
+    return found
+
+
+def globbed(root):
+    return {path.read_text() for path in root.glob("data/*/*/*.parquet")}
+
+
+class Killed(BaseException):
+    """The process is gone at this call."""
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Ends at the nth call that changes the disk."""
+    left = [10**9]
+
+    def counting(real):
+        def call(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    for owner, name in (
+        (os, "replace"),
+        (os, "link"),
+        (os, "fsync"),
+        (Path, "unlink"),
+        (Path, "mkdir"),
+        (Path, "rmdir"),
+    ):
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
+    return left
+
+
+@pytest.mark.parametrize("what", ["publish", "publish again", "rollback", "withdraw"])
+def test_a_death_at_any_call_leaves_the_pointer_whole_and_the_same_command_ends_it(tmp_path, killed, what):
+    number = 0
+    while True:
+        number += 1
+        data = DataSet(tmp_path / str(number))
+        publish(data, NEXT, ["other"])
+        if what != "publish":
+            publish(data, DATE, ["one", "two"])
+        if what == "rollback":
+            publish(data, DATE, ["two", "three"])
+
+        def act(data=data):
+            if what in ("rollback", "withdraw"):
+                data.rollback(DATE)
+            else:
+                publish(data, DATE, ["one", "four"])
+
+        before = seen(data.root)
+        killed[0] = number
+        try:
+            act()
+            ended = True
+        except Killed:
+            ended = False
+        killed[0] = 10**9
+        between = seen(data.root)
+        after = {
+            "publish": ("one", "four"), "publish again": ("one", "four"), "rollback": ("one", "two"), "withdraw": None,
+        }[what]  # fmt: skip
+        assert between[NEXT] == ("other",)
+        assert between.get(DATE) in (before.get(DATE), after)
+        made = data.manifest(DATE)
+        if not ended and tuple(Path(s["file"]).stem for s in (made or {"shards": ()})["shards"]) != (after or ()):
+            act()  # else only the sweep was cut, and rolling back again would go further back
+        assert seen(data.root) == {NEXT: ("other",)} | ({DATE: after} if after else {})
+        data.sweep(DATE)
+        remove(data, garbage(data, None))
+        assert globbed(data.root) == {"other", *(after or ())}
+        assert not verify(data)[2]
+        if ended:
+            break
+    assert number > 5
+
+
+def test_a_reader_sees_one_publication_or_the_other_while_it_changes(tmp_path):
+    data = DataSet(tmp_path)
+    publish(data, NEXT, ["other"])
+    publish(data, DATE, ["a0", "b0"])
+    found, failed, end = set(), [], threading.Event()
+
+    def poll():
+        while not end.is_set():
+            try:
+                found.add(seen(tmp_path)[DATE])
+            except Exception as error:
+                failed.append(error)
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    for number in range(1, 30):
+        publish(data, DATE, [f"a{number}", f"b{number}"])
+        if number % 5 == 0:
+            data.rollback(DATE)
+    end.set()
+    reader.join()
+    assert not failed
+    assert all(a[1:] == b[1:] for a, b in found)
+    assert len(data.publications(DATE)) == 30
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "c", "back", "gc"]), max_size=8))
+def test_any_history_ends_where_it_says(tmp_path_factory, steps):
+    """Publish a, b or c, roll back, remove garbage, in any order: readers, listings and the engine agree."""
+    data = DataSet(tmp_path_factory.mktemp("store"))
+    publish(data, NEXT, ["other"])
+    known: list[str] = []  # by publication
+    now = -1
+    for step in steps:
+        if step == "gc":
+            remove(data, garbage(data, None))
+        elif step != "back":
+            if not known or known[-1] != step:
+                known.append(step)
+            publish(data, DATE, [step])
+            now = len(known) - 1
+        elif now >= 0:
+            data.rollback(DATE)
+            now -= 1
+        else:
+            with pytest.raises(StoreError, match="not published"):
+                data.rollback(DATE)
+        expected = {known[now]} if now >= 0 else set()
+        assert seen(data.root).get(DATE, ()) == tuple(expected)
+        assert globbed(data.root) == {"other"} | expected
+        assert (DATE in data.dates()) == bool(expected)
+        assert not verify(data)[2]
+        assert len(data.publications(DATE)) == len(known)
+        assert data.withdrawn_path(DATE).exists() == (bool(known) and not expected)
+
+
+def test_verify_names_each_damaged_and_missing_file_with_its_mend(tmp_path):
+    data = DataSet(tmp_path)
+    publish(data, DATE, ["one", "two", "three"])
+    publish(data, DATE, ["two", "four"])
+    files, size, faults = verify(data)
+    assert (files, size, faults) == (7, len("one two three keystwo four keys") - 5, [])
+    first, second = data.publications(DATE)
+    shard = f"data/domain=law/date={DATE}"
+    (tmp_path / first / shard / "one.parquet").write_text("onE")
+    (tmp_path / shard / "four.parquet").unlink()
+    (tmp_path / second / shard / "two.parquet").unlink()
+    os.mkdir(tmp_path / second / shard / "two.parquet")
+    found = {fault.file: (fault.what, fault.mend) for fault in verify(data)[2]}
+    again = f"gristmill run --date {DATE} --force publishes it again"
+    assert found == {
+        f"{first}/{shard}/one.parquet": ("damaged", f"remove {first}/: this publication cannot be had again"),
+        f"{shard}/four.parquet": ("missing", again),
+        f"{second}/{shard}/two.parquet": ("unreadable", again),
+    }
+
+
+def test_gc_removes_what_nothing_names_and_keeps_as_many_publications_as_asked(tmp_path):
+    data = DataSet(tmp_path)
+    for text in ("one", "two", "three"):
+        publish(data, DATE, [text])
+    data.rollback(DATE)
+    loose = [
+        f"data/domain=law/date={NEXT}/x.parquet", f"history/{DATE}/0009/data/y.parquet", "index/.tmp-z", ".tmp-w",
+        "adapters/0123/adapter_model.safetensors",
+    ]  # fmt: skip
+    for name in loose:
+        publish_text(tmp_path / name, "x")
+    publish_text(tmp_path / "notes.txt", "mine")
+    places = [str(path.relative_to(tmp_path)) for path in garbage(data, None)]
+    assert places == sorted([*loose[:4], "adapters/0123"])
+    places = [str(path.relative_to(tmp_path)) for path in garbage(data, 1)]
+    assert f"history/{DATE}/0001" in places
+    remove(data, garbage(data, 1))
+    assert [row["publications"] for row in listing(data)] == [[f"history/{DATE}/0002", f"history/{DATE}/0003"]]
+    assert seen(tmp_path) == {DATE: ("two",)}
+    assert not [tmp_path / name for name in loose if (tmp_path / name).exists()]
+    assert (tmp_path / "notes.txt").exists()
+    assert not garbage(data, 1)
+    publish(data, DATE, ["four"])
+    assert data.manifest(DATE)["publication"] == f"history/{DATE}/0004"
+
+
+def test_a_data_set_of_an_older_version_gets_a_pointer_and_can_be_rolled_back(tmp_path):
+    data = DataSet(tmp_path)
+    for date in (DATE, NEXT):
+        publish(data, date, [f"text of {date}"])
+        manifest = data.manifest(date)
+        del manifest["publication"]
+        data.manifest_path(date).write_text(json.dumps(manifest))
+    shutil.rmtree(tmp_path / "history")
+    (tmp_path / "current.json").unlink()
+    assert seen(tmp_path) == {}
+    assert len(published(tmp_path)) == 2
+    publish(data, "2026-01-04", ["new"])
+    assert seen(tmp_path) == {DATE: (f"text of {DATE}",), NEXT: (f"text of {NEXT}",), "2026-01-04": ("new",)}
+    assert not garbage(data, None)
+    assert data.rollback(NEXT) is None
+    assert seen(tmp_path).keys() == {DATE, "2026-01-04"}
+    assert (tmp_path / f"history/{NEXT}/0001/data/domain=law/date={NEXT}/text of {NEXT}.parquet").exists()
+
+
+def test_damaged_pointers_and_publications_are_named(tmp_path):
+    data = DataSet(tmp_path)
+    publish(data, DATE, ["one"])
+    (tmp_path / "current.json").write_text('{"dates": {"2026-01-02": {}}}')
+    with pytest.raises(StoreError, match=r"current\.json: damaged; remove it and run any date"):
+        published(tmp_path)
+    publish(data, DATE, ["two"])
+    assert seen(tmp_path) == {DATE: ("two",)}
+    (tmp_path / f"history/{DATE}/0001/manifest.json").write_text("{")
+    with pytest.raises(StoreError, match=r"0001/manifest\.json: damaged"):
+        data.rollback(DATE)
+    (tmp_path / f"runs/{DATE}/stages/two.parquet").write_text("owt")
+    shutil.rmtree(tmp_path / "history")
+    with pytest.raises(InputError, match="missing although committed"):
+        data.point(DATE, data.manifest(DATE))
+
+
+def test_store_commands_on_a_real_date(finished, tmp_path):
+    """Roll it back, pass it over, publish it again without making it anew; a copy, so that names are files."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    row = next(iter(pq.read_table(published(out)[0], columns=["id"])["id"].to_pylist()))
+    assert lineage(DataSet(out), row)["row"]["id"] == row
+    assert gristmill("store", "verify", "--out", out).out.endswith("all as published\n")
+    assert "published" in gristmill("store", "list", "--out", out).out
+    done = gristmill("store", "rollback", DATE, "--out", out)
+    assert (done.code, "withdrawn" in done.out) == (0, True)
+    assert not list(out.glob("data/*/*/*.parquet"))
+    line = ["run", "--config", finished.config, "--date", DATE, "--out", out, "--json"]
+    passed = gristmill(*line, "--catch-up")
+    assert [day["status"] for day in passed.line["dates"]] == ["withdrawn"]
+    assert gristmill("store", "list", "--out", out, "--json").line[0]["state"] == "withdrawn"
+    again = gristmill(*line)
+    assert (again.code, again.line["digest"]) == (0, finished.done.line["digest"])
+    assert gristmill("store", "list", "--out", out, "--json").line[0]["publications"] == [f"history/{DATE}/0001"]
+    (out / "data" / "left.parquet").touch()
+    assert "--delete does it" in gristmill("store", "gc", "--out", out).out
+    assert (out / "data" / "left.parquet").exists()
+    assert gristmill("store", "gc", "--out", out, "--delete", "--json").line["paths"] == ["data/left.parquet"]
+    assert not (out / "data" / "left.parquet").exists()
+
+
+def test_the_documented_reader_reads(finished):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "daily.md").read_text("utf-8"), re.DOTALL)
+    space: dict = {}
+    exec(block.replace("data/laptop", str(finished.out)), space)
+    assert [Path(path) for path in space["files"]] == published(finished.out)
+
+
+def test_a_run_of_a_finished_date_loads_nothing_heavy(finished):
+    line = ["run", "--config", str(finished.config), "--date", DATE, "--json"]
+    code = (
+        "import sys\nfrom pipeline import cli\n"
+        f"code = cli.main({line!r})\n"
+        "print(code, sorted({'torch', 'transformers', 'apache_beam', 'vllm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["status"] == "nothing"
+
+
+def test_store_commands_say_what_is_wrong(finished, tmp_path, capsys):
+    from pipeline import cli
+
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    shard = next(out.glob("history/*/*/data/*/*/*.parquet"))
+    shard.write_bytes(b"x")
+    assert cli.main(["store", "verify", "--out", str(out)]) == 1
+    assert f"{shard}: damaged; gristmill run --date {DATE} --force publishes it again" in capsys.readouterr().out
+    assert cli.main(["store", "verify", "--json", "--out", str(out)]) == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 1
+    assert cli.main(["store", "rollback", "2026-05-05", "--out", str(out)]) == 1
+    assert cli.main(["store", "gc", "--keep", "-1", "--out", str(out)]) == 2
+    assert cli.main(["store", "list", "--out", str(tmp_path)]) == 2
+    assert "is no data set" in capsys.readouterr().err
+    lock = DataSet(out).lock(DATE)
+    assert cli.main(["store", "rollback", DATE, "--out", str(out)]) == 5
+    os.close(lock)

@@ -1,0 +1,1 @@
+"""Tests of stages: sources, prompts, the bodies of stages, deduplication and storage."""

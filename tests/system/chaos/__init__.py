@@ -1,0 +1,1 @@
+"""Faults at random points of real runs: `make chaos`."""

@@ -1,0 +1,1 @@
+"""What a fault test puts in the way of the processes that it starts."""

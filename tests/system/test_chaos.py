@@ -1,0 +1,65 @@
+"""The chaos program: its reader tells what is wrong, and a few of its faults lose nothing."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import DATE, HUNG_S, ROOT, environment
+from tests.system.chaos.reader import look
+
+
+def line(*flags: object) -> list[str]:
+    return [sys.executable, str(ROOT / "tests" / "system" / "chaos" / "chaos.py"), *map(str, flags)]
+
+
+def test_the_reader_sees_what_a_reader_must_not_see(finished, tmp_path):
+    out = tmp_path / "out"
+    expected, seen = {DATE: finished.manifest["digest"]}, set()
+    assert look(out, expected, seen) == []  # nothing published yet
+    shutil.copytree(finished.out, out)
+    assert look(out, expected, seen) == []
+    assert seen == {DATE}
+    assert look(out, {}, seen) == [f"{DATE}: its files are not those of the undisturbed run"]
+    pointer = json.loads((out / "current.json").read_text())
+    shard = out / pointer["dates"][DATE]["shards"][0]["file"]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    assert look(out, expected, seen) == [f"{DATE}: its files are not those of the undisturbed run"]
+    shard.unlink()
+    assert f"{DATE}: {shard.relative_to(out)} is missing" in look(out, expected, seen)
+    shard.write_bytes(whole)
+    pointer["dates"][DATE]["rows"] += 1
+    (out / "current.json").write_text(json.dumps(pointer))
+    assert len(look(out, expected, seen)) == 1
+    (out / "current.json").write_text('{"dates": {}}')
+    assert look(out, expected, seen) == [f"{DATE} is gone"]
+    (out / "current.json").write_text('{"dates": ')
+    assert "torn" in look(out, expected, seen)[0]
+    (out / "current.json").unlink()
+    assert look(out, expected, seen) == ["current.json is gone"]
+
+
+@pytest.mark.slow
+def test_five_faults_lose_nothing(tmp_path):
+    done = subprocess.run(
+        line("--faults", 5, "--seed", 3, "--lanes", 1, "--keep", tmp_path / "kept"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=HUNG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "losses: 0" in done.stdout
+
+
+@pytest.mark.slow
+def test_more_faults_than_time_is_no_success(tmp_path):
+    """A run of chaos that injected too little must not look like one that found nothing."""
+    flags = ["--faults", 1, "--minutes", 0, "--keep", tmp_path / "kept"]
+    done = subprocess.run(line(*flags), capture_output=True, text=True, env=environment(), timeout=HUNG_S, check=False)
+    assert done.returncode == 1
+    assert "0 faults in 0 runs" in done.stdout

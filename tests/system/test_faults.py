@@ -1,0 +1,332 @@
+"""Faults on purpose: whatever is killed, poisoned or cut, the same rows come out, once each, or a clear word does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, write_config, write_documents
+from tests.factories.chat_server import chat_server
+
+
+def committed(out):
+    return sorted(path.name for path in (out / "runs" / DATE / "stages").rglob("part-*.json"))
+
+
+def start(config, *flags, faults=False):
+    line = command("run", "--config", config, "--date", DATE, "--json", *flags)
+    return subprocess.Popen(
+        line, env=environment(faults=faults), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(out, records, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (out / "runs").exists() and len(committed(out)) >= records:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"never saw {records} records: {process.communicate()}")
+
+
+def children(pid):
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    parent = int(stat.read().rsplit(") ", 1)[1].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found.append(int(entry))
+    return found
+
+
+@pytest.mark.parametrize(
+    "records", [9, pytest.param(1, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)]
+)
+def test_kill_9_of_the_driver_loses_and_leaves_nothing(finished, plain_digest, tmp_path, monkeypatch, records):
+    """The supervisor starts it again by itself, and the digest is that of an undisturbed run."""
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = start(finished.config, "--out", out, *PLAIN)
+    wait_for(out, records, process)
+    (driver,) = children(process.pid)
+    os.kill(driver, signal.SIGKILL)
+    printed, said = process.communicate(timeout=HUNG_S)
+    assert process.returncode == 0, said
+    assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
+    assert not list(temporary.glob("beam-*"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, how):
+    """kill -9 of the supervisor takes the driver with it; SIGTERM and Ctrl-C defer in order. Then: no second work."""
+    out = tmp_path / "out"
+    process = start(finished.config, "--out", out, *PLAIN)
+    wait_for(out, 6, process)
+    (driver,) = children(process.pid)
+    process.send_signal(how)
+    printed, _ = process.communicate(timeout=HUNG_S)
+    if how != signal.SIGKILL:
+        assert process.returncode == 3
+        assert json.loads(printed.splitlines()[-1])["status"] == "deferred"
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{driver}"):
+            break
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{driver}")
+    records = [path for path in (out / "runs").rglob("part-*.parquet.json")]
+    before = {path: path.with_suffix("").stat().st_mtime_ns for path in records}
+    for folder in (out, out / "manifests", out / f"data/domain=law/date={DATE}", out / f"index/date={DATE}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".tmp-of-a-killed-writer").touch()
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == plain_digest
+    assert len(before) >= 5
+    assert before == {path: path.with_suffix("").stat().st_mtime_ns for path in records}
+    assert not list(out.rglob(".tmp-*"))
+
+
+def test_an_error_that_came_after_its_shards_record_does_not_stay(finished, tmp_path):
+    """The disk was full when the record stood and its folder was to be synced: the shard is committed all the same."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    folder = out / "runs" / DATE
+    error = next(folder.glob("stages/screen/part-*.json")).with_suffix(".error")
+    error.write_text('{"type": "StoreError", "message": "no space"}')
+    (out / "manifests" / f"{DATE}.json").unlink()
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
+    assert done.line["digest"] == finished.manifest["digest"]
+    assert not error.exists()
+
+
+def test_what_a_driver_left_that_was_killed_after_its_commit_is_mended_by_the_next_start(finished, tmp_path):
+    """A start with nothing to do writes the report that is missing, and sweeps."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    folder = out / "runs" / DATE
+    whole = (folder / "report.html").read_text("utf-8")
+    (folder / "report.html").unlink()
+    mark = next(folder.glob("stages/screen/part-*.json")).with_suffix(".attempt-1")  # killed before it took it away
+    left = [folder / ".tmp-report", out / "manifests" / ".tmp-m", mark]
+    for path in left:
+        path.touch()
+    (out / "adapters" / ".aside-a").mkdir()
+    (out / "adapters" / ".aside-a" / "weights").touch()
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out]
+    done = gristmill(*line)
+    assert (done.code, done.line["status"]) == (0, "nothing"), done.err
+    assert (folder / "report.html").read_text("utf-8").count("</h2>") == whole.count("</h2>") > 0
+    assert not [*out.rglob(".tmp-*"), *out.rglob(".aside-*"), *out.rglob("*.attempt-*")]
+    shutil.rmtree(folder)
+    assert gristmill(*line).line["status"] == "nothing"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("marker", "workers"),
+    [
+        ("POISON-RAISE", 1),
+        pytest.param("POISON-EXIT", 1, marks=pytest.mark.slow),
+        pytest.param("POISON-KILL", 1, marks=pytest.mark.slow),
+        pytest.param("POISON-EXIT", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, workers):
+    documents = write_documents(tmp_path / "d.jsonl", range(31), (marker,))
+    config = write_config(tmp_path, documents)
+    flags = ["--set", "adapt.enabled=false", "--set", "domains.law.per_day=32", "--workers", workers]
+    if workers > 1:  # Beam does not notice a dead process: the watchdog does
+        flags += ["--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert done.code == 4, done.err
+    line = done.line
+    assert line["status"] == "done"
+    assert line["quarantined"] == 8
+    assert line["accepted"] + sum(line["rejected"].values()) == 24
+    assert not list((tmp_path / "out").rglob("*.attempt-*"))
+
+
+@pytest.mark.slow
+def test_a_poison_row_is_quarantined_alone(tmp_path):
+    documents = write_documents(tmp_path / "d.jsonl", range(31), ("POISON-ROW",))
+    config = write_config(tmp_path, documents)
+    flags = ["--set", "adapt.enabled=false", "--set", "generator.echo.defect_rate=0"]
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert (done.code, done.line["quarantined"]) == (4, 1), done.err
+    limit = ["--set", "run.max_quarantined=0.01", "--out", tmp_path / "other"]
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, *limit, faults=True)
+    assert done.code == 1
+    assert "above run.max_quarantined=0.01" in done.err
+
+
+@pytest.mark.slow
+def test_a_stalled_driver_is_started_again(tmp_path):
+    documents = write_documents(tmp_path / "d.jsonl", range(15), ("POISON-STALL",))
+    config = write_config(tmp_path, documents)
+    flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert (done.code, done.line["quarantined"]) == (4, 8), done.err
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp_path):
+    """Beam alone waits for ever here: the watchdog ends it, and each shard's guilt is settled alone."""
+    documents = write_documents(tmp_path / "d.jsonl", range(0), ("POISON-EXIT", "POISON-EXIT again"))
+    config = write_config(tmp_path, documents)
+    flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1",
+             "--set", "generate.shard_rows=1", "--set", "run.max_quarantined=1", "--workers", 2]  # fmt: skip
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert done.code == 4, done.out + done.err
+    assert done.line["quarantined"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
+    out = tmp_path / "out"
+    gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    (out / "manifests" / f"{DATE}.json").unlink()
+    stages = out / "runs" / DATE / "stages"
+    victim = next(path for path in sorted((stages / "generate").glob("part-*.parquet")) if path.name.count(".") == 1)
+    data = bytearray(victim.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 0x40
+    victim.write_bytes(bytes(data) if damage == "flip" else bytes(data[: len(data) // 2]))
+    shutil.rmtree(stages / "screen")
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    assert done.code == 1
+    assert str(victim) in done.err
+    assert "run again" in done.err
+    victim.unlink()
+    victim.with_name(f"{victim.name}.json").unlink()
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == plain_digest
+
+
+FULL = [  # in the order of a run: the call that finds no room, and where
+    "text run.json",
+    "text stages/seeds/plan.json",
+    "write stages/seeds/",
+    "fsync stages/seeds/.tmp-",
+    r"rename stages/seeds/part-.*\.parquet$",
+    r"text stages/seeds/part-.*\.parquet\.json$",
+    "text stages/seeds/manifest-",
+    "write stages/used/",
+    "text out/README.md",
+    "link out/history/",
+    "text out/history/",
+    "link out/(data|index|used)/",
+    r"rename out/data/.*\.parquet$",
+    "text out/current.json",
+    "text out/manifests/",
+]
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(finished, plain_digest, tmp_path):
+    """One data set through them all: each start goes on to the next boundary."""
+    out = tmp_path / "out"
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN]
+    for boundary in FULL:
+        done = gristmill(*line, faults={"FULL_AT": boundary})
+        assert done.code == 1, (boundary, done)
+        assert done.line["status"] == "failed"
+        for said in (done.line["error"], done.err):
+            assert str(out) in said, boundary
+            assert "No space left on device" in said, boundary
+            assert "run the same command again" in said, boundary
+        assert "Traceback" not in done.out + done.err
+    done = gristmill(*line, faults={"FULL_AT": "log ."})  # only words are lost
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == plain_digest
+    assert (out / "README.md").exists()
+    assert not list(out.rglob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
+    """Beam does not notice: the watchdog starts the driver again, and no row is lost or there twice."""
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    flags = ["--out", tmp_path / "out", *PLAIN, "--workers", 2, "--set", "run.stall_timeout_s=15"]
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", *flags]
+    done = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
+    assert done.code == 0, done.out + done.err
+    assert sorted(path.name for path in killed.iterdir()) == ["6"]
+    assert done.line["digest"] == plain_digest
+    assert not list((tmp_path / "out").rglob("*.attempt-*"))
+
+
+@pytest.mark.parametrize("kind", ["used", pytest.param("index", marks=pytest.mark.slow)])
+def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, tmp_path, kind):
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    victim = min((out / kind / f"date={DATE}").iterdir())
+    whole = victim.read_bytes()
+    half = len(whole) // 2
+    victim.write_bytes(whole[:half] + bytes([whole[half] ^ 0x40]) + whole[half + 1 :])
+    line = ["run", "--config", finished.config, "--json", "--out", out]
+    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    assert done.code == 1
+    assert f"{victim}: damaged" in done.err
+    assert f"gristmill run --date {DATE} --force" in done.err
+    assert gristmill(*line, "--date", DATE, "--force").code == 0
+    assert victim.read_bytes() == whole
+    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    assert done.code == 0, done.out + done.err
+
+
+@pytest.mark.slow
+def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp_path):
+    """They are one file under two names: publishing again would only link the damage again."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    victim = min((out / "index" / f"date={DATE}").iterdir())
+    source = next((out / "runs").rglob(f"stages/dedup/{victim.name.split('-', 1)[1]}"))
+    whole = victim.read_bytes()
+    for path in (victim, source, *out.glob(f"history/*/*/{victim.relative_to(out)}")):
+        path.write_bytes(whole[: len(whole) // 2])
+    line = ["run", "--config", finished.config, "--json", "--out", out, "--date", DATE, "--force"]
+    done = gristmill(*line)
+    assert done.code == 1
+    record = source.with_name(f"{source.name.split('.')[0]}.parquet.json")
+    assert f"{source}: damaged" in done.err
+    assert f"remove it and {record.name}" in done.err
+    source.unlink()
+    record.unlink()
+    done = gristmill(*line)
+    assert done.code == 0, done.out + done.err
+    assert done.line["digest"] == finished.done.line["digest"]
+    assert victim.read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_no_row(finished, tmp_path):
+    with chat_server() as server:
+        sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]
+        sets += ["generator.openai.retries=4", "generate.tries=1"]
+        line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *PLAIN]
+        line += [part for change in sets for part in ("--set", change)]
+        server.always = "garbage"
+        done = gristmill(*line, "--set", "generator.openai.retries=0")
+        assert (done.code, done.line["accepted"]) == (1, 0)
+        for said in (done.line["error"], done.err):
+            assert f"generator.openai.base_url: {server.url} answered none" in said
+            assert "not a chat completion" in said
+        server.always = None
+        server.faults.extend(["429", "500", "half", "garbage"])
+        done = gristmill(*line)
+        assert done.code == 0, done.out + done.err
+        assert not server.faults
+        assert done.line["accepted"] + sum(done.line["rejected"].values()) == 40
+        assert "generator" not in done.line["rejected"]
