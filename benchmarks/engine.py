@@ -42,7 +42,7 @@ def beam() -> Iterator[Row]:
     from stages.record import CANDIDATE
     from stages.storage.records import FileRef, ShardRecord, ShardSpec
 
-    config = load("laptop", ["domains.law.tasks=[explain]", "generate.tries=1"])
+    config = load("laptop", ["domains.law.tasks=[explain]", "generate.max_attempts=1"])
     card, threads = identify(config.generator), len(os.sched_getaffinity(0))
     opener = partial(open_generator, config.generator, card, threads)
     with tempfile.TemporaryDirectory() as folder:

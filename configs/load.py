@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
+from configs.renamed_keys import rename_keys, renamed_path
 from configs.schema import Config, Task
 from configs.schema.policy import Policy
 from configs.schema.training import Training
@@ -28,6 +29,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """
     file = _find(path)
     raw = _read(file)
+    rename_keys(raw, file.name)
     folders = [file.parent, HERE]
     if isinstance(raw.get("domains"), list):
         raw["domains"] = {str(name): _part(folders, "domains", str(name)) for name in raw["domains"]}
@@ -42,6 +44,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         if isinstance(task, dict):
             task.setdefault("name", name)
     _override(raw, overrides, strict=True)
+    rename_keys(raw, "--set")  # an override may have replaced a whole section
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -107,7 +110,7 @@ def identity(config: Config) -> dict[str, Any]:
     openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
     exclude: dict[str, Any] = dict.fromkeys(("name", "out", "publish", "run", "price", "drift", "metrics"), True)
     exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
-    body = config.model_dump(mode="json", exclude=exclude)
+    body = config.model_dump(mode="json", exclude=exclude, by_alias=True)  # renamed keys keep the names first hashed
     used = {task for domain in config.domains.values() for task in domain.tasks}
     body["tasks"] = {name: task for name, task in body["tasks"].items() if name in used}
     for domain in body["domains"].values():
@@ -185,6 +188,7 @@ def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) ->
         except yaml.YAMLError:
             raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value") from None
         target: Any = raw
+        path = renamed_path(path)
         keys = path.split(".")
         for position, key in enumerate(keys):
             last = position == len(keys) - 1

@@ -52,8 +52,8 @@ class Generate:
         place = {work.seed.id: number for number, work in enumerate(works)}
         kept: list[Candidate] = []
         tokens = [0, 0]
-        for attempt in range(self._config.generate.tries):
-            last = attempt + 1 == self._config.generate.tries
+        for attempt in range(self._config.generate.max_attempts):
+            last = attempt + 1 == self._config.generate.max_attempts
             again: list[_Work] = []
             requests = [self._request(work, attempt, adapter) for work in works]
             for work, request, done in zip(works, requests, self._held.value.generate(requests), strict=True):

@@ -18,7 +18,8 @@ from configs.schema.task import Task
 
 class Generate(Section):
     shard_rows: int = Field(default=64, ge=1)
-    tries: int = Field(default=2, ge=1, le=5)  # asks again where an answer does not fit its schema, so often in all
+    # times a prompt is sent in all while its answer does not fit the schema; digests call it by its first name, `tries`
+    max_attempts: int = Field(default=2, ge=1, le=5, serialization_alias="tries")
     max_tokens: int | None = Field(default=None, ge=1)  # new tokens at most, where a task would allow more
 
 

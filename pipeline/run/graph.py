@@ -299,7 +299,7 @@ def _adapter(run: Context, row: dict[str, Any]) -> dict[str, str]:
 
 
 def _dump(config: schema.Config, *sections: str) -> dict[str, Any]:
-    return config.model_dump(mode="json", include=set(sections))
+    return config.model_dump(mode="json", include=set(sections), by_alias=True)  # renamed keys: the names first hashed
 
 
 def _engine(run: Context) -> dict[str, Any]:

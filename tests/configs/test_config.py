@@ -1,12 +1,16 @@
 """Configuration: wrong input is refused by name, and the fingerprint holds what matters and nothing else."""
 
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import load
+from configs import load, renamed_keys
 from configs.errors import ConfigError
 from configs.schema import CASCADE
 from filters import FILTERS
@@ -83,7 +87,7 @@ def test_where_and_how_fast_do_not_change_the_fingerprint(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=18", "domains.law.per_day=7", "generate.tries=1", "screen.filters=[{name: length}]", "dedup.bands=8",
+    ["seed=18", "domains.law.per_day=7", "generate.max_attempts=1", "screen.filters=[{name: length}]", "dedup.bands=8",
      "adapt.enabled=false", "generator.echo.defect_rate=0", "tasks.explain.sampling.temperature=0.9"],
 )  # fmt: skip
 def test_what_is_asked_for_changes_the_fingerprint(override):
@@ -126,3 +130,67 @@ def test_without_a_screen_all_filters_run_on_the_default_encoder(tmp_path):
     assert set(CASCADE) == set(FILTERS)
     assert screen.encoder is not None
     assert load.load(str(path), ["screen.filters=[{name: length}]"]).screen.encoder is None
+
+
+class TestRenamedKeys:
+    """`generate.tries` was renamed to `generate.max_attempts`."""
+
+    NOTICE = "generate.tries was renamed to generate.max_attempts; the old name works in this version only"
+
+    @pytest.fixture(autouse=True)
+    def _nothing_announced(self, monkeypatch):
+        monkeypatch.setattr(renamed_keys, "_announced", set())
+
+    def test_the_old_key_of_a_file_works_with_one_notice(self, tmp_path, capsys):
+        text = (HERE / "presets" / "echo.yaml").read_text().replace("shard_rows: 32", "shard_rows: 32, tries: 4")
+        path = tmp_path / "old.yaml"
+        path.write_text(text)
+        assert load.load(str(path)).generate.max_attempts == load.load(str(path)).generate.max_attempts == 4
+        assert capsys.readouterr().err == f"old.yaml: {self.NOTICE}\n"
+
+    @pytest.mark.parametrize("override", ["generate.tries=3", "generate={tries: 3}"])
+    def test_the_old_key_works_under_set(self, override, capsys):
+        assert load.load("echo", [override]).generate.max_attempts == 3
+        assert capsys.readouterr().err == f"--set: {self.NOTICE}\n"
+
+    def test_the_new_key_has_no_notice(self, capsys):
+        assert load.load("echo", ["generate.max_attempts=3"]).generate.max_attempts == 3
+        assert capsys.readouterr().err == ""
+
+    def test_both_keys_are_an_error(self):
+        with pytest.raises(ConfigError, match=r"max_attempts and its old name generate\.tries are both set"):
+            load.load("echo", ["generate={tries: 3, max_attempts: 2}"])
+
+    def test_a_config_is_saved_under_the_new_name(self):
+        saved = yaml.safe_load(load.dump(load.load("echo")))["generate"]
+        assert saved["max_attempts"] == 2
+        assert "tries" not in saved
+
+    def test_digests_use_the_first_name(self):
+        assert load.identity(load.load("echo"))["generate"]["tries"] == 2
+
+
+@pytest.fixture(scope="module")
+def earlier_data_set(tmp_path_factory):
+    """A data set of the version before, with two finished dates and one that was stopped."""
+    folder = tmp_path_factory.mktemp("earlier")
+    with tarfile.open(ROOT / "tests" / "fixtures" / "dataset-of-manifest-1.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def fingerprint_of(path):
+    from pipeline.run import supervisor
+
+    return supervisor.fingerprint(supervisor.find_models(load.load(str(path))))
+
+
+@pytest.mark.parametrize("date", ["2026-01-01", "2026-01-02", "2026-01-03"])
+def test_saved_configs_of_the_version_before_keep_their_fingerprint(earlier_data_set, date):
+    run = earlier_data_set / "out" / "runs" / date
+    assert fingerprint_of(run / "config.yaml") == json.loads((run / "run.json").read_text())["fingerprint"]
+
+
+def test_the_config_of_a_finished_date_keeps_its_fingerprint(earlier_data_set, monkeypatch):
+    monkeypatch.chdir(earlier_data_set)
+    assert fingerprint_of("mine.yaml") == "edd82b70f76e6cf5"

@@ -21,7 +21,7 @@ out: {folder / "out"}
 domains:
   law: {{seeds: [{{corpus: eu-acts}}], tasks: [explain], per_day: 36, passages: {{max_chars: 600}}}}
 generator: {{backend: auto, model: smollm2-135m-instruct, max_model_len: 1024, vllm: {{max_num_seqs: 16}}}}
-generate: {{shard_rows: 12, tries: 1}}
+generate: {{shard_rows: 12, max_attempts: 1}}
 screen: {{filters: [{{name: length}}, {{name: refusal}}]}}
 adapt: {{min_rows: 8, lora: {{max_tokens: 3000, epochs: 1}}}}
 tasks:
