@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from configs import load, renamed_keys
 from configs.errors import ConfigError
 from configs.schema import CASCADE
 from filters import FILTERS
+from tests.conftest import ROOT
 
 HERE = Path(load.__file__).parent
 PRESETS = ["laptop", "gpu", "cluster", "echo"]
