@@ -25,7 +25,8 @@ from benchmarks.figures import ROOT, Figures, processor
 from pipeline.report.summary import flow
 from stages.histograms import histogram, profile
 from stages.record import REJECT, ROW, SEED, content_id
-from stages.storage.records import Manifest, ShardRecord, ShardSpec, publish_text
+from stages.storage.atomic import write_text
+from stages.storage.records import Manifest, ShardRecord, ShardSpec
 from stages.storage.writer import ShardWriter
 
 DATE, SHARD, BATCH, REASONS = "2026-11-21", 100_000, 1000, 20
@@ -97,10 +98,10 @@ class Date:
 
     def _publish(self, stages: dict[str, Manifest]) -> None:
         folder = self._root / "runs" / DATE
-        publish_text(folder / "run.json", json.dumps({"run_id": "made-up"}))
+        write_text(folder / "run.json", json.dumps({"run_id": "made-up"}))
         shards = [asdict(record) for record in stages["screen"].records]
-        publish_text(folder / "stages" / "screen" / "plan.json", json.dumps({"fingerprint": "0"}))
-        publish_text(folder / "stages" / "screen" / "manifest-0.json", json.dumps({"shards": shards}))
+        write_text(folder / "stages" / "screen" / "plan.json", json.dumps({"fingerprint": "0"}))
+        write_text(folder / "stages" / "screen" / "manifest-0.json", json.dumps({"shards": shards}))
         domains = {}
         for name in ("law", "medicine"):
             packed = [record for record in stages["shards"].records if record.label == name]
@@ -140,7 +141,7 @@ class Date:
             "seconds": {name: 0.0 for name in stages},
             "domains": domains,
         }
-        publish_text(self._root / "manifests" / f"{DATE}.json", json.dumps(manifest))
+        write_text(self._root / "manifests" / f"{DATE}.json", json.dumps(manifest))
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:

@@ -18,15 +18,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
-from stages.storage.records import (
-    ShardSpec,
-    attempt_markers,
-    clear_attempts,
-    error_path,
-    publish_text,
-    quarantine,
-    stop_path,
-)
+from stages.storage.atomic import write_text
+from stages.storage.records import ShardSpec, attempt_markers, clear_attempts, error_path, quarantine, stop_path
 from stages.storage.writer import ShardWriter
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -88,7 +81,7 @@ class RunShard(beam.DoFn):
             self._make(spec)
         except GristmillError as error:
             try:
-                publish_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
+                write_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
             except OSError:  # no room for the word either: Beam carries it
                 raise error from None
             return False

@@ -6,8 +6,6 @@ difference; a Chinese character is half a word. The table lies in the cache unde
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,8 +22,8 @@ from stages.sources.corpora import read_corpus
 from stages.sources.documents import Document, Fields
 from stages.sources.listing import file_sha256, list_files
 from stages.sources.readers import read_documents
+from stages.storage.atomic import replacing
 from stages.storage.packages import cache_folder
-from stages.storage.records import sync_folder
 
 VERSION = 1  # raise it when `words` or the hashing changes
 # gram; how many different ones its item has, the smallest of its items; the set's place among the names
@@ -188,15 +186,5 @@ def _read(path: Path) -> np.ndarray | None:
 
 def _publish(path: Path, table: np.ndarray) -> None:
     """Readers see all of it or nothing; of two processes that make it at once, both make the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, table, allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, table, allow_pickle=False)

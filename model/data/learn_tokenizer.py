@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model.data.tokenize import read_texts
-from stages.storage.records import publish_text
+from stages.storage.atomic import write_text
 
 END, PAD = "<|endoftext|>", "<|padding|>"
 SAMPLE_BYTES = 200_000_000  # of text: more changes little
@@ -30,9 +30,9 @@ def learn(files: Sequence[Path], size: int, held_out: float, folder: Path) -> Pa
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(files, held_out), trainer)
-    publish_text(folder / "tokenizer.json", tokenizer.to_str())
+    write_text(folder / "tokenizer.json", tokenizer.to_str())
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": PAD}
-    publish_text(folder / "tokenizer_config.json", json.dumps(config, indent=1))
+    write_text(folder / "tokenizer_config.json", json.dumps(config, indent=1))
     return folder
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from configs.errors import ConfigError, InputError
 from model.data.epoch_plan import Deal, Documents, Split
-from stages.storage.packages import sha256_file
+from stages.storage.checksum import sha256_file
 
 IGNORED = -100  # a label that no loss counts
 

@@ -8,8 +8,6 @@ tokens and are of one split each: the loader reads footers and the row groups th
 import fcntl
 import functools
 import json
-import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,8 +23,8 @@ from configs.errors import ConfigError, InputError, StoreError
 from model.data.vocabulary import Vocabulary
 from stages.record import schema_id
 from stages.storage import snapshot
-from stages.storage.packages import sha256_file
-from stages.storage.records import sync_folder
+from stages.storage.atomic import replacing
+from stages.storage.checksum import sha256_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -162,32 +160,23 @@ def _alone(cache: Path) -> Iterator[None]:
 
 def _make(path: Path, tokenizer: "Tokenizer", header: Header, target: Path) -> None:
     schema = token_schema(header.vocabulary).with_metadata({_KEY: json.dumps(asdict(header))})
-    part = target.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        with part.open("wb") as stream:
-            with pq.ParquetWriter(stream, schema, **_STORAGE) as writer:
-                groups = {held: _Group(schema, held) for held in (False, True)}
-                documents = 0
-                for texts, rows in read_texts(path, header.held_out):
-                    for encoding, (domain, language, held) in zip(
-                        tokenizer.encode_batch_fast(texts, add_special_tokens=False), rows, strict=True
-                    ):
-                        documents += 1
-                        groups[held].add([*encoding.ids, header.eos], domain, language)
-                        if groups[held].tokens >= GROUP_TOKENS:
-                            writer.write_table(groups[held].take())
-                for group in groups.values():
-                    if group.tokens:
-                        writer.write_table(group.take())
-            stream.flush()
-            os.fsync(stream.fileno())
+    with replacing(target) as temporary:
+        with temporary.open("wb") as stream, pq.ParquetWriter(stream, schema, **_STORAGE) as writer:
+            groups = {held: _Group(schema, held) for held in (False, True)}
+            documents = 0
+            for texts, rows in read_texts(path, header.held_out):
+                for encoding, (domain, language, held) in zip(
+                    tokenizer.encode_batch_fast(texts, add_special_tokens=False), rows, strict=True
+                ):
+                    documents += 1
+                    groups[held].add([*encoding.ids, header.eos], domain, language)
+                    if groups[held].tokens >= GROUP_TOKENS:
+                        writer.write_table(groups[held].take())
+            for group in groups.values():
+                if group.tokens:
+                    writer.write_table(group.take())
         if not documents:
             raise InputError(f"{path}: empty: no row has text; leave it out, or run its date again with --force")
-        os.replace(part, target)
-        sync_folder(target.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 class _Group:

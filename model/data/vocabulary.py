@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.errors import InputError
-from stages.storage.packages import sha256_file
+from stages.storage.checksum import sha256_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

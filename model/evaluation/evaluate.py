@@ -22,7 +22,7 @@ from model.evaluation.evaluated_models import Contender, dense_twin, group, mean
 from model.evaluation.held_out import Texts, read_real, read_rows
 from model.evaluation.perplexity import Unigram, score
 from model.lm.text_generator import Model
-from stages.storage.records import publish_text
+from stages.storage.atomic import write_text
 
 WINDOW = 1024  # tokens, where a model's run does not say how long its sequences were
 Watch = Callable[[str], None]
@@ -103,7 +103,7 @@ def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out
         "options": asdict(options),
     }
     out.mkdir(parents=True, exist_ok=True)
-    publish_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
+    write_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
     from model.evaluation.plot import draw
 
     draw(result, out / "evaluation.png")

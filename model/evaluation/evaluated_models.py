@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError, InputError
 from configs.load import digest
-from stages.storage.packages import sha256_file
+from stages.storage.checksum import sha256_file
 
 _NOT_OURS = ("attention", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
 

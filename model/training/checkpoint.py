@@ -8,7 +8,6 @@
 import json
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import torch
 
 from configs.errors import InputError, StoreError
 from model.silence import silence
-from stages.storage.packages import sha256_file
-from stages.storage.records import publish_text, sync_folder
+from stages.storage.atomic import sync_folder, temporary_path, write_text
+from stages.storage.checksum import sha256_file
 
 RECORD, STATE = "training.json", "training.pt"
 
@@ -49,7 +48,7 @@ def save(
 ) -> Checkpoint:
     """Writes aside, syncs, renames, then prunes. Raises StoreError when the disk is full: older ones stay."""
     folder = out / "checkpoints" / f"step-{step:08d}"
-    part = folder.with_name(f".tmp-{uuid.uuid4().hex}")
+    part = temporary_path(folder)
     try:
         part.mkdir(parents=True)
         save_model(model, tokenizer, part)
@@ -59,7 +58,7 @@ def save(
                 os.fsync(stream.fileno())
         hashes = {path.name: sha256_file(path) for path in sorted(part.iterdir())}
         record = {"step": step, "loader": loader, "fingerprint": fingerprint, "sha256": hashes}
-        publish_text(part / RECORD, json.dumps(record, indent=1))
+        write_text(part / RECORD, json.dumps(record, indent=1))
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)

@@ -34,7 +34,7 @@ from model.lm import DsaConfig, DsaForCausalLM
 from model.training import checkpoint
 from model.training.distributed import Ranks
 from model.training.optimizers import build_optimizers, factor
-from stages.storage.records import publish_text
+from stages.storage.atomic import write_text
 
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bfloat16, from the data sheets
 UNIGRAM_TOKENS = 50_000_000  # counted for the baseline
@@ -139,7 +139,7 @@ class _Training:
             for optimizer, state in zip(optimizers, self.found.optimizers(), strict=True):
                 optimizer.load_state_dict(state)
         if ranks.rank == 0:
-            publish_text(self.out / "config.yaml", dump(config))
+            write_text(self.out / "config.yaml", dump(config))
             self._cut_metrics()
         wide = ranks.spread(model)
         running = torch.compile(wide) if config.compile else wide
@@ -289,7 +289,7 @@ class _Training:
         if path.exists():
             lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            publish_text(path, "".join(line + "\n" for line in kept))
+            write_text(path, "".join(line + "\n" for line in kept))
 
     def _end(self, model: DsaForCausalLM, held_out: float, baseline: float) -> dict[str, Any]:
         result = {
@@ -309,7 +309,7 @@ class _Training:
             checkpoint.save_model(model, self.tokenizer, part)
             shutil.rmtree(self.out / "model", ignore_errors=True)
             part.rename(self.out / "model")
-            publish_text(self.out / "result.json", json.dumps(result, indent=1))
+            write_text(self.out / "result.json", json.dumps(result, indent=1))
             from model.training.plot import draw
 
             draw(self.out / "metrics.jsonl", self.out / "curves.png", baseline)

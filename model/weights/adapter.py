@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import StoreError
 from stages.ports import Adapter, Training
+from stages.storage.atomic import new_folder, place_folder
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "training.json"
 
@@ -21,21 +20,15 @@ def publish(
 
     The hash is over weights and config; equal training gives the folder that is already there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder, prefix=".aside-"))
-    try:
+    with new_folder(folder) as aside:
         write(aside)
         digest = hashlib.sha256((aside / WEIGHTS).read_bytes() + (aside / CONFIG).read_bytes()).hexdigest()
         target = folder / digest
         training = describe(Adapter(f"{domain}@{digest}", str(target), digest))
         card = asdict(training) | {"adapter": {"name": training.adapter.name, "sha256": digest}}
         (aside / CARD).write_text(json.dumps(card, indent=2), "utf-8")
-        aside.chmod(0o755)
         try:
-            aside.rename(target)
-        except OSError as error:  # the same adapter is there already
-            if not target.is_dir():
-                raise StoreError(f"{target}: the adapter cannot be written ({error})") from error
+            place_folder(aside, target)
+        except OSError as error:
+            raise StoreError(f"{target}: the adapter cannot be written ({error})") from error
         return training
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -7,9 +7,7 @@ Converted models live in `<cache>/models/<name>-<sha12>/`, written aside and ren
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 import struct
 import tempfile
 import zipfile
@@ -22,7 +20,9 @@ from configs.catalogue import PackagedModel, models
 from configs.errors import ConfigError, InputError
 from model.silence import silence
 from stages.ports import ModelCard
-from stages.storage.packages import cache_folder, fetch, sha256_file
+from stages.storage.atomic import new_folder, place_folder, write_text
+from stages.storage.checksum import sha256_file
+from stages.storage.packages import cache_folder, fetch
 
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "vocab.txt")
@@ -130,10 +130,7 @@ def _hashed(files: list[Path]) -> str:
                 while block := stream.read(1 << 20):
                     digest.update(block)
         found = digest.hexdigest()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as aside:
-        aside.write(found)
-    os.replace(aside.name, note)
+    write_text(note, found)
     return found
 
 
@@ -142,18 +139,9 @@ def _published(name: str, sha256: str, build: Callable[[Path], None]) -> Path:
     target = cache_folder() / "models" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{sha256[:12]}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".aside-"))
-    try:
-        build(aside)
-        aside.chmod(0o755)
-        try:
-            aside.rename(target)
-        except OSError:  # another process was first: its folder holds the same
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with new_folder(target.parent) as folder:
+        build(folder)
+        place_folder(folder, target)
     return target
 
 

@@ -97,11 +97,11 @@ def _titled(name: str, text: str) -> str:
 
 def _write(folder: Path, files: dict[str, str]) -> list[str]:
     from configs.errors import StoreError
-    from stages.storage.records import publish_text
+    from stages.storage.atomic import write_text
 
     try:
         for name, text in files.items():
-            publish_text(folder / name, text)
+            write_text(folder / name, text)
     except OSError as error:
         raise StoreError(f"{error.filename or folder}: {error.strerror}; choose a folder you may write") from None
     return [str(folder / name) for name in files]

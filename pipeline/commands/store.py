@@ -164,12 +164,12 @@ def _card(data: Any) -> None:
     """The card again, by the newest date's config; none where no run folder is left."""
     from configs.load import load
     from pipeline.report.dataset_card import card
-    from stages.storage.records import publish_text
+    from stages.storage.atomic import write_text
 
     manifests = [data.manifest(date) for date in data.dates()]
     configs = [path for date in data.dates() if (path := data.run_folder(date) / "config.yaml").exists()]
     if manifests and configs:
-        publish_text(data.root / "README.md", card(load(str(configs[-1])), manifests))
+        write_text(data.root / "README.md", card(load(str(configs[-1])), manifests))
 
 
 def _gc(options: argparse.Namespace, data: Any) -> int:

@@ -11,7 +11,7 @@ from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
 from pipeline.pages.template import render
 from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
-from stages.storage.records import publish_text
+from stages.storage.atomic import write_text
 
 ROWS = 10
 REJECTS = 3  # examples of a reason
@@ -26,7 +26,7 @@ def report_path(data: DataSet, date: str) -> Path:
 def write(data: DataSet, date: str) -> Path:
     """Makes a finished date's report anew and returns its path. Raises InputError and StoreError."""
     path = report_path(data, date)
-    publish_text(path, report(data, date, served=False))
+    write_text(path, report(data, date, served=False))
     return path
 
 

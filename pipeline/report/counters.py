@@ -20,7 +20,8 @@ from typing import Any
 from configs.errors import StoreError
 from pipeline.report.summary import busy_seconds, on_the_way
 from pipeline.store.dataset import DataSet
-from stages.storage.records import ShardRecord, publish_text
+from stages.storage.atomic import write_text
+from stages.storage.records import ShardRecord
 
 _TICK_NS = 2_000_000_000  # no file system's clock is coarser
 Series = tuple[str, ...]  # a metric's name, then the values of its labels
@@ -256,4 +257,4 @@ class Ledger:
     def save(self) -> None:
         """Raises OSError where there is no room."""
         rows = [{"series": series, "total": total, "seen": self.seen[series]} for series, total in self.totals.items()]
-        publish_text(self.path, json.dumps({"series": rows}, indent=1))
+        write_text(self.path, json.dumps({"series": rows}, indent=1))

@@ -36,6 +36,7 @@ from pipeline.store.dataset import DataSet, content_digest
 from stages import seeds
 from stages.execute import RunShards
 from stages.ports import ModelCard
+from stages.storage.atomic import write_text
 from stages.storage.records import (
     FileRef,
     Manifest,
@@ -44,7 +45,6 @@ from stages.storage.records import (
     attempt_markers,
     clear_attempts,
     error_path,
-    publish_text,
     quarantine,
     read_input,
     stop_path,
@@ -95,7 +95,7 @@ class Driver:
         folder = self._data.root / self._context.stages / stage.name
         fingerprint = load.digest([spec.fingerprint for spec in stage.specs])
         plan = {"fingerprint": fingerprint, "shards": [[Path(s.file).name, s.rows] for s in stage.specs]}
-        publish_text(folder / "plan.json", json.dumps(plan))
+        write_text(folder / "plan.json", json.dumps(plan))
         while pending := [spec for spec in stage.specs if not spec.record_path.exists()]:
             if stop_path(self._folder).exists():
                 raise _Deferred(f"{len(pending)} of {len(stage.specs)} shards of {stage.name} are left")
@@ -117,7 +117,7 @@ class Driver:
         manifest = Manifest(stage.name, records)
         self._check(stage, records)
         content = {"stage": stage.name, "fingerprint": fingerprint, "shards": [record.to_json() for record in records]}
-        publish_text(folder / f"manifest-{fingerprint}.json", json.dumps(content))
+        write_text(folder / f"manifest-{fingerprint}.json", json.dumps(content))
         return manifest
 
     def _job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
@@ -203,7 +203,7 @@ class Driver:
         manifest["reference"] = reference and reference["date"]
         manifest["alarms"] = self._drift(manifest, reference)
         manifests = sorted([*others, manifest], key=lambda made: made["date"])
-        publish_text(self._data.root / "README.md", card(self._config, manifests))
+        write_text(self._data.root / "README.md", card(self._config, manifests))
         self._data.publish(date, files, manifest)  # a finished date is not begun again: all but the report must stand
         try:
             write_report(self._data, date)
@@ -315,7 +315,7 @@ def main(argv: Sequence[str]) -> int:
         what = f"{error.filename or folder}: {error.strerror or error}"
         result = {"status": "failed", "error": f"{what}; mend it and run the same command again"}
     try:
-        publish_text(folder / "result.json", json.dumps(result))
+        write_text(folder / "result.json", json.dumps(result))
     except OSError as error:  # the supervisor shows the log's last line
         print(result.get("error") or f"{folder}: {error.strerror}; free space, then run the same command again")
         return 1

@@ -28,7 +28,8 @@ from pipeline.run.cleanup import forget_attempts, tidy
 from pipeline.run.shutdown import Stop
 from pipeline.store.dataset import DataSet
 from stages.ports import ModelCard
-from stages.storage.records import FileRef, ShardRecord, publish_text, stop_path
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef, ShardRecord, stop_path
 
 _FULL_BELOW = 1 << 20  # bytes
 POLL_S = 0.2
@@ -163,7 +164,7 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, sa
         past = replace(past, used=_known(same["used"], past.used))
     if same and finished:
         past = replace(past, index=_known(same["index"], past.index))
-    publish_text(folder / "config.yaml", load.dump(config))
+    write_text(folder / "config.yaml", load.dump(config))
     begun = {
         "date": date,
         "run_id": f"{date}-{mark}",
@@ -177,7 +178,7 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, sa
         "index": past.index,
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
     }
-    publish_text(folder / "run.json", json.dumps(begun, indent=1))
+    write_text(folder / "run.json", json.dumps(begun, indent=1))
 
 
 def _known(refs: list[Any], now: list[FileRef]) -> list[FileRef]:
@@ -251,7 +252,7 @@ def _wait(
     state, since, told = _progress(folder), time.monotonic(), False
     while child.poll() is None and not stop.at_once:
         if stop.draining and not told:
-            publish_text(stop_path(folder), stop.reason)
+            write_text(stop_path(folder), stop.reason)
             told = True
         time.sleep(POLL_S)
         watch(folder)

@@ -20,8 +20,9 @@ from typing import Any
 
 from configs.errors import StoreError
 from stages.storage import snapshot
-from stages.storage.packages import sha256_file
-from stages.storage.records import FileRef, ShardRecord, check_input, publish_text, sync_folder
+from stages.storage.atomic import replacing, sync_folder, write_text
+from stages.storage.checksum import sha256_file
+from stages.storage.records import FileRef, ShardRecord, check_input
 
 
 class HeldError(StoreError):
@@ -147,7 +148,7 @@ class DataSet:
         for name, ref in files.items():
             self._put(f"{place}/{name}", ref)
         self._sync(place, files)
-        publish_text(self.root / place / "manifest.json", _json(manifest))
+        write_text(self.root / place / "manifest.json", _json(manifest))
         self.point(date, manifest)
 
     def point(self, date: str, manifest: dict[str, Any]) -> None:
@@ -160,7 +161,7 @@ class DataSet:
             self._put(ref.file, ref._replace(file=f"{place}/{ref.file}"))
         self._sync("", [ref.file for ref in refs])
         self._show(date, manifest)
-        publish_text(self.manifest_path(date), _json(manifest))
+        write_text(self.manifest_path(date), _json(manifest))
         self.withdrawn_path(date).unlink(missing_ok=True)
         self._sweep(date, [ref.file for ref in refs])
 
@@ -182,7 +183,7 @@ class DataSet:
             manifest = self.publication(before[-1])
             self.point(date, manifest)
             return manifest
-        publish_text(self.withdrawn_path(date), "")
+        write_text(self.withdrawn_path(date), "")
         self._show(date, None)
         self.manifest_path(date).unlink()
         sync_folder(self.manifest_path(date).parent)
@@ -197,17 +198,14 @@ class DataSet:
         dates = {other: made for other in self.dates() if other != date and (made := self.manifest(other))}
         if manifest is not None:
             dates[date] = manifest
-        publish_text(self.root / snapshot.NAME, snapshot.text({day: _entry(made) for day, made in dates.items()}))
+        write_text(self.root / snapshot.NAME, snapshot.text({day: _entry(made) for day, made in dates.items()}))
 
     def _put(self, name: str, ref: FileRef) -> None:
         target = self.root / name
         if target.exists() and sha256_file(target) == ref.sha256:
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".tmp-{target.name}")
-        part.unlink(missing_ok=True)
-        _link(check_input(str(self.root), ref), part)
-        os.replace(part, target)
+        with replacing(target, durable=False) as temporary:
+            _link(check_input(str(self.root), ref), temporary)
 
     def _sync(self, place: str, names: Iterable[str]) -> None:
         for folder in {(self.root / place / name).parent for name in names}:

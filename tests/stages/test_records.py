@@ -18,7 +18,8 @@ from pipeline.store.dataset import DataSet
 from stages.execute import RunShard
 from stages.pack import pack
 from stages.storage import writer
-from stages.storage.records import FileRef, ShardRecord, ShardSpec, error_path, publish_text, read_input
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef, ShardRecord, ShardSpec, error_path, read_input
 from stages.storage.writer import ShardWriter
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
@@ -191,7 +192,7 @@ def test_lone_surrogates_are_written_as_replacement_characters(tmp_path):
 def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
     data = DataSet.open(str(tmp_path))
     for name in ("one", "two"):
-        publish_text(tmp_path / "runs" / f"{name}.parquet", name)
+        write_text(tmp_path / "runs" / f"{name}.parquet", name)
     refs = {name: FileRef(f"runs/{name}.parquet", sha256(name.encode()).hexdigest(), 1) for name in ("one", "two")}
     day = "data/domain=law/date=2026-01-02"
 

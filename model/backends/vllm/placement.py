@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from configs.errors import ConfigError
@@ -17,6 +16,7 @@ from configs.schema import VllmOptions
 from model.backends.vllm.gpus import Gpu
 from model.weights.resolve import weight_files
 from stages.ports import ModelCard
+from stages.storage.atomic import write_text
 from stages.storage.packages import cache_folder
 
 MOST = 8  # engines a GPU that `auto` tries
@@ -133,10 +133,7 @@ class Rates:
         """Notes the newest rate of so many engines; 0: they did not all start. A cache that is full costs nothing."""
         rates = {str(key): value for key, value in self.read().items()} | {str(count): round(rate, 1)}
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile("w", dir=self.path.parent, delete=False) as aside:
-                json.dump(self.about | {"tokens_per_second": rates}, aside)
-            os.replace(aside.name, self.path)
+            write_text(self.path, json.dumps(self.about | {"tokens_per_second": rates}))
 
 
 def kv_cache_bytes(config: GeneratorConfig, card: ModelCard, gpu: Gpu, count: int) -> int:

@@ -24,7 +24,7 @@ from pipeline.store.lineage import reading
 from stages.ports import Completion, ModelCard, Request
 from stages.prompt import parse, render
 from stages.record import CANDIDATE, Candidate, content_id
-from stages.storage.records import publish_text
+from stages.storage.atomic import write_text
 
 ID = 32  # digits of a content id
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
@@ -64,7 +64,7 @@ def judge(config: Config, data: str, labels: str, rows: int, rubric: str | None,
         generator.close()
     made = [_label(task, card, row, done) for row, done in zip(chosen, said, strict=True)]
     try:
-        publish_text(Path(labels), "".join(label.model_dump_json() + "\n" for label in made))
+        write_text(Path(labels), "".join(label.model_dump_json() + "\n" for label in made))
     except OSError as error:
         raise InputError(
             f"--labels: cannot write {labels} ({error.strerror}); name a file that you may write"

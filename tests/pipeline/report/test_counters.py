@@ -27,7 +27,8 @@ from model.device import memory
 from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, added, of_manifest, of_records, zero
 from pipeline.report.prometheus import Metrics
 from pipeline.store.dataset import DataSet, HeldError
-from stages.storage.records import FileRef, ShardRecord, publish_text
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef, ShardRecord
 from tests.conftest import DATE, HUNG_S, PLAIN, ROOT, command, environment, gristmill, passage, write_config
 
 LATER = "2026-01-03"
@@ -141,7 +142,7 @@ def test_shards_are_told_by_state_and_other_plans_do_not_count(tmp_path):
         ("b", made(kept=None, rejected={}, quarantined=10, error="x")),
         ("old", made()),
     ):
-        publish_text(stage / f"{name}.json", json.dumps(record.to_json()))
+        write_text(stage / f"{name}.json", json.dumps(record.to_json()))
     for marker in ("a.attempt-1", "c.attempt-1", "c.attempt-2", "old.attempt-1"):
         (stage / marker).touch()
     (stage / "e.json").write_text("{")
@@ -152,20 +153,20 @@ def test_shards_are_told_by_state_and_other_plans_do_not_count(tmp_path):
 
 def test_a_record_that_took_anothers_place_is_read_again(tmp_path):
     stage, run = stage_folder(tmp_path, ["a"]), RunFolder(tmp_path)
-    publish_text(stage / "a.json", json.dumps(made(error="x").to_json()))
+    write_text(stage / "a.json", json.dumps(made(error="x").to_json()))
     assert run.stages()["generate"].shards["quarantined"] == 1
     (stage / "a.json").rename(stage / "kept")  # its inode is not given to the next file
-    publish_text(stage / "a.json", json.dumps(made().to_json()))
+    write_text(stage / "a.json", json.dumps(made().to_json()))
     assert run.stages()["generate"].shards == {"waiting": 0, "working": 0, "committed": 1, "quarantined": 0}
 
 
 def test_a_stage_is_looked_at_again_when_its_folder_has_changed(tmp_path):
     stage, run = stage_folder(tmp_path, ["a", "b"]), RunFolder(tmp_path)
-    publish_text(stage / "a.json", json.dumps(made().to_json()))
+    write_text(stage / "a.json", json.dumps(made().to_json()))
     os.utime(stage, (1000, 1000))
     state = run.stages()["generate"]
     assert run.stages()["generate"] is state
-    publish_text(stage / "b.json", json.dumps(made(1).to_json()))
+    write_text(stage / "b.json", json.dumps(made(1).to_json()))
     assert run.stages()["generate"].shards["committed"] == 2
     assert run.stages()["generate"].busy_seconds == 3  # of two shards that ended a second after each other
 

@@ -88,7 +88,7 @@ def test_rows_carry_their_whole_lineage(finished):
 
 
 def test_every_published_file_is_what_its_manifest_says(finished):
-    from stages.storage.packages import sha256_file
+    from stages.storage.checksum import sha256_file
 
     manifest = finished.manifest
     for shard in manifest["shards"]:

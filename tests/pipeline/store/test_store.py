@@ -21,7 +21,8 @@ from pipeline.store.dataset import DataSet, content_digest
 from pipeline.store.lineage import lineage
 from pipeline.store.maintenance import garbage, listing, remove, verify
 from stages.storage import snapshot
-from stages.storage.records import FileRef, publish_text
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef
 from tests.conftest import DATE, ROOT, gristmill
 
 NEXT = "2026-01-03"
@@ -33,7 +34,7 @@ def publish(data, date, texts, index=("keys",)):
     for folder, each in ((f"data/domain=law/date={date}", texts), (f"index/date={date}", index)):
         for text in each:
             source = f"runs/{date}/stages/{text}.parquet"
-            publish_text(data.root / source, text)
+            write_text(data.root / source, text)
             files[f"{folder}/{text}.parquet"] = FileRef(source, sha256(text.encode()).hexdigest(), 1, len(text))
     refs = {name: ref._replace(file=name) for name, ref in files.items()}
     shards = [ref for name, ref in refs.items() if name.startswith("data/")]
@@ -222,8 +223,8 @@ def test_gc_removes_what_nothing_names_and_keeps_as_many_publications_as_asked(t
         "adapters/0123/adapter_model.safetensors",
     ]  # fmt: skip
     for name in loose:
-        publish_text(tmp_path / name, "x")
-    publish_text(tmp_path / "notes.txt", "mine")
+        write_text(tmp_path / name, "x")
+    write_text(tmp_path / "notes.txt", "mine")
     places = [str(path.relative_to(tmp_path)) for path in garbage(data, None)]
     assert places == sorted([*loose[:4], "adapters/0123"])
     places = [str(path.relative_to(tmp_path)) for path in garbage(data, 1)]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filters import length
 from model.backends import echo
-from stages.storage import records as commit
+from stages.storage import atomic
 
 _generate = echo.EchoGenerator.generate
 _judge = length.Length.__call__
@@ -80,13 +80,13 @@ class _Full:
 
 def _fill(call, pattern):
     target = threading.local()  # of the text that is being written: its temporary file has another name
-    real = commit.publish_text
+    real = atomic.write_text
 
     def check(kind, path):
         if kind == call and re.search(pattern, str(path)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def publish_text(path, text):
+    def write_text(path, text):
         target.path = path
         try:
             real(path, text)
@@ -102,7 +102,7 @@ def _fill(call, pattern):
 
         setattr(owner, name, full)
 
-    commit.publish_text = publish_text
+    atomic.write_text = write_text
     from stages.storage import writer
 
     before(os, "fsync", "text", lambda handle: getattr(target, "path", ""))

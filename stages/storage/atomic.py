@@ -1,0 +1,82 @@
+"""Files and folders that appear complete or not at all: they are written beside their place, synced and renamed.
+
+A reader never sees half a file, also after a power cut. What a killed writer left has a name that begins with
+`TEMPORARY_PREFIX`; nothing reads it, and `DataSet.sweep` removes it.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+TEMPORARY_FOLDER_PREFIX = ".aside-"
+
+
+def temporary_path(path: Path) -> Path:
+    """A new name in the folder of `path`, on the same file system, so that a rename is possible."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yields a temporary path to write a file to; it takes the place of `path` when the block ends without an error.
+
+    With `durable` the file's content and the rename are synced to disk first. After an error the temporary file is
+    removed and `path` is as before. Creates missing parent folders.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        if durable:
+            sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file atomically and durably."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+@contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """Yields an empty folder inside `parent` to fill; whoever fills it calls `place_folder`. It is gone afterwards."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=TEMPORARY_FOLDER_PREFIX))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def place_folder(folder: Path, target: Path) -> None:
+    """Renames a filled folder to `target`, unless another process has put the same content there already.
+
+    Meant for folders that are named by their content. Raises OSError when the rename fails and `target` is missing.
+    """
+    folder.chmod(0o755)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in the folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
