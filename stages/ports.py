@@ -3,7 +3,7 @@
 Stages know these protocols only; `pipeline.run.graph` injects the implementations from `model` and `filters`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,11 +61,18 @@ class Completion:
     error: str | None = None
 
 
+# Called while a call of `generate` runs, with two totals of that call: answered requests and output tokens.
+ProgressCallback = Callable[[int, int], None]
+
+
 class Generator(Protocol):
     """Turns prompts into text. Safe to call from several threads; a call takes a whole shard."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order. Raises BackendError when no row can be served."""
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
+        """One completion per request, in order. Raises BackendError when no row can be served.
+
+        `progress` is called from the calling thread, with totals that never decrease; the last call has all requests.
+        """
         ...
 
     def account(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from model.backends.sampler import Draws, draw
+from stages.ports import ProgressCallback
 
 _ROOM = 64  # positions by which a full cache grows
 _PREFILL_TOKENS = 2048  # prompt tokens read at once: larger activations fall out of a CPU's cache and cost memory
@@ -33,10 +34,19 @@ class Draft:
 
 
 @torch.inference_mode()
-def decode(model: PreTrainedModel, drafts: Sequence[Draft], *, slots: int, ends: frozenset[int], filler: int) -> None:
+def decode(
+    model: PreTrainedModel,
+    drafts: Sequence[Draft],
+    *,
+    slots: int,
+    ends: frozenset[int],
+    filler: int,
+    progress: ProgressCallback | None = None,
+) -> None:
     """Draws every draft's tokens, in place, at most `slots` at a time; the longest prompts go first.
 
-    `ends` are the tokens that end an answer; they are not kept. `filler` is any token: it is masked.
+    `ends` are the tokens that end an answer; they are not kept. `filler` is any token: it is masked. `progress` is
+    called after each step with the finished drafts and all tokens drawn so far.
     """
     waiting = sorted(drafts, key=lambda draft: len(draft.prompt))
     batch = _Batch(model, ends, filler)
@@ -46,6 +56,8 @@ def decode(model: PreTrainedModel, drafts: Sequence[Draft], *, slots: int, ends:
             batch.admit([waiting.pop() for _ in range(min(free, len(waiting)))])
         else:
             batch.step()
+        if progress is not None:
+            progress(len(drafts) - len(waiting) - batch.live, batch.drawn_tokens)
         if len(batch.rows) - batch.live >= max(1, slots // 8) or not batch.live:
             batch.keep_live()
 
@@ -56,6 +68,7 @@ class _Batch:
     def __init__(self, model: PreTrainedModel, ends: frozenset[int], filler: int):
         self.model, self.ends, self.filler = model, ends, filler
         self.rows: list[Draft] = []
+        self.drawn_tokens = 0  # of all rows, also of those that have left
         self.cache = _new_cache(model)
         self.mask_BT = torch.zeros(0, 0, dtype=torch.long)
         # A sliding window forgets positions, so rows of different age cannot share one.
@@ -124,6 +137,7 @@ class _Batch:
                 row.stopped = True
             else:
                 row.tokens.append(token)
+                self.drawn_tokens += 1
 
     def _merge(self, parts: list[tuple[DynamicCache, torch.Tensor, list[int]]]) -> None:
         """One batch of the named rows of all parts, each of which is a cache, its mask and the rows to keep."""

@@ -15,7 +15,7 @@ from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
 from model.backends.echo_text import Speaker, cut, wanted_labels, words
 from model.weights.adapter import CONFIG, WEIGHTS, publish
-from stages.ports import Adapter, Completion, ModelCard, Request, Training
+from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
 from stages.record import content_id
 
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
@@ -31,9 +31,16 @@ class EchoGenerator:
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
         self.config, self.card = config, card
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order."""
-        return [self._answer(request) for request in requests]
+        rows: list[Completion] = []
+        output_tokens = 0
+        for request in requests:
+            rows.append(self._answer(request))
+            output_tokens += rows[-1].output_tokens
+            if progress is not None:
+                progress(len(rows), output_tokens)
+        return rows
 
     def account(self) -> dict[str, float]:
         """Nothing is measured here beyond what completions tell."""

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ import httpx
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Generator as GeneratorConfig
-from stages.ports import Completion, ModelCard, Request
+from stages.ports import Completion, ModelCard, ProgressCallback, Request
 
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 60.0
@@ -76,7 +76,7 @@ class OpenAIGenerator:
         self.pool = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
         self.pace = _Pace(self.options.requests_per_minute)
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. A row that the service refuses, or never answers, is an error row.
 
         Raises BackendError when the service refuses the key or the path, or answers neither a row nor a probe.
@@ -85,7 +85,12 @@ class OpenAIGenerator:
             raise BackendError("the openai backend serves no adapters; set adapt.enabled: false")
         stop = threading.Event()
         futures = [self.pool.submit(self._complete, request, stop) for request in requests]
+        output_tokens = 0
         try:
+            for answered, future in enumerate(as_completed(futures), 1):
+                output_tokens += future.result().output_tokens
+                if progress is not None:
+                    progress(answered, output_tokens)
             rows = [future.result() for future in futures]
         except BaseException:
             stop.set()

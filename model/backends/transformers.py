@@ -14,7 +14,7 @@ from model.backends.prompt import PromptError, Prompts
 from model.backends.sampler import Draws
 from model.device import memory, place, use_threads
 from model.silence import silence
-from stages.ports import Adapter, Completion, ModelCard, Request
+from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request
 
 
 class TransformersGenerator:
@@ -47,7 +47,7 @@ class TransformersGenerator:
         self.ends = frozenset(_ends(self.model.generation_config.eos_token_id) | _ends(tokenizer.eos_token_id))
         self.adapted: tuple[str, Any] | None = None  # an adapter's hash, and the model that it is merged into
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when the device runs out of memory."""
         results: list[Completion | None] = [None] * len(requests)
         groups: dict[str, tuple[Adapter | None, list[tuple[int, Draft]]]] = {}
@@ -60,8 +60,12 @@ class TransformersGenerator:
             draft = Draft(prompt, Draws.of(request.sampling, request.seed))
             key = request.adapter.name if request.adapter else ""
             groups.setdefault(key, (request.adapter, []))[1].append((index, draft))
+        answered = sum(row is not None for row in results)
+        output_tokens = 0
         for adapter, members in groups.values():
-            self._decode(adapter, [draft for _, draft in members])
+            self._decode(adapter, [draft for _, draft in members], _add_totals(progress, answered, output_tokens))
+            answered += len(members)
+            output_tokens += sum(len(draft.tokens) for _, draft in members)
             for index, draft in members:
                 results[index] = Completion(
                     self.tokenizer.decode(draft.tokens, skip_special_tokens=True).strip(),
@@ -69,6 +73,8 @@ class TransformersGenerator:
                     len(draft.tokens),
                     "stop" if draft.stopped else "length",
                 )
+        if progress is not None:
+            progress(answered, output_tokens)
         return [row for row in results if row is not None]
 
     def account(self) -> dict[str, float]:
@@ -83,14 +89,21 @@ class TransformersGenerator:
             if on_gpu:
                 torch.cuda.empty_cache()
 
-    def _decode(self, adapter: Adapter | None, drafts: list[Draft]) -> None:
+    def _decode(self, adapter: Adapter | None, drafts: list[Draft], progress: ProgressCallback | None) -> None:
         with self.lock:
             if self.model is None:
                 raise BackendError(f"{self.card.name}: the generator was closed")
             use_threads(self.threads)  # torch keeps the number by calling thread
             filler = next(iter(self.ends), 0)
             try:
-                decode(self._speaking(adapter), drafts, slots=self.config.batch_size, ends=self.ends, filler=filler)
+                decode(
+                    self._speaking(adapter),
+                    drafts,
+                    slots=self.config.batch_size,
+                    ends=self.ends,
+                    filler=filler,
+                    progress=progress,
+                )
             except torch.OutOfMemoryError as error:
                 raise BackendError(
                     f"generator.batch_size: {self.config.batch_size} rows do not fit into the GPU's memory; lower it"
@@ -111,6 +124,13 @@ class TransformersGenerator:
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise BackendError(f"adapter {adapter.name}: cannot be loaded from {adapter.path} ({error})") from error
         return self.adapted[1]
+
+
+def _add_totals(progress: ProgressCallback | None, answered: int, output_tokens: int) -> ProgressCallback | None:
+    """A callback for one group of requests that adds the totals of the groups before it."""
+    if progress is None:
+        return None
+    return lambda rows, tokens: progress(answered + rows, output_tokens + tokens)
 
 
 def _ends(value: int | list[int] | None) -> set[int]:

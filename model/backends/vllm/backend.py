@@ -11,7 +11,7 @@ from model.backends.vllm.gpus import Meter, Nvml
 from model.backends.vllm.mps import Mps
 from model.backends.vllm.placement import Rates, cpu_build, place, refill
 from model.backends.vllm.worker import Start
-from stages.ports import Completion, ModelCard, Request
+from stages.ports import Completion, ModelCard, ProgressCallback, Request
 from stages.storage.packages import cache_folder
 
 ENGINE = "model.backends.vllm.engine:VllmEngine"
@@ -49,12 +49,12 @@ class VllmGenerator:
         self.accounted: dict[str, float] = {}
         self.lock = threading.Lock()
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when no engine is left, or it is closed."""
         if not requests:
             return []
         try:
-            return self.fleet.generate(requests)
+            return self.fleet.generate(requests, progress)
         except BackendError as error:
             raise BackendError(
                 f"vLLM stopped on {self.card.name!r} ({error}); see its log above. Out of memory: lower "

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,10 +25,11 @@ from configs.errors import BackendError
 from configs.schema import VllmOptions
 from model.backends.vllm.queue import Pool
 from model.backends.vllm.worker import Start
-from stages.ports import Completion, Request
+from stages.ports import Completion, ProgressCallback, Request
 
 ROOT = Path(__file__).parents[3]
 LONGEST_PAUSE_S = 60.0
+PROGRESS_INTERVAL_S = 0.5
 DRIVERS = {"ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX"}  # allocators for short-lived threads: an engine's are not
 
 
@@ -93,11 +95,17 @@ class Fleet:
             self.close()
             raise
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when no engine is left."""
         call = self.pool.submit(requests)
         self._ring()
-        return call.done.result()
+        if progress is not None:
+            while not futures.wait([call.done], PROGRESS_INTERVAL_S).done:
+                progress(len(call.rows) - call.missing, call.output_tokens)
+        rows = call.done.result()
+        if progress is not None:
+            progress(len(rows), call.output_tokens)
+        return rows
 
     def close(self, *, abandon: bool = False) -> None:
         """Lets the calls in hand end (`abandon`: they hear that it is closed), then the processes. A second call does

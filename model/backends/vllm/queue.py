@@ -17,6 +17,7 @@ class Call:
 
     rows: list[Completion | None]
     missing: int
+    output_tokens: int = 0  # of the answers so far
     done: "Future[list[Completion]]" = field(default_factory=Future)
 
 
@@ -125,5 +126,6 @@ def _settle(prompt: _Prompt, row: Completion) -> None:
     call = prompt.call
     call.rows[prompt.index] = row
     call.missing -= 1
+    call.output_tokens += row.output_tokens
     if not call.missing:
         call.done.set_result([row for row in call.rows if row is not None])

@@ -65,6 +65,15 @@ def test_the_same_shard_gives_the_same_answers(generator: Generator) -> None:
     assert len({row.text for row in first}) > 1, "the seed makes no difference"
 
 
+def test_progress_counts_up_to_all_requests(generator: Generator) -> None:
+    calls: list[tuple[int, int]] = []
+    requests = [*(ask(f"{PASSAGE}\n\nExplain.", seed) for seed in range(6)), ask("word " * 600)]
+    rows = generator.generate(requests, lambda answered, tokens: calls.append((answered, tokens)))
+    assert calls[-1] == (len(rows), sum(row.output_tokens for row in rows))
+    for column in zip(*calls, strict=True):
+        assert list(column) == sorted(column)
+
+
 def test_at_temperature_zero_the_seed_is_nothing(generator: Generator) -> None:
     rows = generator.generate([ask(PASSAGE, seed, sampling={"temperature": 0}) for seed in (1, 2)])
     assert rows[0].text == rows[1].text

@@ -107,6 +107,16 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
     assert fleet.kv_usage == fleet.kv_samples * 0.5
 
 
+def test_progress_is_reported_while_a_call_waits(open_fleet: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.backends.vllm.fleet.PROGRESS_INTERVAL_S", 0.001)
+    calls: list[tuple[int, int]] = []
+    rows = open_fleet(2, {"step_s": 0.01}).generate(asks(30), lambda answered, tokens: calls.append((answered, tokens)))
+    assert calls[0] == (0, 0)
+    assert calls[-1] == (30, sum(row.output_tokens for row in rows))
+    assert calls == sorted(calls)
+    assert len(set(calls)) > 2
+
+
 def test_killed_engines_cost_no_row_and_double_none(open_fleet: Opener) -> None:
     fleet = open_fleet(2, {"step_s": 0.01})
     rng, requests, found = random.Random(3), asks(300), []

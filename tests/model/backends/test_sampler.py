@@ -103,3 +103,13 @@ def test_rows_that_come_and_go_get_the_tokens_of_transformers(kind: str, slots: 
         wanted = out[0, ids.shape[1] :].tolist()
         assert draft.stopped == (wanted[-1] == 1)
         assert draft.tokens == [token for token in wanted if token != 1]
+
+
+def test_decoding_reports_tokens_before_a_row_is_finished() -> None:
+    drafts = [Draft([3, 4, 5], Draws.of(Sampling(temperature=0, max_tokens=length), 0)) for length in (5, 9, 7)]
+    calls: list[tuple[int, int]] = []
+    ends: frozenset[int] = frozenset()  # every draft runs to its limit
+    decode(tiny("full"), drafts, slots=2, ends=ends, filler=0, progress=lambda *totals: calls.append(totals))
+    assert calls[0] == (0, 2)
+    assert calls[-1] == (3, 5 + 9 + 7)
+    assert calls == sorted(calls)

@@ -8,7 +8,7 @@ from pathlib import Path
 from configs.schema import Generator, VllmOptions
 from model.backends.vllm.fleet import Fleet
 from model.backends.vllm.worker import Start
-from stages.ports import Completion, ModelCard, Request
+from stages.ports import Completion, ModelCard, ProgressCallback, Request
 
 ENGINES = 2
 
@@ -22,8 +22,8 @@ class EchoFleet:
         ]
         self.fleet = Fleet(starts, [{}] * ENGINES, options, Path(os.environ["CHAOS"], "engines.lock"))
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        return self.fleet.generate(requests)
+    def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
+        return self.fleet.generate(requests, progress)
 
     def account(self) -> dict[str, float]:
         return {}
