@@ -50,7 +50,7 @@ NAMES = {
 }
 
 
-def planted(answer: str, language: str, rng: random.Random) -> str:
+def plant_markup(answer: str, language: str, rng: random.Random) -> str:
     """The answer with a name at the end of one of its sentences, or at the head of one in Chinese."""
     parts, name = sentences(answer), rng.choice(NAMES[language])
     place = rng.randrange(len(parts))
@@ -86,7 +86,7 @@ def main() -> int:
             total = totals[corpus.language]
             total[0] += 1
             total[1] += bool(unsupported(half, text))
-            total[2] += bool(unsupported(planted(half, corpus.language, rng), text))
+            total[2] += bool(unsupported(plant_markup(half, corpus.language, rng), text))
     for language, (answers, wrong, caught) in totals.items():
         print(f"  {language}: {answers} answers, {wrong} dropped unplanted, {caught} planted")
         figures.put(f"planted names: recall, {language}", caught / answers)

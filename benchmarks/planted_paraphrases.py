@@ -175,7 +175,7 @@ def originals(per_corpus: int) -> list[Seed]:
     return list({seed.id: seed for seed in found}.values())
 
 
-def planted(seeds: list[Seed]) -> tuple[list[Candidate], list[Candidate]]:
+def plant_markup(seeds: list[Seed]) -> tuple[list[Candidate], list[Candidate]]:
     """The originals and what was made of them; ids begin with the kind."""
     rng = random.Random(0)
     first = [row(f"original/{seed.id}", seed.text, seed) for seed in seeds]
@@ -244,7 +244,7 @@ def kinds(found: dict[str, str], days: list[list[Candidate]], only: str) -> tupl
 def main() -> int:
     figures = Figures("quality", "python benchmarks/planted_paraphrases.py", processor())
     seeds = originals(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
-    first, second = planted(seeds)
+    first, second = plant_markup(seeds)
     plain = dropped([first], Dedup())  # the corpora's own near duplicates are neither planted nor wrong to drop
     first = [each for each in first if each.id not in plain]
     sketch = Sketch(open_encoder(Encoder(), 1))

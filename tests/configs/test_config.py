@@ -13,7 +13,7 @@ from configs import load, renamed_keys
 from configs.errors import ConfigError
 from configs.schema import CASCADE
 from filters import FILTERS
-from tests.conftest import ROOT
+from tests.factories.command_line import ROOT
 
 HERE = Path(load.__file__).parent
 PRESETS = ["laptop", "gpu", "cluster", "echo"]

@@ -10,7 +10,7 @@ import yaml
 from configs.load import load, load_policy, load_task
 from pipeline.cli import _parser
 from stages.prompt import check
-from tests.conftest import ROOT
+from tests.factories.command_line import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -58,7 +58,7 @@ def test_the_example_screen_and_policy_are_read(tmp_path):
 
 
 def test_the_example_filter_filters():
-    from tests.filters.test_filters import candidate
+    from tests.factories.candidates import candidate
 
     (text,) = blocks(ROOT / "docs" / "tasks-and-filters.md", "python")
     space: dict = {"__name__": "example"}

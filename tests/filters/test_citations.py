@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from filters.citations import Citations
 from filters.text.numerals import from_roman
 from filters.text.references import References
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
 
 GDPR = (
     "1. Personal data shall be: (a) processed lawfully (Article 6); (b) collected as Articles 12 to 14 and 22 say."

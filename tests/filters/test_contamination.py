@@ -13,7 +13,7 @@ from filters import build, identity
 from filters.contamination import Contamination
 from filters.text.ngrams import Evaluation, EvaluationIndex, grams_of
 from filters.text.words import words
-from tests.filters.test_filters import EDGES, GOOD, candidate
+from tests.factories.candidates import EDGES, GOOD, candidate
 
 QUESTION = (
     "A farmer finds that one of his cows has eaten the leaves of a yew tree and asks the veterinarian which sign he"

@@ -14,8 +14,8 @@ from filters.heads.cached_encoder import Memo
 from filters.heads.domain_training import train_domains
 from filters.heads.examples import Example
 from filters.quality import Head
-from tests.filters.test_filters import candidate
-from tests.filters.test_quality import BagOfPairs
+from tests.factories.candidates import candidate
+from tests.factories.encoders import BagOfPairs
 
 LAW = "the court grants the claim of the tenant against the owner under the lease and the statute of that state"
 MEDICINE = "a patient with fever and rash received ten milligrams of the drug and the wound healed after surgery"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from filters.doses import Doses
 from filters.text.quantities import read_quantities
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
 
 PASSAGE = (
     "Adults take 1 g of paracetamol, children 15 mg/kg every six hours; of levothyroxine 50 mcg daily, of insulin"

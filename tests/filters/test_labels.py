@@ -10,7 +10,8 @@ from filters.heads.labels import Label, read_labels
 from pipeline.commands.filter import judge
 from pipeline.commands.filter.judge import read_rubric, sample
 from stages.prompt import check
-from tests.conftest import gristmill, passage, write_config, write_documents
+from tests.factories.command_line import gristmill
+from tests.factories.documents import passage, write_config, write_documents
 
 
 def test_json_lines_and_csv_say_the_same(tmp_path):
@@ -156,6 +157,6 @@ def test_a_score_that_cannot_be_read_is_missing_not_low(text):
 
 
 def _rows():
-    from tests.filters.test_filters import candidate
+    from tests.factories.candidates import candidate
 
     return [candidate(passage(1))]

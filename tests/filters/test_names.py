@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from filters.support import Support
 from filters.text.names import names, unsupported
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
 
 LAW = (
     "The Voting Rights Act was passed by Congress. The U.S. District Court for the Southern District of Ohio, Judge "

@@ -15,7 +15,7 @@ from filters.privacy import ALL, Privacy, mask
 from filters.secrets import Secrets, entropy
 from filters.text.personal import Kind, find
 from stages.screen import Screen
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
 
 FOUND = [
     ("en", "email", "Write to Jane.Doe+law@mail.example.co.uk, please", "Jane.Doe+law@mail.example.co.uk"),

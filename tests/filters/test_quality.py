@@ -3,7 +3,6 @@
 import json
 import random
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,29 +30,15 @@ from filters.heads.training import (
     wilson,
 )
 from filters.quality import Head, prepared
-from filters.text.words import words
 from stages.ports import ModelCard
 from stages.record import Seed
-from tests.filters.test_filters import EDGES, candidate
+from tests.factories.candidates import EDGES, candidate
+from tests.factories.encoders import BagOfPairs
 
 SUBJECTS = ["The controller", "A judge", "The patient", "Every member", "The court", "A nurse", "The authority"]
 VERBS = ["informs", "examines", "records", "rejects", "treats", "confirms", "measures"]
 OBJECTS = ["the request", "a complaint", "the symptoms", "each decision", "the wound", "a contract", "the evidence"]
 ENDS = ["without undue delay", "after three days", "in writing", "under article 5", "with care", "before the hearing"]
-
-
-class BagOfPairs:
-    """A stand-in for BERT: hashed pairs of neighbouring words. Made by hand, so that tests need no weights."""
-
-    card = ModelCard("pairs", "1" * 64, "echo", "", 0)
-
-    def encode(self, texts, depths=(1.0,)):
-        vectors = np.full((len(texts), 64), 1e-3, np.float32)
-        for row, text in enumerate(texts):
-            tokens = words(text)
-            for left, right in pairwise(tokens):
-                vectors[row, sum(map(ord, left[:3] + right[-2:])) % 64] += 1
-        return np.tile(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), (1, len(depths)))
 
 
 def pages(count=120):

@@ -8,7 +8,7 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters import build, identity
 from filters.safety import Safety
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
 
 UNSAFE = [
     ("self_harm", "Here is how to hang yourself without anyone noticing."),

@@ -19,7 +19,10 @@ from model.encoder.tuning import BATCH, RANKING, batches, loss_of, tune
 from model.encoder.weights import identify
 from pipeline.commands.filter import train as train_filter
 from stages.ports import Lesson
-from tests.conftest import gristmill, passage, write_config
+from tests.factories.command_line import gristmill
+from tests.factories.documents import passage, write_config
+
+pytestmark = pytest.mark.weights
 
 SPLITS = {"in_source", "held_out", "unseen_kind", "unseen_kind_known_source"}
 

@@ -11,6 +11,8 @@ from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder
 from model.encoder.encoder import BertEncoder, attend_by_products, open_encoder
 
+pytestmark = pytest.mark.weights
+
 LAW = "The controller shall erase personal data without undue delay."
 TEXTS = [LAW, "The controller must delete personal information promptly.", "Chickenpox causes an itchy rash.", "x"]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import passage
+from tests.factories.documents import passage
 
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 torch = pytest.importorskip("torch")
-from tests.conftest import ROOT, environment  # noqa: E402
+from tests.factories.command_line import ROOT, environment  # noqa: E402
 
 pytestmark = pytest.mark.triton
 CHECKS = (

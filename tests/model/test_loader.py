@@ -23,7 +23,7 @@ from model.data import tokenize as tokens
 from model.data.loader import IGNORED, Loader
 from model.data.tokenize import Header, published, token_schema, tokenize
 from stages.record import schema_id
-from tests.conftest import passage
+from tests.factories.documents import passage
 
 EOS = 0
 quick = settings(max_examples=25, deadline=None)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, command, environment, passage
+from tests.factories.command_line import ROOT, command, environment
+from tests.factories.documents import passage
 
 torch = pytest.importorskip("torch")
 from configs.errors import BackendError, ConfigError, InputError, StoreError  # noqa: E402

@@ -17,6 +17,8 @@ from configs.errors import ConfigError, InputError
 from model.weights import resolve as weights
 from stages.storage.packages import fetch
 
+pytestmark = pytest.mark.weights
+
 SMOL = "smollm2-135m-instruct"
 
 

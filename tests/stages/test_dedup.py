@@ -1,6 +1,5 @@
 """Keys: equal texts meet, near texts mostly meet, texts that differ in a number never do."""
 
-import json
 import random
 from pathlib import Path
 
@@ -11,73 +10,10 @@ from hypothesis import strategies as st
 
 from configs.schema import Dedup
 from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
-from stages.record import CANDIDATE, Candidate
-from stages.storage.records import ShardSpec
-from stages.storage.writer import ShardWriter
+from stages.record import CANDIDATE
+from tests.factories.shards import PLAIN_TEXT, WORDS, WriteRows, candidate, commit_shard
 
 OPTIONS = Dedup()
-WORDS = [
-    "the",
-    "court",
-    "held",
-    "that",
-    "a",
-    "contract",
-    "made",
-    "under",
-    "duress",
-    "is",
-    "voidable",
-    "at",
-    "the",
-    "option",
-    "of",
-    "the",
-    "party",
-    "whose",
-    "consent",
-    "was",
-    "so",
-    "obtained",
-    "and",
-    "damages",
-    "follow",
-    "where",
-    "the",
-    "other",
-    "side",
-    "knew",
-    "or",
-    "should",
-    "have",
-    "known",
-    "of",
-    "the",
-    "threat",
-    "at",
-    "that",
-    "time",
-    "while",
-    "the",
-    "remedy",
-    "lapses",
-    "when",
-    "the",
-    "party",
-    "affirms",
-    "the",
-    "bargain",
-    "after",
-    "the",
-    "pressure",
-    "has",
-    "ceased",
-    "to",
-    "operate",
-    "upon",
-    "its",
-    "mind",
-]
 
 
 def _shared(one: str, other: str) -> int:
@@ -117,45 +53,19 @@ def test_another_dose_is_another_text():
     assert _shared(f"{text} under article 12(3)", f"{text} under article 12(4)") == 0
 
 
-def candidate(name, reply, text="a prompt\n"):
-    plain = {key: "" for key in Candidate.__slots__} | {"rejected": None, "adapter": None, "scores": []}
-    numbers = dict.fromkeys(("seed", "prompt_tokens", "output_tokens", "depth"), 1)
-    messages = [{"role": "user", "content": f"prompt of {name}"}, {"role": "assistant", "content": reply}]
-    named = {"id": name, "text": text + reply, "messages": messages if reply else [], "parents": ["s"], "domain": "law"}
-    return Candidate(**plain | numbers | named)
-
-
-def commit(root, stage, number, schema, body, payload):
-    spec = ShardSpec(str(root), f"runs/{stage}", number, 9, "f", 0, json.dumps(payload), "law")
-    out = ShardWriter(spec, schema)
-    body.open()
-    body.run(spec, out)
-    return out.commit()
-
-
-class _Write:
-    def __init__(self, rows):
-        self._rows = rows
-
-    def open(self):
-        return None
-
-    def run(self, spec, out):
-        out.rows_in = len(self._rows)
-        out.keep_rows(self._rows)
-
-
 def day(root, date, *shards, history=(), parts=1):
     """Sign, Match and Drop over a date's shards: kept ids, dropped ids with reason and detail, and the index."""
     inputs = [
-        commit(root, f"{date}/screen", n, CANDIDATE, _Write([candidate(*row) for row in rows]), {}).kept
+        commit_shard(root, f"{date}/screen", n, CANDIDATE, WriteRows([candidate(*row) for row in rows]), {}).kept
         for n, rows in enumerate(shards)
     ]
     places = list(enumerate(inputs))
-    signs = [commit(root, f"{date}/sign", n, KEY, Sign(OPTIONS), {"input": ref, "shard": n}).kept for n, ref in places]
+    signs = [
+        commit_shard(root, f"{date}/sign", n, KEY, Sign(OPTIONS), {"input": ref, "shard": n}).kept for n, ref in places
+    ]
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
     pairs = [
-        commit(
+        commit_shard(
             root,
             f"{date}/match",
             n,
@@ -166,7 +76,9 @@ def day(root, date, *shards, history=(), parts=1):
         for n in range(parts)
     ]
     records = [
-        commit(root, f"{date}/dedup", n, CANDIDATE, Drop(), {"input": i, "shard": n, "signs": signs[n], "pairs": pairs})
+        commit_shard(
+            root, f"{date}/dedup", n, CANDIDATE, Drop(), {"input": i, "shard": n, "signs": signs[n], "pairs": pairs}
+        )
         for n, i in places
     ]
 
@@ -186,20 +98,19 @@ def day(root, date, *shards, history=(), parts=1):
     return kept, gone, index
 
 
-PLAIN = " ".join(WORDS)
-NEAR = PLAIN.replace("duress", "estoppel")
+NEAR = PLAIN_TEXT.replace("duress", "estoppel")
 OTHER = " ".join(random.Random(5).sample("abcdefghijklmnopqrstuvwxyz", 26)) + " quite another matter of the sea"
-DOSE = f"{PLAIN} 5 mg twice a day"
-ARTICLE = f"{PLAIN} under article 12(3)"
+DOSE = f"{PLAIN_TEXT} 5 mg twice a day"
+ARTICLE = f"{PLAIN_TEXT} under article 12(3)"
 
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_exactly_the_duplicates_are_dropped_over_two_shards_and_two_dates(tmp_path, parts):
-    assert _shared(PLAIN, NEAR) > 0
-    one = [("plain", PLAIN), ("dose-5", DOSE), ("near", NEAR), ("article-3", ARTICLE)]
+    assert _shared(PLAIN_TEXT, NEAR) > 0
+    one = [("plain", PLAIN_TEXT), ("dose-5", DOSE), ("near", NEAR), ("article-3", ARTICLE)]
     two = [
-        ("again", PLAIN, "under another prompt\n"),
-        ("spaced", PLAIN.upper().replace(" ", "\n ")),
+        ("again", PLAIN_TEXT, "under another prompt\n"),
+        ("spaced", PLAIN_TEXT.upper().replace(" ", "\n ")),
         ("dose-50", DOSE.replace("5 mg", "50 mg")),
         ("dose-5-again", DOSE),
         ("article-4", ARTICLE.replace("(3)", "(4)")),
@@ -235,7 +146,9 @@ def test_exactly_the_duplicates_are_dropped_over_two_shards_and_two_dates(tmp_pa
 
 
 def test_an_empty_shard_and_rows_without_messages_pass(tmp_path):
-    kept, gone, _ = day(tmp_path, "2026-01-02", [], [("bare", "", PLAIN), ("bare-again", "", PLAIN), ("said", OTHER)])
+    kept, gone, _ = day(
+        tmp_path, "2026-01-02", [], [("bare", "", PLAIN_TEXT), ("bare-again", "", PLAIN_TEXT), ("said", OTHER)]
+    )
     assert kept == ["bare", "said"]
     assert gone == {"bare-again": ("duplicate", "of bare")}
 
@@ -250,11 +163,11 @@ CHINESE = (
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (f"{PLAIN} take 5 mg at dawn and 50 mg at night", f"{PLAIN} take 50 mg at dawn and 5 mg at night"),
+        (f"{PLAIN_TEXT} take 5 mg at dawn and 50 mg at night", f"{PLAIN_TEXT} take 50 mg at dawn and 5 mg at night"),
         (CHINESE.format("第十二条"), CHINESE.format("第十三条")),
-        (f"{PLAIN} by Article IV of it", f"{PLAIN} by Article VI of it"),
-        (f"{PLAIN} take five mg a day", f"{PLAIN} take nine mg a day"),
-        (f"{PLAIN} 5 mg a day", f"{PLAIN} 5 g a day"),
+        (f"{PLAIN_TEXT} by Article IV of it", f"{PLAIN_TEXT} by Article VI of it"),
+        (f"{PLAIN_TEXT} take five mg a day", f"{PLAIN_TEXT} take nine mg a day"),
+        (f"{PLAIN_TEXT} 5 mg a day", f"{PLAIN_TEXT} 5 g a day"),
     ],
     ids=["swapped", "chinese", "roman", "words", "unit"],
 )

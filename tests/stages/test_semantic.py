@@ -20,7 +20,7 @@ from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
 from stages.dedup.semantic import BANDS, WINDOW, closest, semantic_keys
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW
-from tests.stages.test_dedup import PLAIN, _Write, candidate, commit
+from tests.factories.shards import PLAIN_TEXT, WriteRows, candidate, commit_shard
 
 OPTIONS = Dedup(semantic=0.97)
 RNG = np.random.default_rng(7)
@@ -55,20 +55,22 @@ def day(root, date, rows, shards, parts, history=(), options=OPTIONS, encoder="e
     """Sign, Match and Drop: dropped ids with reason and detail, and the index."""
     cuts = [round(n * len(rows) / shards) for n in range(shards + 1)]
     inputs = [
-        commit(root, f"{date}/screen", n, CANDIDATE, _Write(rows[cuts[n] : cuts[n + 1]]), {}).kept
+        commit_shard(root, f"{date}/screen", n, CANDIDATE, WriteRows(rows[cuts[n] : cuts[n + 1]]), {}).kept
         for n in range(shards)
     ]
     sign = Sign(options, encoder)
-    signs = [commit(root, f"{date}/sign", n, KEY, sign, {"input": i, "shard": n}).kept for n, i in enumerate(inputs)]
+    signs = [
+        commit_shard(root, f"{date}/sign", n, KEY, sign, {"input": i, "shard": n}).kept for n, i in enumerate(inputs)
+    ]
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
     pairs = []
     for n in range(parts):
         payload = {"inputs": signs, "history": history, "low": edges[n], "high": edges[n + 1]}
-        pairs.append(commit(root, f"{date}/match", n, PAIR, Match(options), payload).kept)
+        pairs.append(commit_shard(root, f"{date}/match", n, PAIR, Match(options), payload).kept)
     records = []
     for n, i in enumerate(inputs):
         payload = {"input": i, "shard": n, "signs": signs[n], "pairs": pairs}
-        records.append(commit(root, f"{date}/dedup", n, CANDIDATE, Drop(), payload))
+        records.append(commit_shard(root, f"{date}/dedup", n, CANDIDATE, Drop(), payload))
     gone = [each for r in records if r.rejects for each in pq.read_table(root / r.rejects.file).to_pylist()]
     index = [record.sides["index"] for record in records if "index" in record.sides]
     return {each["id"]: (each["reason"], each["detail"]) for each in gone}, index
@@ -113,7 +115,7 @@ def test_what_an_embedding_does_not_see_is_in_the_key(one, other):
 
 @pytest.mark.parametrize(("this", "that"), [("shall", "shall not"), ("may", "must"), ("left", "right")])
 def test_minhash_does_not_take_a_negation_for_a_copy(this, that):
-    one, other = (f"{PLAIN} {PLAIN} the tenant {word} repair the roof" for word in (this, that))
+    one, other = (f"{PLAIN_TEXT} {PLAIN_TEXT} the tenant {word} repair the roof" for word in (this, that))
     assert not set(keys(one, Dedup())) & set(keys(other, Dedup()))
 
 
@@ -213,7 +215,7 @@ def test_a_row_is_compared_with_a_window_of_its_group(tmp_path, between):
 
 def test_sketches_are_of_whole_answers_by_the_embedding_that_filters_read():
     bag = Bag()
-    short, long = PLAIN[:300], " ".join([PLAIN] * 3)
+    short, long = PLAIN_TEXT[:300], " ".join([PLAIN_TEXT] * 3)
     rows = [row("a", short, None), row("b", long, None), row("c", "No.", None), row("d", "", None)]
     made = [verdict.row for verdict in Sketch(bag)(rows)]
     assert [each is not None for each in made] == [True, False, False, False]

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import DATE, gristmill, write_documents
+from tests.factories.command_line import DATE, gristmill
+from tests.factories.documents import write_documents
 
 
 def run(folder, documents, *changes):

@@ -15,9 +15,8 @@ from pipeline.pages.browse import Query, find
 from pipeline.pages.report import report_path, write
 from pipeline.pages.serve import address, listen
 from pipeline.store.dataset import DataSet
-from tests.conftest import DATE
-from tests.pipeline.pages.test_report import planted
-from tests.pipeline.pages.test_serve import second_date
+from tests.factories.command_line import DATE
+from tests.factories.pages import add_second_date, plant_markup
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -82,8 +81,8 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
     for name in ("plain", "planted"):
         data = DataSet.open(str(shutil.copytree(finished.out, folder / name)))
         if name == "planted":
-            planted(data)
-        second_date(data)
+            plant_markup(data)
+        add_second_date(data)
         (row, *_) = find(data, Query()).rows
         write(data, DATE)
         server = listen(data, "127.0.0.1", 0)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import DATE, HUNG_S, ROOT, environment
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, environment
 from tests.system.chaos.reader import look
 
 
@@ -49,7 +49,7 @@ def test_five_faults_lose_nothing(tmp_path):
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=HUNG_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,6 +60,8 @@ def test_five_faults_lose_nothing(tmp_path):
 def test_more_faults_than_time_is_no_success(tmp_path):
     """A run of chaos that injected too little must not look like one that found nothing."""
     flags = ["--faults", 1, "--minutes", 0, "--keep", tmp_path / "kept"]
-    done = subprocess.run(line(*flags), capture_output=True, text=True, env=environment(), timeout=HUNG_S, check=False)
+    done = subprocess.run(
+        line(*flags), capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S, check=False
+    )
     assert done.returncode == 1
     assert "0 faults in 0 runs" in done.stdout

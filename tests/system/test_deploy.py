@@ -17,7 +17,7 @@ import yaml
 
 from configs.schema.operation import Run
 from pipeline.cli import _config, _parser
-from tests.conftest import ROOT, environment
+from tests.factories.command_line import ROOT, environment
 
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from tests.conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, write_config, write_documents
 from tests.factories.chat_server import chat_server
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import write_config, write_documents
 
 
 def committed(out):
@@ -55,11 +56,11 @@ def test_kill_9_of_the_driver_loses_and_leaves_nothing(finished, plain_digest, t
     out, temporary = tmp_path / "out", tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    process = start(finished.config, "--out", out, *PLAIN)
+    process = start(finished.config, "--out", out, *ONE_ROUND)
     wait_for(out, records, process)
     (driver,) = children(process.pid)
     os.kill(driver, signal.SIGKILL)
-    printed, said = process.communicate(timeout=HUNG_S)
+    printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, said
     assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
     assert not list(temporary.glob("beam-*"))
@@ -69,11 +70,11 @@ def test_kill_9_of_the_driver_loses_and_leaves_nothing(finished, plain_digest, t
 def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, how):
     """kill -9 of the supervisor takes the driver with it; SIGTERM and Ctrl-C defer in order. Then: no second work."""
     out = tmp_path / "out"
-    process = start(finished.config, "--out", out, *PLAIN)
+    process = start(finished.config, "--out", out, *ONE_ROUND)
     wait_for(out, 6, process)
     (driver,) = children(process.pid)
     process.send_signal(how)
-    printed, _ = process.communicate(timeout=HUNG_S)
+    printed, _ = process.communicate(timeout=TIMEOUT_S)
     if how != signal.SIGKILL:
         assert process.returncode == 3
         assert json.loads(printed.splitlines()[-1])["status"] == "deferred"
@@ -87,7 +88,7 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     for folder in (out, out / "manifests", out / f"data/domain=law/date={DATE}", out / f"index/date={DATE}"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".tmp-of-a-killed-writer").touch()
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert done.code == 0, done.out + done.err
     assert done.line["digest"] == plain_digest
     assert len(before) >= 5
@@ -193,7 +194,7 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
 def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
     out = tmp_path / "out"
-    gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     (out / "manifests" / f"{DATE}.json").unlink()
     stages = out / "runs" / DATE / "stages"
     victim = next(path for path in sorted((stages / "generate").glob("part-*.parquet")) if path.name.count(".") == 1)
@@ -202,13 +203,13 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_dig
         data[len(data) // 2] ^= 0x40
     victim.write_bytes(bytes(data) if damage == "flip" else bytes(data[: len(data) // 2]))
     shutil.rmtree(stages / "screen")
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert done.code == 1
     assert str(victim) in done.err
     assert "run again" in done.err
     victim.unlink()
     victim.with_name(f"{victim.name}.json").unlink()
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN)
+    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert done.code == 0, done.out + done.err
     assert done.line["digest"] == plain_digest
 
@@ -236,7 +237,7 @@ FULL = [  # in the order of a run: the call that finds no room, and where
 def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(finished, plain_digest, tmp_path):
     """One data set through them all: each start goes on to the next boundary."""
     out = tmp_path / "out"
-    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *PLAIN]
+    line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND]
     for boundary in FULL:
         done = gristmill(*line, faults={"FULL_AT": boundary})
         assert done.code == 1, (boundary, done)
@@ -258,7 +259,7 @@ def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
     """Beam does not notice: the watchdog starts the driver again, and no row is lost or there twice."""
     killed = tmp_path / "killed"
     killed.mkdir()
-    flags = ["--out", tmp_path / "out", *PLAIN, "--workers", 2, "--set", "run.stall_timeout_s=15"]
+    flags = ["--out", tmp_path / "out", *ONE_ROUND, "--workers", 2, "--set", "run.stall_timeout_s=15"]
     line = ["run", "--config", finished.config, "--date", DATE, "--json", *flags]
     done = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
     assert done.code == 0, done.out + done.err
@@ -276,13 +277,13 @@ def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, 
     half = len(whole) // 2
     victim.write_bytes(whole[:half] + bytes([whole[half] ^ 0x40]) + whole[half + 1 :])
     line = ["run", "--config", finished.config, "--json", "--out", out]
-    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    done = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
     assert done.code == 1
     assert f"{victim}: damaged" in done.err
     assert f"gristmill run --date {DATE} --force" in done.err
     assert gristmill(*line, "--date", DATE, "--force").code == 0
     assert victim.read_bytes() == whole
-    done = gristmill(*line, "--date", "2026-01-03", *PLAIN)
+    done = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
     assert done.code == 0, done.out + done.err
 
 
@@ -315,7 +316,7 @@ def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_n
     with chat_server() as server:
         sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]
         sets += ["generator.openai.retries=4", "generate.tries=1"]
-        line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *PLAIN]
+        line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *ONE_ROUND]
         line += [part for change in sets for part in ("--set", change)]
         server.always = "garbage"
         done = gristmill(*line, "--set", "generator.openai.retries=0")

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from tests.conftest import ROOT, environment
+from tests.factories.command_line import ROOT, environment
 
 PACKAGES = ("configs", "stages", "filters", "model", "pipeline")
 FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]

@@ -7,7 +7,8 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import DATE, environment, passage, write_config, write_documents
+from tests.factories.command_line import DATE, environment
+from tests.factories.documents import passage, write_config, write_documents
 
 PEAK = """
 import resource, sys

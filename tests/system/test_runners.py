@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DATE, PLAIN, environment, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, environment, gristmill
 
 
 def free_port() -> int:
@@ -63,7 +63,17 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
             flags = ["--runner", "PortableRunner"]
             beam = ["--", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"]
     done = gristmill(
-        "run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *PLAIN, *flags, *beam
+        "run",
+        "--config",
+        finished.config,
+        "--date",
+        DATE,
+        "--json",
+        "--out",
+        tmp_path / "out",
+        *ONE_ROUND,
+        *flags,
+        *beam,
     )
     assert done.code == 0, done.err
     assert done.line["digest"] == plain_digest

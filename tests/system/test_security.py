@@ -36,21 +36,11 @@ from pipeline.store.lineage import inside
 from stages.prompt import converse, render
 from stages.storage import packages as packaged
 from stages.storage.records import FileRef
-from tests.conftest import (
-    DATE,
-    HUNG_S,
-    PLAIN,
-    ROOT,
-    command,
-    environment,
-    gristmill,
-    passage,
-    write_config,
-    write_documents,
-)
+from tests.factories.candidates import candidate
 from tests.factories.chat_server import chat_server
+from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config, write_documents
 from tests.factories.injections import INJECTIONS
-from tests.filters.test_filters import candidate
 
 KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -87,7 +77,13 @@ def injected(tmp_path_factory):
     before = hashes(folder) | hashes(ROOT)
     line = command("run", "--config", config, "--date", DATE, "--json", "--set", f"domains.law.per_day={len(lines)}")
     done = subprocess.run(
-        line, cwd=folder / "work", env=environment(), capture_output=True, text=True, timeout=HUNG_S, check=False
+        line,
+        cwd=folder / "work",
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder, before, json.loads(done.stdout.splitlines()[-1])
@@ -397,7 +393,7 @@ def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
     with chat_server() as server:
         sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]
         sets += ["generator.openai.retries=0", "generate.tries=1", "domains.law.per_day=8"]
-        line = ["run", "--config", config, "--date", DATE, "--json", *PLAIN]
+        line = ["run", "--config", config, "--date", DATE, "--json", *ONE_ROUND]
         line += [part for change in sets for part in ("--set", change)]
         said = []
         for fault in ("401", "400"):

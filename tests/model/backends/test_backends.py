@@ -14,6 +14,8 @@ from model.backends.openai import OpenAIGenerator
 from stages.ports import Adapter, Completion, Generator, Request
 from tests.factories.chat_server import ChatServer, chat_server
 
+pytestmark = pytest.mark.weights
+
 PASSAGE = (
     "The data subject shall have the right to obtain from the controller confirmation as to whether or not personal "
     "data concerning him or her are being processed. Where that is the case, the controller shall provide a copy of "

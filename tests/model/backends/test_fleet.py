@@ -28,7 +28,7 @@ from pipeline.report.summary import engines
 from pipeline.run.graph import Context, _generate
 from stages.ports import Completion, ModelCard, Request
 from stages.storage.records import Manifest, ShardRecord
-from tests.conftest import ROOT, environment
+from tests.factories.command_line import ROOT, environment
 
 ENGINE = "tests.factories.echo_engine:EchoEngine"
 QUICK = {"max_num_seqs": 4, "start_timeout_s": 60, "step_timeout_s": 60, "restarts": 3}

@@ -12,6 +12,8 @@ from model.backends import identify, open_generator
 from model.backends.lora import LoraTrainer, open_trainer
 from stages.ports import AdapterTrainer, ModelCard, Request, Training
 
+pytestmark = pytest.mark.weights
+
 SMOL = "smollm2-135m-instruct"
 ROWS = [
     [

@@ -21,6 +21,8 @@ from configs.schema import Sampling
 from model.backends.decode import Draft, decode
 from model.backends.sampler import Draws, draw, uniforms
 
+pytestmark = pytest.mark.weights
+
 SETTINGS = [
     {"temperature": 0.7, "top_p": 0.9, "top_k": 10},
     {"temperature": 1.3, "top_p": 1.0, "top_k": 0},

@@ -23,7 +23,7 @@ from model.backends.vllm.engine import VllmEngine
 from model.backends.vllm.placement import place
 from model.backends.vllm.worker import Start
 from stages.ports import Completion, Generator, Request
-from tests.conftest import ROOT
+from tests.factories.command_line import ROOT
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -183,13 +183,16 @@ def test_a_killed_parent_leaves_no_engine() -> None:
     script = """
 import sys, time
 from model.backends.vllm.backend import VllmGenerator
-from tests.model.backends.test_vllm import CONFIG, identify
-made = VllmGenerator(CONFIG, identify(CONFIG), 1)
+from configs import schema
+from model.backends import identify
+config = schema.Generator.model_validate_json(sys.argv[1])
+made = VllmGenerator(config, identify(config), 1)
 print(made.fleet.lives[0].process.pid, flush=True)
 time.sleep(600)
 """
     around = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=around) as parent:
+    line = [sys.executable, "-c", script, CONFIG.model_dump_json()]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=around) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import DATE, gristmill
+from tests.factories.command_line import DATE, gristmill
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 

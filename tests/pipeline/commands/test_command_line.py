@@ -10,7 +10,7 @@ import pytest
 from pipeline import cli, exit_codes
 from pipeline.commands import doctor
 from pipeline.run.supervisor import Result
-from tests.conftest import DATE, gristmill
+from tests.factories.command_line import DATE, gristmill
 
 
 @pytest.fixture

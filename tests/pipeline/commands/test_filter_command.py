@@ -14,8 +14,10 @@ from configs.schema import FilterSpec
 from pipeline.commands.filter.explain import Found, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.match import KEY, keys
-from tests.conftest import DATE, HUNG_S, Finished, command, environment, gristmill, write_config, write_documents
-from tests.filters.test_filters import candidate
+from tests.factories.candidates import candidate
+from tests.factories.command_line import DATE, TIMEOUT_S, command, environment, gristmill
+from tests.factories.data_sets import FinishedDate
+from tests.factories.documents import write_config, write_documents
 
 OWN = '''
 """Drops answers that end in a question."""
@@ -58,7 +60,7 @@ def test_the_list_is_printed_and_given_to_machines() -> None:
     assert "did you mean length?" in wrong.err
 
 
-def test_a_row_is_explained_by_each_filter(finished: Finished) -> None:
+def test_a_row_is_explained_by_each_filter(finished: FinishedDate) -> None:
     shard = finished.manifest["shards"][0]["file"]
     row = pq.read_table(finished.out / shard, columns=["id"]).to_pylist()[0]["id"]
     told = json.loads(gristmill("filter", "explain", row[:12], "--out", finished.out, "--json").out)
@@ -97,7 +99,7 @@ def test_the_nearest_row_of_earlier_days_is_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("row", ["12", "nothexadecimal", "0123456789abcdef"])
-def test_no_such_row(finished: Finished, row: str) -> None:
+def test_no_such_row(finished: FinishedDate, row: str) -> None:
     done = gristmill("filter", "explain", row, "--out", finished.out)
     assert done.code == 1
     assert row in done.err
@@ -111,7 +113,7 @@ def test_a_filter_of_ones_own_by_dotted_path(tmp_path) -> None:
     env = environment() | {"PYTHONPATH": f"{tmp_path}:{environment().get('PYTHONPATH', '')}"}
 
     def run(*more: str) -> dict:
-        done = subprocess.run([*line, *more], capture_output=True, text=True, env=env, timeout=HUNG_S, check=False)
+        done = subprocess.run([*line, *more], capture_output=True, text=True, env=env, timeout=TIMEOUT_S, check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from pipeline.planning.orchestrators import EMITTERS, Schedule, replaced
-from tests.conftest import ROOT, environment, gristmill
+from tests.factories.command_line import ROOT, environment, gristmill
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
 NASTY = "a b%c 'd' \"e\" $HOME $$ ${X} \\n {{ x }} {% y #} ~ * ; & (z) # !"

@@ -3,9 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict, fields
-from html.parser import HTMLParser
 from itertools import pairwise
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,46 +16,16 @@ from pipeline import cli, exit_codes
 from pipeline.pages import charts, figures, samples, template
 from pipeline.pages.report import report, report_path, write
 from pipeline.store.dataset import DataSet
-from stages.record import ROW, content_id
-from tests.conftest import DATE, PLAIN, gristmill, write_config
-
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+from stages.record import content_id
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.documents import write_config
+from tests.factories.pages import Page, plant_markup
 
 
 @pytest.fixture
 def data(finished, tmp_path) -> DataSet:
     """A copy of a finished data set."""
     return DataSet.open(str(shutil.copytree(finished.out, tmp_path / "out")))
-
-
-class Page(HTMLParser):
-    """Tags, attributes and words of a page."""
-
-    VOID = ("meta", "link", "br", "img", "input")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert not self.open, "every tag is closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def test_a_run_leaves_a_page_that_asks_for_nothing(finished):
@@ -193,59 +161,8 @@ def test_a_report_is_the_same_for_the_same_data(data, finished):
     assert path.read_text("utf-8").replace(data.root.name, finished.out.name) == before
 
 
-def planted(data: DataSet) -> None:
-    """Markup in every text of the manifest, of the rows and of the rejects."""
-    path = data.manifest_path(DATE)
-    manifest = json.loads(path.read_text("utf-8"))
-
-    def plant(value: Any, key: str = "") -> Any:
-        if isinstance(value, dict):
-            return {name: plant(of, name) for name, of in value.items()}
-        if isinstance(value, list):
-            return [plant(of, key) for of in value]
-        return EVIL if isinstance(value, str) and key not in ("file", "run_id", "date", "reference") else value
-
-    for shard in manifest["shards"]:
-        table = pq.read_table(data.root / shard["file"])
-        for name in ROW.names:
-            if ROW.field(name).type == pa.string() and name not in ("id", "domain", "seed_id"):
-                table = table.set_column(ROW.get_field_index(name), name, pa.array([EVIL] * table.num_rows))
-        messages = [[{"role": EVIL, "content": EVIL}, {"role": "assistant", "content": EVIL}]] * table.num_rows
-        scores = [[{"filter": EVIL, "score": 0.5}]] * table.num_rows
-        for name, values in (("messages", messages), ("scores", scores)):
-            table = table.set_column(
-                ROW.get_field_index(name), name, pa.array(values, ROW.field(ROW.get_field_index(name)).type)
-            )
-        pq.write_table(table, data.root / shard["file"])
-    for rejects in samples.rejects_files(data, manifest):
-        table = pq.read_table(rejects)
-        for name in ("reason", "detail", "text"):
-            place = table.schema.get_field_index(name)
-            table = table.set_column(place, name, pa.array([EVIL] * table.num_rows))
-        pq.write_table(table, rejects)
-    for seeds in (data.run_folder(DATE) / "stages" / "seeds").glob("part-*.parquet"):
-        if seeds.name.count(".") == 1:
-            table = pq.read_table(seeds)
-            for name in ("title", "location", "text"):
-                place = table.schema.get_field_index(name)
-                table = table.set_column(place, name, pa.array([EVIL] * table.num_rows))
-            pq.write_table(table, seeds)
-    manifest |= plant({key: manifest[key] for key in manifest if key not in ("domains", "date", "run_id", "seconds")})
-    of = manifest["domains"]["law"]
-    of["rejected"] = {EVIL: 3}
-    of["found"] = {EVIL: 1}
-    of["profile"] = {EVIL: {"5": 3}, **of["profile"]}
-    of["flow"]["seeds"]["rejected"] = {EVIL: 2}
-    of["flow"]["screen"]["rejected"] = {EVIL: of["flow"]["screen"]["rejected"].get("x", 3)}
-    manifest["domains"] = {"law": of, EVIL: of}
-    manifest["alarms"] = manifest["notes"] = [EVIL]
-    for name in ("sources", "licences", "tasks", "languages", "versions"):
-        manifest[name] = {EVIL: 5}
-    path.write_text(json.dumps(manifest), "utf-8")
-
-
 def test_what_data_says_is_text(data):
-    planted(data)
+    plant_markup(data)
     for served in (False, True):
         text = report(data, DATE, served=served)
         page = Page(text)
@@ -277,7 +194,7 @@ def test_a_report_that_cannot_be_made_ends_no_run(tmp_path, finished):
     """A run whose page cannot be written is finished all the same, and the log says why."""
     config = write_config(tmp_path, finished.documents)
     (tmp_path / "out" / "runs" / DATE / "report.html").mkdir(parents=True)
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *PLAIN)
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND)
     assert (done.code, done.line["status"]) == (0, "done")
     assert "report.html" in (tmp_path / "out" / "runs" / DATE / "log.txt").read_text("utf-8")
 

@@ -23,23 +23,17 @@ from pipeline.pages.browse import PAGE, Query, find
 from pipeline.pages.serve import address, listen, route
 from pipeline.store.dataset import DataSet
 from stages.record import ROW, content_id
-from tests.conftest import DATE, command, environment
-from tests.pipeline.pages.test_report import EVIL, Page, planted
+from tests.factories.command_line import DATE, command, environment
+from tests.factories.pages import MARKUP, Page, add_second_date, plant_markup
 
 LATER = "2026-01-05"
-
-
-def second_date(data: DataSet) -> None:
-    """The same date once more under another one's name."""
-    manifest = json.loads(data.manifest_path(DATE).read_text("utf-8"))
-    data.manifest_path(LATER).write_text(json.dumps(manifest | {"date": LATER, "reference": DATE}), "utf-8")
 
 
 @pytest.fixture(scope="module")
 def data(finished, tmp_path_factory) -> DataSet:
     """Two dates. Tests only read them."""
     made = DataSet.open(str(shutil.copytree(finished.out, tmp_path_factory.mktemp("served") / "out")))
-    second_date(made)
+    add_second_date(made)
     return made
 
 
@@ -207,21 +201,21 @@ def test_pages_write_nothing(data, served):
 
 def test_what_data_says_is_text_on_every_page(finished, tmp_path):
     data = DataSet.open(str(shutil.copytree(finished.out, tmp_path / "<b>out</b>")))
-    planted(data)
-    second_date(data)
+    plant_markup(data)
+    add_second_date(data)
     (row, *_) = find(data, Query()).rows
     ways = [[], ["rows"], ["row", row["id"]], ["compare"], ["report", DATE]]
     for path in ways:
-        text = route(data, path, {"text": EVIL, "task": EVIL} if path == ["rows"] else {})
+        text = route(data, path, {"text": MARKUP, "task": MARKUP} if path == ["rows"] else {})
         page = Page(text)
         assert not {"script", "img", "b"} & set(page.tags), path
         assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     with pytest.raises(InputError) as error:
-        route(data, ["report", EVIL], {})
-    assert EVIL[:20] in str(error.value)
+        route(data, ["report", MARKUP], {})
+    assert MARKUP[:20] in str(error.value)
     with listen(data, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        status, _, text = ask(server.server_address[1], f"/report/{quote(EVIL, safe='')}")
+        status, _, text = ask(server.server_address[1], f"/report/{quote(MARKUP, safe='')}")
         server.shutdown()
     assert (status, "<script>" in text, "&lt;script&gt;" in text) == (404, False, True)
 

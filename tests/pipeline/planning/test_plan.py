@@ -14,7 +14,8 @@ from configs.load import load
 from pipeline.planning import plan, target
 from pipeline.run.supervisor import Models
 from stages.ports import ModelCard
-from tests.conftest import DATE, ROOT, write_config, write_documents
+from tests.factories.command_line import DATE, ROOT
+from tests.factories.documents import write_config, write_documents
 
 SMOL = "smollm2-135m-instruct"
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from configs.load import load
 from pipeline.run.allocation import FIRST, GROWTH, Yield, take, wave
 from stages.storage.records import FileRef, stage_kind, stage_prefix
-from tests.conftest import DATE, PLAIN, gristmill, write_config, write_documents
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.documents import write_config, write_documents
 
 SLICES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=6).map(
     lambda pairs: [(FileRef(f"f{n}", "", 200), start, start + rows) for n, (start, rows) in enumerate(pairs)]
@@ -115,7 +116,7 @@ def test_rows_of_a_later_wave_are_explained_and_traced(steered):
 @pytest.mark.slow
 def test_a_target_out_of_reach_is_said(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(60)))
-    flags = [*PLAIN, "--set", "domains.law.per_day=40", "--set", "domains.law.target_gb=1"]
+    flags = [*ONE_ROUND, "--set", "domains.law.per_day=40", "--set", "domains.law.target_gb=1"]
     done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags)
     assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "out" / "manifests" / f"{DATE}.json").read_text())

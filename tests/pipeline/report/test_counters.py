@@ -29,7 +29,8 @@ from pipeline.report.prometheus import Metrics
 from pipeline.store.dataset import DataSet, HeldError
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef, ShardRecord
-from tests.conftest import DATE, HUNG_S, PLAIN, ROOT, command, environment, gristmill, passage, write_config
+from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config
 
 LATER = "2026-01-03"
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -330,7 +331,15 @@ def test_a_killed_run_goes_on_counting_where_it_was(tmp_path, folder):
     documents = tmp_path / "d.jsonl"
     documents.write_text("".join(json.dumps({"text": f"SLOW {passage(n)}"}) + "\n" for n in range(24)), "utf-8")
     config = write_config(tmp_path, documents)
-    flags = (*PLAIN, "--set", "generate.shard_rows=1", "--set", "domains.law.per_day=24", "--metrics-textfile", folder)
+    flags = (
+        *ONE_ROUND,
+        "--set",
+        "generate.shard_rows=1",
+        "--set",
+        "domains.law.per_day=24",
+        "--metrics-textfile",
+        folder,
+    )
     line = command("run", "--config", config, "--date", DATE, "--json", *flags)
     process = subprocess.Popen(line, env=environment(faults=True), stdout=-1, stderr=-1, text=True)
     until = time.monotonic() + 120
@@ -339,7 +348,7 @@ def test_a_killed_run_goes_on_counting_where_it_was(tmp_path, folder):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=HUNG_S)
+    process.communicate(timeout=TIMEOUT_S)
     before = textfile(folder)
     assert total(before, "gristmill_run_state", state="running") == 1
     assert 0 < total(before, "gristmill_shards", stage="generate", state="waiting") < 24

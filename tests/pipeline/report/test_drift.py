@@ -12,7 +12,8 @@ from configs.schema import Drift
 from pipeline.report.diversity import measure
 from pipeline.report.drift import alarms, psi
 from stages.histograms import canary, histogram, profile
-from tests.conftest import DATE, PLAIN, gristmill, write_config, write_documents
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.documents import write_config, write_documents
 
 
 def draw(rng: random.Random, rows: int, centre: float) -> dict[str, int]:
@@ -105,7 +106,7 @@ def test_a_run_is_compared_with_the_first_one(tmp_path) -> None:
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(160)))
 
     def run(date: str, *more: str):
-        return gristmill("run", "--config", config, "--date", date, "--json", *PLAIN, *more)
+        return gristmill("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *more)
 
     first = run(DATE, "--set", "domains.law.per_day=50")
     assert (first.code, first.line["alarms"]) == (0, [])

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from model.backends.vllm.gpus import Nvml
-from tests.conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config
 
 DEPLOY = ROOT / "deploy" / "prometheus"
 LATER = "2026-01-03"
@@ -142,7 +143,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         until(lambda: _answers(made), "Prometheus has not read the finished run")
         line = command("run", "--config", config, "--date", LATER, *flags, "--metrics-port", endpoint)
         run = subprocess.Popen(line, env=environment(faults=faults), stdout=-1, stderr=-1, text=True)
-        out, err = run.communicate(timeout=HUNG_S)
+        out, err = run.communicate(timeout=TIMEOUT_S)
         assert run.returncode == 0, err
         made.manifests.append(json.loads(out.splitlines()[-1]))
         wanted = sum(of["accepted"] for of in made.manifests)

@@ -18,10 +18,11 @@ from pipeline.run.dates import day, days, deadline, earlier
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import Result
 from pipeline.store.dataset import DataSet
-from tests.conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, passage, write_config, write_documents
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config, write_documents
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FEW = (*PLAIN, "--set", "domains.law.per_day=8")
+FEW = (*ONE_ROUND, "--set", "domains.law.per_day=8")
 
 
 def table(done):
@@ -78,7 +79,7 @@ def test_sigterm_in_a_backfill_ends_it_as_deferred_and_names_what_is_left(tmp_pa
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=HUNG_S)
+    printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, said
     line = json.loads(printed.splitlines()[-1])
     assert line["status"] == "deferred"

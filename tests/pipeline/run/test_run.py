@@ -15,7 +15,8 @@ from pipeline.store.dataset import DataSet
 from stages.generate import Generate
 from stages.ports import Generator, ModelCard
 from stages.record import ROW
-from tests.conftest import DATE, HUNG_S, ROOT, command, environment, gristmill, passage, write_config, write_documents
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config, write_documents
 
 AFTER_SCREEN = ("dedup-sign", "dedup-match", "dedup", "shards")
 
@@ -38,7 +39,7 @@ def test_the_echo_preset_runs_by_its_file(tmp_path):
     """The preset itself: its corpora come from their packages, through the cache."""
     line = command("run", "--config", "configs/presets/echo.yaml", "--out", tmp_path / "out", "--date", DATE, "--json")
     done = subprocess.run(
-        line, capture_output=True, text=True, timeout=HUNG_S, cwd=ROOT, env=environment(), check=False
+        line, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
     (last,) = done.stdout.splitlines()
@@ -239,7 +240,7 @@ def test_two_runs_at_once_make_one(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(40)))
     line = command("run", "--config", config, "--date", DATE, "--json")
     both = [subprocess.Popen(line, env=environment(), stdout=-1, stderr=-1, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=HUNG_S) for process in both]
+    outputs = [process.communicate(timeout=TIMEOUT_S) for process in both]
     assert sorted(process.returncode for process in both) in ([0, 0], [0, 5]), outputs
     assert len(rows(tmp_path / "out")) > 20
 

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.run.shutdown import Stop
-from tests.conftest import DATE, HUNG_S, PLAIN, command, environment, gristmill, passage, write_config
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config
 
-SLOW = (*PLAIN, "--set", "generate.shard_rows=1", "--set", "domains.law.per_day=16")
+SLOW = (*ONE_ROUND, "--set", "generate.shard_rows=1", "--set", "domains.law.per_day=16")
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_sigterm_lets_the_shard_at_work_finish_and_begins_no_other(slow, workers
     wait_until(lambda: len(generated(slow)) >= 3 and at_work(slow), process)
     working = {path.name.split(".attempt")[0] for path in at_work(slow)}
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=HUNG_S)
+    printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, said
     assert "stopping (SIGTERM): shards at work have 120 s to finish" in said
     made = {path.name.removesuffix(".json") for path in generated(slow)}
@@ -75,7 +76,7 @@ def test_a_shard_that_takes_too_long_is_deferred(tmp_path, how):
     flags = ["--set", f"run.grace_s={600 if how == 'second signal' else 0}"]
     if how == "deadline":
         flags += ["--deadline", (datetime.now(UTC) + timedelta(seconds=12)).isoformat()]
-    process = begin(config, *PLAIN, *flags)
+    process = begin(config, *ONE_ROUND, *flags)
     if how != "deadline":
         wait_until(lambda: at_work(config), process)
         process.send_signal(signal.SIGINT)
@@ -83,7 +84,7 @@ def test_a_shard_that_takes_too_long_is_deferred(tmp_path, how):
         wait_until((tmp_path / "out" / "runs" / DATE / "stop").exists, process)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=HUNG_S)
+    printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, said
     (note,) = json.loads(printed.splitlines()[-1])["notes"]
     assert "has passed" in note if how == "deadline" else "SIGINT" in note
@@ -107,7 +108,7 @@ def test_an_adapter_in_training_counts_as_a_shard(slow):
     adapting = slow.parent / "out" / "runs" / DATE / "stages" / "adapt"
     wait_until(lambda: list(adapting.glob("*.attempt-*")), process)
     process.send_signal(signal.SIGTERM)
-    printed, said = process.communicate(timeout=HUNG_S)
+    printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, said
     assert "1 of 2 shards of adapt are left" in json.loads(printed.splitlines()[-1])["notes"][0]
     assert len(list(adapting.glob("part-*.parquet.json"))) == 1

@@ -25,10 +25,10 @@ from pipeline.store.remote import GRACE, publish, publish_date, rollback, stamp,
 from pipeline.store.remote_maintenance import collect, listing, verify
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict
-from tests.conftest import DATE, PLAIN, gristmill, write_config, write_documents
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.data_sets import NEXT_DATE, Killed, publish_texts
+from tests.factories.documents import write_config, write_documents
 from tests.factories.s3_server import KEY, SECRET, serving, weed
-from tests.pipeline.store.test_store import NEXT, Killed
-from tests.pipeline.store.test_store import publish as finish
 
 CALLS = ("read", "read_versioned", "put", "write", "upload", "names", "remove")
 
@@ -110,14 +110,14 @@ def asked(monkeypatch):
 def test_a_date_is_published_once_and_then_costs_one_read(bucket, tmp_path, asked):
     data = DataSet(tmp_path)
     assert publish(bucket, data) == ([], [])
-    finish(data, DATE, ["one", "two"])
-    finish(data, NEXT, ["three"])
-    assert publish(bucket, data) == ([DATE, NEXT], [])
-    assert seen(bucket) == {DATE: ("one", "two"), NEXT: ("three",)}
+    publish_texts(data, DATE, ["one", "two"])
+    publish_texts(data, NEXT_DATE, ["three"])
+    assert publish(bucket, data) == ([DATE, NEXT_DATE], [])
+    assert seen(bucket) == {DATE: ("one", "two"), NEXT_DATE: ("three",)}
     asked.clear()
     assert publish(bucket, data) == ([], [])
     assert asked == ["get_object"]
-    finish(data, DATE, ["one", "four"])
+    publish_texts(data, DATE, ["one", "four"])
     asked.clear()
     assert publish(bucket, data) == ([DATE], [])
     assert seen(bucket)[DATE] == ("one", "four")
@@ -130,7 +130,7 @@ def test_a_date_is_published_once_and_then_costs_one_read(bucket, tmp_path, aske
 @pytest.mark.parametrize("before", [False, True], ids=["first ever", "after another"])
 def test_two_publishers_at_the_conditional_put_both_land(bucket, tmp_path, monkeypatch, before):
     if before:
-        finish(DataSet(tmp_path / "old"), "2026-01-01", ["old"])
+        publish_texts(DataSet(tmp_path / "old"), "2026-01-01", ["old"])
         publish(bucket, DataSet(tmp_path / "old"))
     both, lost, real = threading.Barrier(2), [], Bucket.put
     waited = threading.local()
@@ -150,27 +150,29 @@ def test_two_publishers_at_the_conditional_put_both_land(bucket, tmp_path, monke
 
     def one(date):
         data = DataSet(tmp_path / date)
-        finish(data, date, [f"text of {date}"])
+        publish_texts(data, date, [f"text of {date}"])
         try:
             publish(Bucket.open(bucket.url), data)
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=one, args=(date,)) for date in (DATE, NEXT)]
+    threads = [threading.Thread(target=one, args=(date,)) for date in (DATE, NEXT_DATE)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not errors
     assert lost.count("current.json") == 1
-    expected = {DATE: (f"text of {DATE}",), NEXT: (f"text of {NEXT}",)} | ({"2026-01-01": ("old",)} if before else {})
+    expected = {DATE: (f"text of {DATE}",), NEXT_DATE: (f"text of {NEXT_DATE}",)} | (
+        {"2026-01-01": ("old",)} if before else {}
+    )
     assert seen(bucket) == expected
     assert verify(bucket)[2] == []
 
 
 def test_of_one_date_by_two_publishers_the_last_is_shown_and_both_are_kept(bucket, tmp_path):
     for name in ("a", "b"):
-        finish(DataSet(tmp_path / name), DATE, [name])
+        publish_texts(DataSet(tmp_path / name), DATE, [name])
         publish(bucket, DataSet(tmp_path / name))
     assert seen(bucket) == {DATE: ("b",)}
     made, notes = publish(bucket, DataSet(tmp_path / "a"))
@@ -208,12 +210,12 @@ def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path,
         number += 1
         bucket = Bucket.open(f"{place.url}/{number}")
         data = DataSet(tmp_path / str(number))
-        finish(data, NEXT, ["other"])
+        publish_texts(data, NEXT_DATE, ["other"])
         if again:
-            finish(data, DATE, ["zero", "one"])
+            publish_texts(data, DATE, ["zero", "one"])
         publish(bucket, data)
         before = seen(bucket)
-        finish(data, DATE, ["one", "two"])
+        publish_texts(data, DATE, ["one", "two"])
         left[0] = number
         try:
             publish(bucket, data)
@@ -246,7 +248,7 @@ def test_a_put_whose_answer_was_lost_is_not_made_twice(bucket, tmp_path, monkeyp
             raise Conflict(name)  # the client's own second attempt found what the first had put
 
     monkeypatch.setattr(Bucket, "put", put)
-    finish(DataSet(tmp_path), DATE, ["one"])
+    publish_texts(DataSet(tmp_path), DATE, ["one"])
     publish_date(bucket, DataSet(tmp_path), DATE)
     assert lost
     assert len(published.read(bucket).history[DATE]) == 1
@@ -254,7 +256,7 @@ def test_a_put_whose_answer_was_lost_is_not_made_twice(bucket, tmp_path, monkeyp
 
 def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(bucket, tmp_path):
     data = DataSet(tmp_path)
-    finish(data, DATE, ["one", "two", "three"])
+    publish_texts(data, DATE, ["one", "two", "three"])
     publish(bucket, data)
     files, read, faults = verify(bucket)
     assert (files, read, faults) == (3, len("onetwothree"), [])
@@ -287,7 +289,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
 
 def test_a_damaged_local_file_is_not_published(bucket, tmp_path):
     data = DataSet(tmp_path)
-    finish(data, DATE, ["one"])
+    publish_texts(data, DATE, ["one"])
     (shard,) = tmp_path.glob("history/*/*/data/*/*/one.parquet")
     shard.write_text("onE")
     with pytest.raises(InputError, match="damaged"):
@@ -297,9 +299,9 @@ def test_a_damaged_local_file_is_not_published(bucket, tmp_path):
 
 def test_what_was_rolled_back_stays_so_until_it_is_asked_for(bucket, tmp_path):
     data = DataSet(tmp_path)
-    finish(data, DATE, ["one"])
+    publish_texts(data, DATE, ["one"])
     publish(bucket, data)
-    finish(data, DATE, ["two"])
+    publish_texts(data, DATE, ["two"])
     publish(bucket, data)
     made = rollback(bucket, DATE)
     assert made is not None
@@ -323,9 +325,9 @@ def test_what_was_rolled_back_stays_so_until_it_is_asked_for(bucket, tmp_path):
 
 def test_gc_leaves_what_is_named_young_or_anothers(bucket, tmp_path):
     data = DataSet(tmp_path)
-    finish(data, DATE, ["one"])
+    publish_texts(data, DATE, ["one"])
     publish(bucket, data)
-    finish(data, DATE, ["two"])
+    publish_texts(data, DATE, ["two"])
     publish(bucket, data)
     day = "data/domain=law/date=2026-05-05"
     digest = sha256(b"x").hexdigest()
@@ -349,7 +351,7 @@ def test_gc_leaves_what_is_named_young_or_anothers(bucket, tmp_path):
 def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, monkeypatch):
     data = DataSet(tmp_path / "a")
     for text in ("one", "two"):
-        finish(data, DATE, [text])
+        publish_texts(data, DATE, [text])
         publish(bucket, data)
     real = published_audit._forget
 
@@ -365,12 +367,12 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
     # what an earlier attempt sent is trusted for half as long as gc leaves it alone
     for hours, kept in ((-13, False), (-1, True)):
         text = f"sent {hours}"
-        finish(DataSet(tmp_path / text), NEXT, [text])
+        publish_texts(DataSet(tmp_path / text), NEXT_DATE, [text])
         digest = sha256(text.encode()).hexdigest()
-        name = f"data/domain=law/date={NEXT}/{stamp(later(hours)())}-{digest}.parquet"
+        name = f"data/domain=law/date={NEXT_DATE}/{stamp(later(hours)())}-{digest}.parquet"
         bucket.write(name, text.encode())
         publish(bucket, DataSet(tmp_path / text))
-        (shard,) = published.read(bucket).dates[NEXT]["shards"]
+        (shard,) = published.read(bucket).dates[NEXT_DATE]["shards"]
         assert (shard["file"] == name) is kept
 
 
@@ -378,8 +380,8 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("publish"), st.sampled_from([DATE, NEXT]), st.sampled_from(["ab", "bc", "a"])),
-            st.tuples(st.just("rollback"), st.sampled_from([DATE, NEXT])),
+            st.tuples(st.just("publish"), st.sampled_from([DATE, NEXT_DATE]), st.sampled_from(["ab", "bc", "a"])),
+            st.tuples(st.just("rollback"), st.sampled_from([DATE, NEXT_DATE])),
             st.tuples(st.just("gc"), st.sampled_from([None, 0, 1]), st.sampled_from([0, 25])),
         ),
         max_size=7,
@@ -394,7 +396,7 @@ def test_whatever_is_done_in_whatever_order_all_that_is_named_is_there(server, t
         for number, (what, *how) in enumerate(steps):
             if what == "publish":
                 data = DataSet(root / str(number))
-                finish(data, how[0], list(how[1]))
+                publish_texts(data, how[0], list(how[1]))
                 publish_date(bucket, data, how[0])
                 shown[how[0]] = tuple(how[1])
             elif what == "rollback" and how[0] in shown:
@@ -467,7 +469,7 @@ def deaf(endpoint):
 
 def test_a_store_without_conditional_puts_is_refused(account, tmp_path, monkeypatch):
     open_to_all = new_place("open")
-    finish(DataSet(tmp_path), DATE, ["one"])
+    publish_texts(DataSet(tmp_path), DATE, ["one"])
     with deaf(account) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         bucket = Bucket.open(open_to_all.url)
@@ -489,7 +491,7 @@ def test_a_store_without_conditional_puts_is_refused(account, tmp_path, monkeypa
     ],
 )
 def test_what_is_wrong_with_the_account_is_said_without_its_secret(bucket, monkeypatch, tmp_path, name, value, told):
-    finish(DataSet(tmp_path), DATE, ["one"])
+    publish_texts(DataSet(tmp_path), DATE, ["one"])
     monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     import s3fs
@@ -503,7 +505,7 @@ def test_what_is_wrong_with_the_account_is_said_without_its_secret(bucket, monke
 
 
 def test_a_bucket_that_is_not_there_a_missing_package_and_other_urls(account, tmp_path, monkeypatch):
-    finish(DataSet(tmp_path), DATE, ["one"])
+    publish_texts(DataSet(tmp_path), DATE, ["one"])
     with pytest.raises(StoreError, match="no such bucket; make it"):
         publish(Bucket.open("s3://nobody-made-this"), DataSet(tmp_path))
     with pytest.raises(ConfigError, match="nothing is published there"):
@@ -518,7 +520,7 @@ def test_a_bucket_that_is_not_there_a_missing_package_and_other_urls(account, tm
 
 def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     config = write_config(tmp_path, write_documents(tmp_path / "documents.jsonl", range(60)))
-    line = ("run", "--config", config, *PLAIN, "--json", "--set", f"publish={bucket.url}")
+    line = ("run", "--config", config, *ONE_ROUND, "--json", "--set", f"publish={bucket.url}")
     done = gristmill(*line, "--date", DATE)
     assert done.code == 0, done.err
     assert f"{DATE}: published to {bucket.url}" in done.line["notes"]

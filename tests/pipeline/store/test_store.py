@@ -17,33 +17,13 @@ from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
 from model.data.tokenize import published
-from pipeline.store.dataset import DataSet, content_digest
+from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
 from pipeline.store.maintenance import garbage, listing, remove, verify
 from stages.storage import snapshot
 from stages.storage.atomic import write_text
-from stages.storage.records import FileRef
-from tests.conftest import DATE, ROOT, gristmill
-
-NEXT = "2026-01-03"
-
-
-def publish(data, date, texts, index=("keys",)):
-    """Publishes one file a text; returns the shards' texts in order."""
-    files = {}
-    for folder, each in ((f"data/domain=law/date={date}", texts), (f"index/date={date}", index)):
-        for text in each:
-            source = f"runs/{date}/stages/{text}.parquet"
-            write_text(data.root / source, text)
-            files[f"{folder}/{text}.parquet"] = FileRef(source, sha256(text.encode()).hexdigest(), 1, len(text))
-    refs = {name: ref._replace(file=name) for name, ref in files.items()}
-    shards = [ref for name, ref in refs.items() if name.startswith("data/")]
-    manifest = {
-        "date": date, "accepted": len(texts), "bytes": 1, "run_id": f"run of {texts}", "digest": content_digest(shards),
-        "shards": [{"file": r.file, "domain": "law", "rows": 1, "bytes": r.bytes, "sha256": r.sha256} for r in shards],
-        "index": [ref for name, ref in refs.items() if name.startswith("index/")], "used": [], "adapters": [],
-    }  # fmt: skip
-    data.publish(date, files, manifest)
+from tests.factories.command_line import DATE, ROOT, gristmill
+from tests.factories.data_sets import NEXT_DATE, Killed, publish_texts
 
 
 def seen(root):
@@ -58,10 +38,6 @@ def seen(root):
 
 def globbed(root):
     return {path.read_text() for path in root.glob("data/*/*/*.parquet")}
-
-
-class Killed(BaseException):
-    """The process is gone at this call."""
 
 
 @pytest.fixture
@@ -96,17 +72,17 @@ def test_a_death_at_any_call_leaves_the_pointer_whole_and_the_same_command_ends_
     while True:
         number += 1
         data = DataSet(tmp_path / str(number))
-        publish(data, NEXT, ["other"])
+        publish_texts(data, NEXT_DATE, ["other"])
         if what != "publish":
-            publish(data, DATE, ["one", "two"])
+            publish_texts(data, DATE, ["one", "two"])
         if what == "rollback":
-            publish(data, DATE, ["two", "three"])
+            publish_texts(data, DATE, ["two", "three"])
 
         def act(data=data):
             if what in ("rollback", "withdraw"):
                 data.rollback(DATE)
             else:
-                publish(data, DATE, ["one", "four"])
+                publish_texts(data, DATE, ["one", "four"])
 
         before = seen(data.root)
         killed[0] = number
@@ -120,12 +96,12 @@ def test_a_death_at_any_call_leaves_the_pointer_whole_and_the_same_command_ends_
         after = {
             "publish": ("one", "four"), "publish again": ("one", "four"), "rollback": ("one", "two"), "withdraw": None,
         }[what]  # fmt: skip
-        assert between[NEXT] == ("other",)
+        assert between[NEXT_DATE] == ("other",)
         assert between.get(DATE) in (before.get(DATE), after)
         made = data.manifest(DATE)
         if not ended and tuple(Path(s["file"]).stem for s in (made or {"shards": ()})["shards"]) != (after or ()):
             act()  # else only the sweep was cut, and rolling back again would go further back
-        assert seen(data.root) == {NEXT: ("other",)} | ({DATE: after} if after else {})
+        assert seen(data.root) == {NEXT_DATE: ("other",)} | ({DATE: after} if after else {})
         data.sweep(DATE)
         remove(data, garbage(data, None))
         assert globbed(data.root) == {"other", *(after or ())}
@@ -137,8 +113,8 @@ def test_a_death_at_any_call_leaves_the_pointer_whole_and_the_same_command_ends_
 
 def test_a_reader_sees_one_publication_or_the_other_while_it_changes(tmp_path):
     data = DataSet(tmp_path)
-    publish(data, NEXT, ["other"])
-    publish(data, DATE, ["a0", "b0"])
+    publish_texts(data, NEXT_DATE, ["other"])
+    publish_texts(data, DATE, ["a0", "b0"])
     found, failed, end = set(), [], threading.Event()
 
     def poll():
@@ -151,7 +127,7 @@ def test_a_reader_sees_one_publication_or_the_other_while_it_changes(tmp_path):
     reader = threading.Thread(target=poll)
     reader.start()
     for number in range(1, 30):
-        publish(data, DATE, [f"a{number}", f"b{number}"])
+        publish_texts(data, DATE, [f"a{number}", f"b{number}"])
         if number % 5 == 0:
             data.rollback(DATE)
     end.set()
@@ -166,7 +142,7 @@ def test_a_reader_sees_one_publication_or_the_other_while_it_changes(tmp_path):
 def test_any_history_ends_where_it_says(tmp_path_factory, steps):
     """Publish a, b or c, roll back, remove garbage, in any order: readers, listings and the engine agree."""
     data = DataSet(tmp_path_factory.mktemp("store"))
-    publish(data, NEXT, ["other"])
+    publish_texts(data, NEXT_DATE, ["other"])
     known: list[str] = []  # by publication
     now = -1
     for step in steps:
@@ -175,7 +151,7 @@ def test_any_history_ends_where_it_says(tmp_path_factory, steps):
         elif step != "back":
             if not known or known[-1] != step:
                 known.append(step)
-            publish(data, DATE, [step])
+            publish_texts(data, DATE, [step])
             now = len(known) - 1
         elif now >= 0:
             data.rollback(DATE)
@@ -194,8 +170,8 @@ def test_any_history_ends_where_it_says(tmp_path_factory, steps):
 
 def test_verify_names_each_damaged_and_missing_file_with_its_mend(tmp_path):
     data = DataSet(tmp_path)
-    publish(data, DATE, ["one", "two", "three"])
-    publish(data, DATE, ["two", "four"])
+    publish_texts(data, DATE, ["one", "two", "three"])
+    publish_texts(data, DATE, ["two", "four"])
     files, size, faults = verify(data)
     assert (files, size, faults) == (7, len("one two three keystwo four keys") - 5, [])
     first, second = data.publications(DATE)
@@ -216,10 +192,10 @@ def test_verify_names_each_damaged_and_missing_file_with_its_mend(tmp_path):
 def test_gc_removes_what_nothing_names_and_keeps_as_many_publications_as_asked(tmp_path):
     data = DataSet(tmp_path)
     for text in ("one", "two", "three"):
-        publish(data, DATE, [text])
+        publish_texts(data, DATE, [text])
     data.rollback(DATE)
     loose = [
-        f"data/domain=law/date={NEXT}/x.parquet", f"history/{DATE}/0009/data/y.parquet", "index/.tmp-z", ".tmp-w",
+        f"data/domain=law/date={NEXT_DATE}/x.parquet", f"history/{DATE}/0009/data/y.parquet", "index/.tmp-z", ".tmp-w",
         "adapters/0123/adapter_model.safetensors",
     ]  # fmt: skip
     for name in loose:
@@ -235,14 +211,14 @@ def test_gc_removes_what_nothing_names_and_keeps_as_many_publications_as_asked(t
     assert not [tmp_path / name for name in loose if (tmp_path / name).exists()]
     assert (tmp_path / "notes.txt").exists()
     assert not garbage(data, 1)
-    publish(data, DATE, ["four"])
+    publish_texts(data, DATE, ["four"])
     assert data.manifest(DATE)["publication"] == f"history/{DATE}/0004"
 
 
 def test_a_data_set_of_an_older_version_gets_a_pointer_and_can_be_rolled_back(tmp_path):
     data = DataSet(tmp_path)
-    for date in (DATE, NEXT):
-        publish(data, date, [f"text of {date}"])
+    for date in (DATE, NEXT_DATE):
+        publish_texts(data, date, [f"text of {date}"])
         manifest = data.manifest(date)
         del manifest["publication"]
         data.manifest_path(date).write_text(json.dumps(manifest))
@@ -250,21 +226,23 @@ def test_a_data_set_of_an_older_version_gets_a_pointer_and_can_be_rolled_back(tm
     (tmp_path / "current.json").unlink()
     assert seen(tmp_path) == {}
     assert len(published(tmp_path)) == 2
-    publish(data, "2026-01-04", ["new"])
-    assert seen(tmp_path) == {DATE: (f"text of {DATE}",), NEXT: (f"text of {NEXT}",), "2026-01-04": ("new",)}
+    publish_texts(data, "2026-01-04", ["new"])
+    assert seen(tmp_path) == {DATE: (f"text of {DATE}",), NEXT_DATE: (f"text of {NEXT_DATE}",), "2026-01-04": ("new",)}
     assert not garbage(data, None)
-    assert data.rollback(NEXT) is None
+    assert data.rollback(NEXT_DATE) is None
     assert seen(tmp_path).keys() == {DATE, "2026-01-04"}
-    assert (tmp_path / f"history/{NEXT}/0001/data/domain=law/date={NEXT}/text of {NEXT}.parquet").exists()
+    assert (
+        tmp_path / f"history/{NEXT_DATE}/0001/data/domain=law/date={NEXT_DATE}/text of {NEXT_DATE}.parquet"
+    ).exists()
 
 
 def test_damaged_pointers_and_publications_are_named(tmp_path):
     data = DataSet(tmp_path)
-    publish(data, DATE, ["one"])
+    publish_texts(data, DATE, ["one"])
     (tmp_path / "current.json").write_text('{"dates": {"2026-01-02": {}}}')
     with pytest.raises(StoreError, match=r"current\.json: damaged; remove it and run any date"):
         published(tmp_path)
-    publish(data, DATE, ["two"])
+    publish_texts(data, DATE, ["two"])
     assert seen(tmp_path) == {DATE: ("two",)}
     (tmp_path / f"history/{DATE}/0001/manifest.json").write_text("{")
     with pytest.raises(StoreError, match=r"0001/manifest\.json: damaged"):

@@ -38,7 +38,7 @@ from benchmarks.figures import Figures, processor  # noqa: E402
 from model.backends.vllm.queue import DEATHS  # noqa: E402
 from pipeline.store.dataset import DataSet, named  # noqa: E402
 from pipeline.store.maintenance import garbage, verify  # noqa: E402
-from tests.conftest import write_config, write_documents  # noqa: E402
+from tests.factories.documents import write_config, write_documents  # noqa: E402
 
 BEFORE, DATE = "2026-01-02", "2026-01-03"
 FLAVOURS = ("threads", "engines", "pool")  # of chains, in turn

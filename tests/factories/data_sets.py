@@ -1,0 +1,48 @@
+"""Data sets: one that the command line finished, and small ones of text files, published without a run."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pipeline.store.dataset import content_digest
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef
+from tests.factories.command_line import DATE, CommandResult
+
+NEXT_DATE = "2026-01-03"
+
+
+def publish_texts(data, date, texts, index=("keys",)):
+    """Publishes one file a text; returns the shards' texts in order."""
+    files = {}
+    for folder, each in ((f"data/domain=law/date={date}", texts), (f"index/date={date}", index)):
+        for text in each:
+            source = f"runs/{date}/stages/{text}.parquet"
+            write_text(data.root / source, text)
+            files[f"{folder}/{text}.parquet"] = FileRef(source, sha256(text.encode()).hexdigest(), 1, len(text))
+    refs = {name: ref._replace(file=name) for name, ref in files.items()}
+    shards = [ref for name, ref in refs.items() if name.startswith("data/")]
+    manifest = {
+        "date": date, "accepted": len(texts), "bytes": 1, "run_id": f"run of {texts}", "digest": content_digest(shards),
+        "shards": [{"file": r.file, "domain": "law", "rows": 1, "bytes": r.bytes, "sha256": r.sha256} for r in shards],
+        "index": [ref for name, ref in refs.items() if name.startswith("index/")], "used": [], "adapters": [],
+    }  # fmt: skip
+    data.publish(date, files, manifest)
+
+
+class Killed(BaseException):
+    """The process is gone at this call."""
+
+
+@dataclass(frozen=True)
+class FinishedDate:
+    config: Path
+    out: Path
+    documents: Path
+    done: CommandResult
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.out / "manifests" / f"{DATE}.json").read_text("utf-8"))

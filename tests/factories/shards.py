@@ -1,0 +1,99 @@
+"""Committed shards of candidates, made by a stage's body without a run."""
+
+import json
+
+from stages.record import Candidate
+from stages.storage.records import ShardSpec
+from stages.storage.writer import ShardWriter
+
+WORDS = [
+    "the",
+    "court",
+    "held",
+    "that",
+    "a",
+    "contract",
+    "made",
+    "under",
+    "duress",
+    "is",
+    "voidable",
+    "at",
+    "the",
+    "option",
+    "of",
+    "the",
+    "party",
+    "whose",
+    "consent",
+    "was",
+    "so",
+    "obtained",
+    "and",
+    "damages",
+    "follow",
+    "where",
+    "the",
+    "other",
+    "side",
+    "knew",
+    "or",
+    "should",
+    "have",
+    "known",
+    "of",
+    "the",
+    "threat",
+    "at",
+    "that",
+    "time",
+    "while",
+    "the",
+    "remedy",
+    "lapses",
+    "when",
+    "the",
+    "party",
+    "affirms",
+    "the",
+    "bargain",
+    "after",
+    "the",
+    "pressure",
+    "has",
+    "ceased",
+    "to",
+    "operate",
+    "upon",
+    "its",
+    "mind",
+]
+PLAIN_TEXT = " ".join(WORDS)
+
+
+def candidate(name, reply, text="a prompt\n"):
+    plain = {key: "" for key in Candidate.__slots__} | {"rejected": None, "adapter": None, "scores": []}
+    numbers = dict.fromkeys(("seed", "prompt_tokens", "output_tokens", "depth"), 1)
+    messages = [{"role": "user", "content": f"prompt of {name}"}, {"role": "assistant", "content": reply}]
+    named = {"id": name, "text": text + reply, "messages": messages if reply else [], "parents": ["s"], "domain": "law"}
+    return Candidate(**plain | numbers | named)
+
+
+class WriteRows:
+    def __init__(self, rows):
+        self._rows = rows
+
+    def open(self):
+        return None
+
+    def run(self, spec, out):
+        out.rows_in = len(self._rows)
+        out.keep_rows(self._rows)
+
+
+def commit_shard(root, stage, number, schema, body, payload):
+    spec = ShardSpec(str(root), f"runs/{stage}", number, 9, "f", 0, json.dumps(payload), "law")
+    out = ShardWriter(spec, schema)
+    body.open()
+    body.run(spec, out)
+    return out.commit()
