@@ -17,66 +17,106 @@ from configs.schema.task import Task
 
 
 class Generate(Section):
-    shard_rows: int = Field(default=64, ge=1)
-    # times a prompt is sent in all while its answer does not fit the schema; digests call it by its first name, `tries`
-    max_attempts: int = Field(default=2, ge=1, le=5, serialization_alias="tries")
-    max_tokens: int | None = Field(default=None, ge=1)  # new tokens at most, where a task would allow more
+    """How prompts are sent to the generator."""
+
+    shard_rows: int = Field(default=64, ge=1, description="Rows of one shard: the unit of work and of resuming.")
+    max_attempts: int = Field(
+        default=2,
+        ge=1,
+        le=5,
+        serialization_alias="tries",  # digests call it by its first name
+        description="How often a prompt is sent at most, while its answer does not fit the task's answer schema.",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Most new tokens of an answer, where the task allows more. Unset: the task's."
+    )
 
 
 class Dedup(Section):
-    """MinHash over character 5-grams of the answer; `bands` × `rows` hashes, likely above (1/bands)^(1/rows).
+    """Near-duplicates are found by MinHash over character n-grams of the answer, and by embeddings if asked for.
 
-    `semantic`: rows whose embeddings have this cosine are duplicates too, unless numbers, names or negations differ.
+    Two answers become candidates with high probability if their similarity is above (1/bands)^(1/rows).
     """
 
-    bands: int = Field(default=16, ge=1, le=64)
-    rows: int = Field(default=8, ge=1, le=32)
-    ngram: int = Field(default=5, ge=2, le=20)
-    semantic: float | None = Field(default=None, gt=0.5, le=1)
+    bands: int = Field(default=16, ge=1, le=64, description="Bands of the MinHash signature. More bands find more.")
+    rows: int = Field(default=8, ge=1, le=32, description="Hashes of a band. More rows find only closer pairs.")
+    ngram: int = Field(default=5, ge=2, le=20, description="Characters of an n-gram.")
+    semantic: float | None = Field(
+        default=None,
+        gt=0.5,
+        le=1,
+        description="Rows whose embeddings have at least this cosine are duplicates too, unless numbers, names or "
+        "negations differ. Needs screen.encoder. Unset: embeddings are not compared.",
+    )
 
 
 class Lora(Section):
-    parameter_share: float = Field(default=0.01, gt=0, le=0.2)  # trainable / total; the rank follows from it
-    max_rank: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    epochs: int = Field(default=2, ge=1)
-    max_tokens: int = Field(default=40_000, ge=1)  # training stops after so many tokens
-    max_length: int = Field(default=512, ge=32)
-    batch_rows: int = Field(default=8, ge=1)
+    """How the adapters of the second round are trained."""
+
+    parameter_share: float = Field(
+        default=0.01, gt=0, le=0.2, description="Trainable parameters / all parameters. The rank follows from it."
+    )
+    max_rank: int = Field(default=64, ge=1, description="Largest rank of an adapter.")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Learning rate of AdamW.")
+    epochs: int = Field(default=2, ge=1, description="Passes over the accepted rows.")
+    max_tokens: int = Field(default=40_000, ge=1, description="Training stops after this many tokens.")
+    max_length: int = Field(default=512, ge=32, description="Tokens of a row; longer rows are cut.")
+    batch_rows: int = Field(default=8, ge=1, description="Rows of an optimizer step.")
 
 
 class Adapt(Section):
-    """The second round: an adapter a domain, trained on the first round's accepted rows."""
+    """The second round: one adapter for each domain, trained on the accepted rows of the first round."""
 
-    enabled: bool = True
-    share: float = Field(default=0.33, gt=0, lt=1)  # of the day's passages, kept for the second round
-    held_out: float = Field(default=0.2, gt=0, lt=1)
-    min_rows: int = Field(default=24, ge=4)  # fewer accepted rows: no adapter is trained
-    lora: Lora = Lora()
+    enabled: bool = Field(default=True, description="Whether there is a second round.")
+    share: float = Field(
+        default=0.33, gt=0, lt=1, description="Share of the date's passages that is kept for the second round."
+    )
+    held_out: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the accepted rows that measures the adapter and trains nothing."
+    )
+    min_rows: int = Field(
+        default=24, ge=4, description="With fewer accepted rows in a domain no adapter is trained for it."
+    )
+    lora: Lora = Field(default=Lora(), description="How the adapters are trained.")
 
 
 class Shards(Section):
-    target_bytes: int = Field(default=128_000_000, ge=1_000)
-    compression_level: int = Field(default=3, ge=1, le=19)
+    """The published Parquet files."""
+
+    target_bytes: int = Field(default=128_000_000, ge=1_000, description="Size to aim for, in bytes.")
+    compression_level: int = Field(default=3, ge=1, le=19, description="Level of Zstandard compression.")
 
 
 class Config(Section):
-    name: Name
-    out: str
-    publish: str | None = None  # s3://BUCKET/PREFIX, gs://… or az://…: finished dates are copied there
-    seed: int = 17
-    domains: dict[Name, Domain] = Field(min_length=1)
-    tasks: dict[Name, Task] = Field(min_length=1)
-    generator: Generator
-    generate: Generate = Generate()
-    screen: Screen = Field(default_factory=lambda: Screen.model_validate({}))
-    dedup: Dedup = Dedup()
-    drift: Drift = Drift()
-    adapt: Adapt = Adapt()
-    shards: Shards = Shards()
-    price: Price = Price()
-    run: Run = Run()
-    metrics: Metrics = Metrics()
+    """The configuration of a data set: what `gristmill run` makes each day."""
+
+    name: Name = Field(description="Name of the data set.")
+    out: str = Field(description="Folder of the data set, on a local or mounted disk.")
+    publish: str | None = Field(
+        default=None,
+        description="s3://BUCKET/PREFIX, gs://… or az://…: finished dates are copied there. Unset: nowhere.",
+    )
+    seed: int = Field(default=17, description="Seed of every random draw.")
+    domains: dict[Name, Domain] = Field(
+        min_length=1,
+        description="Domains by name. A list of names takes each from domains/NAME.yaml beside the config or shipped.",
+    )
+    tasks: dict[Name, Task] = Field(
+        min_length=1,
+        description="Tasks by name. One that a domain names and that is not here is read from tasks/NAME.yaml.",
+    )
+    generator: Generator = Field(description="The model that answers the prompts.")
+    generate: Generate = Field(default=Generate(), description="How prompts are sent to the generator.")
+    screen: Screen = Field(
+        default_factory=lambda: Screen.model_validate({}), description="The filters that drop or mask candidates."
+    )
+    dedup: Dedup = Field(default=Dedup(), description="How near-duplicates are found.")
+    drift: Drift = Field(default=Drift(), description="When a date is reported as unlike the reference date.")
+    adapt: Adapt = Field(default=Adapt(), description="The second round, with adapters trained on the first one.")
+    shards: Shards = Field(default=Shards(), description="The published Parquet files.")
+    price: Price = Field(default=Price(), description="Prices, for the cost that reports show.")
+    run: Run = Field(default=Run(), description="Workers, time limits and retries.")
+    metrics: Metrics = Field(default=Metrics(), description="Where Prometheus finds the figures of a run.")
 
     @field_validator("out")
     @classmethod

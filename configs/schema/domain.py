@@ -6,15 +6,19 @@ from configs.schema.section import Language, Name, Section
 
 
 class Source(Section):
-    """Where seeds come from: a packaged corpus by name, or the user's own documents by path or URL."""
+    """Where seeds come from: a packaged corpus by name, or your own documents by path or URL."""
 
-    corpus: str | None = None
-    path: str | None = None
-    text_field: str = "text"
-    title_field: str | None = None
-    language: Language | None = None  # a user's file: default en
-    licence: str | None = None  # a user's file: required
-    weight: float = Field(default=1.0, gt=0)
+    corpus: str | None = Field(default=None, description="Name of a packaged corpus. Give this or path.")
+    path: str | None = Field(
+        default=None, description="A file, a folder, a pattern with * or a URL of your own documents."
+    )
+    text_field: str = Field(default="text", description="Column or key that holds the text, in tables and JSON.")
+    title_field: str | None = Field(default=None, description="Column or key that holds the title, if there is one.")
+    language: Language | None = Field(default=None, description="Language of the documents. Unset: en.")
+    licence: str | None = Field(
+        default=None, description="Licence of your own documents: an SPDX id, or proprietary. Required with path."
+    )
+    weight: float = Field(default=1.0, gt=0, description="Share of the domain's passages, relative to other sources.")
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
@@ -30,9 +34,9 @@ class Source(Section):
 class Passages(Section):
     """How documents are cut: whole paragraphs and sentences, between these lengths in characters."""
 
-    min_chars: int = Field(default=200, ge=1)
-    max_chars: int = Field(default=1200, ge=50)
-    max_document_bytes: int = Field(default=20_000_000, ge=1)
+    min_chars: int = Field(default=200, ge=1, description="Shortest passage, in characters.")
+    max_chars: int = Field(default=1200, ge=50, description="Longest passage, in characters.")
+    max_document_bytes: int = Field(default=20_000_000, ge=1, description="Larger documents are rejected.")
 
     @model_validator(mode="after")
     def _order(self) -> "Passages":
@@ -42,9 +46,17 @@ class Passages(Section):
 
 
 class Domain(Section):
-    seeds: tuple[Source, ...] = Field(min_length=1)
-    tasks: tuple[Name, ...] = Field(min_length=1)
-    languages: tuple[Language, ...] = ("en",)
-    per_day: int = Field(default=100, ge=1)  # passages a day, both rounds together; with a target at most so many
-    target_gb: float | None = Field(default=None, gt=0)  # accepted UTF-8 text a day: as many passages as that takes
-    passages: Passages = Passages()
+    """A field of knowledge: its documents, and the tasks that are asked about them."""
+
+    seeds: tuple[Source, ...] = Field(min_length=1, description="Sources of documents.")
+    tasks: tuple[Name, ...] = Field(min_length=1, description="Tasks that passages of this domain get in turn.")
+    languages: tuple[Language, ...] = Field(default=("en",), description="Languages of the answers.")
+    per_day: int = Field(
+        default=100, ge=1, description="Passages of a date, both rounds together; with target_gb the most."
+    )
+    target_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="GB of accepted UTF-8 text to make each date: as many passages are used as that takes.",
+    )
+    passages: Passages = Field(default=Passages(), description="How documents are cut.")

@@ -8,26 +8,59 @@ from configs.schema.section import Section
 
 
 class VllmOptions(Section):
-    """A fleet of engines, each a process of its own (docs/throughput.md)."""
+    """vLLM: a fleet of engines, each in a process of its own (docs/throughput.md)."""
 
-    engines_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = "auto"  # by model size and measured rates
-    mps: bool = False  # engines that share a GPU run on it beside each other; one's crash may end the others'
-    max_num_seqs: int = Field(default=256, ge=1)  # sequences at once, of one engine
-    max_num_batched_tokens: int | None = Field(default=None, ge=64)  # tokens a step; None: vLLM's own
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    kv_cache_gib: float = Field(default=2.0, gt=0)  # the CPU build's KV cache
-    enforce_eager: bool | None = None  # None: on the CPU build only
-    enable_prefix_caching: bool = True
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    attention_backend: str | None = Field(default=None, pattern=r"^[A-Z0-9_]+$")  # vLLM's name of one; None: its choice
-    decode_kernel: bool = True  # where that is FLASH_ATTN: our attention for sequences that write
-    refill: float | None = Field(default=None, ge=0, le=0.5)  # sequences replaced at once; None: 1/8 if engines share
-    per_request_seeds: bool = True  # rows can be drawn again; off, FlashInfer may draw
-    max_lora_rank: int = Field(default=64, ge=1)
-    start_timeout_s: float = Field(default=900, gt=0)  # weights, compilation and graphs
-    step_timeout_s: float = Field(default=300, gt=0)  # no step for so long although prompts are open: started again
-    restarts: int = Field(default=5, ge=0)  # of one engine in a row without an answer; then the others go on without it
+    engines_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = Field(
+        default="auto", description="Engines that share a GPU. auto: by model size and measured rates."
+    )
+    mps: bool = Field(
+        default=False,
+        description="Use CUDA's Multi-Process Service, so that engines that share a GPU run on it at the same time. "
+        "If one of them crashes, the others may crash too.",
+    )
+    max_num_seqs: int = Field(default=256, ge=1, description="Sequences that one engine works on at once.")
+    max_num_batched_tokens: int | None = Field(default=None, ge=64, description="Tokens of a step. Unset: vLLM's own.")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one engine spreads the model over.")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="Share of a GPU's memory that its engines take together."
+    )
+    kv_cache_gib: float = Field(default=2.0, gt=0, description="KV cache of vLLM's CPU build, in GiB.")
+    enforce_eager: bool | None = Field(
+        default=None, description="Run without compilation and CUDA graphs. Unset: on the CPU build only."
+    )
+    enable_prefix_caching: bool = Field(default=True, description="Compute a prefix that prompts share only once.")
+    kv_cache_dtype: Literal["auto", "fp8"] = Field(default="auto", description="Type of keys and values in the cache.")
+    attention_backend: str | None = Field(
+        default=None, pattern=r"^[A-Z0-9_]+$", description="vLLM's name of an attention backend. Unset: its own choice."
+    )
+    decode_kernel: bool = Field(
+        default=True, description="Where vLLM uses FLASH_ATTN, use our attention kernel for decoding."
+    )
+    refill: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="Share of the sequences that must have ended before new ones are started together. "
+        "Unset: 1/8 if engines share a GPU, else none.",
+    )
+    per_request_seeds: bool = Field(
+        default=True,
+        description="Each row has a seed of its own and can be drawn again. If false, FlashInfer may draw.",
+    )
+    max_lora_rank: int = Field(default=64, ge=1, description="Largest rank of an adapter that can be served.")
+    start_timeout_s: float = Field(
+        default=900, gt=0, description="Seconds an engine may take to load weights, compile and record graphs."
+    )
+    step_timeout_s: float = Field(
+        default=300,
+        gt=0,
+        description="An engine with open prompts that takes no step for so many seconds is restarted.",
+    )
+    restarts: int = Field(
+        default=5,
+        ge=0,
+        description="Restarts of an engine in a row without an answer; after that the others go on without it.",
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> "VllmOptions":
@@ -40,28 +73,38 @@ class VllmOptions(Section):
 
 
 class OpenAIOptions(Section):
-    base_url: str = "https://api.openai.com/v1"
-    api_key_env: str = "OPENAI_API_KEY"
-    max_concurrency: int = Field(default=16, ge=1)
-    requests_per_minute: float = Field(default=0, ge=0)  # 0: unlimited
-    timeout_s: float = Field(default=120, gt=0)
-    retries: int = Field(default=6, ge=0)
+    """A service with OpenAI's chat completions API."""
+
+    base_url: str = Field(default="https://api.openai.com/v1", description="Address of the API, without /chat/…")
+    api_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Environment variable that holds the key; the key itself is never stored."
+    )
+    max_concurrency: int = Field(default=16, ge=1, description="Requests at once.")
+    requests_per_minute: float = Field(default=0, ge=0, description="Most requests in a minute. 0: no limit.")
+    timeout_s: float = Field(default=120, gt=0, description="Seconds to wait for an answer.")
+    retries: int = Field(default=6, ge=0, description="How often a failed request is sent again.")
 
 
 class EchoOptions(Section):
-    defect_rate: float = Field(default=0.2, ge=0, le=1)  # the share of answers made bad on purpose
+    """The test backend, which answers with sentences of the passage and needs no model."""
+
+    defect_rate: float = Field(default=0.2, ge=0, le=1, description="Share of answers that are bad on purpose.")
 
 
 class Generator(Section):
-    """Who turns prompts into text. `model`: a packaged model, a folder, a .gguf file or a hub name."""
+    """The model that answers the prompts, and the engine that runs it."""
 
-    backend: Literal["auto", "echo", "transformers", "vllm", "openai"] = "auto"
-    model: str
-    sha256: str | None = None  # pin of the weights; a mismatch is an error
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    max_model_len: int = Field(default=2048, ge=64)
-    batch_size: int = Field(default=32, ge=1)  # transformers
-    threads: int = Field(default=0, ge=0)  # 0: the cores, divided by the worker processes
-    vllm: VllmOptions = VllmOptions()
-    openai: OpenAIOptions = OpenAIOptions()
-    echo: EchoOptions = EchoOptions()
+    backend: Literal["auto", "echo", "transformers", "vllm", "openai"] = Field(
+        default="auto", description="Engine. auto: vllm if it is installed, else transformers."
+    )
+    model: str = Field(description="A packaged model, a folder, a .gguf file, a hub name, or a service's model.")
+    sha256: str | None = Field(default=None, description="Expected hash of the weights; a different one is an error.")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="Type of the weights. auto: bfloat16 where the device is fast with it."
+    )
+    max_model_len: int = Field(default=2048, ge=64, description="Most tokens of a prompt and its answer together.")
+    batch_size: int = Field(default=32, ge=1, description="Prompts at once (transformers).")
+    threads: int = Field(default=0, ge=0, description="CPU threads. 0: all cores, divided by the worker processes.")
+    vllm: VllmOptions = Field(default=VllmOptions(), description="Options of the backend vllm.")
+    openai: OpenAIOptions = Field(default=OpenAIOptions(), description="Options of the backend openai.")
+    echo: EchoOptions = Field(default=EchoOptions(), description="Options of the backend echo.")

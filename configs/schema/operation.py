@@ -8,42 +8,71 @@ from configs.schema.section import Section
 
 
 class Price(Section):
-    machine_hour: float = Field(default=0.0, ge=0)  # of all machines of the run together
-    prompt_million: float = Field(default=0.0, ge=0)  # a service's price per million tokens
-    output_million: float = Field(default=0.0, ge=0)
-    # people's, per 1,000 tokens of accepted text: Google Cloud's labelling of text, 0.11 USD a unit of 50 tokens
-    # (Wang et al. 2021, arXiv 2108.13487); shown beside the run's cost, 0 leaves it out
-    annotation_thousand: float = Field(default=2.2, ge=0)
-    currency: str = "USD"
+    """Prices, for the cost that reports show."""
+
+    machine_hour: float = Field(default=0.0, ge=0, description="Price of an hour of all machines of the run together.")
+    prompt_million: float = Field(default=0.0, ge=0, description="A service's price of a million prompt tokens.")
+    output_million: float = Field(default=0.0, ge=0, description="A service's price of a million output tokens.")
+    # Google Cloud's labelling of text: 0.11 USD a unit of 50 tokens (Wang et al. 2021, arXiv 2108.13487)
+    annotation_thousand: float = Field(
+        default=2.2,
+        ge=0,
+        description="What people would cost for 1,000 tokens of accepted text, shown for comparison. 0: not shown.",
+    )
+    currency: str = Field(default="USD", description="Currency of all prices.")
 
 
 class Drift(Section):
-    """When a date is unlike the reference date, beyond what chance explains (pipeline/report/drift.py)."""
+    """When a date is reported as unlike the reference date, beyond what chance explains."""
 
-    reference: date | None = None  # the data set's oldest date
-    max_psi: float = Field(default=0.2, gt=0)  # population stability index of lengths and scores
-    max_keep_change: float = Field(default=0.1, gt=0, le=1)  # of the keep rate, absolute
-    max_diversity_loss: float = Field(default=0.1, gt=0, le=1)  # relative, of compression ratio and distinct 3-grams
-    fail: bool = False  # alarms end the run with exit code 6; the date is published all the same
+    reference: date | None = Field(default=None, description="Reference date. Unset: the data set's oldest date.")
+    max_psi: float = Field(
+        default=0.2, gt=0, description="Largest population stability index of lengths and scores without an alarm."
+    )
+    max_keep_change: float = Field(
+        default=0.1, gt=0, le=1, description="Largest absolute change of the share of rows that is kept."
+    )
+    max_diversity_loss: float = Field(
+        default=0.1, gt=0, le=1, description="Largest relative loss of compression ratio and of distinct 3-grams."
+    )
+    fail: bool = Field(
+        default=False, description="Alarms end the run with exit code 6. The date is published all the same."
+    )
 
 
 class Run(Section):
-    workers: int = Field(default=1, ge=1)  # processes
+    """Workers, time limits and retries."""
+
+    workers: int = Field(default=1, ge=1, description="Worker processes.")
     in_flight: int = Field(
-        default=2, ge=1
-    )  # shards at once in this process; each of several workers, or of a pool, takes one
-    runner: str = "FnApiRunner"
-    pool: str | None = None  # host:port of a Beam worker pool
-    attempts: int = Field(default=3, ge=1)  # then a shard is quarantined
-    max_quarantined: float = Field(default=0.25, ge=0, le=1)  # of a stage's rows; above it the run fails
-    stall_timeout_s: float = Field(default=1800, gt=0)  # no shard committed for so long: the driver is started again
-    grace_s: float = Field(default=120, ge=0)  # after a signal or the deadline: what shards at work have to finish
-    accelerator: str | None = None  # resource hint of the stages that run the generator
+        default=2,
+        ge=1,
+        description="Shards at once with one worker process; several workers, or those of a pool, take one each.",
+    )
+    runner: str = Field(default="FnApiRunner", description="Beam runner.")
+    pool: str | None = Field(default=None, description="HOST:PORT of a Beam worker pool.")
+    attempts: int = Field(default=3, ge=1, description="How often a shard is tried before it is quarantined.")
+    max_quarantined: float = Field(
+        default=0.25, ge=0, le=1, description="Share of a stage's rows in quarantine above which the run fails."
+    )
+    stall_timeout_s: float = Field(
+        default=1800, gt=0, description="If no shard is finished for so many seconds, the driver is restarted."
+    )
+    grace_s: float = Field(
+        default=120, ge=0, description="Seconds that running shards have to finish after a signal or the deadline."
+    )
+    accelerator: str | None = Field(
+        default=None, description="Beam resource hint of the stages that run the generator, for runners that read it."
+    )
 
 
 class Metrics(Section):
     """Where Prometheus finds a run's figures (docs/metrics.md); nowhere by default."""
 
-    port: int | None = Field(default=None, ge=0, le=65_535)  # /metrics while a run works; 0 takes a free one
-    host: str = "127.0.0.1"
-    textfile: str | None = None  # a folder that node_exporter's textfile collector reads
+    port: int | None = Field(
+        default=None, ge=0, le=65_535, description="Port of /metrics while a run works. 0: a free one. Unset: none."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    textfile: str | None = Field(
+        default=None, description="Folder that node_exporter's textfile collector reads; a .prom file is written there."
+    )

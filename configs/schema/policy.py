@@ -32,11 +32,18 @@ Phrases = dict[Language, tuple[Annotated[str, AfterValidator(_phrase)], ...]]
 class Harm(Section):
     """One class. A match in whose sentence something of `unless` stands is a mention and does not count."""
 
-    about: str = ""
-    everywhere: bool = True  # false: denied only in the domains that name it under `deny`
-    phrases: Phrases = Field(default_factory=dict)  # whole words, whatever their case and the blanks between them
-    patterns: Expressions = Field(default_factory=dict)
-    unless: Expressions = Field(default_factory=dict)
+    about: str = Field(default="", description="What the class is, in a sentence.")
+    everywhere: bool = Field(
+        default=True, description="Denied in all domains. false: only in those that name it under deny."
+    )
+    phrases: Phrases = Field(
+        default_factory=dict, description="Phrases by language: whole words, in any case, with any blanks between them."
+    )
+    patterns: Expressions = Field(default_factory=dict, description="Regular expressions by language.")
+    unless: Expressions = Field(
+        default_factory=dict,
+        description="Regular expressions by language; a sentence that one of them matches does not count.",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> "Harm":
@@ -50,15 +57,15 @@ class Harm(Section):
 class Leave(Section):
     """A domain's own word on classes: `allow` lets them pass there, `deny` drops them there."""
 
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] = Field(default=(), description="Classes that may be in rows of this domain.")
+    deny: tuple[str, ...] = Field(default=(), description="Classes that drop rows of this domain.")
 
 
 class Policy(Section):
     """Classes by name, and by domain what differs from the rule."""
 
-    classes: dict[Name, Harm] = Field(min_length=1)
-    domains: dict[Name, Leave] = Field(default_factory=dict)
+    classes: dict[Name, Harm] = Field(min_length=1, description="Classes of harm by name.")
+    domains: dict[Name, Leave] = Field(default_factory=dict, description="Exceptions by domain.")
 
     @model_validator(mode="after")
     def _known(self) -> "Policy":

@@ -11,7 +11,7 @@ class FilterSpec(Section):
     """One filter of the screen by name; its other keys are the filter's own fields."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str
+    name: str = Field(description="Name of a filter (gristmill filter list), or package.module:Class of your own.")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -19,14 +19,22 @@ class FilterSpec(Section):
 
 
 class Encoder(Section):
-    model: str = "multilingual-e5-small"
-    sha256: str | None = None
-    adapter: str = (
-        "shipped"  # the fine-tuning that ships for the model, if one does; none; a folder of filter train --tune
+    """The model that embeds texts, for the filters domain and quality and for dedup.semantic."""
+
+    model: str = Field(default="multilingual-e5-small", description="A packaged encoder, a folder or a hub name.")
+    sha256: str | None = Field(default=None, description="Expected hash of the weights; a different one is an error.")
+    adapter: str = Field(
+        default="shipped",
+        description="Fine-tuning of the encoder. shipped: ours, if there is one for the model; none; or a folder "
+        "that gristmill filter train --tune wrote.",
     )
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    max_length: int = Field(default=256, ge=16, le=512)
-    batch_tokens: int | None = Field(default=None, ge=512)  # with padding; by default what suits the device
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="Type of the weights. auto: bfloat16 where the device is fast with it."
+    )
+    max_length: int = Field(default=256, ge=16, le=512, description="Tokens of a text; longer texts are cut.")
+    batch_tokens: int | None = Field(
+        default=None, ge=512, description="Tokens of a batch, padding included. Unset: what suits the device."
+    )
 
 
 CASCADE = """
@@ -38,8 +46,14 @@ contamination domain quality
 class Screen(Section):
     """Filters in order, cheapest first, those that mask before those that quote; `gristmill filter list` has each."""
 
-    filters: tuple[FilterSpec, ...] = Field(default=tuple(FilterSpec(name=name) for name in CASCADE), min_length=1)
-    encoder: Encoder | None = None
+    filters: tuple[FilterSpec, ...] = Field(
+        default=tuple(FilterSpec(name=name) for name in CASCADE),
+        min_length=1,
+        description="Filters in the order in which they are applied.",
+    )
+    encoder: Encoder | None = Field(
+        default=None, description="The model that embeds texts. Unset: none, unless filters is unset too."
+    )
 
     @model_validator(mode="before")
     @classmethod

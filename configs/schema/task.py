@@ -10,39 +10,54 @@ from configs.schema.section import Language, Name, Section
 class Sampling(Section):
     """How tokens are drawn. `top_k` 0 and `top_p` 1 switch the cut off; `temperature` 0 is greedy."""
 
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    top_k: int = Field(default=50, ge=0, le=1000)
-    repetition_penalty: float = Field(default=1.0, ge=0.5, le=2)
-    max_tokens: int = Field(default=160, ge=1, le=32_768)
+    temperature: float = Field(default=0.7, ge=0, le=2, description="0 always takes the likeliest token.")
+    top_p: float = Field(
+        default=0.95, gt=0, le=1, description="Draw from the likeliest tokens that hold this probability. 1: from all."
+    )
+    top_k: int = Field(default=50, ge=0, le=1000, description="Draw from so many likeliest tokens. 0: from all.")
+    repetition_penalty: float = Field(
+        default=1.0, ge=0.5, le=2, description="Above 1, tokens that are there already become less likely."
+    )
+    max_tokens: int = Field(default=160, ge=1, le=32_768, description="Most new tokens of an answer.")
 
 
 class Message(Section):
-    role: Literal["system", "user", "assistant"]
-    content: str
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Who speaks.")
+    content: str = Field(description="Jinja template of the text.")
 
 
 class Task(Section):
     """What is generated: a Jinja prompt over the passage, and the shape of the answer.
 
-    `format`: `text` is one field named `text`; `labelled` reads `Label: …` lines; `json` is one JSON object.
     Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one.
     """
 
-    name: Name
-    description: str
-    languages: tuple[Language, ...]
-    prompt: dict[Language, str]
-    system: dict[Language, str] = Field(default_factory=dict)
-    styles: dict[Language, tuple[str, ...]] = Field(default_factory=dict)
-    format: Literal["text", "labelled", "json"] = "text"
-    # labelled: language -> field -> the label in the answer
-    labels: dict[Language, dict[str, str]] = Field(default_factory=dict)
-    answer: dict[str, Any]  # JSON schema of the parsed answer
-    messages: dict[Language, tuple[Message, ...]]  # the conversation that the row holds
-    rejected: str | None = None  # template of the worse answer of a preference pair
-    sampling: Sampling = Sampling()
-    needs_parameters: int = 0  # models with fewer are known to be too weak: `plan` warns
+    name: Name = Field(description="Name of the task; the file's name or the key if left out.")
+    description: str = Field(description="What the task is, in a sentence.")
+    languages: tuple[Language, ...] = Field(description="Languages that the task has templates for.")
+    prompt: dict[Language, str] = Field(description="Template of the prompt, by language.")
+    system: dict[Language, str] = Field(default_factory=dict, description="System message, by language.")
+    styles: dict[Language, tuple[str, ...]] = Field(
+        default_factory=dict, description="Styles by language; each prompt gets one of them as style."
+    )
+    format: Literal["text", "labelled", "json"] = Field(
+        default="text",
+        description="How an answer is read. text: one field named text; labelled: lines Label: …; json: one object.",
+    )
+    labels: dict[Language, dict[str, str]] = Field(
+        default_factory=dict, description="labelled: the label of each field in the answer, by language."
+    )
+    answer: dict[str, Any] = Field(description="JSON Schema of the parsed answer.")
+    messages: dict[Language, tuple[Message, ...]] = Field(
+        description="Templates of the conversation that the row holds, by language."
+    )
+    rejected: str | None = Field(default=None, description="Template of the worse answer of a preference pair.")
+    sampling: Sampling = Field(default=Sampling(), description="How tokens are drawn.")
+    needs_parameters: int = Field(
+        default=0, description="Models with fewer parameters are known to be too weak: gristmill plan warns."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "Task":

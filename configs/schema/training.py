@@ -8,12 +8,18 @@ from configs.schema import Name, Section
 
 
 class Data(Section):
-    """`tokenizer`: a tokenizer.json or its folder; or one of `vocabulary` tokens is learnt from the shards."""
+    """How the shards become tokens. Give either tokenizer or vocabulary."""
 
-    tokenizer: str | None = None
-    vocabulary: int | None = Field(default=None, ge=300, le=262_144)
-    eos: str | None = None  # the token that ends a document, where the tokenizer's folder does not say
-    held_out: float = Field(default=0.02, gt=0, lt=1)  # share of the seeds whose rows are never trained on
+    tokenizer: str | None = Field(default=None, description="A tokenizer.json, or the folder that holds it.")
+    vocabulary: int | None = Field(
+        default=None, ge=300, le=262_144, description="Learn a tokenizer of so many tokens from the shards."
+    )
+    eos: str | None = Field(
+        default=None, description="Token that ends a document, where the tokenizer's folder does not name it."
+    )
+    held_out: float = Field(
+        default=0.02, gt=0, lt=1, description="Share of the seeds whose rows are never trained on, only evaluated."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "Data":
@@ -29,7 +35,7 @@ class ModelSize(Section):
     it."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    preset: Literal["tiny", "small", "nano"]
+    preset: Literal["tiny", "small", "nano"] = Field(description="Size of the model.")
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -37,20 +43,26 @@ class ModelSize(Section):
 
 
 class BatchSize(Section):
-    length: int = Field(ge=8)  # tokens of a sequence
-    sequences: int = Field(ge=1)  # of an optimizer step, over all ranks
-    micro: int = Field(ge=1)  # sequences of one forward pass of one rank
+    """How many tokens an optimizer step reads."""
+
+    length: int = Field(ge=8, description="Tokens of a sequence.")
+    sequences: int = Field(ge=1, description="Sequences of an optimizer step, over all ranks.")
+    micro: int = Field(ge=1, description="Sequences of one forward pass of one rank.")
 
 
 class Optimizer(Section):
-    """`muon`: Muon for the layers' matrices, AdamW for embeddings, norms and gates, at `learning_rate` each its own."""
+    """The optimizer and its rates."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(gt=0)
-    matrix_learning_rate: float | None = Field(default=None, gt=0)  # Muon's
-    weight_decay: float = Field(default=0.1, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
+    name: Literal["adamw", "muon"] = Field(
+        default="adamw", description="muon: Muon for the layers' matrices, AdamW for embeddings, norms and gates."
+    )
+    learning_rate: float = Field(gt=0, description="Peak learning rate of AdamW.")
+    matrix_learning_rate: float | None = Field(
+        default=None, gt=0, description="Peak learning rate of Muon. Required with name: muon, refused without."
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's decay rates of the two moments.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient; a larger one is scaled down.")
 
     @model_validator(mode="after")
     def _matrix(self) -> "Optimizer":
@@ -60,12 +72,14 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Warm-up, then a cosine to `floor`, or (`wsd`) a constant rate and a linear decay over the last `decay` share."""
+    """How the learning rate changes from step to step, after a linear warm-up."""
 
-    kind: Literal["cosine", "wsd"] = "cosine"
-    warmup: int = Field(default=100, ge=0)  # steps
-    decay: float | None = Field(default=None, gt=0, le=1)
-    floor: float = Field(default=0.1, ge=0, le=1)  # of the learning rate
+    kind: Literal["cosine", "wsd"] = Field(
+        default="cosine", description="cosine: down to the floor; wsd: constant, then a linear decay."
+    )
+    warmup: int = Field(default=100, ge=0, description="Steps of the warm-up.")
+    decay: float | None = Field(default=None, gt=0, le=1, description="wsd: share of the steps that decay.")
+    floor: float = Field(default=0.1, ge=0, le=1, description="Last learning rate, as a share of the peak.")
 
     @model_validator(mode="after")
     def _decay(self) -> "Schedule":
@@ -75,31 +89,41 @@ class Schedule(Section):
 
 
 class Checkpoints(Section):
-    every: int = Field(ge=1)  # steps
-    keep: int = Field(default=2, ge=1)  # the newest
+    """When the state of the training is written."""
+
+    every: int = Field(ge=1, description="Steps between two checkpoints.")
+    keep: int = Field(default=2, ge=1, description="How many of the newest checkpoints are kept.")
 
 
 class HeldOut(Section):
-    every: int = Field(ge=1)  # steps
-    batches: int = Field(default=64, ge=1)  # at most so many a time
+    """When the model is evaluated on held-out rows."""
+
+    every: int = Field(ge=1, description="Steps between two evaluations.")
+    batches: int = Field(default=64, ge=1, description="Most batches of an evaluation.")
 
 
 class Training(Section):
-    name: Name
-    out: str  # the run's folder
-    seed: int = Field(default=17, ge=0)
-    steps: int = Field(ge=1)
-    data: Data
-    model: ModelSize
-    batch: BatchSize
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    precision: Literal["auto", "bfloat16", "float32"] = "auto"  # auto: bfloat16 on a GPU
-    compile: bool = False
-    threads: int = Field(default=0, ge=0)  # 0: all cores, divided by the ranks on this machine
-    log_every: int = Field(default=10, ge=1)  # steps
-    held_out: HeldOut
-    checkpoints: Checkpoints
+    """The configuration of a language model's training: what `gristmill train` does."""
+
+    name: Name = Field(description="Name of the run.")
+    out: str = Field(description="Folder of the run.")
+    seed: int = Field(default=17, ge=0, description="Seed of every random draw.")
+    steps: int = Field(ge=1, description="Optimizer steps.")
+    data: Data = Field(description="How the shards become tokens.")
+    model: ModelSize = Field(description="Size of the model.")
+    batch: BatchSize = Field(description="How many tokens an optimizer step reads.")
+    optimizer: Optimizer = Field(description="The optimizer and its rates.")
+    schedule: Schedule = Field(default=Schedule(), description="How the learning rate changes.")
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="Type that the model computes in. auto: bfloat16 on a GPU, else float32."
+    )
+    compile: bool = Field(default=False, description="Compile the model with torch.compile.")
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads. 0: all cores, divided by the ranks on this machine."
+    )
+    log_every: int = Field(default=10, ge=1, description="Steps between two lines of progress.")
+    held_out: HeldOut = Field(description="When the model is evaluated on held-out rows.")
+    checkpoints: Checkpoints = Field(description="When the state of the training is written.")
 
     @model_validator(mode="after")
     def _joined(self) -> "Training":
