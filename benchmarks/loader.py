@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figures, processor
-from model.data import tokenize as tokens
 from model.data.loader import Loader
-from model.data.tokenize import GROUP_TOKENS, Header, token_schema
+from model.data.token_file import HEADER_KEY, PARQUET_OPTIONS, TOKENS_PER_ROW_GROUP, TokenFileHeader, token_schema
 from stages.record import schema_id
 
 VOCABULARY, FILES = 32_000, 10
@@ -39,12 +38,12 @@ def write_files(folder: Path, count: int) -> list[Path]:
     ends = np.cumsum(weights / weights.sum())
     files = [folder / f"{number}.parquet" for number in range(FILES)]
     for path in files:
-        header = Header("0" * 64, VOCABULARY, 0, 0.0, path.name, path.name, schema_id(schema))
-        metadata = {tokens._KEY: json.dumps(asdict(header))}
-        with pq.ParquetWriter(path, schema.with_metadata(metadata), **tokens._STORAGE) as writer:
+        header = TokenFileHeader("0" * 64, VOCABULARY, 0, 0.0, path.name, path.name, schema_id(schema))
+        metadata = {HEADER_KEY: json.dumps(asdict(header))}
+        with pq.ParquetWriter(path, schema.with_metadata(metadata), **PARQUET_OPTIONS) as writer:
             written = 0
             while written < count / FILES:
-                lengths = np.minimum(rng.geometric(1 / 300, GROUP_TOKENS // 300) + 1, 3000).astype(np.int32)
+                lengths = np.minimum(rng.geometric(1 / 300, TOKENS_PER_ROW_GROUP // 300) + 1, 3000).astype(np.int32)
                 flat = (1 + np.searchsorted(ends, rng.random(lengths.sum()))).clip(max=VOCABULARY - 1)
                 bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
                 flat[bounds[1:] - 1] = 0

@@ -26,7 +26,7 @@ from configs.schema.training import Training
 from model.attention import reference
 from model.attention.attend import choose
 from model.lm import layers
-from model.training.distributed import Ranks
+from model.training.distributed import ProcessGroup
 from model.training.loop import train
 
 LENGTH = 4096
@@ -93,7 +93,7 @@ def main() -> int:
                 }
             )
             lines: list[dict[str, Any]] = []
-            result = train(config, [corpus], Ranks.join(), lines.append)
+            result = train(config, [corpus], ProcessGroup.join(), lines.append)
             losses.setdefault(variant, []).append(result["held_out"])
             said = [line for line in lines if "loss" in line][-1]
             print(

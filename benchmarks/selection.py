@@ -35,12 +35,12 @@ from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
 from configs.schema.training import Training
-from model.data.learn_tokenizer import learn
+from model.data.tokenizer_training import train_tokenizer
 from model.encoder.encoder import open_encoder
 from model.evaluation.held_out import read_real
 from model.evaluation.perplexity import score
-from model.lm.text_generator import Model
-from model.training.distributed import Ranks
+from model.lm.text_generator import TextGenerator
+from model.training.distributed import ProcessGroup
 from model.training.loop import train
 from stages.record import CANDIDATE, Candidate
 from stages.screen import BATCH, judge_all
@@ -168,8 +168,8 @@ def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, rea
         "held_out": {"every": steps},
         "checkpoints": {"every": steps},
     }
-    model = Model.from_pretrained(
-        train(Training.model_validate(config), [shard], Ranks.join(), lambda _: None)["model"]
+    model = TextGenerator.from_pretrained(
+        train(Training.model_validate(config), [shard], ProcessGroup.join(), lambda _: None)["model"]
     )
     found = {}
     for domain, texts in real.items():
@@ -200,7 +200,7 @@ def main() -> int:
     print("bytes:", size, "each arm gets", budget, flush=True)
     everything = [row for _, of in sorted(arms["random"].items()) for row in of]
     pq.write_table(pa.Table.from_pylist(everything), out / "all.parquet")
-    learn([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
+    train_tokenizer([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
     real = {domain: read_real(domain, REAL) for domain in DOMAINS}
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for seed in range(seeds):

@@ -223,12 +223,12 @@ def _train(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from configs.errors import ConfigError
-    from model.lm.text_generator import Model
+    from model.lm.text_generator import TextGenerator
 
     prompts = options.prompts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not prompts:
         raise ConfigError("generate: no prompt; give one, or lines on standard input")
-    model = Model.from_pretrained(options.model)
+    model = TextGenerator.from_pretrained(options.model)
     settings = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
     try:
         texts = model.generate_batch(prompts, max_length=options.max_length, **settings)

@@ -15,13 +15,14 @@ from typing import Any
 import yaml
 
 from configs.errors import ConfigError, InputError
-from model.data.tokenize import Header, read_texts
+from model.data.shards import read_texts
+from model.data.token_file import TokenFileHeader
 from model.data.vocabulary import Vocabulary
 from model.evaluation import lm_eval_tasks, passkey
 from model.evaluation.evaluated_models import Contender, dense_twin, group, mean_and_error, ratio
 from model.evaluation.held_out import Texts, read_real, read_rows
 from model.evaluation.perplexity import Unigram, score
-from model.lm.text_generator import Model
+from model.lm.text_generator import TextGenerator
 from stages.storage.atomic import write_text
 
 WINDOW = 1024  # tokens, where a model's run does not say how long its sequences were
@@ -29,7 +30,7 @@ Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluationOptions:
     """`window`, `stride`: tokens; where None, the sequence length of the model's training, and half the window."""
 
     domains: Sequence[str] = ("law", "medicine")
@@ -54,7 +55,9 @@ class Options:
             passkey.lengths(self.max_length)
 
 
-def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out: Path, watch: Watch) -> dict[str, Any]:
+def evaluate(
+    asked: Sequence[str], shards: Sequence[Path], options: EvaluationOptions, out: Path, watch: Watch
+) -> dict[str, Any]:
     """Measures every model (`DIR` or `label=DIR`), groups them, writes `out` and returns what evaluation.json holds.
 
     `shards`: of a data set, whose held-out rows are scored too; may be empty. `watch` gets a line a step. Raises
@@ -113,9 +116,9 @@ def evaluate(asked: Sequence[str], shards: Sequence[Path], options: Options, out
 class _Subject:
     """A loaded model, its own tokenizer as in training, and what its run's folder says of it."""
 
-    def __init__(self, contender: Contender, options: Options) -> None:
+    def __init__(self, contender: Contender, options: EvaluationOptions) -> None:
         self.contender, self.options = contender, options
-        self.model = Model.from_pretrained(contender.folder)
+        self.model = TextGenerator.from_pretrained(contender.folder)
         end = self.model.tokenizer.convert_ids_to_tokens(self.model.network.config.eos_token_id)
         self.vocabulary = Vocabulary.open(contender.folder, end)
         tokenizer = self.vocabulary.open_tokenizer()
@@ -148,10 +151,10 @@ class _Subject:
 
         def trained() -> Iterator[list[int]]:
             for path in shards:
-                for texts, kinds in read_texts(path, share):
-                    for text, (_, _, held) in zip(texts, kinds, strict=True):
-                        if not held:
-                            yield self.encode(text)
+                for rows in read_texts(path, share):
+                    for row in rows:
+                        if not row.held_out:
+                            yield self.encode(row.text)
 
         data = {f"{name}, data": of for name, of in read_rows(shards, share, self.options.bytes).items()}
         return data, Unigram(trained(), self.model.network.config.vocab_size)
@@ -175,7 +178,7 @@ class _Subject:
         import pyarrow.parquet as pq
 
         for path in sorted((self.run / "tokens").glob("*.parquet")):
-            header = Header.of(path, pq.read_metadata(path))
+            header = TokenFileHeader.read(path, pq.read_metadata(path))
             if header.tokenizer_sha256 == self.vocabulary.sha256:
                 return header.held_out
         raise InputError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs.catalogue import Corpus, corpora
 from configs.errors import InputError
-from model.data.tokenize import read_texts
+from model.data.shards import read_texts
 from stages.sources.corpora import read_corpus
 
 _MARK = re.compile(r"^Context \(\d+\): *", re.MULTILINE)  # PubMedQA's, no part of an abstract
@@ -65,11 +65,11 @@ def read_rows(shards: Sequence[Path], share: float, most: int) -> dict[str, Text
     """
     found: dict[str, Texts] = {}
     for path in shards:
-        for texts, kinds in read_texts(path, share):
-            for text, (domain, _, held) in zip(texts, kinds, strict=True):
-                if held:
-                    name = domain or "all"
-                    found.setdefault(name, Texts(name, ["the data set's held-out rows"])).keep(text, most)
+        for rows in read_texts(path, share):
+            for row in rows:
+                if row.held_out:
+                    name = row.domain or "all"
+                    found.setdefault(name, Texts(name, ["the data set's held-out rows"])).keep(row.text, most)
     if not found:
         raise InputError(f"--data: none of the rows is held out at a share of {share}; give more data or --held-out")
     return dict(sorted(found.items()))

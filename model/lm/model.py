@@ -1,7 +1,7 @@
 """A decoder language model with dynamic sparse attention: GQA, RoPE, RMSNorm, SwiGLU, tied embeddings.
 
 AutoModelForCausalLM.from_pretrained(folder)      after `import model.lm`
-Model.from_pretrained(folder).generate("…", max_length=200, temperature=0.7)
+TextGenerator.from_pretrained(folder).generate("…", max_length=200, temperature=0.7)
 """
 
 from dataclasses import dataclass

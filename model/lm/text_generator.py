@@ -1,6 +1,6 @@
 """A trained model as one object: text in, text out.
 
-model = Model.from_pretrained("data/train/laptop/model")
+model = TextGenerator.from_pretrained("data/train/laptop/model")
 model.generate("The tenant", max_length=200, temperature=0.7)
 """
 
@@ -16,14 +16,14 @@ from model.lm import DsaForCausalLM
 from model.silence import silence
 
 
-class Model:
+class TextGenerator:
     """A DSA language model with its tokenizer, ready to generate."""
 
     def __init__(self, network: DsaForCausalLM, tokenizer: Any) -> None:
         self.network, self.tokenizer = network.eval(), tokenizer
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, dtype: str = "auto") -> "Model":
+    def from_pretrained(cls, path: str | Path, dtype: str = "auto") -> "TextGenerator":
         """A folder that `gristmill train` made. `dtype`: float32, bfloat16, or auto: bfloat16 on a GPU.
 
         Raises InputError when the folder holds no such model or its tokenizer is missing.

@@ -1,4 +1,4 @@
-"""Who trains: one process, or the ranks that torchrun started."""
+"""The process group of a training: one process, or the ranks that torchrun started."""
 
 import os
 from dataclasses import dataclass
@@ -9,51 +9,54 @@ import torch.distributed as dist
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """`rank` of `world` processes; `local` numbers those of this machine."""
+class ProcessGroup:
+    """This process's place among all processes of the training, and its device. The names are torchrun's."""
 
     rank: int
-    world: int
-    local: int
-    here: int  # processes on this machine
+    world_size: int
+    local_rank: int  # the rank among the processes on this machine
+    local_world_size: int  # how many processes run on this machine
     device: torch.device
 
     @classmethod
-    def join(cls) -> "Ranks":
-        """Reads torchrun's environment and opens the process group: NCCL on GPUs, Gloo elsewhere."""
-        rank, world, local, here = (
+    def join(cls) -> "ProcessGroup":
+        """Reads torchrun's environment and opens the process group: NCCL on GPUs, Gloo on CPUs.
+
+        Without torchrun this is a group of one process, and nothing is opened.
+        """
+        rank, world_size, local_rank, local_world_size = (
             int(os.environ.get(name, default))
             for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
         )
-        gpu = torch.cuda.is_available()
-        device = torch.device("cuda", local) if gpu else torch.device("cpu")
-        if gpu:
+        has_gpu = torch.cuda.is_available()
+        device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
+        if has_gpu:
             torch.cuda.set_device(device)
-        if world > 1:
-            dist.init_process_group("nccl" if gpu else "gloo")
-        return cls(rank, world, local, here, device)
+        if world_size > 1:
+            dist.init_process_group("nccl" if has_gpu else "gloo")
+        return cls(rank, world_size, local_rank, local_world_size, device)
 
     def leave(self) -> None:
         """Closes the process group."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.destroy_process_group()
 
-    def wait(self) -> None:
-        """Until all ranks are here."""
-        if self.world > 1:
+    def barrier(self) -> None:
+        """Waits until all ranks have called this."""
+        if self.world_size > 1:
             dist.barrier()
 
-    def total(self, *numbers: float) -> list[float]:
-        """Each number summed over the ranks."""
-        if self.world == 1:
+    def sum(self, *numbers: float) -> list[float]:
+        """Returns each number summed over all ranks. All ranks must call this."""
+        if self.world_size == 1:
             return list(numbers)
-        summed = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        dist.all_reduce(summed)
-        return summed.tolist()
+        total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
 
-    def spread(self, model: Any) -> Any:
-        """The model whose gradients are averaged over the ranks."""
-        if self.world == 1:
+    def wrap(self, model: Any) -> Any:
+        """Returns the model wrapped so that backward passes average its gradients over all ranks."""
+        if self.world_size == 1:
             return model
-        places = [self.local] if self.device.type == "cuda" else None
-        return torch.nn.parallel.DistributedDataParallel(model, device_ids=places)
+        device_ids = [self.local_rank] if self.device.type == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)

@@ -26,13 +26,13 @@ import torch
 from configs.errors import BackendError, ConfigError
 from configs.load import digest, dump, size_of
 from configs.schema.training import ModelSize, Training
-from model.data.learn_tokenizer import learn
 from model.data.loader import Batch, Loader
 from model.data.tokenize import tokenize
+from model.data.tokenizer_training import train_tokenizer
 from model.device import use_threads
 from model.lm import DsaConfig, DsaForCausalLM
 from model.training import checkpoint
-from model.training.distributed import Ranks
+from model.training.distributed import ProcessGroup
 from model.training.optimizers import build_optimizers, factor
 from stages.storage.atomic import write_text
 
@@ -41,7 +41,7 @@ UNIGRAM_TOKENS = 50_000_000  # counted for the baseline
 Watch = Callable[[dict[str, Any]], None]
 
 
-def train(config: Training, shards: Sequence[Path], ranks: Ranks, watch: Watch) -> dict[str, Any]:
+def train(config: Training, shards: Sequence[Path], ranks: ProcessGroup, watch: Watch) -> dict[str, Any]:
     """Trains or goes on; returns steps, tokens, held-out loss and perplexity, and the unigram baseline's.
 
     `watch` gets each line of metrics as it is written. Raises ConfigError when `out` belongs to another configuration,
@@ -76,16 +76,16 @@ class _Meter:
 
 
 class _Training:
-    def __init__(self, config: Training, shards: Sequence[Path], ranks: Ranks, watch: Watch) -> None:
+    def __init__(self, config: Training, shards: Sequence[Path], ranks: ProcessGroup, watch: Watch) -> None:
         self.config, self.ranks, self.watch = config, ranks, watch
         self.out = Path(config.out)
         batch = config.batch
-        if batch.sequences % (batch.micro * ranks.world):
+        if batch.sequences % (batch.micro * ranks.world_size):
             raise ConfigError(
-                f"batch.sequences: {batch.sequences} cannot be dealt to {ranks.world} ranks in micro-batches of "
+                f"batch.sequences: {batch.sequences} cannot be dealt to {ranks.world_size} ranks in micro-batches of "
                 f"{batch.micro}; change batch.micro or the number of ranks"
             )
-        use_threads(config.threads or max((torch.get_num_threads()) // ranks.here, 1))
+        use_threads(config.threads or max((torch.get_num_threads()) // ranks.local_world_size, 1))
         torch.manual_seed(config.seed)
         self.shards = sorted(shards)
         data = config.data
@@ -94,8 +94,8 @@ class _Training:
             assert data.vocabulary is not None
             self.tokenizer = self.out / "tokenizer"
             if ranks.rank == 0:
-                learn(self.shards, data.vocabulary, data.held_out, self.tokenizer)
-            ranks.wait()
+                train_tokenizer(self.shards, data.vocabulary, data.held_out, self.tokenizer)
+            ranks.barrier()
         else:
             path = Path(data.tokenizer)
             self.tokenizer = path if path.is_dir() else path.parent
@@ -141,7 +141,7 @@ class _Training:
         if ranks.rank == 0:
             write_text(self.out / "config.yaml", dump(config))
             self._cut_metrics()
-        wide = ranks.spread(model)
+        wide = ranks.wrap(model)
         running = torch.compile(wide) if config.compile else wide
         baseline = self._unigram() if ranks.rank == 0 else math.nan
         meter, held_out = _Meter(since=time.monotonic()), math.nan
@@ -172,22 +172,22 @@ class _Training:
     def _step(self, running: Any, wide: Any, optimizers: list[torch.optim.Optimizer], meter: _Meter) -> None:
         batch: Batch = next(self.loader)
         config, ranks = self.config, self.ranks
-        (targets,) = ranks.total(float((batch.labels_BT != -100).sum()))
+        (targets,) = ranks.sum(float((batch.labels_BT != -100).sum()))
         loss = gate = 0.0
         micros = len(batch.tokens_BT) // config.batch.micro
         for number, (tokens, labels, starts) in enumerate(self._micros(batch)):
-            waits = ranks.world > 1 and number + 1 < micros
+            waits = ranks.world_size > 1 and number + 1 < micros
             with wide.no_sync() if waits else contextlib.nullcontext():
                 with self.cast():
                     out = running(tokens, targets_BT=labels, starts_BT=starts, use_cache=False)
                 share = float((labels != -100).sum()) / targets
-                total = out.lm_loss * share * ranks.world  # the ranks' gradients are averaged
+                total = out.lm_loss * share * ranks.world_size  # the ranks' gradients are averaged
                 if out.gate_loss is not None:
                     total = total + out.gate_loss / micros
-                    gate += out.gate_loss.item() / micros / ranks.world
+                    gate += out.gate_loss.item() / micros / ranks.world_size
                 total.backward()
                 loss += out.lm_loss.item() * share
-        loss, gate = ranks.total(loss, gate)
+        loss, gate = ranks.sum(loss, gate)
         if not math.isfinite(loss) or not math.isfinite(gate):
             raise BackendError(
                 f"step {self.step}: the loss is {loss}, the gate's {gate}; lower optimizer.learning_rate or "
@@ -212,7 +212,7 @@ class _Training:
         batch, ranks = self.config.batch, self.ranks
         return Loader(
             self.files, length=batch.length, lanes=batch.sequences, seed=self.config.seed, rank=ranks.rank,
-            world=ranks.world, split=split, **options,
+            world_size=ranks.world_size, split=split, **options,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -231,7 +231,7 @@ class _Training:
                     summed += out.lm_loss.item() * here
                     count += here
         model.train()
-        summed, count = self.ranks.total(summed, count)
+        summed, count = self.ranks.sum(summed, count)
         return summed / count
 
     def _unigram(self) -> float:
@@ -274,7 +274,7 @@ class _Training:
         name = torch.cuda.get_device_name()
         peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
         flops = self.size.flops_per_token(self.config.batch.length)
-        return None if peak is None else round(speed * flops / (peak * self.ranks.world), 4)
+        return None if peak is None else round(speed * flops / (peak * self.ranks.world_size), 4)
 
     def _say(self, line: dict[str, Any]) -> None:
         if self.ranks.rank:
@@ -313,7 +313,7 @@ class _Training:
             from model.training.plot import draw
 
             draw(self.out / "metrics.jsonl", self.out / "curves.png", baseline)
-        self.ranks.wait()
+        self.ranks.barrier()
         return result
 
 

@@ -40,11 +40,11 @@ def evaluate(options: argparse.Namespace) -> int:
     names = ["domains", "held_out", *(name.replace("-", "_") for name in NUMBERS)]
     given = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
     with _offline():
-        from model.evaluation.evaluate import Options
+        from model.evaluation.evaluate import EvaluationOptions
         from model.evaluation.evaluate import evaluate as work
         from pipeline.commands.train import find_shards
 
-        asked = Options(**{name: value for name, value in given.items() if value is not None})
+        asked = EvaluationOptions(**{name: value for name, value in given.items() if value is not None})
         shards = find_shards(options.data) if options.data else []
         result = work(options.model, shards, asked, Path(options.out), _tell)
     if options.json:

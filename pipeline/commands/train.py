@@ -16,7 +16,7 @@ def find_shards(paths: Sequence[str]) -> list[Path]:
 
     Raises ConfigError, InputError, StoreError.
     """
-    from model.data.tokenize import published
+    from model.data.shards import published_shards
     from stages.storage import snapshot
     from stages.storage.bucket import is_url
 
@@ -26,7 +26,7 @@ def find_shards(paths: Sequence[str]) -> list[Path]:
         if is_url(given):
             found += sorted(snapshot.fetch(given))
         elif (place / "manifests").is_dir():
-            found += published(place)
+            found += published_shards(place)
         elif place.is_dir():
             found += sorted(place.rglob("*.parquet"))
         elif place.is_file():
@@ -43,10 +43,10 @@ def train(config: str, overrides: Sequence[str], out: str | None, data: Sequence
     extra = [*overrides, *([f"out={json.dumps(out)}"] if out is not None else [])]
     asked = load_training(config, extra)
     shards = find_shards(data)
-    from model.training.distributed import Ranks
+    from model.training.distributed import ProcessGroup
     from model.training.loop import train as work
 
-    ranks = Ranks.join()
+    ranks = ProcessGroup.join()
     try:
         result = work(asked, shards, ranks, _show)
     finally:

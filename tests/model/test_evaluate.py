@@ -17,7 +17,7 @@ from tests.factories.documents import passage
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402
 from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
-from model.evaluation.evaluate import Options  # noqa: E402
+from model.evaluation.evaluate import EvaluationOptions  # noqa: E402
 from model.evaluation.evaluated_models import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
 from model.evaluation.perplexity import Score, Unigram, score, windows  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
@@ -273,7 +273,7 @@ threads: 1
 def trained(tmp_path_factory):
     """A data set, and models of it: two seeds with sparse attention, one with dense."""
     from configs.load import load_training
-    from model.training.distributed import Ranks
+    from model.training.distributed import ProcessGroup
     from model.training.loop import train
 
     folder = tmp_path_factory.mktemp("evaluate")
@@ -284,7 +284,7 @@ def trained(tmp_path_factory):
     for name, attention, seed in (("s1", "sparse", 1), ("s2", "sparse", 2), ("d1", "dense", 1)):
         path = folder / f"{name}.yaml"
         path.write_text(CONFIG.format(out=folder / name, seed=seed, attention=attention))
-        train(load_training(str(path), []), sorted((folder / "data").glob("*")), Ranks.join(), lambda _: None)
+        train(load_training(str(path), []), sorted((folder / "data").glob("*")), ProcessGroup.join(), lambda _: None)
     return folder
 
 
@@ -387,4 +387,4 @@ def test_a_model_without_its_token_files_asks_for_the_share(trained, tmp_path, c
 
 def test_options_are_checked():
     with pytest.raises(ConfigError, match="--held-out: 1"):
-        Options(held_out=1)
+        EvaluationOptions(held_out=1)

@@ -224,16 +224,16 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
 
 def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
     from configs.errors import InputError
-    from model.data.learn_tokenizer import learn
-    from model.lm.text_generator import Model
+    from model.data.tokenizer_training import train_tokenizer
+    from model.lm.text_generator import TextGenerator
 
     rows = [{"text": f"The court of case {n} ends.", "seed_id": str(n)} for n in range(50)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    folder = learn([tmp_path / "a.parquet"], 300, 0.1, tmp_path / "model")
+    folder = train_tokenizer([tmp_path / "a.parquet"], 300, 0.1, tmp_path / "model")
     with pytest.raises(InputError, match=r"no config\.json"):
-        Model.from_pretrained(folder)
+        TextGenerator.from_pretrained(folder)
     small(vocab_size=320, eos_token_id=0).save_pretrained(folder)
-    model = Model.from_pretrained(folder)
+    model = TextGenerator.from_pretrained(folder)
     one = model.generate("The court of", max_length=60)
     assert one == model.generate("The court of", max_length=60)
     drawn = {model.generate("The court of", max_length=60, temperature=1.5, seed=seed) for seed in (1, 1, 2)}

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from configs.errors import ConfigError, InputError, StoreError
-from model.data import epoch_plan as deal
-from model.data import tokenize as tokens
-from model.data.loader import IGNORED, Loader
-from model.data.tokenize import Header, published, token_schema, tokenize
+from model.data import epoch_plan, token_reader
+from model.data import tokenize as tokenize_module
+from model.data.loader import IGNORED_LABEL, Loader
+from model.data.shards import published_shards
+from model.data.token_file import HEADER_KEY, RowGroupBuffer, TokenFileHeader, token_schema
+from model.data.tokenize import tokenize
 from stages.record import schema_id
 from tests.factories.documents import passage
 
@@ -34,10 +36,10 @@ def write_tokens(
 ) -> Path:
     """A token file with these documents in these row groups; those whose number is in `held` are held out."""
     schema = token_schema(vocabulary)
-    header = Header("t" * 64, vocabulary, EOS, 0.1, path.name, path.name, schema_id(schema))
-    with pq.ParquetWriter(path, schema.with_metadata({tokens._KEY: json.dumps(asdict(header))})) as writer:
+    header = TokenFileHeader("t" * 64, vocabulary, EOS, 0.1, path.name, path.name, schema_id(schema))
+    with pq.ParquetWriter(path, schema.with_metadata({HEADER_KEY: json.dumps(asdict(header))})) as writer:
         for number, documents in enumerate(groups):
-            group = tokens._Group(schema, number in held)
+            group = RowGroupBuffer(schema, number in held)
             for document in documents:
                 group.add(document, "law", "en")
             writer.write_table(group.take())
@@ -85,7 +87,7 @@ def delivered(loader: Loader) -> list[list[int]]:
     for row in range(batches[0].tokens_BT.shape[0] if batches else 0):
         stream = np.concatenate([batch.tokens_BT[row] for batch in batches])
         labels = np.concatenate([batch.labels_BT[row] for batch in batches])
-        kept = np.flatnonzero(labels != IGNORED)  # the last label is the last document's end
+        kept = np.flatnonzero(labels != IGNORED_LABEL)  # the last label is the last document's end
         streams.append(stream[: kept[-1] + 2].tolist() if len(kept) else [])
     return streams
 
@@ -117,12 +119,12 @@ def test_labels_and_starts_are_those_of_a_plain_packer(tmp_path_factory, lengths
         rows: list[tuple[int, int, int]] = []  # token, label, where its document begins in the stream
         epoch = window = 0
         while len(rows) < 7 * length:
-            found = loader._deal.documents_of(epoch, lane, window)
+            found = loader._plan.read_window(epoch, lane, window)
             epoch, window = (epoch + 1, 0) if found is None else (epoch, window + 1)
             if found is not None:
                 for begin, end in zip(found.bounds[:-1], found.bounds[1:], strict=True):
                     document = found.tokens[begin:end].tolist()
-                    following = [*document[1:], IGNORED]
+                    following = [*document[1:], IGNORED_LABEL]
                     start = len(rows)
                     rows += [(token, label, start) for token, label in zip(document, following, strict=True)]
         for step, batch in enumerate(batches):
@@ -143,7 +145,7 @@ def test_resume_is_exact_at_any_cut_and_in_any_world(corpus, length, lanes, cuts
     for cut in [*cuts, 5]:
         world = data.draw(st.sampled_from([n for n in (1, 2, 3, 6) if lanes % n == 0]))
         order = data.draw(st.permutations(files))
-        ranks = [Loader(order, **options, rank=rank, world=world, state=state) for rank in range(world)]
+        ranks = [Loader(order, **options, rank=rank, world_size=world, state=state) for rank in range(world)]
         parts = [list(islice(rank, cut)) for rank in ranks]
         expected = whole[place : place + cut]
         for rank, part in enumerate(parts):
@@ -188,7 +190,7 @@ def test_orders_differ_by_seed_and_epoch_and_files_mix(corpus):
 
 def test_orders_are_the_same_in_every_version(tmp_path):
     """Recorded: what changes these makes every checkpoint go on with other data."""
-    assert deal._order(8, 7, 0, 1).tolist() == [3, 6, 5, 0, 1, 4, 2, 7]
+    assert epoch_plan._shuffled(8, 7, 0, 1).tolist() == [3, 6, 5, 0, 1, 4, 2, 7]
     parts = [documents_of([(7 * n + k) % 40 + 1 for n in range(20)], 1 + 20 * k) for k in range(6)]
     files = [write_tokens(tmp_path / f"{k}.parquet", [part]) for k, part in enumerate(parts)]
     batches = islice(Loader(files, length=50, lanes=3, seed=7, window=4), 60)  # over three epochs
@@ -259,8 +261,8 @@ def test_ranks_that_start_together_make_each_file_once(tmp_path, tokenizer, monk
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / ".tmp-of-a-killed-process").touch()
     made: list[Path] = []
-    make = tokens._make
-    monkeypatch.setattr(tokens, "_make", lambda path, *rest: (made.append(path), make(path, *rest)))
+    write = tokenize_module._write
+    monkeypatch.setattr(tokenize_module, "_write", lambda path, *rest: (made.append(path), write(path, *rest)))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: tokenize(shards, tokenizer, tmp_path / "cache"), range(4)))
     assert all(files == found[0] for files in found)
@@ -283,7 +285,7 @@ def test_a_text_that_spells_the_end_does_not_end(tmp_path, tokenizer):
 
 
 def test_the_held_out_split_goes_by_passage_and_never_overlaps(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(tokens, "GROUP_TOKENS", 2000)
+    monkeypatch.setattr(tokenize_module, "TOKENS_PER_ROW_GROUP", 2000)
     seeds = [f"seed{number // 4}" for number in range(160)]
     shards = [
         write_shard(tmp_path / "a.parquet", range(160), seed_id=seeds),
@@ -312,10 +314,10 @@ def test_shards_are_those_that_the_manifests_name(tmp_path, tokenizer):
     (tmp_path / "manifests").mkdir()
     manifest = tmp_path / "manifests" / "2026-01-02.json"
     manifest.write_text(json.dumps({"shards": [{"file": str(named.relative_to(tmp_path))}]}))
-    assert published(tmp_path) == [named]
+    assert published_shards(tmp_path) == [named]
     manifest.write_text("{}")
     with pytest.raises(InputError, match="damaged manifest"):
-        published(tmp_path)
+        published_shards(tmp_path)
 
 
 # Bad input
@@ -335,11 +337,11 @@ def test_bad_shards_are_named_with_the_mend(tmp_path, tokenizer):
     nothing = tmp_path / "nothing.parquet"
     nothing.touch()
     for path, words in (
-        (other, "no column `text`.*it has body"),
+        (other, "no column `text`.*its columns are body"),
         (numbers, "no column `text` of strings"),
         (truncated(write_shard(tmp_path / "cut.parquet", range(3))), "truncated or damaged: copy it again"),
         (nothing, "truncated or damaged"),
-        (write_shard(tmp_path / "empty.parquet", range(0)), "empty: no row has text; leave it out"),
+        (write_shard(tmp_path / "empty.parquet", range(0)), "no row has text; leave the file out"),
         (tmp_path / "absent.parquet", "cannot be read"),
     ):
         with pytest.raises(InputError, match=f"{path.name}: .*{words}"):
@@ -348,8 +350,8 @@ def test_bad_shards_are_named_with_the_mend(tmp_path, tokenizer):
     assert not list((tmp_path / "cache").glob(".tmp-*"))
     with pytest.raises(InputError, match="no shards to tokenize"):
         tokenize([], tokenizer, tmp_path / "cache")
-    with pytest.raises(InputError, match="no published shards; make some: gristmill run"):
-        published(tmp_path)
+    with pytest.raises(InputError, match="no published shards; create some with: gristmill run"):
+        published_shards(tmp_path)
     with pytest.raises(ConfigError, match="held_out"):
         tokenize([good], tokenizer, tmp_path / "cache", held_out=2)
     (tmp_path / "file").touch()
@@ -424,6 +426,22 @@ def test_bad_token_files_are_named_with_the_mend(tmp_path, tokenizer):
     assert file.read_bytes() == before
 
 
+def test_columns_of_a_token_file_are_found_by_name_in_any_order(tmp_path):
+    path = write_tokens(tmp_path / "a.parquet", [documents_of([3, 4]), documents_of([2])], held=(1,))
+    turned = pq.read_schema(path).names[::-1]
+    schema = token_schema(50_000)
+    schema = pa.schema([schema.field(name) for name in turned])
+    header = TokenFileHeader("t" * 64, 50_000, EOS, 0.1, "b", "b", schema_id(schema))
+    other = tmp_path / "b.parquet"
+    with pq.ParquetWriter(other, schema.with_metadata({HEADER_KEY: json.dumps(asdict(header))})) as writer:
+        for number in range(2):
+            writer.write_table(pq.ParquetFile(path).read_row_group(number).select(turned))
+    for split, tokens in (("train", 7), ("held_out", 2)):
+        loaders = [Loader([file], length=7, lanes=1, seed=0, split=split) for file in (path, other)]
+        assert [loader.tokens for loader in loaders] == [tokens, tokens]
+        assert same(*map(next, loaders))
+
+
 def test_states_of_another_stream_are_refused(corpus):
     files, _ = corpus
     options = {"length": 8, "lanes": 4, "seed": 0}
@@ -444,24 +462,32 @@ def test_states_of_another_stream_are_refused(corpus):
 
 @pytest.mark.parametrize(
     "change",
-    [{"world": 3}, {"rank": 2, "world": 2}, {"length": 0}, {"lanes": 0}, {"seed": -1}, {"window": 0}, {"epochs": 0}],
+    [
+        {"world_size": 3},
+        {"rank": 2, "world_size": 2},
+        {"length": 0},
+        {"lanes": 0},
+        {"seed": -1},
+        {"window": 0},
+        {"epochs": 0},
+    ],
 )
 def test_numbers_that_do_not_fit_are_refused(corpus, change):
-    with pytest.raises(ConfigError, match=next(iter(change)) if "world" not in change else "ranks"):
+    with pytest.raises(ConfigError, match=next(iter(change)) if "world_size" not in change else "ranks"):
         Loader(corpus[0], **({"length": 8, "lanes": 4, "seed": 0} | change))
 
 
 def test_row_groups_that_do_not_stay_in_memory_are_read_again(corpus, monkeypatch):
     options = {"length": 30, "lanes": 6, "seed": 0}
     kept = list(islice(Loader(corpus[0], **options), 20))
-    monkeypatch.setattr(deal, "KEPT_BYTES", 1)
+    monkeypatch.setattr(token_reader, "MAX_CACHED_BYTES", 1)
     loader = Loader(corpus[0], **options)
     assert all(map(same, islice(loader, 20), kept))
-    assert len(loader._deal._kept) == 1
+    assert len(loader._plan._reader._cached_tokens) == 1
 
 
 def test_many_files_are_not_all_kept_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(deal, "OPEN_FILES", 3)
+    monkeypatch.setattr(token_reader, "MAX_OPEN_FILES", 3)
     files = [write_tokens(tmp_path / f"{n}.parquet", [documents_of([5], 1 + n)]) for n in range(20)]
     loader = Loader(files, length=5, lanes=1, seed=0)
     before = len(os.listdir("/proc/self/fd"))

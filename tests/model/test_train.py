@@ -21,7 +21,7 @@ from configs.errors import BackendError, ConfigError, InputError, StoreError  # 
 from configs.load import load_training  # noqa: E402
 from configs.schema.training import Schedule  # noqa: E402
 from model.training import checkpoint  # noqa: E402
-from model.training.distributed import Ranks  # noqa: E402
+from model.training.distributed import ProcessGroup  # noqa: E402
 from model.training.loop import train  # noqa: E402
 from model.training.optimizers import factor  # noqa: E402
 
@@ -61,7 +61,7 @@ def configured(folder, *changes: str):
 def run(folder, shards, *changes: str) -> list[dict]:
     """Trains in this process; the lines of metrics."""
     lines: list[dict] = []
-    train(configured(folder, *changes), sorted(shards.glob("*.parquet")), Ranks.join(), lines.append)
+    train(configured(folder, *changes), sorted(shards.glob("*.parquet")), ProcessGroup.join(), lines.append)
     return lines
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load
-from model.data.tokenize import published
+from model.data.shards import published_shards
 from pipeline.store.dataset import DataSet
 from stages.generate import Generate
 from stages.ports import Generator, ModelCard
@@ -67,7 +67,9 @@ def test_a_cap_on_new_tokens_lowers_what_a_task_allows():
 
 
 def test_the_language_model_finds_the_published_shards(finished):
-    places = [str(path.relative_to(finished.out / "history" / DATE / "0001")) for path in published(finished.out)]
+    places = [
+        str(path.relative_to(finished.out / "history" / DATE / "0001")) for path in published_shards(finished.out)
+    ]
     assert places == sorted(shard["file"] for shard in finished.manifest["shards"])
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from model.data.tokenize import published
+from model.data.shards import published_shards
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
 from pipeline.store.maintenance import garbage, listing, remove, verify
@@ -225,7 +225,7 @@ def test_a_data_set_of_an_older_version_gets_a_pointer_and_can_be_rolled_back(tm
     shutil.rmtree(tmp_path / "history")
     (tmp_path / "current.json").unlink()
     assert seen(tmp_path) == {}
-    assert len(published(tmp_path)) == 2
+    assert len(published_shards(tmp_path)) == 2
     publish_texts(data, "2026-01-04", ["new"])
     assert seen(tmp_path) == {DATE: (f"text of {DATE}",), NEXT_DATE: (f"text of {NEXT_DATE}",), "2026-01-04": ("new",)}
     assert not garbage(data, None)
@@ -241,7 +241,7 @@ def test_damaged_pointers_and_publications_are_named(tmp_path):
     publish_texts(data, DATE, ["one"])
     (tmp_path / "current.json").write_text('{"dates": {"2026-01-02": {}}}')
     with pytest.raises(StoreError, match=r"current\.json: damaged; remove it and run any date"):
-        published(tmp_path)
+        published_shards(tmp_path)
     publish_texts(data, DATE, ["two"])
     assert seen(tmp_path) == {DATE: ("two",)}
     (tmp_path / f"history/{DATE}/0001/manifest.json").write_text("{")
@@ -257,7 +257,7 @@ def test_store_commands_on_a_real_date(finished, tmp_path):
     """Roll it back, pass it over, publish it again without making it anew; a copy, so that names are files."""
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
-    row = next(iter(pq.read_table(published(out)[0], columns=["id"])["id"].to_pylist()))
+    row = next(iter(pq.read_table(published_shards(out)[0], columns=["id"])["id"].to_pylist()))
     assert lineage(DataSet(out), row)["row"]["id"] == row
     assert gristmill("store", "verify", "--out", out).out.endswith("all as published\n")
     assert "published" in gristmill("store", "list", "--out", out).out
@@ -282,7 +282,7 @@ def test_the_documented_reader_reads(finished):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "daily.md").read_text("utf-8"), re.DOTALL)
     space: dict = {}
     exec(block.replace("data/laptop", str(finished.out)), space)
-    assert [Path(path) for path in space["files"]] == published(finished.out)
+    assert [Path(path) for path in space["files"]] == published_shards(finished.out)
 
 
 def test_a_run_of_a_finished_date_loads_nothing_heavy(finished):
