@@ -55,12 +55,18 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
 
 def _without_passwords(config: Config) -> None:
     """A config is kept in run folders and named in errors, a path in lineage: no URL of it may hold who one is."""
-    urls = {"generator.openai.base_url": config.generator.openai.base_url, "publish": config.publish or ""}
+    urls = {"publish": config.publish or ""}
+    for backend, options in config.generator.options().items():
+        urls |= {f"generator.{backend}.{key}": value for key, value in options if isinstance(value, str)}
     for name, domain in config.domains.items():
         urls |= {f"domains.{name}.seeds[{n}].path": source.path or "" for n, source in enumerate(domain.seeds)}
     for where, url in urls.items():
         if re.search(r"://[^/?#\s]*@", url):
-            mend = "set generator.openai.api_key_env" if where.startswith("generator") else "use fsspec's configuration"
+            mend = (
+                "put it into the variable of api_key_env"
+                if where.startswith("generator")
+                else "use fsspec's configuration"
+            )
             raise ConfigError(
                 f"{where}: its URL holds a user's name or password, which would stand in run folders and logs; "
                 f"take it out and {mend} (docs/security.md)"
@@ -107,10 +113,9 @@ def dump(config: Config | Training) -> str:
 
 def identity(config: Config) -> dict[str, Any]:
     """What the config asks for, without where, when, how fast and with which secret."""
-    openai = {"api_key_env", "max_concurrency", "requests_per_minute", "timeout_s", "retries"}
-    exclude: dict[str, Any] = dict.fromkeys(("name", "out", "publish", "run", "price", "drift", "metrics"), True)
-    exclude["generator"] = {"threads": True, "vllm": True, "openai": openai, "model": True}
-    body = config.model_dump(mode="json", exclude=exclude, by_alias=True)  # renamed keys keep the names first hashed
+    exclude = {"name", "out", "publish", "run", "price", "drift", "metrics", "generator"}
+    # renamed keys keep the names first hashed
+    body = config.model_dump(mode="json", exclude=exclude, by_alias=True) | {"generator": config.generator.identity()}
     used = {task for domain in config.domains.values() for task in domain.tasks}
     body["tasks"] = {name: task for name, task in body["tasks"].items() if name in used}
     for domain in body["domains"].values():

@@ -22,8 +22,8 @@ class ModelCard:
 
     name: str
     sha256: str  # of the weights; of the service's name where the weights are out of reach
-    backend: str  # echo | transformers | vllm | openai
-    path: str  # a local folder in the Hugging Face layout; "" for echo and openai
+    backend: str  # the generator backend's name
+    path: str  # a local folder in the Hugging Face layout; "" where the backend has no local weights
     parameters: int  # 0: unknown
     licence: str = ""
     tokenizer_sha256: str = ""

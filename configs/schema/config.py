@@ -152,8 +152,11 @@ class Config(Section):
             raise ValueError(
                 "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or take that out"
             )
-        if self.generator.backend in ("auto", "vllm") and self.adapt.enabled:
-            rank, served = self.adapt.lora.max_rank, self.generator.vllm.max_lora_rank
-            if rank > served:
-                raise ValueError(f"adapt.lora.max_rank: {rank}, but generator.vllm.max_lora_rank serves only {served}")
+        for backend, options in self.generator.possible_options().items():
+            rank, served = self.adapt.lora.max_rank, getattr(options, "max_lora_rank", None)
+            if self.adapt.enabled and served is not None and rank > served:
+                raise ValueError(
+                    f"adapt.lora.max_rank: {rank}, but generator.{backend}.max_lora_rank is {served}: lower the one or "
+                    "raise the other"
+                )
         return self

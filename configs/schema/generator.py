@@ -1,13 +1,34 @@
-"""Who turns prompts into text, and the options of each backend."""
+"""The section `generator`: which model turns prompts into text, by which backend, with which options.
 
-from typing import Annotated, Literal
+A new backend adds its name to `BackendName`, its class of options, and a field of that name to `Generator`.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from configs.schema.section import Section
 
+BackendName = Literal["echo", "transformers", "vllm", "openai"]
+BACKENDS: tuple[str, ...] = get_args(BackendName)
 
-class VllmOptions(Section):
+
+class BackendOptions(Section):
+    """The options of one backend: the section `generator.<backend>`."""
+
+    changes_rows: ClassVar[frozenset[str]] = frozenset()  # the options that rows depend on: part of fingerprints
+    in_every_fingerprint: ClassVar[bool] = False  # else only in those of runs with this backend
+
+    def row_identity(self) -> Any:
+        """What goes into the fingerprints of generated shards; None where rows depend on none of the options."""
+        return self.model_dump(mode="json", by_alias=True, include=set(self.changes_rows)) or None
+
+    def for_process(self, processes: int, *, adapters: bool) -> Self:
+        """The options for one of `processes` worker processes; `adapters`: whether the run trains and uses adapters."""
+        return self
+
+
+class VllmOptions(BackendOptions):
     """vLLM: a fleet of engines, each in a process of its own (docs/throughput.md)."""
 
     engines_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = Field(
@@ -71,9 +92,16 @@ class VllmOptions(Section):
             )
         return self
 
+    def for_process(self, processes: int, *, adapters: bool) -> Self:
+        """An engine that serves no adapters is faster."""
+        return self if adapters else self.model_copy(update={"max_lora_rank": 0})
 
-class OpenAIOptions(Section):
+
+class OpenAIOptions(BackendOptions):
     """A service with OpenAI's chat completions API."""
+
+    changes_rows: ClassVar[frozenset[str]] = frozenset({"base_url"})
+    in_every_fingerprint: ClassVar[bool] = True  # as in data sets that exist
 
     base_url: str = Field(default="https://api.openai.com/v1", description="Address of the API, without /chat/…")
     api_key_env: str = Field(
@@ -84,17 +112,32 @@ class OpenAIOptions(Section):
     timeout_s: float = Field(default=120, gt=0, description="Seconds to wait for an answer.")
     retries: int = Field(default=6, ge=0, description="How often a failed request is sent again.")
 
+    def row_identity(self) -> str:
+        """The address alone, as in the fingerprints of shards that exist."""
+        return self.base_url
 
-class EchoOptions(Section):
+    def for_process(self, processes: int, *, adapters: bool) -> Self:
+        """`requests_per_minute` is a limit of the whole run: each process takes its share."""
+        return self.model_copy(update={"requests_per_minute": self.requests_per_minute / processes})
+
+
+class EchoOptions(BackendOptions):
     """The test backend, which answers with sentences of the passage and needs no model."""
 
+    changes_rows: ClassVar[frozenset[str]] = frozenset({"defect_rate"})
+    in_every_fingerprint: ClassVar[bool] = True  # as in data sets that exist
+
     defect_rate: float = Field(default=0.2, ge=0, le=1, description="Share of answers that are bad on purpose.")
+
+    def row_identity(self) -> None:
+        """Nothing more: `Generator.shard_identity` has the defect rate whatever the backend."""
+        return None
 
 
 class Generator(Section):
     """The model that answers the prompts, and the engine that runs it."""
 
-    backend: Literal["auto", "echo", "transformers", "vllm", "openai"] = Field(
+    backend: Literal["auto", BackendName] = Field(
         default="auto", description="Engine. auto: vllm if it is installed, else transformers."
     )
     model: str = Field(description="A packaged model, a folder, a .gguf file, a hub name, or a service's model.")
@@ -108,3 +151,37 @@ class Generator(Section):
     vllm: VllmOptions = Field(default=VllmOptions(), description="Options of the backend vllm.")
     openai: OpenAIOptions = Field(default=OpenAIOptions(), description="Options of the backend openai.")
     echo: EchoOptions = Field(default=EchoOptions(), description="Options of the backend echo.")
+
+    def options(self) -> dict[str, BackendOptions]:
+        """The options of all backends that have some, by the backend's name."""
+        return {name: value for name, value in self if isinstance(value, BackendOptions)}
+
+    def possible_options(self) -> dict[str, BackendOptions]:
+        """The options of the chosen backend; with `auto`, which may become any, of all."""
+        return {name: value for name, value in self.options().items() if self.backend in ("auto", name)}
+
+    def identity(self) -> dict[str, Any]:
+        """What a run's fingerprint depends on: not where weights are, how fast it is or with which secret."""
+        options = self.options()
+        body = self.model_dump(mode="json", by_alias=True, exclude={"model", "threads", *options})
+        for name, value in options.items():
+            if value.changes_rows and (value.in_every_fingerprint or name == self.backend):
+                body[name] = value.model_dump(mode="json", by_alias=True, include=set(value.changes_rows))
+        return body
+
+    def shard_identity(self) -> dict[str, Any]:
+        """What a generated shard's fingerprint depends on, beside the model's hash. The names are in data sets that
+        exist: `service` is what the chosen backend's options add."""
+        options = self.options().get(self.backend)
+        shared = {"dtype", "max_model_len", "batch_size", "echo"}
+        return {
+            "generator": self.model_dump(mode="json", by_alias=True, include=shared),
+            "service": options and options.row_identity(),
+        }
+
+    def for_process(self, processes: int, *, adapters: bool) -> Self:
+        """The section for one of `processes` worker processes; `adapters`: whether the run trains and uses adapters."""
+        options = self.options().items()
+        return self.model_copy(
+            update={name: value.for_process(processes, adapters=adapters) for name, value in options}
+        )

@@ -1,41 +1,93 @@
-"""Who turns prompts into text: one backend a file, loaded when it is used."""
+"""Generators: who turns prompts into text. A backend is a module or a package of this folder.
+
+The module of that name declares a `Backend` as `BACKEND`: `echo` (no model), `transformers`, `openai` (a service over
+HTTP) and `vllm` (engine processes on GPUs). Read one of them first. They share `prompt` (chat templates), `decode` and
+`sampler` (the decoding of `transformers`), and `lora` (the adapter trainer of local models).
+
+A new backend is its file, its options in configs/schema/generator.py and a row in tests' contract of generators.
+"""
 
 import hashlib
 import importlib
-import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from configs import schema
 from configs.errors import ConfigError
-from model.weights import resolve as weights
-from stages.ports import Generator, ModelCard
+from configs.schema.generator import BACKENDS
+from stages.ports import AdapterTrainer, Generator, ModelCard
 
-_BACKENDS = {
-    "echo": ("model.backends.echo", "EchoGenerator"),
-    "transformers": ("model.backends.transformers", "TransformersGenerator"),
-    "vllm": ("model.backends.vllm.backend", "VllmGenerator"),
-    "openai": ("model.backends.openai", "OpenAIGenerator"),
-}
+AUTO = ("vllm", "transformers")  # backend `auto` is the first of these that is installed
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a backend can be used on this machine. `fix`: what to do where it cannot."""
+
+    ready: bool
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the pipeline knows of a backend. The functions import what they need when they are called: importing the
+    module that declares a backend loads neither torch nor an engine."""
+
+    identify: Callable[[schema.Generator], ModelCard]  # `config.backend` is this backend's name
+    open: Callable[[schema.Generator, ModelCard, int], Generator]  # the int: CPU threads; 0 or less means all cores
+    readiness: Callable[[], Readiness]
+    open_trainer: Callable[[schema.Lora, ModelCard, int, int], AdapterTrainer] | None = None  # None: trains no adapters
+    packages: tuple[str, ...] = ()  # distributions whose versions a run records
+    owns_gpus: bool = False  # one process takes all GPUs of its host: a second one would have none left
+
+
+def get(name: str) -> Backend:
+    """The backend of this name, one of `BACKENDS`."""
+    return importlib.import_module(f"model.backends.{name}").BACKEND
 
 
 def identify(config: schema.Generator) -> ModelCard:
-    """The card of the configured generator; fetches and converts the weights of a local one on first use.
+    """The card of the configured generator. Fetches and converts the weights of a local model on first use.
 
-    `auto` is vLLM where it is installed, else transformers. Raises ConfigError and InputError as `weights.identify`.
+    Raises ConfigError and InputError as `model.weights.resolve.identify`.
     """
-    backend = config.backend
-    if backend == "auto":
-        backend = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-    if backend in ("echo", "openai"):
-        if config.sha256 is not None:
-            raise ConfigError(f"generator.sha256: the {backend} backend has no weights to pin; remove the key")
-        return ModelCard(config.model, hashlib.sha256(f"{backend}:{config.model}".encode()).hexdigest(), backend, "", 0)
-    return weights.identify(config.model, backend, config.sha256)
+    name = config.backend
+    if name == "auto":
+        name = next(name for name in AUTO if get(name).readiness().ready)
+    return get(name).identify(config.model_copy(update={"backend": name}))
 
 
 def open_generator(config: schema.Generator, card: ModelCard, threads: int) -> Generator:
-    """The card's backend, loaded and ready. `threads`: CPU threads it may use; 0 or less: all cores.
+    """The card's backend, loaded and ready. `threads`: CPU threads it may use; 0 or less means all cores.
 
     Raises ConfigError or BackendError when it cannot start; the message says what to change.
     """
-    module, name = _BACKENDS[card.backend]
-    return getattr(importlib.import_module(module), name)(config, card, threads)
+    return get(card.backend).open(config, card, threads)
+
+
+def open_trainer(config: schema.Lora, card: ModelCard, threads: int, seed: int) -> AdapterTrainer | None:
+    """The adapter trainer for the card's model; None where its backend trains no adapters."""
+    open_it = get(card.backend).open_trainer
+    return open_it(config, card, threads, seed) if open_it else None
+
+
+def identify_weights(config: schema.Generator) -> ModelCard:
+    """`Backend.identify` of a backend that loads local weights."""
+    from model.weights import resolve
+
+    return resolve.identify(config.model, config.backend, config.sha256)
+
+
+def identify_by_name(config: schema.Generator) -> ModelCard:
+    """`Backend.identify` of a backend without local weights: the hash is over the names of backend and model.
+
+    Raises ConfigError where the config pins weights.
+    """
+    if config.sha256 is not None:
+        raise ConfigError(f"generator.sha256: the {config.backend} backend has no weights to pin; remove the key")
+    digest = hashlib.sha256(f"{config.backend}:{config.model}".encode()).hexdigest()
+    return ModelCard(config.model, digest, config.backend, "", 0)
+
+
+__all__ = ["AUTO", "BACKENDS", "Backend", "Readiness", "get", "identify", "open_generator", "open_trainer"]

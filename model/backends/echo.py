@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
+from model.backends import Backend, Readiness, identify_by_name
 from model.backends.echo_text import Speaker, cut, wanted_labels, words
 from model.weights.adapter import CONFIG, WEIGHTS, publish
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
@@ -130,3 +131,11 @@ class EchoTrainer:
             return Training(adapter, before, after, len(rows), len(held_out), used, len(counts), len(vocabulary))
 
         return publish(domain, folder, write, describe)
+
+
+BACKEND = Backend(
+    identify=identify_by_name,
+    open=EchoGenerator,
+    readiness=lambda: Readiness(True, "needs nothing"),
+    open_trainer=EchoTrainer,
+)

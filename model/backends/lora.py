@@ -11,22 +11,13 @@ from typing import Any
 from configs.errors import BackendError
 from configs.schema import Lora
 from model.weights.adapter import CONFIG, publish
-from stages.ports import AdapterTrainer, ModelCard, Training
+from stages.ports import ModelCard, Training
 
 _WINDOW = 8  # batches whose rows are sorted by length together: less padding, still shuffled
 _WARM_UP = 0.1
 _LARGEST_GRADIENT = 1.0
 
 Row = list[dict[str, str]]
-
-
-def open_trainer(config: Lora, card: ModelCard, threads: int, seed: int) -> AdapterTrainer | None:
-    """The trainer for this generator; None where adapters cannot be trained."""
-    from model.backends.echo import EchoTrainer
-
-    trainers = {"echo": EchoTrainer, "transformers": LoraTrainer, "vllm": LoraTrainer}
-    trainer = trainers.get(card.backend)
-    return trainer(config, card, threads, seed) if trainer else None
 
 
 @dataclass(frozen=True, slots=True)

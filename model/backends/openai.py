@@ -18,6 +18,8 @@ import httpx
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Generator as GeneratorConfig
+from configs.schema import OpenAIOptions
+from model.backends import Backend, Readiness, identify_by_name
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 
 _FIRST_WAIT_S = 0.25
@@ -210,3 +212,13 @@ def _wished(value: str | None) -> float | None:
 def _clean(text: str) -> str:
     """A lone surrogate has no UTF-8 form: it becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _readiness() -> Readiness:
+    key = OpenAIOptions().api_key_env
+    if os.environ.get(key):
+        return Readiness(True, f"{key} is set")
+    return Readiness(False, f"{key} is not set", f"export {key}=… with the key of the service")
+
+
+BACKEND = Backend(identify=identify_by_name, open=OpenAIGenerator, readiness=_readiness)

@@ -3,18 +3,18 @@
 import copy
 import threading
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
-from model.backends.decode import Draft, decode
+from model.backends import Backend, Readiness, identify_weights
+from model.backends.lora import LoraTrainer
 from model.backends.prompt import PromptError, Prompts
-from model.backends.sampler import Draws
-from model.device import memory, place, use_threads
 from model.silence import silence
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request
+
+if TYPE_CHECKING:
+    from model.backends.decode import Draft  # torch
 
 
 class TransformersGenerator:
@@ -26,6 +26,8 @@ class TransformersGenerator:
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
         from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from model.device import place
 
         self.config, self.card, self.lock = config, card, threading.Lock()
         self.threads = threads
@@ -49,6 +51,9 @@ class TransformersGenerator:
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when the device runs out of memory."""
+        from model.backends.decode import Draft
+        from model.backends.sampler import Draws
+
         results: list[Completion | None] = [None] * len(requests)
         groups: dict[str, tuple[Adapter | None, list[tuple[int, Draft]]]] = {}
         for index, request in enumerate(requests):
@@ -79,6 +84,8 @@ class TransformersGenerator:
 
     def account(self) -> dict[str, float]:
         """The memory of this process on its GPU, as `memory 0 …`."""
+        from model.device import memory
+
         return {f"memory 0 {name}": size for name, size in memory().items()}
 
     def close(self) -> None:
@@ -87,9 +94,16 @@ class TransformersGenerator:
             on_gpu = self.model is not None and self.model.device.type == "cuda"
             self.model = self.adapted = None
             if on_gpu:
+                import torch
+
                 torch.cuda.empty_cache()
 
-    def _decode(self, adapter: Adapter | None, drafts: list[Draft], progress: ProgressCallback | None) -> None:
+    def _decode(self, adapter: Adapter | None, drafts: "list[Draft]", progress: ProgressCallback | None) -> None:
+        import torch
+
+        from model.backends.decode import decode
+        from model.device import use_threads
+
         with self.lock:
             if self.model is None:
                 raise BackendError(f"{self.card.name}: the generator was closed")
@@ -135,3 +149,11 @@ def _add_totals(progress: ProgressCallback | None, answered: int, output_tokens:
 
 def _ends(value: int | list[int] | None) -> set[int]:
     return set() if value is None else {value} if isinstance(value, int) else set(value)
+
+
+BACKEND = Backend(
+    identify=identify_weights,
+    open=TransformersGenerator,
+    readiness=lambda: Readiness(True, "installed"),
+    open_trainer=LoraTrainer,
+)

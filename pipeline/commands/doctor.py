@@ -96,23 +96,11 @@ def _device() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    if importlib.util.find_spec("vllm") is not None:
-        yield Finding("vLLM", "ok", "installed: backend auto takes it")
-    else:
-        yield Finding(
-            "vLLM",
-            "note",
-            "not installed: backend auto takes transformers",
-            "make install-vllm (CPU; the command is then .venv-vllm/bin/gristmill), or pip install "
-            "'gristmill[vllm]' (GPU)",
-        )
-    key = "OPENAI_API_KEY"
-    yield Finding(
-        "openai",
-        "ok" if os.environ.get(key) else "note",
-        f"{key} is {'set' if os.environ.get(key) else 'not set'}",
-        "" if os.environ.get(key) else f"export {key}=… for backend openai",
-    )
+    from model import backends
+
+    for name in backends.BACKENDS:
+        found = backends.get(name).readiness()
+        yield Finding(name, "ok" if found.ready else "note", f"generator backend, {found.detail}", found.fix)
 
 
 def _cache() -> Iterator[Finding]:

@@ -19,8 +19,7 @@ import filters
 from configs import schema
 from configs.load import digest
 from filters import language
-from model.backends import open_generator
-from model.backends.lora import open_trainer
+from model import backends
 from pipeline.run.allocation import Slice, Yield, choose, deal, wave
 from stages import adapt, generate, screen, seeds
 from stages import pack as shards
@@ -57,7 +56,7 @@ class Context:
         """Whether the stages that run the generator have one process: vLLM's engines share this host's GPUs, and two
         fleets would know nothing of each other. On a pool each host has its own."""
         run = self.config.run
-        return self.card.backend == "vllm" and run.runner == "FnApiRunner" and run.pool is None
+        return backends.get(self.card.backend).owns_gpus and run.runner == "FnApiRunner" and run.pool is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +180,10 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
             items.append(Item(payload, sum(stop - start for _, start, stop in batch), domain, key))
     identity = _dump(config, "generate", "tasks", "seed") | _engine(run)
-    each = config.generator
-    if config.run.workers > 1 and each.openai.requests_per_minute:  # the limit is the run's, a pace is a process's
-        pace = {"requests_per_minute": each.openai.requests_per_minute / config.run.workers}
-        each = each.model_copy(update={"openai": each.openai.model_copy(update=pace)})
-    if not config.adapt.enabled:  # an engine that serves no adapters is faster
-        each = each.model_copy(update={"vllm": each.vllm.model_copy(update={"max_lora_rank": 0})})
+    each = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
     threads = run.threads * config.run.workers if run.fleet else run.threads
     hide = partial(filters.hide, config.screen.filters)
-    body = generate.Generate(config, run.card, partial(open_generator, each, run.card, threads), hide)
+    body = generate.Generate(config, run.card, partial(backends.open_generator, each, run.card, threads), hide)
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
 
@@ -235,7 +229,7 @@ def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     config = run.config
     items = [Item({"inputs": refs}, 1, domain) for domain, refs in accepted.items()]
     identity = _dump(config, "adapt", "seed") | _engine(run)
-    trainer = partial(open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
+    trainer = partial(backends.open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
     body = adapt.Train(config.adapt, trainer, "adapters")
     return Stage("adapt", _specs(run, "adapt", items, identity), body, adapt.ADAPTER, engine=True)
 
@@ -303,10 +297,4 @@ def _dump(config: schema.Config, *sections: str) -> dict[str, Any]:
 
 
 def _engine(run: Context) -> dict[str, Any]:
-    generator = run.config.generator
-    return {
-        "model": run.card.sha256,
-        "backend": run.card.backend,
-        "generator": generator.model_dump(mode="json", include={"dtype", "max_model_len", "batch_size", "echo"}),
-        "service": generator.openai.base_url if run.card.backend == "openai" else None,
-    }
+    return {"model": run.card.sha256, "backend": run.card.backend, **run.config.generator.shard_identity()}

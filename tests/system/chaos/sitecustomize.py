@@ -185,9 +185,16 @@ def _clock() -> None:
 
 def _engines() -> None:
     """The echo backend with its answers made by engine processes, through the fleet that vLLM's engines live in."""
-    from model import backends
+    from dataclasses import replace
 
-    backends._BACKENDS["echo"] = ("tests.system.chaos.echo_fleet", "EchoFleet")
+    from model.backends import echo
+
+    def open_fleet(config, card, threads):
+        from tests.system.chaos.echo_fleet import EchoFleet
+
+        return EchoFleet(config, card, threads)
+
+    echo.BACKEND = replace(echo.BACKEND, open=open_fleet)
 
 
 if FOLDER and ROLE:

@@ -140,6 +140,6 @@ if fault := os.environ.get("DIE_AT"):
     _folder, _numbers = fault.split(":")
     _die(_folder, [int(number) for number in _numbers.split(",")])
 if os.environ.get("ECHO_FLEET"):
-    import model.backends
+    from tests.factories.echo_engine import open_fleet
 
-    model.backends._BACKENDS["echo"] = ("tests.factories.echo_engine", "open_fleet")
+    echo.BACKEND = replace(echo.BACKEND, open=open_fleet)
