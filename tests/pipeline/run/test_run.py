@@ -288,7 +288,7 @@ def test_show_tells_a_date_and_a_rows_lineage(finished):
 def test_doctor_names_what_is_missing(finished, tmp_path):
     done = gristmill("doctor", "--config", finished.config, "--json")
     assert done.code == 0, done.out
-    assert {finding["what"] for finding in done.line} >= {"Python", "Beam", "disk", "vLLM", "seeds"}
+    assert {finding["what"] for finding in done.line} >= {"Python", "Beam", "disk", "vllm", "seeds"}
     broken = write_config(tmp_path, tmp_path / "nowhere.jsonl")
     done = gristmill("doctor", "--config", broken)
     assert done.code == 1
