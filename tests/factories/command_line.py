@@ -35,10 +35,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pipeline", *map(str, arguments)]
 
 
-def gristmill(*arguments: object, faults: bool | dict[str, str] = False) -> CommandResult:
-    """Runs the command line to its end."""
+def gristmill(*arguments: object, faults: bool | dict[str, str] = False, cwd: Path | None = None) -> CommandResult:
+    """Runs the command line to its end, in the folder `cwd`. `faults`: as of `environment`."""
     done = subprocess.run(
         command(*arguments),
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

@@ -1,0 +1,142 @@
+"""A data set that the version before the current folders made: it opens, verifies, resumes, rolls back and trains.
+
+The archive holds a config, its documents and `out/` with three dates: 2026-01-01 is published once, 2026-01-02 twice
+(the second time with `generate.shard_rows=6`), 2026-01-03 was interrupted after 2 of its 5 generate shards.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.store.dataset import DataSet
+from tests.factories.command_line import ROOT, gristmill
+
+ARCHIVE = ROOT / "tests" / "fixtures" / "dataset-of-manifest-1.tar.xz"
+ONCE, TWICE, INTERRUPTED = "2026-01-01", "2026-01-02", "2026-01-03"
+DIGESTS = {
+    ONCE: "4541efd1e03a34672e523e6001367895b7466daa163c9b990324f43b5d0b3605",
+    TWICE: "61609c4e6cc3d1fb0eadd9f38ab7ccdd6c566790e00bf8fcb75ac696de32f7b2",
+    INTERRUPTED: "361d4ec7c8053a5c0f3617c9a95ae13703f7fc4888acb44130d3438e05ef01c5",  # as the old version finished it
+}
+ROWS = {ONCE: 10, TWICE: 9, INTERRUPTED: 10}
+TRAINING = """
+name: small
+out: model
+steps: 2
+data: {vocabulary: 320, held_out: 0.2}
+model: {preset: tiny, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, gate_dim: 8, block: 4, top: 5}
+batch: {length: 64, sequences: 2, micro: 2}
+optimizer: {name: muon, learning_rate: 3.0e-3, matrix_learning_rate: 0.02}
+schedule: {kind: wsd, warmup: 1, decay: 0.5}
+held_out: {every: 2, batches: 1}
+checkpoints: {every: 2}
+threads: 1
+"""
+
+
+def extract(folder: Path) -> Path:
+    """The folder with the config and the data set."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set for the tests that only read it."""
+    return extract(tmp_path_factory.mktemp("old"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The data set for a test that changes it."""
+    return extract(tmp_path)
+
+
+def test_it_opens(read_only: Path) -> None:
+    data = DataSet.open(str(read_only / "out"))
+    assert data.dates() == [ONCE, TWICE]
+
+
+def test_its_files_are_verified(read_only: Path) -> None:
+    result = gristmill("store", "verify", "--out", "out", "--json", cwd=read_only)
+    assert result.code == 0, result.err
+    assert result.line["faults"] == []
+    assert result.line["files"] == 17
+
+
+def test_its_publications_are_listed(read_only: Path) -> None:
+    result = gristmill("store", "list", "--out", "out", "--json", cwd=read_only)
+    assert result.code == 0, result.err
+    found = [(date["date"], date["state"], date["rows"], len(date["publications"])) for date in result.line]
+    assert found == [(ONCE, "published", ROWS[ONCE], 1), (TWICE, "published", ROWS[TWICE], 2)]
+
+
+@pytest.mark.parametrize("date", [ONCE, TWICE])
+def test_a_date_is_shown(read_only: Path, date: str) -> None:
+    result = gristmill("show", date, "--out", "out", "--json", cwd=read_only)
+    assert result.code == 0, result.err
+    assert result.line["digest"] == DIGESTS[date]
+    assert result.line["accepted"] == ROWS[date]
+
+
+def test_a_row_is_shown_with_its_lineage(read_only: Path) -> None:
+    (shard,) = (read_only / "out" / "data").glob(f"*/date={ONCE}/*.parquet")
+    row = pq.read_table(shard).slice(0, 1).to_pylist()[0]
+    result = gristmill("show", row["id"], "--out", "out", "--json", cwd=read_only)
+    assert result.code == 0, result.err
+    assert result.line["row"]["text"] == row["text"]
+    assert result.line["seed"]["id"] == row["seed_id"]
+
+
+def test_a_report_is_written(project: Path) -> None:
+    page = project / "out" / "runs" / ONCE / "report.html"
+    page.unlink()
+    result = gristmill("report", ONCE, "--out", "out", "--json", cwd=project)
+    assert result.code == 0, result.err
+    assert page.read_text("utf-8").count("<article") == ROWS[ONCE]
+
+
+def test_a_finished_date_is_not_run_again(read_only: Path) -> None:
+    result = gristmill("run", "--config", "mine.yaml", "--date", ONCE, "--json", cwd=read_only)
+    assert result.code == 0, result.err
+    assert (result.line["status"], result.line["digest"]) == ("nothing", DIGESTS[ONCE])
+
+
+def test_an_interrupted_date_goes_on_with_the_shards_that_it_has(project: Path) -> None:
+    stage = project / "out" / "runs" / INTERRUPTED / "stages" / "generate"
+    before = {path: path.stat() for path in stage.glob("part-*")}
+    assert len(before) == 4  # two shards, each with its record
+    flags = ("--date", INTERRUPTED, "--set", "generate.shard_rows=2", "--json")
+    result = gristmill("run", "--config", "mine.yaml", *flags, cwd=project)
+    assert result.code == 0, result.err
+    assert result.line["status"] == "done"
+    assert (result.line["digest"], result.line["accepted"]) == (DIGESTS[INTERRUPTED], ROWS[INTERRUPTED])
+    after = {path: path.stat() for path in before}
+    assert [(stat.st_ino, stat.st_mtime_ns) for stat in after.values()] == [
+        (stat.st_ino, stat.st_mtime_ns) for stat in before.values()
+    ]
+    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+
+
+def test_a_date_is_rolled_back(project: Path) -> None:
+    result = gristmill("store", "rollback", TWICE, "--out", "out", "--json", cwd=project)
+    assert result.code == 0, result.err
+    listing = gristmill("store", "list", "--out", "out", "--json", cwd=project).line
+    assert listing[1]["publication"] == f"history/{TWICE}/0001"
+    former = json.loads((project / "out" / "history" / TWICE / "0001" / "manifest.json").read_text("utf-8"))
+    assert former["digest"] != DIGESTS[TWICE]
+    assert gristmill("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] == former["digest"]
+    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+
+
+@pytest.mark.weights
+def test_a_model_is_trained_on_it(project: Path) -> None:
+    (project / "small.yaml").write_text(TRAINING, "utf-8")
+    result = gristmill("train", "--config", "small.yaml", "--data", "out", "--json", cwd=project)
+    assert result.code == 0, result.err
+    assert (result.line["steps"], result.line["tokens"]) == (2, 2 * 2 * 64)
+    assert (project / "model" / "model" / "model.safetensors").exists()
