@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
 from stages.storage.atomic import write_text
+from stages.storage.progress_note import NoteWriter
 from stages.storage.records import ShardSpec, attempt_markers, clear_attempts, error_path, quarantine, stop_path
 from stages.storage.writer import ShardWriter
 
@@ -100,7 +101,7 @@ class RunShard(beam.DoFn):
                 marker.parent.mkdir(parents=True, exist_ok=True)
                 marker.touch()
                 try:
-                    self._once(spec)
+                    self._once(spec, marker)
                 except Exception as error:
                     if isinstance(error, GristmillError) or (isinstance(error, OSError) and error.errno in _FULL):
                         marker.unlink(missing_ok=True)
@@ -113,8 +114,8 @@ class RunShard(beam.DoFn):
         quarantine(spec, last, self._schema)
         clear_attempts(spec)
 
-    def _once(self, spec: ShardSpec) -> None:
-        out = ShardWriter(spec, self._schema, self._level)
+    def _once(self, spec: ShardSpec, marker: Path) -> None:
+        out = ShardWriter(spec, self._schema, self._level, NoteWriter(marker))
         started = time.perf_counter()
         try:
             self._body.run(spec, out)

@@ -52,11 +52,16 @@ class Generate:
         place = {work.seed.id: number for number, work in enumerate(works)}
         kept: list[Candidate] = []
         tokens = [0, 0]
+
+        def report_progress(answered: int, output_tokens: int) -> None:
+            out.report_progress(out.rows_in - len(works) + answered, tokens[1] + output_tokens)
+
         for attempt in range(self._config.generate.max_attempts):
             last = attempt + 1 == self._config.generate.max_attempts
             again: list[_Work] = []
             requests = [self._request(work, attempt, adapter) for work in works]
-            for work, request, done in zip(works, requests, self._held.value.generate(requests), strict=True):
+            answers = self._held.value.generate(requests, report_progress)
+            for work, request, done in zip(works, requests, answers, strict=True):
                 tokens[0] += done.prompt_tokens
                 tokens[1] += done.output_tokens
                 answer = parse(work.task, work.seed.language, done.text) if done.error is None else None

@@ -31,6 +31,7 @@ class Pack:
                 columns.append(pa.repeat(payload["run_id"], rows.num_rows))
                 columns.append(pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows))
                 out.rows_in += rows.num_rows
+                out.report_progress(out.rows_in)
                 out.keep(pa.RecordBatch.from_arrays(columns, schema=ROW))
                 out.count(
                     text_bytes=pc.sum(pc.binary_length(rows["text"])).as_py() or 0,

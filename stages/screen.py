@@ -32,10 +32,12 @@ class Screen:
     def run(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         for batch in read_input(spec.root, FileRef(*payload["input"]), rows=BATCH):
+            before = out.rows_in
             out.rows_in += batch.num_rows
             rows = [Candidate(**row) for row in batch.to_pylist()]
-            for name, judge in self._held.value:
+            for place, (name, judge) in enumerate(self._held.value, 1):
                 rows = self._pass(spec, name, judge, rows, out)
+                out.report_progress(before + batch.num_rows * place // len(self._held.value))
             out.keep_rows(rows)
         if spec.number == 0:
             for name, judge in self._held.value:

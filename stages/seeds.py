@@ -103,6 +103,7 @@ class Read:
         seeds = read_seeds(domain.seeds[source.place], source.file, source.domain, domain.passages, self._identify)
         for seed in seeds:
             out.rows_in += 1
+            out.report_progress(out.rows_in)
             if isinstance(seed, Dropped):
                 out.reject([_reject(seed, source.domain)])
             elif seed.id in used:

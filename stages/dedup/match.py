@@ -102,6 +102,7 @@ class Sign:
                     )
                 )
                 first += 1
+            out.report_progress(first - (payload["shard"] << 32))
         table = pa.concat_tables(found) if found else KEY.empty_table()
         out.rows_in = table.num_rows
         for piece in table.sort_by("key").to_batches(GROUP):
@@ -191,6 +192,7 @@ class Drop:
                     out.reject([_duplicate(spec, row, dropped[order + place])])
             survivors = batch.filter(pa.array(keep))
             out.rows_in += batch.num_rows
+            out.report_progress(out.rows_in)
             out.keep(survivors)
             text_bytes = pc.sum(pc.binary_length(survivors["text"])).as_py() or 0
             out.count(text_bytes=text_bytes)

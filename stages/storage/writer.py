@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from stages.record import REJECT, schema_id
 from stages.storage.atomic import sync_folder, temporary_path, write_text
+from stages.storage.progress_note import NoteWriter
 from stages.storage.records import FileRef, ShardRecord, ShardSpec
 
 ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
@@ -103,12 +104,16 @@ class _Part:
 
 
 class ShardWriter:
-    """Collects a shard's rows, rejects, side files and figures, and commits them together."""
+    """Collects a shard's rows, rejects, side files and figures, and commits them together.
 
-    def __init__(self, spec: ShardSpec, schema: pa.Schema, level: int = 3) -> None:
+    `notes`: where `report_progress` writes to; without it the calls do nothing.
+    """
+
+    def __init__(self, spec: ShardSpec, schema: pa.Schema, level: int = 3, notes: NoteWriter | None = None) -> None:
         self._spec = spec
         self._schema = schema
         self._level = level
+        self._notes = notes
         self._folder = Path(spec.root, spec.stage)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._parts: dict[str, _Part] = {}
@@ -144,6 +149,11 @@ class ShardWriter:
         """Adds to the shard's figures."""
         for name, value in figures.items():
             self.stats[name] = self.stats.get(name, 0) + value
+
+    def report_progress(self, rows: int, output_tokens: int = 0) -> None:
+        """Shows watchers how many input rows are finished so far. Cheap: call it for every row or batch."""
+        if self._notes is not None:
+            self._notes.write(rows, output_tokens)
 
     def commit(self) -> ShardRecord:
         spec = self._spec

@@ -1,0 +1,62 @@
+"""How far a shard at work has come: a note that the worker writes into the shard's attempt marker.
+
+The marker exists exactly as long as the attempt, so a note needs no file of its own and no cleaning up. A note is for
+display only: nothing is decided by it, and a note that cannot be written is skipped.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NOTE_INTERVAL_S = 1.0
+NOTE_BYTES = 160  # notes are padded to this length: a shorter one then hides all of the one before
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """What a worker last noted about its shard."""
+
+    rows: int  # of the shard's input that are finished
+    output_tokens: int
+    seconds: float  # since the attempt started
+    noted: float  # seconds since the epoch
+
+    @classmethod
+    def read(cls, marker: Path) -> "ShardProgress | None":
+        """The note in an attempt marker; None when there is none yet, or the marker has gone."""
+        try:
+            return cls(**json.loads(marker.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+class NoteWriter:
+    """Writes at most one note per second into `marker`; all other calls return at once.
+
+    `clock` gives seconds that only go forward.
+    """
+
+    def __init__(self, marker: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._marker = marker
+        self._clock = clock
+        self._started = clock()
+        self._next_note = self._started + NOTE_INTERVAL_S
+
+    def write(self, rows: int, output_tokens: int) -> None:
+        """Never raises OSError: a full disk must not fail a shard whose rows are fine."""
+        now = self._clock()
+        if now < self._next_note:
+            return
+        self._next_note = now + NOTE_INTERVAL_S
+        note = ShardProgress(rows, output_tokens, round(now - self._started, 1), round(time.time(), 1))
+        text = json.dumps(asdict(note)).ljust(NOTE_BYTES)
+        with suppress(OSError):
+            handle = os.open(self._marker, os.O_WRONLY)  # never creates the marker: it may just have been removed
+            try:
+                os.write(handle, text.encode())
+            finally:
+                os.close(handle)
