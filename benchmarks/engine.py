@@ -23,11 +23,11 @@ ROOT = Path(__file__).parent.parent
 Row = tuple[str, float, float | None, str]  # name, value, target, which way is better
 
 
-def hide_of(config: Any) -> Callable[[str, str], str]:
+def redactor_of(config: Any) -> Callable[[str, str], str]:
     """What a run masks the generate stage's rejects by."""
-    import filters
+    from filters.build import redact
 
-    return partial(filters.hide, config.screen.filters)
+    return partial(redact, config.screen.filters)
 
 
 def beam() -> Iterator[Row]:
@@ -50,7 +50,7 @@ def beam() -> Iterator[Row]:
         ratios = []
         for attempt in range(3):
             body = Generate(
-                config, card, opener, hide_of(config)
+                config, card, opener, redactor_of(config)
             )  # anew: Beam keeps the engine that an earlier body loaded
             bare = _seconds(partial(_bare, body, opener, folder, seeds))
             slices = [[[seeds, place * 64, place * 64 + 64]] for place in range(2)]
@@ -141,8 +141,8 @@ def writer() -> Iterator[Row]:
 
 def screens() -> Iterator[Row]:
     """Rows per second of each filter of the laptop preset, on real passages as answers."""
-    import filters
     from configs.load import load
+    from filters.build import build_filters
     from model.encoder.encoder import open_encoder
     from stages.record import Candidate, content_id
 
@@ -163,7 +163,7 @@ def screens() -> Iterator[Row]:
     ]  # fmt: skip
     opened = open_encoder(encoder, len(os.sched_getaffinity(0)))
     for spec in config.screen.filters:  # each alone: together they would embed once
-        ((name, judge),) = filters.build([spec], lambda: opened)
+        ((name, judge),) = build_filters([spec], lambda: opened)
         judge(rows[:8])
         count = 1
         while (seconds := _seconds(lambda judge=judge, count=count: [judge(rows) for _ in range(count)])) < 0.3:
@@ -222,7 +222,7 @@ def vllm() -> Iterator[Row]:
         generator = open_generator(config.generator, card, len(os.sched_getaffinity(0)))
         with tempfile.TemporaryDirectory() as folder:
             seeds = _seeds(folder, config, 128)
-            body = Generate(config, card, partial(open_generator, config.generator, card, 1), hide_of(config))
+            body = Generate(config, card, partial(open_generator, config.generator, card, 1), redactor_of(config))
             requests = [
                 body._request(body._work("law", seed), 0, None) for seed in body._seeds(folder, [[seeds, 0, 128]])
             ]

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.engine import hide_of
+from benchmarks.engine import redactor_of
 from benchmarks.figures import Figures, processor
 from benchmarks.throughput import DummyEngine, subject_of
 from configs import schema
@@ -66,7 +66,7 @@ def main() -> int:
         while len(generator.fleet.pool.up) < len(generator.fleet.starts):
             time.sleep(0.1)
         RUNNING.append(generator)
-        body = Generate(config, subject.card, running, hide_of(config))
+        body = Generate(config, subject.card, running, redactor_of(config))
         seeds = _seeds(scratch, subject.prompts[options.prompt_tokens[0]], options.prompts)
         called = options.sequences if options.beam_only else options.prompts
         works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, called]])]

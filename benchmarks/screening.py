@@ -19,10 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import filters
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
+from filters.build import build_filters
 from filters.heads.head import DEPTHS
 from filters.quality import prepared
 from model.encoder.encoder import open_encoder
@@ -109,7 +109,7 @@ def main() -> int:
     figures.put("encoder, least cosine to float32", float((exact * found).sum(1).min()), 0.999)
     shipped = open_encoder(config.screen.encoder, 1)
     shipped.encode(texts[:32])
-    built = filters.build(config.screen.filters, lambda: shipped)
+    built = build_filters(config.screen.filters, lambda: shipped)
     seconds, kept = cpu_seconds(lambda: cascade(built, rows), 1)  # once: embeddings are remembered
     read, _ = cpu_seconds(lambda: ours.encode(texts, DEPTHS))
     print(f"{len(rows)} candidates, {kept} kept by {len(built)} filters")

@@ -30,11 +30,11 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import filters
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
 from configs.schema.training import Training
+from filters.build import build_filters
 from model.data.tokenizer_training import train_tokenizer
 from model.encoder.encoder import open_encoder
 from model.evaluation.held_out import read_real
@@ -57,7 +57,7 @@ Rows = dict[str, list[dict[str, Any]]]
 def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
     """Why each candidate is dropped; None where it is kept. The first filter that drops it is named."""
     assert config.screen.encoder is not None
-    judges = filters.build(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
+    judges = build_filters(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
     said: list[str | None] = [None] * len(candidates)
     for begin in range(0, len(candidates), BATCH):
         left = list(range(begin, min(begin + BATCH, len(candidates))))

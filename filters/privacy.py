@@ -55,6 +55,10 @@ class Privacy:
             return Verdict("privacy", None, ", ".join(sorted(set(names))), masked, names)
         return Verdict(row=masked, found=names)
 
+    def redact(self, text: str, language: str) -> str:
+        """The text with each finding replaced by its kind, such as `[EMAIL]`."""
+        return mask(text, language, frozenset(self.kinds))[0]
+
 
 def mask(text: str, language: str, kinds: frozenset[str] = frozenset(ALL)) -> tuple[str, list[Kind]]:
     """The text with its findings masked, and their kinds in order. Masking what is masked changes nothing."""

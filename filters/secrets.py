@@ -83,15 +83,15 @@ class Secrets:
         found = found or tuple(kind for _, _, kind in self._find(row.text))
         if not found:
             return KEEP
-        return Verdict("secret", None, ", ".join(sorted(set(found))), self._without(row), found)
+        return Verdict("secret", None, ", ".join(sorted(set(found))), self._redacted(row), found)
 
-    def _without(self, row: Candidate) -> Candidate:
-        messages = [message | {"content": self.masked(message["content"])} for message in row.messages]
-        rejected = None if row.rejected is None else self.masked(row.rejected)
-        return replace(row, text=self.masked(row.text), messages=messages, rejected=rejected)
+    def _redacted(self, row: Candidate) -> Candidate:
+        messages = [message | {"content": self.redact(message["content"], row.language)} for message in row.messages]
+        rejected = None if row.rejected is None else self.redact(row.rejected, row.language)
+        return replace(row, text=self.redact(row.text, row.language), messages=messages, rejected=rejected)
 
-    def masked(self, text: str) -> str:
-        """The text with `[SECRET]` for what is found."""
+    def redact(self, text: str, language: str) -> str:
+        """The text with each secret replaced by `[SECRET]`."""
         end, parts = 0, []
         for start, stop, kind in sorted(self._find(text)):
             if start >= end:

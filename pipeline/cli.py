@@ -165,11 +165,10 @@ def _config(options: argparse.Namespace):
 
 def _check(config: Any) -> None:
     """What the schema cannot see: templates, filters and their options."""
-    import filters
+    from filters.build import check_screen
     from stages.prompt import check
 
-    for place, spec in enumerate(config.screen.filters):
-        filters.check(spec, f"screen.filters[{place}]")
+    check_screen(config.screen)
     for name in sorted({task for domain in config.domains.values() for task in domain.tasks}):
         check(config.tasks[name])
 

@@ -27,16 +27,20 @@ class _Work:
 class Generate:
     """The body of the stage; `open_generator` is called once a process.
 
-    `hide` masks a text of a language: for the rejects, which come to no filter.
+    `redact` masks a text of a language: for the rejects, which come to no filter.
 
     Payload: `slices` [[file ref, start, stop], …], `adapter` or null, `depth`.
     """
 
     def __init__(
-        self, config: Config, card: ModelCard, open_generator: Callable[[], Generator], hide: Callable[[str, str], str]
+        self,
+        config: Config,
+        card: ModelCard,
+        open_generator: Callable[[], Generator],
+        redact: Callable[[str, str], str],
     ) -> None:
         self._config = config
-        self._hide = hide
+        self._redact = redact
         self._card = card
         self._open = open_generator
         self._shared = Shared()
@@ -157,8 +161,8 @@ class Generate:
             "domain": work.seed.domain,
             "stage": spec.stage.rsplit("/", 1)[-1],
             "reason": reason,
-            "detail": detail and self._hide(detail, work.seed.language),
-            "text": self._hide(done.text.encode("utf-8", "replace").decode("utf-8"), work.seed.language),
+            "detail": detail and self._redact(detail, work.seed.language),
+            "text": self._redact(done.text.encode("utf-8", "replace").decode("utf-8"), work.seed.language),
         }
 
 

@@ -145,9 +145,6 @@ class Config(Section):
             for language in domain.languages:
                 if not any(language in self.tasks[task].languages for task in domain.tasks):
                     raise ValueError(f"domains.{name}.languages: none of its tasks speaks {language}")
-        embeds = next((spec.name for spec in self.screen.filters if spec.name in ("domain", "quality")), None)
-        if embeds and self.screen.encoder is None:
-            raise ValueError(f"screen.encoder: missing, although screen.filters names {embeds}")
         if self.dedup.semantic is not None and self.screen.encoder is None:
             raise ValueError(
                 "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or take that out"

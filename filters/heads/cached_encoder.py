@@ -1,4 +1,4 @@
-"""The encoder's answers, remembered for a while: filters that read the same text of a row embed it once."""
+"""An encoder with a cache: filters that read the same text of a row embed it once."""
 
 import threading
 from collections import OrderedDict
@@ -8,27 +8,27 @@ import numpy as np
 
 from stages.ports import Encoder
 
-ROWS = 4096  # some batches of the screen: what is in flight in one process
+MAX_TEXTS = 4096  # several batches of the screen, more than one process works on at once
 
 
-class Memo:
-    """An Encoder over another one. Safe to call from several threads."""
+class CachedEncoder:
+    """An `Encoder` that keeps the embeddings of the last `max_texts` texts. Safe to call from several threads."""
 
-    def __init__(self, encoder: Encoder, rows: int = ROWS) -> None:
-        self.encoder, self.card, self.rows = encoder, encoder.card, rows
-        self._held: OrderedDict[tuple[str, tuple[float, ...]], np.ndarray] = OrderedDict()
+    def __init__(self, encoder: Encoder, max_texts: int = MAX_TEXTS) -> None:
+        self.encoder, self.card, self.max_texts = encoder, encoder.card, max_texts
+        self._cache: OrderedDict[tuple[str, tuple[float, ...]], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str], depths: Sequence[float] = (1.0,)) -> np.ndarray:
-        """As the encoder's own."""
-        wanted = [(text, tuple(depths)) for text in texts]
+        """As `Encoder.encode`; each text that is not in the cache is embedded once."""
+        keys = [(text, tuple(depths)) for text in texts]
         with self._lock:
-            known = {key: self._held[key] for key in wanted if key in self._held}
-        fresh = list(dict.fromkeys(key for key in wanted if key not in known))
-        vectors = self.encoder.encode([text for text, _ in fresh], depths)
-        known |= zip(fresh, vectors, strict=True)
+            known = {key: self._cache[key] for key in keys if key in self._cache}
+        missing = list(dict.fromkeys(key for key in keys if key not in known))
+        vectors = self.encoder.encode([text for text, _ in missing], depths)
+        known |= zip(missing, vectors, strict=True)
         with self._lock:
-            self._held |= known
-            while len(self._held) > self.rows:
-                self._held.popitem(last=False)
-        return np.stack([known[key] for key in wanted]) if wanted else vectors
+            self._cache |= known
+            while len(self._cache) > self.max_texts:
+                self._cache.popitem(last=False)
+        return np.stack([known[key] for key in keys]) if keys else vectors

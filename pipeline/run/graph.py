@@ -15,10 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-import filters
 from configs import schema
 from configs.load import digest
-from filters import language
+from filters import build, language
 from model import backends
 from pipeline.run.allocation import Slice, Yield, choose, deal, wave
 from stages import adapt, generate, screen, seeds
@@ -182,8 +181,8 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
     identity = _dump(config, "generate", "tasks", "seed") | _engine(run)
     each = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
     threads = run.threads * config.run.workers if run.fleet else run.threads
-    hide = partial(filters.hide, config.screen.filters)
-    body = generate.Generate(config, run.card, partial(backends.open_generator, each, run.card, threads), hide)
+    redact = partial(build.redact, config.screen.filters)
+    body = generate.Generate(config, run.card, partial(backends.open_generator, each, run.card, threads), redact)
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
 
 
@@ -194,7 +193,7 @@ def _screen(run: Context, name: str, generated: Manifest) -> Stage:
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
-    body = screen.Screen(partial(filters.build, config.filters, encoder, sketch=sketch))
+    body = screen.Screen(partial(build.build_filters, config.filters, encoder, sketch=sketch))
     return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
 
 

@@ -61,14 +61,14 @@ class Result:
 
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
-    import filters
+    from filters.build import data_hashes
     from model.encoder.weights import identify as identify_encoder
 
     card = backends.identify(config.generator)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
     encoder_card = identify_encoder(encoder) if encoder else None
-    read = filters.identity(config.screen.filters, encoder_card.name if encoder_card else "")
+    read = data_hashes(config.screen.filters, encoder_card.name if encoder_card else "")
     return Models(config.model_copy(update={"generator": generator}), card, encoder_card, read)
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from configs.load import load, load_policy, load_task
+from configs.schema import Screen
+from filters.build import check_screen
 from pipeline.cli import _parser
 from stages.prompt import check
 from tests.factories.command_line import ROOT
@@ -26,10 +28,7 @@ def test_the_readmes_config_loads(tmp_path):
     assert config.domains["law"].seeds[0].licence == "proprietary"
     for task in config.domains["law"].tasks:
         check(config.tasks[task])
-    import filters
-
-    for place, spec in enumerate(config.screen.filters):
-        filters.check(spec, f"screen.filters[{place}]")
+    check_screen(config.screen)
 
 
 def test_the_example_task_is_taken_from_beside_the_config(tmp_path):
@@ -50,11 +49,7 @@ def test_the_example_screen_and_policy_are_read(tmp_path):
     screen, policy = blocks(ROOT / "docs" / "privacy-and-safety.md", "yaml")
     (tmp_path / "policy.yaml").write_text(policy, "utf-8")
     assert set(load_policy(str(tmp_path / "policy.yaml")).classes) == {"advice", "dose"}
-    import filters
-    from configs.schema import Screen
-
-    for place, spec in enumerate(Screen(**yaml.safe_load(screen)["screen"]).filters):
-        filters.check(spec, f"screen.filters[{place}]")
+    check_screen(Screen(**yaml.safe_load(screen)["screen"]))
 
 
 def test_the_example_filter_filters():

@@ -2,7 +2,7 @@
 
 copy = ExtendedCopy(tmp_path / "gristmill")
 copy.write("filters/ends_well.py", SOURCE)
-copy.insert_after("filters/__init__.py", "FILTERS = {\n", '    "ends_well": EndsWell,\n')
+copy.insert_after("filters/__init__.py", "FILTERS = {\n", '    "ends_well": "filters.ends_well:EndsWell",\n')
 result = copy.gristmill("filter", "list", "--json")
 assert copy.changed == ["filters/__init__.py", "filters/ends_well.py"]
 """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
 from configs.schema import FilterSpec
-from filters import build, identity
+from filters.build import build_filters, data_hashes
 from filters.contamination import Contamination
 from filters.text.ngrams import Evaluation, EvaluationIndex, grams_of
 from filters.text.words import words
@@ -135,7 +135,7 @@ def test_the_run_is_another_when_the_sets_are(tmp_path):
 
     def data(text):
         path.write_text(text, "utf-8")
-        return identity([FilterSpec.model_validate({"name": "contamination", "sets": [], "files": [str(path)]})])
+        return data_hashes([FilterSpec.model_validate({"name": "contamination", "sets": [], "files": [str(path)]})])
 
     assert data(QUESTION) == data(QUESTION) != data(SHORT)
 
@@ -152,7 +152,7 @@ def test_the_run_is_another_when_the_sets_are(tmp_path):
 )
 def test_errors_name_the_option(options, message):
     with pytest.raises(ConfigError, match=message):
-        build([FilterSpec.model_validate({"name": "contamination", **options})])
+        build_filters([FilterSpec.model_validate({"name": "contamination", **options})])
 
 
 def test_a_row_that_cannot_be_read_is_not_passed_over(tmp_path):

@@ -1,4 +1,4 @@
-"""The domain filter on heads trained here, and the memo that lets filters share an embedding."""
+"""The domain filter on heads trained here, and the cache that lets filters share an embedding."""
 
 import json
 import random
@@ -8,9 +8,9 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build
+from filters.build import build_filters
 from filters.domain import DomainHead
-from filters.heads.cached_encoder import Memo
+from filters.heads.cached_encoder import CachedEncoder
 from filters.heads.domain_training import train_domains
 from filters.heads.examples import Example
 from filters.quality import Head
@@ -54,7 +54,7 @@ def test_each_domain_is_told_from_the_rest_on_sources_left_out(head) -> None:
 
 
 def test_rows_of_another_domain_are_dropped(head) -> None:
-    ((_, judge),) = build([FilterSpec(name="domain", head=str(head[0]))], BagOfPairs)
+    ((_, judge),) = build_filters([FilterSpec(name="domain", head=str(head[0]))], BagOfPairs)
     rows = [
         candidate(page(LAW, 900), domain="law"),
         candidate(page(MEDICINE, 901), domain="law"),
@@ -78,14 +78,14 @@ def test_one_domain_alone_gives_no_head(tmp_path) -> None:
 
 def test_a_head_that_does_not_fit_is_refused(head, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"screen\.filters\[0\]\.head: no such file"):
-        build([FilterSpec(name="domain", head=str(tmp_path / "none.json"))], BagOfPairs)
+        build_filters([FilterSpec(name="domain", head=str(tmp_path / "none.json"))], BagOfPairs)
     other = json.loads(head[0].read_text()) | {"encoder_sha256": "2" * 64}
     (tmp_path / "other.json").write_text(json.dumps(other))
     with pytest.raises(ConfigError, match="trained on pairs with weights 2222"):
-        build([FilterSpec(name="domain", head=str(tmp_path / "other.json"))], BagOfPairs)
+        build_filters([FilterSpec(name="domain", head=str(tmp_path / "other.json"))], BagOfPairs)
     (tmp_path / "broken.json").write_text("{}")
     with pytest.raises(ConfigError, match="no domain head"):
-        build([FilterSpec(name="domain", head=str(tmp_path / "broken.json"))], BagOfPairs)
+        build_filters([FilterSpec(name="domain", head=str(tmp_path / "broken.json"))], BagOfPairs)
 
 
 class Counting(BagOfPairs):
@@ -99,19 +99,19 @@ class Counting(BagOfPairs):
 
 def test_what_was_embedded_is_not_embedded_again() -> None:
     encoder = Counting()
-    memo = Memo(encoder, rows=3)
+    cached = CachedEncoder(encoder, max_texts=3)
     texts = ["one two", "three four", "one two"]
-    first = memo.encode(texts)
+    first = cached.encode(texts)
     assert encoder.asked == ["one two", "three four"]
     assert np.array_equal(first, BagOfPairs().encode(texts))
-    assert np.array_equal(memo.encode(["three four"]), first[1:2])
+    assert np.array_equal(cached.encode(["three four"]), first[1:2])
     assert len(encoder.asked) == 2
-    memo.encode(["three four"], (0.5, 1.0))
+    cached.encode(["three four"], (0.5, 1.0))
     assert encoder.asked[2:] == ["three four"], "another depth is another vector"
-    memo.encode(["a", "b", "c", "d"])
-    memo.encode(["one two"])
+    cached.encode(["a", "b", "c", "d"])
+    cached.encode(["one two"])
     assert encoder.asked[-1] == "one two", "only so many are kept"
-    assert memo.encode([]).shape[0] == 0
+    assert cached.encode([]).shape[0] == 0
 
 
 @pytest.mark.parametrize("encoder", ["multilingual-e5-small", "all-minilm-l6-v2"])

@@ -1,5 +1,6 @@
 """The filters: a row each in a table of texts and reasons, and what holds for all of them."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
-from configs.schema import FilterSpec
-from filters import FILTERS, build
+from configs.schema import Encoder, FilterSpec, Screen
+from filters import FILTERS
+from filters.build import build_filters, check_screen, filter_class, redact
 from filters.language import identify
 from filters.repetition import repeated_share
 from filters.support import numbers_in
+from stages.ports import Verdict
 from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candidate
 
 # the others read a model or evaluation sets, and have test files of their own
@@ -111,12 +114,12 @@ ROWS = [
 
 @pytest.mark.parametrize(("name", "row", "reason"), ROWS, ids=lambda value: str(value)[:40])
 def test_reason(name, row, reason):
-    assert FILTERS[name]()([row])[0].reason == reason
+    assert filter_class(name, "")()([row])[0].reason == reason
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_good_answers_pass(name):
-    judge = FILTERS[name]()
+    judge = filter_class(name, "")()
     answers = [
         candidate(GOOD),
         candidate("在试用期内，劳动者提前三日通知用人单位就可以解除合同；其他情况要提前三十日书面通知。", "zh"),
@@ -127,7 +130,7 @@ def test_good_answers_pass(name):
 
 @pytest.mark.parametrize("name", ALONE)
 def test_total_at_the_edges(name):
-    judge = FILTERS[name]()
+    judge = filter_class(name, "")()
     batch = [candidate(text, language, passage=text[:1000]) for text in EDGES for language in ("en", "zh", "es")]
     verdicts = judge(batch)
     assert len(verdicts) == len(batch)
@@ -138,7 +141,7 @@ def test_total_at_the_edges(name):
 @pytest.mark.parametrize("text", ["word " * 200_000, "法律" * 300_000, "x" * 1_000_000, "a.\n" * 300_000])
 def test_a_megabyte_is_judged(text):
     for name in ALONE:
-        assert len(FILTERS[name]()([candidate(text)])) == 1
+        assert len(filter_class(name, "")()([candidate(text)])) == 1
 
 
 @given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
@@ -146,7 +149,7 @@ def test_a_megabyte_is_judged(text):
 def test_total_and_independent_of_the_batch(text, passage, language):
     row = candidate(text, language, passage=passage)
     for name in ALONE:
-        judge = FILTERS[name]()
+        judge = filter_class(name, "")()
         alone = judge([row])
         assert judge([candidate(GOOD), row])[1:] == alone
         assert (alone[0].score or 0) >= 0
@@ -158,7 +161,7 @@ def test_the_reply_is_judged_and_not_the_prompt():
         {"role": "user", "content": "As an AI language model, what is it?"},
         {"role": "assistant", "content": GOOD},
     ]
-    assert FILTERS["refusal"]()([candidate("x", messages=turns)])[0].reason is None
+    assert filter_class("refusal", "")()([candidate("x", messages=turns)])[0].reason is None
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def spec(name, **options):
 
 
 def test_build_keeps_order_and_options():
-    built = build([spec("truncation"), spec("length", min_chars=5)])
+    built = build_filters([spec("truncation"), spec("length", min_chars=5)])
     assert [name for name, _ in built] == ["truncation", "length"]
     assert built[1][1].min_chars == 5
 
@@ -206,4 +209,32 @@ def test_build_keeps_order_and_options():
 )
 def test_build_names_what_is_wrong(given, message):
     with pytest.raises(ConfigError, match=message):
-        build([given])
+        build_filters([given])
+
+
+def test_a_screen_whose_filter_reads_embeddings_needs_an_encoder():
+    check_screen(Screen(filters=(spec("length"), spec("quality")), encoder=Encoder()))
+    with pytest.raises(ConfigError, match=r"screen\.encoder: missing, although screen\.filters\[1\] is quality"):
+        check_screen(Screen(filters=(spec("length"), spec("quality"))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dockets:
+    """Reason: none; docket numbers are masked."""
+
+    def __call__(self, batch):
+        return [Verdict(row=dataclasses.replace(row, text=self.redact(row.text, row.language))) for row in batch]
+
+    def redact(self, text, language):
+        return text.replace("C-131/12", "[DOCKET]")
+
+
+def test_every_filter_that_declares_redact_masks_and_the_others_do_not():
+    own = spec(f"{__name__}:Dockets")
+    text = "Case C-131/12, password: hunter2!x, jane@example.org."
+    assert redact([spec("length"), own], text, "en") == "Case [DOCKET], password: hunter2!x, jane@example.org."
+    masked = redact([spec("secrets"), spec("privacy"), own], text, "en")
+    assert masked == "Case [DOCKET], password: [SECRET], [EMAIL]."
+    assert redact([spec("length"), spec("refusal")], text, "en") == text
+    only = [spec("privacy", kinds=["phone"])]
+    assert redact(only, text, "en") == text

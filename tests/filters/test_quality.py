@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build
+from filters.build import build_filters
 from filters.heads import examples as quality_examples
 from filters.heads.corruptions import CORRUPTIONS, Page, equalise
 from filters.heads.evaluation import calibration, heuristics
@@ -139,7 +139,7 @@ def test_one_source_is_too_few():
 
 
 def quality(path, **options):
-    return build([FilterSpec(name="quality", head=str(path), **options)], BagOfPairs)[0][1]
+    return build_filters([FilterSpec(name="quality", head=str(path), **options)], BagOfPairs)[0][1]
 
 
 def test_the_filter_judges_by_the_head(trained):
@@ -381,9 +381,9 @@ def test_heads_that_do_not_fit_are_named(trained, tmp_path):
     other = BagOfPairs()
     other.card = ModelCard("pairs", "2" * 64, "echo", "", 0)
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].head: trained on pairs with weights 111111111111"):
-        build([FilterSpec(name="quality", head=str(trained[0]))], lambda: other)
+        build_filters([FilterSpec(name="quality", head=str(trained[0]))], lambda: other)
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].head: no such file .*quality-pairs.json"):
-        build([FilterSpec(name="quality")], BagOfPairs)
+        build_filters([FilterSpec(name="quality")], BagOfPairs)
     (tmp_path / "bad.json").write_text('{"encoder": 1}', "utf-8")
     with pytest.raises(ConfigError, match="is no quality head"):
         quality(tmp_path / "bad.json")
@@ -396,7 +396,7 @@ def test_the_shipped_head():
     head = Head.read("multilingual-e5-small")
     held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}
     assert all(held_out[f"language {language}"] >= 0.75 for language in head.limits if " " not in language)
-    judge = build([FilterSpec(name="quality")], lambda: open_encoder(Encoder(), 2))[0][1]
+    judge = build_filters([FilterSpec(name="quality")], lambda: open_encoder(Encoder(), 2))[0][1]
     texts = {
         "en": "A written contract can be enforced for six years, counted from the day of the breach. The period starts"
         " again when the debtor acknowledges the debt in a signed letter.",

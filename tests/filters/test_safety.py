@@ -6,7 +6,7 @@ import yaml
 from configs import load
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
-from filters import build, identity
+from filters.build import build_filters, data_hashes
 from filters.safety import Safety
 from tests.factories.candidates import candidate
 
@@ -173,19 +173,19 @@ PHRASE = {"classes": {"a": {"phrases": {"en": ["x"]}}}}
 )
 def test_a_wrong_policy_is_named(own, value, message):
     with pytest.raises(ConfigError, match=message) as raised:
-        build([FilterSpec.model_validate({"name": "safety", "policy": own(value)})])
+        build_filters([FilterSpec.model_validate({"name": "safety", "policy": own(value)})])
     assert str(raised.value).startswith("screen.filters[0].policy: own.yaml: ")
 
 
 def test_a_missing_policy_is_named():
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].policy: no.yaml: cannot be read"):
-        build([FilterSpec.model_validate({"name": "safety", "policy": "no.yaml"})])
+        build_filters([FilterSpec.model_validate({"name": "safety", "policy": "no.yaml"})])
 
 
 def test_the_fingerprint_knows_the_policys_content_and_not_its_place(own, tmp_path):
     def data(path):
         config = load.load("echo", [f"screen.filters=[{{name: safety, policy: '{path}'}}]"])
-        return identity(config.screen.filters), load.identity(config)
+        return data_hashes(config.screen.filters), load.identity(config)
 
     first = data(own(PHRASE))
     moved = tmp_path / "moved.yaml"

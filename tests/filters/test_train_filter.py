@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec
-from filters import build
+from filters.build import build_filters
 from filters.heads.head import DEPTHS
 from filters.quality import Head
 from model.encoder.encoder import open_encoder
@@ -90,9 +90,13 @@ def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     plain = Encoder(model="all-minilm-l6-v2", adapter="none")
     head = Head.read(str(tmp_path / "quality-mine.json"))
     assert head.encoder_sha256 == identify(adapted).sha256 != identify(plain).sha256
-    build([FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1))
+    build_filters(
+        [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1)
+    )
     with pytest.raises(ConfigError, match="trained on all-minilm-l6-v2 with weights"):
-        build([FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(plain, 1))
+        build_filters(
+            [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(plain, 1)
+        )
     card = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     assert card["base_model_name_or_path"] == "all-minilm-l6-v2"
 

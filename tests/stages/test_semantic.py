@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.load import load
 from configs.schema import Dedup, FilterSpec
-from filters import build
+from filters.build import build_filters
 from filters.heads.sketch import NUMBERS, Sketch, project
 from pipeline.commands.filter.explain import Found, nearest
 from pipeline.store.dataset import DataSet
@@ -227,8 +227,8 @@ def test_sketches_are_of_whole_answers_by_the_embedding_that_filters_read():
 
 def test_sketches_come_last_and_only_with_an_encoder():
     specs = [FilterSpec(name="length")]
-    assert [name for name, _ in build(specs, Bag, sketch=True)] == ["length", "sketch"]
-    assert [name for name, _ in build(specs, Bag)] == ["length"]
+    assert [name for name, _ in build_filters(specs, Bag, sketch=True)] == ["length", "sketch"]
+    assert [name for name, _ in build_filters(specs, Bag)] == ["length"]
 
 
 def test_semantic_dedup_without_an_encoder_is_an_error(tmp_path):

@@ -1,9 +1,11 @@
 """Adding to the packages costs what it should: each test adds one thing to a copy of them and uses it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.factories.documents import write_config, write_documents
 from tests.factories.extended_copy import ExtendedCopy
 
 
@@ -21,3 +23,43 @@ def test_the_copy_runs_its_own_code(copy: ExtendedCopy) -> None:
     assert result.code == 0, result.err
     assert result.out.split() == ["hello", str(copy.folder / "filters" / "length.py")]
     assert copy.changed == ["filters/greeting.py", "filters/length.py"]
+
+
+SHOUTING = '''"""Drops answers that shout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.ports import KEEP, Verdict
+from stages.record import Candidate
+
+
+@dataclass(frozen=True)
+class Shouting:
+    """Reason: shouting. `mark` is what counts as shouting."""
+
+    mark: str = "!"
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        return [Verdict("shouting", None, self.mark) if self.mark in row.reply else KEEP for row in batch]
+'''
+
+
+def test_a_filter_is_a_file_and_a_line(copy: ExtendedCopy, tmp_path: Path) -> None:
+    """The list of filters, the checks of a configuration and the screen follow."""
+    copy.write("filters/shouting.py", SHOUTING)
+    copy.insert_after("filters/__init__.py", "FILTERS = {\n", '    "shouting": "filters.shouting:Shouting",\n')
+    assert copy.changed == ["filters/__init__.py", "filters/shouting.py"]
+
+    (row,) = json.loads(copy.gristmill("filter", "list", "shouting", "--json").out)
+    assert row["what"] == "Drops answers that shout."
+    assert row["options"] == [{"name": "mark", "type": "str", "default": "!"}]
+    assert "shouting" in [row["name"] for row in json.loads(copy.gristmill("filter", "list", "--json").out)]
+
+    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(12)))
+    run = ["run", "--config", config, "--date", "2026-01-02", "--json", "--set", "adapt.enabled=false", "--set"]
+    refused = copy.gristmill(*run, "screen.filters=[{name: shouting, marks: x}]")
+    assert refused.code == 2
+    assert "screen.filters[0].marks: unknown option; shouting has mark" in refused.err + refused.out
+    screened = copy.gristmill(*run, 'screen.filters=[{name: length}, {name: shouting, mark: "."}]')
+    assert json.loads(screened.out.splitlines()[-1])["rejected"]["shouting"] > 0, screened.err

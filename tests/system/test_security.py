@@ -106,11 +106,11 @@ def test_injections_change_no_file_outside_of_the_data_folder_and_lose_no_row(in
 
 def test_an_injection_does_not_move_the_screens_verdict(injected):
     """The same answers, beside passages with and without the injection: the same fate."""
-    import filters
+    from filters.build import build_filters
 
     folder, *_ = injected
     config = load(str(folder / "mine.yaml"))
-    built = filters.build(config.screen.filters)
+    built = build_filters(config.screen.filters)
     moved = 0
     for _, _, text in INJECTIONS:
         for answer in ("Too short.", passage(7)):
@@ -428,8 +428,8 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
     """The generator's own rejects: what could not be parsed, with its personal data and keys."""
     from functools import partial
 
-    import filters
     from configs.schema import FilterSpec
+    from filters.build import redact
     from stages.generate import Generate, _Work
     from stages.ports import Completion, Request
     from stages.prompt import Answer
@@ -445,7 +445,7 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
     done = Completion(f"Write to {mail}; {secret}", 1, 1, "stop")
     spec = SimpleNamespace(stage="runs/x/stages/generate")
     for chosen, masked in ((specs, True), ([], False)):
-        body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(filters.hide, chosen))
+        body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(redact, chosen))
         row = body._reject(spec, work, request, done, Answer(None, "format", f"no JSON object: {mail}"))
         assert (mail in row["text"] + row["detail"], KEY in row["text"]) == (not masked, not masked)
     assert body._reject(spec, work, request, done, Answer(None, "empty", ""))["detail"] == ""

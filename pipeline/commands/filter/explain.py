@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-import filters
 from configs.errors import InputError
 from configs.load import load
 from configs.schema import Config
+from filters.build import build_filters
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import SHORTEST, reading
 from stages.dedup.match import KEY, keys
@@ -106,7 +106,7 @@ def _judgements(config: Config, row: Candidate) -> Iterator[dict[str, Any]]:
         assert encoder is not None
         return open_encoder(encoder, 0)
 
-    for name, judge in filters.build(config.screen.filters, opened if encoder else None):
+    for name, judge in build_filters(config.screen.filters, opened if encoder else None):
         (verdict,) = judge_all(judge, [row])
         if isinstance(verdict, Exception):
             yield {"filter": name, "verdict": "error", "detail": repr(verdict)}

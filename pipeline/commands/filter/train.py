@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.errors import ConfigError, InputError
 from configs.schema import Config
-from filters.heads.cached_encoder import Memo
+from filters.heads.cached_encoder import CachedEncoder
 from filters.heads.domain_training import train_domains
 from filters.heads.evaluation import BASELINES
 from filters.heads.examples import CORRUPTION, draw, examples, labelled
@@ -49,7 +49,7 @@ def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
         # more than are trained on: the trainer draws its pages from all over the source
         pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * wanted.per_source)
     labels = [label for path in wanted.labels for label in read_labels(path)]
-    encoder = Memo(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
+    encoder = CachedEncoder(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
     try:
         rows = examples(pages, config.seed, wanted.per_source) + labelled(labels)
         tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if wanted.tune else None

@@ -72,9 +72,10 @@ def _groups(text: str) -> int:
 
 def list_filters(names: list[str], *, as_json: bool) -> int:
     """Prints the catalogue out of the filters' own docstrings. Raises ConfigError for a name that is none."""
-    import filters
+    from filters import FILTERS
+    from filters.build import describe
 
-    rows = [filters.describe(name) for name in names or filters.FILTERS]
+    rows = [describe(name) for name in names or FILTERS]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, default=str))
         return 0
