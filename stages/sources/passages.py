@@ -1,59 +1,62 @@
-"""Cuts documents into passages: whole paragraphs where they fit, else whole sentences (English, Spanish, Chinese)."""
+"""Cuts documents into passages of whole paragraphs, or of whole sentences where a paragraph is too long.
+
+Sentence ends are known for English, Spanish and Chinese.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 # Control characters, zero-width space and byte-order mark count as whitespace.
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
+_WHITESPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
 _PARAGRAPH = re.compile(r"(?:\r\n|\r|\n)[^\S\n]*(?:\r\n|\r|\n)\s*")
 _LINE = re.compile(r"[^\S\n]*\n\s*")
-_END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？；]+[”’」』）》]*|(?<=[.!?:;])(?=\n))\s*")
-# What a full stop does not end: abbreviations of law, medicine and letters, initials, and numbers of clauses.
-_OPEN = re.compile(
+_SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？；]+[”’」』）》]*|(?<=[.!?:;])(?=\n))\s*")
+# A full stop after these does not end a sentence: abbreviations of law, medicine and letters, initials, clause numbers.
+_ABBREVIATION = re.compile(
     r"(?:^|[\s(\[“\"'¿¡])(?:art|arts|no|nos|núm|núms|nº|sec|secs|ch|para|paras|reg|fig|cf|cfr|al|ed|vol|pp?|págs?|sr|sra|srta"
     r"|sres|dr|dra|mr|mrs|ms|st|jr|prof|lic|inc|ltd|co|corp|etc|vs?|e\.g|i\.e|p\.ej|approx|ee\.uu|u\.s|u\.s\.c|f\.\d?d?|supp|dist"
     r"|cir|[A-ZÁÉÍÓÚÑ]|[a-z]|\d{1,3}|[ivxl]{1,6})\.$",
     re.IGNORECASE,
 )
-SCALE = {"zh": 1 / 3}
+LENGTH_FACTORS = {"zh": 1 / 3}  # one Chinese character carries about as much text as three letters
 
 
-def scale(language: str) -> float:
-    """The factor on lengths in characters in a language: one Chinese character says about as much as three letters."""
-    return SCALE.get(language, 1.0)
+def length_factor(language: str) -> float:
+    """The factor on limits in characters for a language (ISO 639-1 code)."""
+    return LENGTH_FACTORS.get(language, 1.0)
 
 
 class _Piece(NamedTuple):
-    glue: str  # what stands between it and the piece before
+    glue: str  # the whitespace between the piece before and this one
     text: str
 
 
 def cut(text: str, min_chars: int, max_chars: int) -> Iterator[str]:
-    """Passages of at most `max_chars` characters, whitespace normalised; nothing but whitespace is lost.
+    """Yields passages of at most `max_chars` characters. Whitespace is normalised; no other character is lost.
 
-    A passage is below `min_chars` only where the document is, or where a long sentence leaves no other way. A word is
-    split only when it alone is above `max_chars`.
+    A passage is shorter than `min_chars` only if the document is, or if the sentences around it are too long to share.
+    A word is split only if it is longer than `max_chars`.
     """
-    held: list[_Piece] | None = None
+    previous: list[_Piece] | None = None
     for passage in _pack(text, min_chars, max_chars):
-        if held is not None:
+        if previous is not None:
             if _length(passage) < min_chars:
-                held, passage = _balance(held, passage, min_chars, max_chars)
-            if held:
-                yield _join(held)
-        held = passage
-    if held:
-        yield _join(held)
+                previous, passage = _balance(previous, passage, min_chars, max_chars)
+            if previous:
+                yield _join(previous)
+        previous = passage
+    if previous:
+        yield _join(previous)
 
 
 def _pack(text: str, min_chars: int, max_chars: int) -> Iterator[list[_Piece]]:
+    """Fills passages with paragraphs; a paragraph is split when the passage before it is still too short."""
     current: list[_Piece] = []
     size = 0
     for paragraph in _PARAGRAPH.split(text):
         pieces = list(_sentences(paragraph, max_chars))
-        whole = _length(pieces)
-        if size >= min_chars and size + 1 + whole > max_chars:
+        if size >= min_chars and size + 1 + _length(pieces) > max_chars:
             yield current
             current, size = [], 0
         for piece in pieces:
@@ -67,40 +70,40 @@ def _pack(text: str, min_chars: int, max_chars: int) -> Iterator[list[_Piece]]:
 
 
 def _balance(
-    held: list[_Piece], short: list[_Piece], min_chars: int, max_chars: int
+    previous: list[_Piece], short: list[_Piece], min_chars: int, max_chars: int
 ) -> tuple[list[_Piece], list[_Piece]]:
-    """Joins a short passage to the one before, or moves that one's last sentences over to it."""
-    if _length(held + short) <= max_chars:
-        return [], held + short
-    left, right = list(held), list(short)
+    """Joins a short passage to the previous one, or moves the previous one's last sentences to the short one."""
+    if _length(previous + short) <= max_chars:
+        return [], previous + short
+    left, right = list(previous), list(short)
     while _length(right) < min_chars and len(left) > 1:
         if _length(left[:-1]) < min_chars or _length([left[-1], *right]) > max_chars:
-            return held, short
+            return previous, short
         right.insert(0, left.pop())
     return left, right
 
 
 def _sentences(paragraph: str, max_chars: int) -> Iterator[_Piece]:
-    """The sentences of a paragraph, the first glued on by a line break; longer ones than `max_chars` in parts."""
+    """The sentences of a paragraph, in parts where longer than `max_chars`. The first one's glue is a line break."""
     glue = "\n"
     for line in _LINE.split(paragraph.replace("\r", "\n")):
         start = 0
-        for end in [*_ends(line), len(line)]:
+        for end in [*_sentence_ends(line), len(line)]:
             raw = line[start:end]
-            sentence = _BLANK.sub(" ", raw).strip()
+            sentence = _WHITESPACE.sub(" ", raw).strip()
             start = end
             if sentence:
                 yield from _parts(sentence, max_chars, glue)
-                glue = " " if _BLANK.search(raw[-1:]) else ""
+                glue = " " if _WHITESPACE.search(raw[-1:]) else ""
         if glue != "\n":
             glue = "\n" if _ends_sentence(line) else " "
 
 
-def _ends(line: str) -> Iterator[int]:
-    """Where sentences end in a line, the space after them included."""
+def _sentence_ends(line: str) -> Iterator[int]:
+    """The positions after each sentence of a line and the whitespace that follows it."""
     start = 0
-    for match in _END.finditer(line):
-        if match[0].startswith(".") and _OPEN.search(line[max(start, match.start() - 12) : match.start() + 1]):
+    for match in _SENTENCE_END.finditer(line):
+        if match[0].startswith(".") and _ABBREVIATION.search(line[max(start, match.start() - 12) : match.start() + 1]):
             continue
         start = match.end()
         yield start
@@ -111,10 +114,10 @@ def _ends_sentence(line: str) -> bool:
 
 
 def _parts(sentence: str, max_chars: int, glue: str) -> Iterator[_Piece]:
-    """A sentence, or where it is too long parts of it that end at spaces, where there are any."""
+    """A sentence, or its parts where it is too long; parts end at spaces if possible."""
     while len(sentence) > max_chars:
-        at = sentence.rfind(" ", 1, max_chars + 1)
-        head = sentence[: at if at > 0 else max_chars]
+        space = sentence.rfind(" ", 1, max_chars + 1)
+        head = sentence[: space if space > 0 else max_chars]
         yield _Piece(glue, head)
         sentence, glue = sentence[len(head) :], ""
         if sentence.startswith(" "):

@@ -1,24 +1,25 @@
-"""The user's own documents, by the file's suffix.
+"""Reads the user's own documents: the file's suffix chooses the reader.
 
-A bad row is Unreadable and the rows after it are still read; a file that cannot be read at all is an InputError.
-Memory is bounded by one row (a row group in Parquet), and a row by `max_document_bytes`.
+A bad row is yielded as Unreadable and reading goes on; a file that cannot be read at all raises InputError. At most
+one row is in memory (in Parquet, one row group), and a row is at most `max_document_bytes` large.
 """
 
 import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import IO
 
 from configs.errors import InputError
-from stages.sources.documents import Document, Fields, Unreadable, from_bytes
+from stages.sources.documents import Document, Fields, Unreadable, document_from_bytes
 from stages.sources.json import read_json, read_jsonl
 from stages.sources.listing import open_file, suffix
 from stages.sources.tables import read_csv, read_parquet
 
 
 def read_documents(url: str, fields: Fields) -> Iterator[Document | Unreadable]:
-    """The documents of one file, in order. Raises InputError naming the file when it cannot be read as a whole."""
+    """Yields the documents of one file in order. Raises InputError, with the file's name, if the file is damaged."""
     with open_file(url, compression="gzip" if url.endswith(".gz") else None) as stream:
         try:
             yield from READERS[suffix(url)](stream, fields)
@@ -26,19 +27,19 @@ def read_documents(url: str, fields: Fields) -> Iterator[Document | Unreadable]:
             raise InputError(f"{url}: {error}") from None
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(
-                f"{url}: cannot be read to its end ({error}); it is truncated or damaged: copy it again"
+                f"{url}: cannot be read to the end ({error}); the file is truncated or damaged: copy it again"
             ) from error
 
 
 def read_text(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
-    """The whole file is one document; its first Markdown heading, if any, is the title."""
+    """Reads a file as one document. A Markdown heading at its start is the title."""
     data = stream.read(fields.max_document_bytes + 1).removeprefix(codecs.BOM_UTF8)
     if not data:
         return
-    found = from_bytes(data, None, fields, "file")
-    if isinstance(found, Document) and (heading := re.match(r"\s*#+ +(.+)", found.text)):
-        found = Document(found.text, heading[1].strip(), found.location)
-    yield found
+    document = document_from_bytes(data, None, fields, "file")
+    if isinstance(document, Document) and (heading := re.match(r"\s*#+ +(.+)", document.text)):
+        document = replace(document, title=heading[1].strip())
+    yield document
 
 
 READERS: dict[str, Callable[[IO[bytes], Fields], Iterator[Document | Unreadable]]] = {

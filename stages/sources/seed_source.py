@@ -1,4 +1,4 @@
-"""One source of a domain, from its file to seeds: documents are read, cut, and checked for what no task could use."""
+"""Makes seeds from one source of a domain: reads its documents, cuts them, and drops passages that no task can use."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from stages.record import Seed
 from stages.sources.corpora import find_corpus, read_file
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import SourceFile, list_files
-from stages.sources.passages import cut, scale
+from stages.sources.passages import cut, length_factor
 from stages.sources.readers import read_documents
 from stages.storage.packages import fetch
 
-# Leader dots, "…… 12", or a page number at the line's end: a table of contents.
-_CONTENTS = re.compile(r"(?:\.\s?){4,}|…{2,}|\s\d{1,4}$", re.MULTILINE)
+# Lines of a table of contents: leader dots, "…… 12", or a page number at the end.
+_CONTENTS_LINE = re.compile(r"(?:\.\s?){4,}|…{2,}|\s\d{1,4}$", re.MULTILINE)
 _LETTER = re.compile(r"[^\W\d_]")
-_STOP = re.compile(r"[.!?。！？；;:：]")
+_SENTENCE_END = re.compile(r"[.!?。！？；;:：]")
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A document or passage that gave no seed, and why.
+    """A document or passage that became no seed.
 
-    `reason`: what Unreadable names, or short | headings | contents | language.
+    `reason`: one of Unreadable's, or short | headings | contents | language.
     """
 
     source: str
@@ -37,10 +37,10 @@ class Dropped:
 
 
 def source_files(source: Source, where: str) -> list[SourceFile]:
-    """The files of a source: the unit of reading. A packaged corpus is one, fetched on first use.
+    """The files of a source. A packaged corpus counts as one file and is downloaded on first use.
 
-    Raises ConfigError for an unknown or held-out corpus, InputError for a missing path; both begin with `where`,
-    the source's config path.
+    Raises ConfigError for an unknown or held-out corpus and InputError for a missing path. Both messages begin with
+    `where`, the source's path in the config.
     """
     if source.corpus is None:
         try:
@@ -59,10 +59,10 @@ def read_seeds(
     passages: Passages,
     identify: Callable[[str], str | None] | None = None,
 ) -> Iterator[Seed | Dropped]:
-    """The seeds of one file of a source, in order, and what was dropped on the way.
+    """Yields the seeds of one file in order, and in between the documents and passages that were dropped.
 
-    `identify` names a text's language (ISO 639-1), None when it cannot tell; without it no passage is dropped for its
-    language. Raises ConfigError for an unknown or held-out corpus, InputError when the file cannot be read as a whole.
+    `identify` returns a text's language (ISO 639-1 code), or None if it is not sure; without it the language is not
+    checked. Raises ConfigError for an unknown or held-out corpus, InputError when the file is damaged.
     """
     if source.corpus is not None:
         corpus = _seed_corpus(source.corpus, f"domains.{domain}.seeds")
@@ -71,7 +71,7 @@ def read_seeds(
         language, licence = source.language or "en", source.licence or ""
         fields = Fields(source.text_field, source.title_field, passages.max_document_bytes)
         documents = read_documents(file.url, fields)
-    factor = scale(language)
+    factor = length_factor(language)
     shortest, longest = max(1, int(passages.min_chars * factor)), int(passages.max_chars * factor)
     for document in documents:
         if isinstance(document, Unreadable):
@@ -96,7 +96,9 @@ def read_seeds(
 def _seed_corpus(name: str, where: str) -> Corpus:
     corpus = find_corpus(name, f"{where}.corpus")
     if corpus.held_out:
-        raise ConfigError(f"{where}.corpus: {name!r} is held out for evaluation and never a seed; take another corpus")
+        raise ConfigError(
+            f"{where}.corpus: {name!r} is held out for evaluation and cannot be used for seeds; choose another corpus"
+        )
     return corpus
 
 
@@ -107,14 +109,16 @@ def _read_corpus(corpus: Corpus, file: SourceFile) -> Iterator[Document | Unread
 def _unusable(
     text: str, shortest: int, language: str, identify: Callable[[str], str | None] | None
 ) -> tuple[str, str] | None:
-    """Reason and detail when no task could use the passage."""
+    """The reason and detail why no task can use the passage, or None if it is usable."""
     if len(text) < shortest:
         return "short", f"{len(text)} characters, the least is {shortest}"
     lines = text.split("\n")
-    if len(lines) >= 4 and len(_CONTENTS.findall(text)) * 2 > len(lines):
+    if len(lines) >= 4 and len(_CONTENTS_LINE.findall(text)) * 2 > len(lines):
         return "contents", f"{len(lines)} lines of a table of contents"
-    if (not _STOP.search(text) and max(map(len, lines)) < shortest) or len(_LETTER.findall(text)) * 3 < len(text):
+    if (not _SENTENCE_END.search(text) and max(map(len, lines)) < shortest) or len(_LETTER.findall(text)) * 3 < len(
+        text
+    ):
         return "headings", "no sentence in it"
-    if identify is not None and (found := identify(text)) is not None and found != language:
-        return "language", f"looks like {found}, declared is {language}"
+    if identify is not None and (identified := identify(text)) is not None and identified != language:
+        return "language", f"looks like {identified}, declared is {language}"
     return None

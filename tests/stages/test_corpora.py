@@ -81,7 +81,7 @@ def test_repealed_chinese_articles_stay_out():
 
 
 def test_unknown_corpora_are_named():
-    with pytest.raises(ConfigError, match=r"domains.law.seeds\[0\].corpus: no corpus 'eu'; there are aci-bench"):
+    with pytest.raises(ConfigError, match=r"domains.law.seeds\[0\].corpus: no corpus 'eu'; choose one of aci-bench"):
         source_files(Source(corpus="eu"), "domains.law.seeds[0]")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.sources.passages import cut, scale
+from stages.sources.passages import cut, length_factor
 
 BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
 PIECES = st.sampled_from(
@@ -91,7 +91,7 @@ def test_chinese_needs_no_spaces():
         "第二条 本法自公布之日起施行。",
         "第三条 国家保护合法权益。",
     ]
-    assert scale("zh") < scale("en") == scale("es")
+    assert length_factor("zh") < length_factor("en") == length_factor("es")
 
 
 def test_wrapped_lines_are_joined_and_turns_of_talk_are_not():

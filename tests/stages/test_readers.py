@@ -1,6 +1,7 @@
 """Reading users' files: every format, bad rows, damaged files, folders and URLs."""
 
 import gzip
+import io
 import json
 import tracemalloc
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from configs.schema import Passages, Source
 from stages.record import Seed
+from stages.sources import json as reader
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import file_sha256, list_files
 from stages.sources.readers import read_documents
@@ -136,8 +138,47 @@ def test_bad_rows_in_parquet(tmp_path):
     ]
 
 
-def test_a_huge_line_is_never_held(tmp_path):
-    url = written(tmp_path, "a.jsonl", b'{"text": "' + b"x" * 30_000_000 + b'"}\n{"text": "after"}\n')
+def test_json_that_only_python_writes_and_damage_cost_no_other_row(tmp_path):
+    """What ijson refuses in the middle of an array: NaN, a large integer, a lone surrogate, a torn object."""
+    rows = [{"text": f"text {n}", "title": title} for n, title in enumerate(("a", float("nan"), 2**70, 1.10, None))]
+    data = json.dumps([*rows, {"text": "\ud800"}]).removesuffix("]") + ', {"text": nothing}, {"text": "last"}]'
+    found = read(written(tmp_path, "a.json", data))
+    titles = [row.title for row in found if isinstance(row, Document)]
+    assert titles == ["a", "nan", str(2**70), "1.1", "", ""]
+    assert [row.reason for row in found if isinstance(row, Unreadable)] == ["invalid_utf8", "bad_json"]
+    assert [row.location for row in found] == [f"object {n}" for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("backend", ["yajl2_c", "python"])
+@given(st.lists(st.dictionaries(st.sampled_from(["text", "title", "n"]), st.deferred(lambda: json_values))), st.data())
+@settings(max_examples=60, deadline=None)
+def test_ijson_and_brace_matching_read_the_same_rows(backend, rows, data):
+    """Arrays whole and damaged, in blocks of any size, with ijson's C backend and its Python one."""
+    array = bytearray(json.dumps(rows, ensure_ascii=data.draw(st.booleans())).encode("utf-8", "surrogatepass"))
+    if data.draw(st.booleans()):
+        array[data.draw(st.integers(0, len(array) - 1))] = data.draw(st.sampled_from(b'{}[]",:\\ \xffu1'))
+    limit = data.draw(st.sampled_from([10, 60, 10_000]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "BLOCK_BYTES", data.draw(st.integers(1, 40)))
+        patch.setattr(reader.ijson, "items_coro", reader.ijson.get_backend(backend).items_coro)
+        rows_of_array = list(reader._rows(io.BytesIO(array), limit))
+    objects = reader._split_objects([bytes(array)], limit)
+    assert repr(rows_of_array) == repr([None if part is None else reader._parse(part) for part in objects])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab{"), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.jsonl", b'{"text": "%s"}\n{"text": "after"}\n'), ("a.json", b'[{"text": "%s"}, {"text": "after"}]')],
+)
+def test_a_huge_row_is_never_in_memory(tmp_path, name, form):
+    url = written(tmp_path, name, form % (b"x" * 30_000_000))
     tracemalloc.start()
     assert reasons(url) == ["too_large", "after"]
     peak = tracemalloc.get_traced_memory()[1]
@@ -150,8 +191,8 @@ def test_a_huge_line_is_never_held(tmp_path):
     [
         ("a.jsonl", '{"body": "x"}\n', "no row has the field 'text'; set text_field to one of body"),
         ("a.json", '{"data": [{"text": "x"}]}', "one of data"),
-        ("a.json", '["x", "y"]', "holds no JSON object"),
-        ("a.csv", "first,second\n", "no column 'text' in its first row"),
+        ("a.json", '["x", "y"]', "contains no JSON object"),
+        ("a.csv", "first,second\n", "no column 'text' in the first row"),
         ("a.csv", "\xff\n".encode("latin-1"), "no column 'text'"),
         ("a.jsonl.gz", gzip.compress(LINES.encode() * 500, mtime=0)[:-20], "truncated or damaged"),
         ("a.jsonl.gz", b"plain", "truncated or damaged"),
