@@ -68,10 +68,10 @@ bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/store.py
-	$(BIN)/python benchmarks/planted_privacy.py
-	$(BIN)/python benchmarks/planted_copies.py
-	$(BIN)/python benchmarks/planted_paraphrases.py
-	$(BIN)/python benchmarks/planted_names.py
+	$(BIN)/python benchmarks/planted/privacy.py
+	$(BIN)/python benchmarks/planted/copies.py
+	$(BIN)/python benchmarks/planted/paraphrases.py
+	$(BIN)/python benchmarks/planted/names.py
 
 wheel: setup ## what workers install
 	$(BIN)/uv build --wheel --out-dir dist

@@ -1,6 +1,6 @@
 """Personal data planted in real passages: what `privacy` finds of it, and what it finds where there is none.
 
-    python benchmarks/planted_privacy.py [PASSAGES] [--show]
+    python benchmarks/planted/privacy.py [PASSAGES] [--show]
 
 Every kind is planted in passages of the packaged corpora of its languages, bare or after a label, at the end of a word
 anywhere in the passage; the numbers are drawn here, by their own check-digit arithmetic. A planted item is found when
@@ -376,7 +376,7 @@ def main() -> int:
         for name, _, text in rng.sample([row for row in real if row[1] == language], min(count, 300)):
             whole, start, end = plant(rng, text, kind, language, draw(rng))
             tally.judge(name, kind, whole, start, end, find(whole, language, kinds))
-    figures = Figures("quality", "python benchmarks/planted_privacy.py", processor())
+    figures = Figures("quality", "python benchmarks/planted/privacy.py", processor())
     masked, false = tally.masked.total(), tally.false.total()
     figures.put("planted PII: recall", masked / tally.planted.total(), 0.99)
     figures.put("planted PII: precision", masked / (masked + false), 0.95)

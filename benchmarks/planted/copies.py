@@ -1,6 +1,6 @@
 """Planted duplicates and planted evaluation text: how much of it is found, and how much else is dropped. On one core.
 
-    python benchmarks/planted_copies.py [PASSAGES]     per corpus, 150 if left out
+    python benchmarks/planted/copies.py [PASSAGES]     per corpus, 150 if left out
 
 Duplicates: passages of all packaged seed corpora go through the stages Sign, Match and Drop as answers of three dates
 and three shards each. Half of them are published on the first date, half stand in the second one's first shard. Copies
@@ -264,7 +264,7 @@ def contamination(texts: list[str], figures: Figures) -> None:
 
 
 def main() -> int:
-    figures = Figures("quality", "python benchmarks/planted_copies.py", processor())
+    figures = Figures("quality", "python benchmarks/planted/copies.py", processor())
     texts = list(passages(int(sys.argv[1]) if len(sys.argv) > 1 else 150))
     duplicates(texts, figures)
     contamination(texts, figures)

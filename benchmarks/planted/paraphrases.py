@@ -1,6 +1,6 @@
 """Planted paraphrases: how many semantic dedup finds, and what else it drops. On one core, with the shipped encoder.
 
-    python benchmarks/planted_paraphrases.py [PASSAGES]     per corpus, 60 if left out
+    python benchmarks/planted/paraphrases.py [PASSAGES]     per corpus, 60 if left out
 
 Passages of the packaged seed corpora, as long as answers are, go through Sketch, Sign, Match and Drop: the originals on
 one date, on a second one what was made of them. Copies: words replaced by synonyms, sentences put in another order,
@@ -23,10 +23,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.figures import Figures, processor
-from benchmarks.planted_copies import Rows, candidate, commit, recited, remeasured, renumbered
+from benchmarks.planted.copies import Rows, candidate, commit, recited, remeasured, renumbered
 from configs.catalogue import corpora
 from configs.schema import Dedup, Encoder, Passages, Source
 from filters.heads.corruptions import sentences
@@ -242,7 +242,7 @@ def kinds(found: dict[str, str], days: list[list[Candidate]], only: str) -> tupl
 
 
 def main() -> int:
-    figures = Figures("quality", "python benchmarks/planted_paraphrases.py", processor())
+    figures = Figures("quality", "python benchmarks/planted/paraphrases.py", processor())
     seeds = originals(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
     first, second = plant_markup(seeds)
     plain = dropped([first], Dedup())  # the corpora's own near duplicates are neither planted nor wrong to drop

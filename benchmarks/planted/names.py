@@ -1,6 +1,6 @@
 """Names that the passage does not hold: how many the support filter finds, and how often it finds one where none is.
 
-    python benchmarks/planted_names.py [PASSAGES]     per corpus, 150 if left out
+    python benchmarks/planted/names.py [PASSAGES]     per corpus, 150 if left out
 
 Planted: passages of all packaged seed corpora, and as answers half of their sentences, into one of which a name is put
 that the passage does not hold (acts, courts, people, organisations, places, medicines, in the passage's language).
@@ -14,7 +14,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.figures import Figures, processor
 from configs.catalogue import corpora
@@ -69,7 +69,7 @@ def pairs(name: str, text: str, answer: str) -> list[tuple[str, str]]:
 
 
 def main() -> int:
-    figures = Figures("quality", "python benchmarks/planted_names.py", processor())
+    figures = Figures("quality", "python benchmarks/planted/names.py", processor())
     count, rng = int(sys.argv[1]) if len(sys.argv) > 1 else 150, random.Random(0)
     totals = {language: [0, 0, 0] for language in NAMES}  # answers, found unplanted, found planted
     for name, corpus in corpora().items():

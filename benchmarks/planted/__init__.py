@@ -1,0 +1,1 @@
+"""Recall and precision on defects that are planted in real passages: `copies`, `paraphrases`, `names`, `privacy`."""
