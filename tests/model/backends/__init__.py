@@ -1,1 +1,1 @@
-"""Tests of the generator backends. `test_backends.py` is the contract that every one of them is held to."""
+"""Tests of the generator backends. `test_contract.py` is the contract that all of them keep."""

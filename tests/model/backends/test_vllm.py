@@ -1,4 +1,4 @@
-"""vLLM's own: adapters, guided decoding, shards in flight, deaths and its end. The contract is in test_backends."""
+"""vLLM's own: adapters, guided decoding, shards in flight, deaths and its end. The contract is in test_contract."""
 
 import importlib.util
 import json
