@@ -34,7 +34,7 @@ AIMS = {"MiniLM-L6's shape": 10_000.0, "BERT-base's shape": 500.0}
 
 def documents(encoder: BertEncoder, count: int) -> list[str]:
     """Of about 256 tokens each and all different: the repository's own pages behind a number."""
-    pages = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    pages = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     words = " ".join(path.read_text("utf-8") for path in pages).split()
     head = encoder.tokenizer(" ".join(words[:4000]), add_special_tokens=False)["input_ids"]
     width = int(4000 / len(head) * TOKENS)

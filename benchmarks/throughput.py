@@ -371,7 +371,7 @@ def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
 
 def _prompts(tokenizer: Any, tokens: int) -> list[str]:
     """Passages of about so many tokens out of the repository's pages."""
-    text = "\n\n".join(path.read_text("utf-8") for path in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]))
+    text = "\n\n".join(path.read_text("utf-8") for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]))
     words = text.split(" ")
     step = max(int(tokens * len(words) / len(tokenizer.encode(text))), 1)
     return [" ".join(words[at : at + step]) for at in range(0, len(words) - step, max(step // 4, 1))]

@@ -29,7 +29,7 @@ class BackendOptions(Section):
 
 
 class VllmOptions(BackendOptions):
-    """vLLM: a fleet of engines, each in a process of its own (docs/throughput.md)."""
+    """vLLM: a fleet of engines, each in a process of its own (docs/gpus.md)."""
 
     engines_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = Field(
         default="auto", description="Engines that share a GPU. auto: by model size and measured rates."

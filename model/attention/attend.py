@@ -2,7 +2,7 @@
 
     reference   eager, float32: the oracle
     sdpa        PyTorch's scaled_dot_product_attention, a boolean mask a chunk of queries; trains on any device
-    triton      key-outer kernels, forward and backward: GPUs (docs/attention.md says when and why)
+    triton      key-outer kernels, forward and backward: GPUs (docs/sparse-attention.md says when and why)
 
 Nothing of size tokens × tokens is held: masks live a chunk at a time and are made again for the backward pass.
 """

@@ -27,7 +27,7 @@ _PROBES = (
 _STEP = {"cpu": 1, "cuda": 16}  # tokens: a length is rounded up to these; a GPU meets fewer shapes
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 65_536}  # what stays in a core's cache; what fills a GPU
 _PRODUCTS = "gristmill-products"  # `attend_by_products` among transformers' attentions
-_LANES = 32  # keys: softmax over another number of bfloat16 takes up to twice as long (docs/quality.md)
+_LANES = 32  # keys: softmax over another number of bfloat16 takes up to twice as long (docs/lab/screen-speed.md)
 _AHEAD = 4096  # texts that are tokenised at once
 _CHARS_PER_TOKEN = 24  # more than a token ever holds on average: the rest of a huge text is cut before tokenising
 

@@ -89,7 +89,7 @@ def from_table(config: Config, wanted: Target, parameters: int, now: datetime) -
     busy = wanted.text_bytes / wanted.keep / table["bytes_per_token"] / rate
     found = _machines(wanted, busy, 0.0, now)
     return found | {
-        "rates": f"{rate} tokens/s, of {min(larger) / 1e6:.0f} M parameters on one {table['gpu']} (docs/throughput.md)",
+        "rates": f"{rate} tokens/s, of {min(larger) / 1e6:.0f} M parameters on one {table['gpu']} (docs/gpus.md)",
         "unit": "GPUs",
         "passages": None,
         "cost": round(found["hours_in_all"] * config.price.machine_hour, 2),

@@ -279,9 +279,9 @@ def test_store_commands_on_a_real_date(finished, tmp_path):
 
 
 def test_the_documented_reader_reads(finished):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "daily.md").read_text("utf-8"), re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "getting-started.md").read_text("utf-8"), re.DOTALL)
     space: dict = {}
-    exec(block.replace("data/laptop", str(finished.out)), space)
+    exec(block.replace("data/echo", str(finished.out)), space)
     assert [Path(path) for path in space["files"]] == published_shards(finished.out)
 
 
