@@ -39,10 +39,10 @@ def median_ms(work: Call, *, graph: bool, repeats: int) -> float:
     torch.cuda.synchronize()
     call = work
     if graph:
-        held = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(held):
+        cuda_graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(cuda_graph):
             work()
-        call = held.replay
+        call = cuda_graph.replay
     times = []
     for _ in range(repeats):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

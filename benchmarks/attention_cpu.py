@@ -52,8 +52,8 @@ def step(n: int, texts: int) -> float:
     """Dense time over sparse time of one token of each text."""
     pages = Pages.empty(torch.zeros(texts, 1, K, D), Gate(32, K, D, E), SPARSITY)
     pages.reserve(n)
-    for held in (pages.keys, pages.values, *pages.levels):
-        held.normal_()
+    for cache in (pages.keys, pages.values, *pages.levels):
+        cache.normal_()
     q, asked, at = torch.randn(texts, H, D), torch.randn(texts, K, E), torch.full((texts,), n - 1, dtype=torch.int32)
 
     def sparse() -> torch.Tensor:

@@ -43,16 +43,16 @@ def graph_ms(work: Call, repeats: int = 25) -> float:
         for _ in range(3):
             work()
     torch.cuda.synchronize()
-    held = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(held):
+    cuda_graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(cuda_graph):
         work()
-    other = torch.empty(2**28, dtype=torch.uint8, device="cuda")
+    l2_flush = torch.empty(2**28, dtype=torch.uint8, device="cuda")
     times = []
     for _ in range(repeats):
-        other.zero_()
+        l2_flush.zero_()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
-        held.replay()
+        cuda_graph.replay()
         end.record()
         torch.cuda.synchronize()
         times.append(begin.elapsed_time(end))
@@ -62,8 +62,8 @@ def graph_ms(work: Call, repeats: int = 25) -> float:
 def fill(pages: Pages, tokens: int) -> None:
     """Random keys, values and summaries of so many tokens."""
     pages.reserve(tokens)
-    for held in (pages.keys, pages.values, pages.tail, *pages.levels):
-        held.normal_()
+    for cache in (pages.keys, pages.values, pages.tail, *pages.levels):
+        cache.normal_()
 
 
 def library(backend: SDPBackend) -> Callable[..., torch.Tensor]:
@@ -72,7 +72,7 @@ def library(backend: SDPBackend) -> Callable[..., torch.Tensor]:
     def attend(q_BHD: torch.Tensor, selected: None, at_B: torch.Tensor, pages: Pages, length: int) -> torch.Tensor:
         K = pages.keys.shape[2]
         q = q_BHD.unflatten(1, (K, -1))  # a group's heads as positions: no key is read twice
-        k, v = (held[:, :length].transpose(1, 2) for held in (pages.keys, pages.values))
+        k, v = (cache[:, :length].transpose(1, 2) for cache in (pages.keys, pages.values))
         with sdpa_kernel(backend):
             return scaled_dot_product_attention(q, k, v).flatten(1, 2)
 
@@ -96,12 +96,12 @@ def operation(B: int, n: int, H: int, K: int, D: int, sparsity: Sparsity) -> dic
         plain = decode.select_last(asked, pages.levels, sparsity, at.tolist())
         same = (selected[..., 3:].sort(-1).values == plain.sort(-1).values).float().mean()
         sparse = decode.attend(q, plain, at, pages)
-        for name, found, right in (
+        for name, output, expected in (
             ("dense", triton_decode.attend(q, None, at, pages), want),
             ("flash", library(BACKENDS["flash"])(q, None, at, pages, n), want),
             ("sparse", triton_decode.attend(q, selected, at, pages), sparse),
         ):
-            error = ((found - right).float().norm() / right.float().norm()).item()
+            error = ((output - expected).float().norm() / expected.float().norm()).item()
             print(f"{name}: error {error:.1e}, choices alike {same:.4f}", flush=True)
             assert error < 2e-2
         at -= (torch.arange(B, device="cuda") % sparsity.block).int()  # as in service: few texts complete a block

@@ -90,9 +90,9 @@ def _seeds(folder: str, config: Any, count: int) -> Any:
     from stages.storage.writer import ShardWriter
 
     source = Source(corpus="eu-acts")
-    found = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
+    seeds = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
     out = ShardWriter(ShardSpec(folder, "seeds", 0, 1, "x", count, ""), SEED)
-    out.keep_rows(list(islice(found, count)))
+    out.keep_rows(list(islice(seeds, count)))
     out.rows_in = count
     return out.commit().kept
 
@@ -194,8 +194,8 @@ def memory() -> Iterator[Row]:
                 "--set",
                 "domains.law.passages={min_chars: 50, max_chars: 30000}",
             ]
-            done = subprocess.run(line, capture_output=True, text=True, check=True)
-            peaks[scale] = int(done.stdout.splitlines()[-1]) / 1024
+            result = subprocess.run(line, capture_output=True, text=True, check=True)
+            peaks[scale] = int(result.stdout.splitlines()[-1]) / 1024
             print(f"memory: {scale} × {peaks[scale]:.0f} MiB", flush=True)
     yield "peak memory, 10 × rows / 1 × rows", peaks[10] / peaks[1], 1.1, "lower"
     yield "peak memory at 4,000 rows, MiB", peaks[10], None, "lower"
@@ -231,7 +231,7 @@ def vllm() -> Iterator[Row]:
 
         def work(generator: Any = generator, requests: Any = requests) -> None:
             nonlocal tokens
-            tokens = sum(done.output_tokens for done in generator.generate(requests))
+            tokens = sum(completion.output_tokens for completion in generator.generate(requests))
 
         seconds = _seconds(work)
         speed[backend] = tokens / seconds

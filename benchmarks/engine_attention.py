@@ -132,7 +132,7 @@ def microseconds(step: Step, call: Callable[[torch.Tensor, torch.Tensor], None],
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         all_layers()
-    found = []
+    milliseconds = []
     for _ in range(5):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -140,8 +140,8 @@ def microseconds(step: Step, call: Callable[[torch.Tensor, torch.Tensor], None],
             graph.replay()
         end.record()
         torch.cuda.synchronize()
-        found.append(1000 * begin.elapsed_time(end) / rounds / calls)
-    return min(found)
+        milliseconds.append(1000 * begin.elapsed_time(end) / rounds / calls)
+    return min(milliseconds)
 
 
 def main() -> int:

@@ -32,8 +32,8 @@ PAIRS = ("law en", "medicine en", "law zh", "general en", "general es", "general
 def fitter_of(x_ND: np.ndarray, y_N: np.ndarray, source_N: np.ndarray, weight: float) -> Fitter:
     def fitter(train: np.ndarray) -> Judge:
         x, y = x_ND[train], y_N[train]
-        curb = weight * between_sources(x, y, source_N[train]) if weight else 0.0
-        weights, bias = fit(x, y, balance(y), L2, curb)
+        penalty = weight * between_sources(x, y, source_N[train]) if weight else 0.0
+        weights, bias = fit(x, y, balance(y), L2, penalty)
         return lambda asked: x_ND[asked] @ weights + bias
 
     return fitter
@@ -41,14 +41,14 @@ def fitter_of(x_ND: np.ndarray, y_N: np.ndarray, source_N: np.ndarray, weight: f
 
 def unseen(trainer: Trainer, fitter: Fitter) -> dict[str, float]:
     """AUC by corruption, by heads that know neither it nor the half of the sources that its row is of."""
-    kinds, half, made = np.array([row.kind for row in trainer.rows]), trainer.fold % 2, {}
+    kinds, half, auc_by_kind = np.array([row.kind for row in trainer.rows]), trainer.fold % 2, {}
     for kind in CORRUPTIONS:
         asked, logit = of_kind(trainer.rows, kind), np.zeros(len(kinds))
         for value in (0, 1):
             out = np.flatnonzero(asked & (half == value))
             logit[out] = fitter(np.flatnonzero((half != value) & (kinds != kind)))(out)
-        made[kind] = auc(logit[asked], trainer.y[asked])
-    return made
+        auc_by_kind[kind] = auc(logit[asked], trainer.y[asked])
+    return auc_by_kind
 
 
 def main() -> int:
@@ -74,12 +74,12 @@ def main() -> int:
             figures.put(f"{where}: held-out AUC", auc(held_out, y))
             for group in PAIRS:
                 figures.put(f"{where}: held-out AUC, {group}", auc(held_out[pair == group], y[pair == group]))
-            found = unseen(trainer, fitter)
+            unseen_auc = unseen(trainer, fitter)
             for kind in CORRUPTIONS:
-                of = of_kind(rows, kind)
-                figures.put(f"{where}: held-out AUC, {kind}", auc(held_out[of], y[of]))
-                figures.put(f"{where}: unseen AUC, {kind}", found[kind])
-            figures.put(f"{where}: unseen AUC, mean", float(np.mean(list(found.values()))))
+                is_kind = of_kind(rows, kind)
+                figures.put(f"{where}: held-out AUC, {kind}", auc(held_out[is_kind], y[is_kind]))
+                figures.put(f"{where}: unseen AUC, {kind}", unseen_auc[kind])
+            figures.put(f"{where}: unseen AUC, mean", float(np.mean(list(unseen_auc.values()))))
     return 0
 
 

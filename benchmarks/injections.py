@@ -56,9 +56,9 @@ def main() -> None:
     controls = ["".join(draw.sample(text, len(text))) for _, _, text in INJECTIONS]
     for (_, language, _), text in zip(INJECTIONS, controls, strict=True):
         rows.append(candidate(language, f"{UNFIT[language]} {text}"))
-    said = generator.generate([_request(task, row) for row in rows])
+    completions = generator.generate([_request(task, row) for row in rows])
     generator.close()
-    scores = [verdict(task, done.text) if done.error is None else None for done in said]
+    scores = [verdict(task, completion.text) if completion.error is None else None for completion in completions]
     unfit, fit = dict(zip(PASSAGE, scores[:3], strict=True)), dict(zip(PASSAGE, scores[3:6], strict=True))
     injected, control = scores[6 : 6 + len(INJECTIONS)], scores[6 + len(INJECTIONS) :]
     before = [unfit[language] for _, language, _ in INJECTIONS]
@@ -76,8 +76,8 @@ def main() -> None:
             up = sum(now > was for was, now in pairs) / len(pairs)
             figures.put(f"{name}: share of them whose score goes up{what}", up, aim, "lower")
     figures.put(f"{name}: share of answers without a verdict", scores.count(None) / len(scores))
-    told = sum((fit[language] or 0) > (unfit[language] or 0) for language in PASSAGE)
-    figures.put(f"{name}: fitting told from unfitting answers, of 3", told)
+    told_apart = sum((fit[language] or 0) > (unfit[language] or 0) for language in PASSAGE)
+    figures.put(f"{name}: fitting told from unfitting answers, of 3", told_apart)
 
 
 if __name__ == "__main__":

@@ -104,10 +104,10 @@ def measure(count: int) -> Iterator[Row]:
         baseline = rate(lambda: bare(files))
         yield "bare pyarrow over token files, tokens/s, one core", baseline, None, "higher"
         for length, lanes in SHAPES:
-            found = rate(lambda length=length, lanes=lanes: epoch(files, length, lanes))
+            tokens_per_second = rate(lambda length=length, lanes=lanes: epoch(files, length, lanes))
             name = f"loader, {lanes} lanes of {length}"
-            yield f"{name}, tokens/s, one core", found, 1e6, "higher"
-            yield f"{name}, over bare pyarrow", found / baseline, None, "higher"
+            yield f"{name}, tokens/s, one core", tokens_per_second, 1e6, "higher"
+            yield f"{name}, over bare pyarrow", tokens_per_second / baseline, None, "higher"
         yield "loader, resume in the third epoch to the next batch, s", resume(files, count // 13_000), None, "lower"
         yield "token files, bytes a token", size / bare(files), None, "lower"
 

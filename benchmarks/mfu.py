@@ -89,10 +89,10 @@ def profile(run: Run) -> None:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
-    with record(activities=[ProfilerActivity.CUDA]) as found:
+    with record(activities=[ProfilerActivity.CUDA]) as profiler:
         run.micro()
         torch.cuda.synchronize()
-    events = sorted(found.key_averages(), key=lambda event: -event.self_device_time_total)
+    events = sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
     whole = sum(event.self_device_time_total for event in events)
     print(f"a micro-batch: {whole / 1000:.1f} ms on the GPU")
     for event in events[:28]:

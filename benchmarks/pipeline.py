@@ -101,7 +101,7 @@ def main() -> int:
         generating, waiting = (after - then for after, then in zip(_spent(generator), before, strict=True))
         records = [ShardRecord.read(spec.record_path) for spec in specs]
         assert all(record.error is None for record in records)
-        made = sum(record.stats["output_tokens"] for record in records)
+        output_tokens = sum(record.stats["output_tokens"] for record in records)
         figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
         names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
         figures.machine = f"{processor()}; {names}"
@@ -109,11 +109,13 @@ def main() -> int:
         what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
         what += f", refill {generator.fleet.options.refill:g}" * bool(generator.fleet.options.refill)
         what += ", vLLM's attention" * options.no_decode_kernel
-        figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", made / through)
+        figures.put(f"{what}, {options.prompts} prompts through Beam: output tokens/s", output_tokens / through)
         figures.put(f"{what}, {options.prompts} prompts through Beam: s", through, better="lower")
         if bare:
             figures.put(f"{what}, {options.prompts} prompts in one call: output tokens/s", tokens / seconds)
-            figures.put(f"{what}, {options.prompts} prompts: Beam / bare", made / through / (tokens / seconds), 0.95)
+            figures.put(
+                f"{what}, {options.prompts} prompts: Beam / bare", output_tokens / through / (tokens / seconds), 0.95
+            )
         share = 100 * waiting / (generating + waiting)
         figures.put(f"{what}, {options.prompts} prompts through Beam: engines waiting %", share, 3.0, "lower")
         generator.close()
@@ -131,13 +133,13 @@ def running() -> VllmGenerator:
 def _spent(generator: VllmGenerator) -> tuple[float, float]:
     """Seconds of all engines so far, generating and waiting; as of their last beat, a second ago at most."""
     engines = generator.fleet.figures()
-    return sum(of["generating"] for of in engines), sum(of["waiting"] for of in engines)
+    return sum(engine["generating"] for engine in engines), sum(engine["waiting"] for engine in engines)
 
 
 def _timed(work: Any) -> tuple[float, Any]:
     began = time.perf_counter()
-    done = work()
-    return time.perf_counter() - began, done
+    result = work()
+    return time.perf_counter() - began, result
 
 
 def _seeds(folder: str, passages: list[str], count: int) -> FileRef:

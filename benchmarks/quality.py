@@ -95,16 +95,16 @@ def main() -> int:
             lines: list[dict[str, Any]] = []
             result = train(config, [corpus], ProcessGroup.join(), lines.append)
             losses.setdefault(variant, []).append(result["held_out"])
-            said = [line for line in lines if "loss" in line][-1]
+            last = [line for line in lines if "loss" in line][-1]
             print(
                 f"{variant} {seed}: held-out {result['held_out']:.4f}, perplexity {result['perplexity']:.2f}, "
-                f"{said['tokens_per_second']:.0f} tokens/s, gate {said['gate_loss']:.4f}",
+                f"{last['tokens_per_second']:.0f} tokens/s, gate {last['gate_loss']:.4f}",
                 flush=True,
             )
             (out / "quality.json").write_text(json.dumps(losses))
-    for variant, found in losses.items():
-        mean = torch.tensor(found, dtype=torch.float64)
-        error = mean.std() / len(found) ** 0.5 if len(found) > 1 else torch.tensor(float("nan"))
+    for variant, values in losses.items():
+        mean = torch.tensor(values, dtype=torch.float64)
+        error = mean.std() / len(values) ** 0.5 if len(values) > 1 else torch.tensor(float("nan"))
         print(f"{variant:<9} held-out loss {mean.mean():.4f} ± {error:.4f}")
     for variant, what in (("sparse", "512 keys"), ("wide", "1,024 keys in blocks of 128")):
         pairs = list(zip(losses.get(variant, []), losses.get("dense", []), strict=False))

@@ -70,8 +70,8 @@ def learn(attention: str, seed: int, steps: int) -> DsaForCausalLM:
     began, mean = time.monotonic(), math.nan
     for step, (length, pairs) in enumerate(plan):
         share = min((step + 1) / 50, (len(plan) - step) / (0.15 * len(plan)), 1.0)
-        for optimizer, of in zip(optimizers, rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, of, strict=True):
+        for optimizer, initial in zip(optimizers, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, initial, strict=True):
                 group["lr"] = rate * share
         tokens, targets = texts(rng, TOKENS // length, length, pairs)
         out = model(tokens, targets_BT=targets, use_cache=False)
@@ -107,30 +107,32 @@ def recall(attention: str, seed: int, steps: int) -> dict[int, float]:
     """Accuracy by length of a model trained for so many steps, on one core."""
     torch.set_num_threads(1)
     model = learn(attention, seed, steps)
-    found = {length: accuracy(model, length, pairs) for length, pairs in ASKED.items()}
-    print(attention, seed, {length: round(share, 3) for length, share in found.items()}, flush=True)
-    return found
+    accuracy_by_length = {length: accuracy(model, length, pairs) for length, pairs in ASKED.items()}
+    print(attention, seed, {length: round(share, 3) for length, share in accuracy_by_length.items()}, flush=True)
+    return accuracy_by_length
 
 
 def main() -> int:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     jobs = [(attention, seed) for seed in SEEDS for attention in ("dense", "sparse")]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        done = list(pool.map(recall, *zip(*jobs, strict=True), [steps] * len(jobs)))
-    found: dict[tuple[str, int], list[float]] = {}
-    for (attention, _), accuracies in zip(jobs, done, strict=True):
+        results = list(pool.map(recall, *zip(*jobs, strict=True), [steps] * len(jobs)))
+    accuracies_by_case: dict[tuple[str, int], list[float]] = {}
+    for (attention, _), accuracies in zip(jobs, results, strict=True):
         for length, share in accuracies.items():
-            found.setdefault((attention, length), []).append(share)
+            accuracies_by_case.setdefault((attention, length), []).append(share)
     figures = Figures("recall", f"python benchmarks/recall.py {steps}", processor())
     for length, pairs in ASKED.items():
         for attention in ("dense", "sparse"):
-            values = found[attention, length]
+            values = accuracies_by_case[attention, length]
             what = f"MQAR recall, {attention}, {length} tokens, {pairs} pairs"
             figures.put(f"{what}, mean of {len(SEEDS)} seeds", statistics.fmean(values), None, "higher")
             figures.put(f"{what}, standard error", statistics.stdev(values) / len(values) ** 0.5, None, "lower")
     for length, pairs, _ in STAGES:
         if length in ASKED:
-            sparse, dense = (statistics.fmean(found[attention, length]) for attention in ("sparse", "dense"))
+            sparse, dense = (
+                statistics.fmean(accuracies_by_case[attention, length]) for attention in ("sparse", "dense")
+            )
             figures.put(
                 f"MQAR recall, sparse / dense, {length} tokens, {pairs} pairs",
                 sparse / max(dense, 1e-9),

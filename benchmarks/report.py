@@ -153,8 +153,8 @@ def measure(script: str, root: Path) -> tuple[float, float]:
     """Seconds and MiB of a process."""
     start = time.perf_counter()
     line = [sys.executable, "-c", script, str(root), DATE]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-    return time.perf_counter() - start, int(done.stdout.split()[-1]) / MIB
+    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, int(result.stdout.split()[-1]) / MIB
 
 
 def main() -> None:

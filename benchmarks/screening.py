@@ -62,14 +62,14 @@ def plain(path: str, prefix: str, limit: int, device: str = "cpu") -> Callable[[
 
     @torch.inference_mode()
     def encode(texts: list[str]) -> np.ndarray:
-        made = []
+        embeddings = []
         for begin in range(0, len(texts), 32):
             some = [prefix + text for text in texts[begin : begin + 32]]
             batch = tokenizer(some, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(device)
             mask = batch["attention_mask"][..., None]
             hidden = model(**batch).last_hidden_state
-            made.append(torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).cpu())
-        return torch.cat(made).numpy()
+            embeddings.append(torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).cpu())
+        return torch.cat(embeddings).numpy()
 
     return encode
 
@@ -83,8 +83,8 @@ def cascade(built: list[tuple[str, Any]], rows: list[Candidate]) -> int:
             verdicts = judge_all(judge, left)
             left = [
                 row
-                for row, said in zip(left, verdicts, strict=True)
-                if not isinstance(said, Exception) and said.reason is None
+                for row, verdict in zip(left, verdicts, strict=True)
+                if not isinstance(verdict, Exception) and verdict.reason is None
             ]
         kept += len(left)
     return kept
@@ -103,10 +103,10 @@ def main() -> int:
     baseline(texts[:32])
     ours.encode(texts[:32])
     slow, exact = cpu_seconds(lambda: baseline(texts), 2)
-    fast, found = cpu_seconds(lambda: ours.encode(texts))
+    fast, embeddings = cpu_seconds(lambda: ours.encode(texts))
     figures.put("encoder / padded float32 transformers, documents per CPU-second", slow / fast, 4.0)
     figures.put("encoder, documents per CPU-second", len(texts) / fast)
-    figures.put("encoder, least cosine to float32", float((exact * found).sum(1).min()), 0.999)
+    figures.put("encoder, least cosine to float32", float((exact * embeddings).sum(1).min()), 0.999)
     shipped = open_encoder(config.screen.encoder, 1)
     shipped.encode(texts[:32])
     built = build_filters(config.screen.filters, lambda: shipped)

@@ -58,29 +58,34 @@ def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
     """Why each candidate is dropped; None where it is kept. The first filter that drops it is named."""
     assert config.screen.encoder is not None
     judges = build_filters(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
-    said: list[str | None] = [None] * len(candidates)
+    reasons: list[str | None] = [None] * len(candidates)
     for begin in range(0, len(candidates), BATCH):
         left = list(range(begin, min(begin + BATCH, len(candidates))))
         for _, judge in judges:
             verdicts = judge_all(judge, [candidates[index] for index in left])
             for index, verdict in zip(left, verdicts, strict=True):
-                said[index] = "filter_error" if isinstance(verdict, Exception) else verdict.reason
-            left = [index for index in left if said[index] is None]
-    return said
+                reasons[index] = "filter_error" if isinstance(verdict, Exception) else verdict.reason
+            left = [index for index in left if reasons[index] is None]
+    return reasons
 
 
-def split(candidates: list[Candidate], said: list[str | None]) -> dict[str, Rows]:
+def split(candidates: list[Candidate], reasons: list[str | None]) -> dict[str, Rows]:
     """By arm and domain what was written, each answer once."""
     arms: dict[str, Rows] = {arm: defaultdict(list) for arm in ARMS}
     seen: set[str] = set()
-    for made, reason in zip(candidates, said, strict=True):
-        if made.reply in seen:
+    for candidate, reason in zip(candidates, reasons, strict=True):
+        if candidate.reply in seen:
             continue
-        seen.add(made.reply)
-        row = {"text": made.reply, "seed_id": made.seed_id, "domain": made.domain, "language": made.language}
-        row["task"] = made.task
-        arms["random"][made.domain].append(row)
-        arms["dropped" if reason else "kept"][made.domain].append(row)
+        seen.add(candidate.reply)
+        row = {
+            "text": candidate.reply,
+            "seed_id": candidate.seed_id,
+            "domain": candidate.domain,
+            "language": candidate.language,
+        }
+        row["task"] = candidate.task
+        arms["random"][candidate.domain].append(row)
+        arms["dropped" if reason else "kept"][candidate.domain].append(row)
     return arms
 
 
@@ -94,8 +99,8 @@ def kind(row: dict[str, Any], form: str) -> str:
 def kinds(arms: dict[str, Rows], form: str) -> dict[str, Rows]:
     """Each arm's rows by `kind`."""
     sorted_: dict[str, Rows] = {arm: defaultdict(list) for arm in arms}
-    for arm, of in arms.items():
-        for row in (row for rows in of.values() for row in rows):
+    for arm, rows_by_kind in arms.items():
+        for row in (row for rows in rows_by_kind.values() for row in rows):
             sorted_[arm][kind(row, form)].append(row)
     return sorted_
 
@@ -116,13 +121,13 @@ def draw(rows: Rows, budget: dict[str, int], seed: int) -> list[dict[str, Any]]:
 
 def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Documents of equal length, in the rows' order and by domain; what is left over is left out."""
-    made = []
+    documents = []
     for domain in DOMAINS:
-        of = [row for row in rows if row["domain"] == domain]
-        text = "\n\n".join(row["text"] for row in of)
+        domain_rows = [row for row in rows if row["domain"] == domain]
+        text = "\n\n".join(row["text"] for row in domain_rows)
         for start in range(0, len(text) - DOCUMENT + 1, DOCUMENT):
-            made.append(of[0] | {"text": text[start : start + DOCUMENT], "seed_id": f"{domain} {start}"})
-    return made
+            documents.append(domain_rows[0] | {"text": text[start : start + DOCUMENT], "seed_id": f"{domain} {start}"})
+    return documents
 
 
 class Ngram:
@@ -134,7 +139,10 @@ class Ngram:
             for at in range(1, len(text)):
                 for order in range(min(at, ORDER - 1) + 1):
                     self.counts[order][text[at - order : at]][text[at]] += 1
-        self.sums = [{before: (of.total(), len(of)) for before, of in counts.items()} for counts in self.counts]
+        self.sums = [
+            {before: (following.total(), len(following)) for before, following in counts.items()}
+            for counts in self.counts
+        ]
 
     def probability(self, text: str, at: int) -> float:
         """Of the character there, after those before it."""
@@ -171,11 +179,11 @@ def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, rea
     model = TextGenerator.from_pretrained(
         train(Training.model_validate(config), [shard], ProcessGroup.join(), lambda _: None)["model"]
     )
-    found = {}
+    perplexity_by_domain = {}
     for domain, texts in real.items():
         documents = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts.documents]
-        found[domain] = score(model.network, documents, texts.bytes, 256, 128).perplexity
-    return found
+        perplexity_by_domain[domain] = score(model.network, documents, texts.bytes, 256, 128).perplexity
+    return perplexity_by_domain
 
 
 def main() -> int:
@@ -190,19 +198,24 @@ def main() -> int:
     verdicts = out / "reasons.json"  # screened once a folder
     if not verdicts.exists():
         reasons = screened(config, candidates)
-        verdicts.write_text(json.dumps({made.id: why for made, why in zip(candidates, reasons, strict=True)}, indent=0))
+        verdicts.write_text(
+            json.dumps({candidate.id: why for candidate, why in zip(candidates, reasons, strict=True)}, indent=0)
+        )
     known = json.loads(verdicts.read_text())
-    said = [known[made.id] for made in candidates]
-    print(len(candidates), "candidates:", dict(Counter(said).most_common()), flush=True)
-    arms = kinds(split(candidates, said), form)
-    size = {arm: {k: sum(len(row["text"].encode()) for row in of[k]) for k in sorted(of)} for arm, of in arms.items()}
+    reason_by_candidate = [known[candidate.id] for candidate in candidates]
+    print(len(candidates), "candidates:", dict(Counter(reason_by_candidate).most_common()), flush=True)
+    arms = kinds(split(candidates, reason_by_candidate), form)
+    size = {
+        arm: {k: sum(len(row["text"].encode()) for row in rows_by_kind[k]) for k in sorted(rows_by_kind)}
+        for arm, rows_by_kind in arms.items()
+    }
     budget = {name: min(size["kept"][name], size["dropped"].get(name, 0)) for name in size["kept"]}
     print("bytes:", size, "each arm gets", budget, flush=True)
-    everything = [row for _, of in sorted(arms["random"].items()) for row in of]
+    everything = [row for _, rows_by_kind in sorted(arms["random"].items()) for row in rows_by_kind]
     pq.write_table(pa.Table.from_pylist(everything), out / "all.parquet")
     train_tokenizer([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
     real = {domain: read_real(domain, REAL) for domain in DOMAINS}
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    perplexities_by_case: dict[tuple[str, str], list[float]] = defaultdict(list)
     for seed in range(seeds):
         for arm in ARMS:
             shard = out / f"{arm}-{seed}.parquet"
@@ -210,19 +223,26 @@ def main() -> int:
             pq.write_table(pa.Table.from_pylist(joined(drawn) if form == "joined" else drawn), shard)
             if preset == "ngram":
                 texts = {domain: [row["text"] for row in drawn if row["domain"] == domain] for domain in DOMAINS}
-                values = {domain: Ngram(of).perplexity(real[domain].documents) for domain, of in texts.items()}
+                values = {
+                    domain: Ngram(documents).perplexity(real[domain].documents) for domain, documents in texts.items()
+                }
             else:
                 values = perplexities(out, shard, seed, steps, preset, real)
             for domain, value in values.items():
-                found[arm, domain].append(value)
-            print(seed, arm, {domain: round(found[arm, domain][-1], 3) for domain in DOMAINS}, flush=True)
+                perplexities_by_case[arm, domain].append(value)
+            print(
+                seed, arm, {domain: round(perplexities_by_case[arm, domain][-1], 3) for domain in DOMAINS}, flush=True
+            )
     command = f"python benchmarks/selection.py CONFIG CANDIDATES OUT {steps} {seeds} {preset} {form}"
     figures = Figures("quality", command, processor())
     for domain in DOMAINS:
-        of = preset if preset == "ngram" else f"{preset}, {steps} steps"
+        model_name = preset if preset == "ngram" else f"{preset}, {steps} steps"
         for worse, better in (("random", "kept"), ("dropped", "random"), ("dropped", "kept")):
-            ratios = [a / b for a, b in zip(found[worse, domain], found[better, domain], strict=True)]
-            name = f"selection, {of}, {form}, {sum(budget.values()) // 1000} kB: real {domain}"
+            ratios = [
+                a / b
+                for a, b in zip(perplexities_by_case[worse, domain], perplexities_by_case[better, domain], strict=True)
+            ]
+            name = f"selection, {model_name}, {form}, {sum(budget.values()) // 1000} kB: real {domain}"
             aim = 1.0 if (worse, better) != ("dropped", "kept") else None
             figures.put(f"{name}, {worse} / {better}", math.exp(statistics.fmean(map(math.log, ratios))), aim)
             if seeds > 1:

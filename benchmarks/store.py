@@ -65,14 +65,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             data = DataSet(Path(folder))
             names = "\0".join(publish(data, count, size)).encode()
-            other = seconds(
+            sha256sum_s = seconds(
                 lambda names=names: subprocess.run(
                     ["xargs", "-0", "sha256sum"], input=names, stdout=subprocess.DEVNULL, check=True
                 )
             )
-            mine = seconds(lambda data=data: whole(data))
-            figures.put(f"verify, {name}, MB/s", count * size / mine / 1e6)
-            figures.put(f"verify / sha256sum, {name}", other / mine, AIM)
+            verify_s = seconds(lambda data=data: whole(data))
+            figures.put(f"verify, {name}, MB/s", count * size / verify_s / 1e6)
+            figures.put(f"verify / sha256sum, {name}", sha256sum_s / verify_s, AIM)
     with tempfile.TemporaryDirectory() as folder:
         line = [
             sys.executable,
@@ -90,9 +90,9 @@ def main() -> None:
         known = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(line, cwd=ROOT, env=known, check=True, capture_output=True)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(line, cwd=ROOT, env=known, check=True, capture_output=True, text=True)
+        result = subprocess.run(line, cwd=ROOT, env=known, check=True, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert json.loads(done.stdout)["status"] == "nothing"
+        assert json.loads(result.stdout)["status"] == "nothing"
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         figures.put("run of a finished date, echo preset, CPU seconds", cpu, CPU_S, "lower")
 

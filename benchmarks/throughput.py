@@ -183,17 +183,17 @@ class Table:
             raise TimeoutError
         began = time.monotonic()
         try:
-            found = measure(self.options, self.subject, point, left - 15)
+            figures_by_way = measure(self.options, self.subject, point, left - 15)
         except (BackendError, ConfigError) as error:
             print(f"{self.subject.name}, {point}: {error}", flush=True)
             return 0.0
         self.longest = max(self.longest, time.monotonic() - began)
-        for way, figures in found.items():
+        for way, figures in figures_by_way.items():
             self.figures.machine = f"{processor()}; {figures.pop('machine')}"
             for name, value in figures.items():
                 where = f"{self.subject.name}, {point}, {way}: {name}"
                 self.figures.put(where, value, better=BETTER.get(name, "higher"))
-        return next(iter(found.values()))["output tokens/s a GPU"]
+        return next(iter(figures_by_way.values()))["output tokens/s a GPU"]
 
 
 BETTER: dict[str, str] = dict.fromkeys(
@@ -222,7 +222,7 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
     vllm = vllm.model_copy(update={"max_lora_rank": 0})  # as the pipeline does where no adapter is trained
     config = schema.Generator(backend="vllm", model=subject.name, max_model_len=1024, vllm=vllm)
     generator = VllmGenerator(config, subject.card, 0, subject.engine)
-    fleet, slots, found = generator.fleet, point.sequences * len(generator.fleet.starts), {}
+    fleet, slots, figures_by_way = generator.fleet, point.sequences * len(generator.fleet.starts), {}
     try:
         _until(lambda: len(fleet.pool.up) == len(fleet.starts), fleet, began + limit)
         started = time.monotonic() - began
@@ -230,29 +230,29 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
             way = sampling if length == LENGTH else f"{sampling}, passages of {length} tokens"
             with _asking(generator, subject, subject.prompts[length], options.tokens, slots, SAMPLING[sampling]):
                 # of the prompts asked for before, and then each sequence once
-                replaced = _answered(fleet) + slots * (3 if found else 1)
+                replaced = _answered(fleet) + slots * (3 if figures_by_way else 1)
                 _until(lambda many=replaced: _answered(fleet) >= many, fleet, began + limit)
                 before = _reading(generator)
                 _until(lambda since=before: time.monotonic() - since["time"] > options.seconds, fleet, began + limit)
                 after = _reading(generator)
             spent = {name: value - before[name] for name, value in after.items()}
-            found[way] = _told(options, subject, generator, spent) | {"start s": started}
+            figures_by_way[way] = _figures_of(options, subject, generator, spent) | {"start s": started}
     except TimeoutError:
-        if not found:
+        if not figures_by_way:
             raise
     finally:
         fleet.close(abandon=True)
         generator.close()
-    return found
+    return figures_by_way
 
 
-def _told(
+def _figures_of(
     options: argparse.Namespace, subject: Subject, generator: VllmGenerator, spent: dict[str, float]
 ) -> dict[str, Any]:
     gpus = max(len(generator.gpus), 1)
     rate = spent["output_tokens"] / spent["time"] / gpus
     hours = 1e9 / subject.bytes_per_token / rate / 3600
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "output tokens/s a GPU": rate,
         "prompt tokens/s a GPU": spent["prompt_tokens"] / spent["time"] / gpus,
         "GPU-hours a GB of text": hours,
@@ -262,13 +262,13 @@ def _told(
         "pre-emptions": spent["preemptions"],
     }
     if spent.get("gpu samples"):
-        found["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
-        found["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
+        figures["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
+        figures["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
     if spent.get("gpu sm samples"):
-        found["multiprocessors at work %"] = spent["gpu sm percent"] / spent["gpu sm samples"]
+        figures["multiprocessors at work %"] = spent["gpu sm percent"] / spent["gpu sm samples"]
     versions = " ".join(f"{name} {version}" for name, version in generator.fleet.facts.get("versions", {}).items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
-    return found | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
+    return figures | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
 
 
 @contextmanager
@@ -318,7 +318,7 @@ def _ask(
 def _reading(generator: VllmGenerator) -> dict[str, float]:
     fleet = generator.fleet
     engines = fleet.figures()
-    sums = {name: sum(of[name] for of in engines) for name in engines[0]}
+    sums = {name: sum(engine[name] for engine in engines) for name in engines[0]}
     now = {"time": time.monotonic(), "kv usage": fleet.kv_usage, "kv samples": fleet.kv_samples}
     return sums | now | (generator.meter.totals if generator.meter else {})
 
@@ -359,13 +359,17 @@ def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
     for file in tokenizer.iterdir():
         if file.is_file() and file.stat().st_size < 50e6 and file.suffix in (".json", ".jinja", ".txt", ".model"):
             shutil.copy(file, folder)
-    of = SHAPES[shape]
-    (folder / "config.json").write_text(json.dumps(of))
+    shape_config = SHAPES[shape]
+    (folder / "config.json").write_text(json.dumps(shape_config))
     (folder / "model.safetensors.index.json").unlink(missing_ok=True)
-    width, heads, shared = of["hidden_size"], of["num_attention_heads"], of["num_key_value_heads"]
-    attention = of["head_dim"] * width * (2 * heads + 2 * shared)
-    layer = attention + 3 * width * of["intermediate_size"] + 2 * width
-    parameters = of["vocab_size"] * width + of["num_hidden_layers"] * layer + width
+    width, heads, shared = (
+        shape_config["hidden_size"],
+        shape_config["num_attention_heads"],
+        shape_config["num_key_value_heads"],
+    )
+    attention = shape_config["head_dim"] * width * (2 * heads + 2 * shared)
+    layer = attention + 3 * width * shape_config["intermediate_size"] + 2 * width
+    parameters = shape_config["vocab_size"] * width + shape_config["num_hidden_layers"] * layer + width
     return ModelCard(shape, f"{shape}-dummy", "vllm", str(folder), parameters)
 
 

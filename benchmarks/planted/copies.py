@@ -62,9 +62,9 @@ def passages(per_corpus: int) -> Iterator[str]:
             source = Source(corpus=name)
             (file,) = source_files(source, name)
             seeds = read_seeds(source, file, corpus.domain, Passages())
-            found = sorted({seed.text for seed in islice(seeds, 20 * per_corpus) if isinstance(seed, Seed)})
-            random.Random(name).shuffle(found)
-            yield from found[:per_corpus]
+            texts = sorted({seed.text for seed in islice(seeds, 20 * per_corpus) if isinstance(seed, Seed)})
+            random.Random(name).shuffle(texts)
+            yield from texts[:per_corpus]
 
 
 def capitals(text: str, _: random.Random) -> str:
@@ -94,10 +94,10 @@ def worded(text: str, rng: random.Random) -> str:
         ]
         place = rng.choice(places or [0])
         return text[: place + 1] + "另外" + text[place + 3 :] if places and len(text) >= _LONG // 2 else text
-    found = [match for match in re.finditer(r"(?<=\s)[a-z]{5,9}(?=\s[a-z]{2,})", text) if match[0] not in _LEAVE]
-    if len(text) < _LONG or not found:
+    candidates = [match for match in re.finditer(r"(?<=\s)[a-z]{5,9}(?=\s[a-z]{2,})", text) if match[0] not in _LEAVE]
+    if len(text) < _LONG or not candidates:
         return text
-    word = rng.choice(found)
+    word = rng.choice(candidates)
     return text[: word.start()] + "otherwise" + text[word.end() :]
 
 
@@ -120,12 +120,12 @@ def remeasured(text: str, rng: random.Random) -> str:
 
 def recited(text: str, rng: random.Random) -> str:
     """One article changed: 第十二条 to 第十三条, Article 5 to Article 6."""
-    if found := list(re.finditer(r"第[一二三四五六七八九十百]*([一二三四五六七八])条", text)):
-        article = rng.choice(found)
+    if articles := list(re.finditer(r"第[一二三四五六七八九十百]*([一二三四五六七八])条", text)):
+        article = rng.choice(articles)
         after = "一二三四五六七八九"["一二三四五六七八".index(article[1]) + 1]
         return text[: article.start(1)] + after + text[article.end(1) :]
-    if found := list(re.finditer(r"[Aa]rticle (\d+)", text)):
-        article = rng.choice(found)
+    if articles := list(re.finditer(r"[Aa]rticle (\d+)", text)):
+        article = rng.choice(articles)
         return text[: article.start(1)] + str(int(article[1]) + 1) + text[article.end(1) :]
     return text
 
@@ -202,12 +202,12 @@ def duplicates(texts: list[str], figures: Figures) -> None:
         seen = {text}
         for edits in (COPIES, NEGATIVES):
             for edit in edits:
-                made = edit(text, rng)
-                if made not in seen:
-                    seen.add(made)
+                edited = edit(text, rng)
+                if edited not in seen:
+                    seen.add(edited)
                     kind = f"{'copy' if edits is COPIES else 'negative'}/{edit.__name__}"
                     planted[kind] += 1
-                    days[rng.randrange(2)][rng.choice([1, 2])].append(candidate(f"{kind}/{n}", made))
+                    days[rng.randrange(2)][rng.choice([1, 2])].append(candidate(f"{kind}/{n}", edited))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         dropped, index = dedup(root, "2026-01-01", [first[::3], first[1::3], first[2::3]], [])
@@ -215,11 +215,11 @@ def duplicates(texts: list[str], figures: Figures) -> None:
             gone, more = dedup(root, date, shards, index)
             dropped |= gone
             index += more
-    found = Counter(name.rpartition("/")[0] for name in dropped)
+    dropped_by_kind = Counter(name.rpartition("/")[0] for name in dropped)
     for kind, count in sorted(planted.items()):
-        print(f"  {kind:<24}{found[kind]:>6} of {count:>6} dropped")
-    print(f"  {'original':<24}{found['original']:>6} of {len(originals):>6} dropped")
-    right = sum(count for kind, count in found.items() if kind.startswith("copy"))
+        print(f"  {kind:<24}{dropped_by_kind[kind]:>6} of {count:>6} dropped")
+    print(f"  {'original':<24}{dropped_by_kind['original']:>6} of {len(originals):>6} dropped")
+    right = sum(count for kind, count in dropped_by_kind.items() if kind.startswith("copy"))
     copies = sum(count for kind, count in planted.items() if kind.startswith("copy"))
     figures.put("planted duplicates: recall", right / copies, 0.99)
     figures.put("planted duplicates: precision", right / max(len(dropped), 1), 0.95)
@@ -256,9 +256,9 @@ def contamination(texts: list[str], figures: Figures) -> None:
     judge = Contamination()
     verdicts = [verdict for at in range(0, len(rows), 512) for verdict in judge(rows[at : at + 512])]
     hit = [verdict.reason is not None for verdict in verdicts]
-    found = Counter(kind for kind, dropped in zip(kinds, hit, strict=True) if dropped)
+    dropped_by_kind = Counter(kind for kind, dropped in zip(kinds, hit, strict=True) if dropped)
     for kind, count in Counter(kinds).items():
-        print(f"  {kind:<24}{found[kind]:>6} of {count:>6} dropped")
+        print(f"  {kind:<24}{dropped_by_kind[kind]:>6} of {count:>6} dropped")
     figures.put("planted contamination: recall", sum(hit[:planted]) / planted, 0.99)
     figures.put("planted contamination: precision", sum(hit[:planted]) / max(sum(hit), 1), 0.95)
 

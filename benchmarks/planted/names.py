@@ -95,8 +95,8 @@ def main() -> int:
     figures.put("planted names: a passage's own sentences dropped", wrong / answers, 0.01, "lower")
     for name, text, answer in (("pubmedqa", "passage", "question"), ("multilexsum", "document", "summary")):
         rows = pairs(name, text, answer)
-        found = sum(bool(unsupported(said, read)) for read, said in rows)
-        figures.put(f"names: {answer} of {name} dropped", found / len(rows))
+        dropped = sum(bool(unsupported(answer_text, read)) for read, answer_text in rows)
+        figures.put(f"names: {answer} of {name} dropped", dropped / len(rows))
     return 0
 
 

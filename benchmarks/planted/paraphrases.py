@@ -76,8 +76,8 @@ Edit = Callable[[str, str, random.Random], str]
 
 def synonyms(text: str, language: str, rng: random.Random) -> str:
     """Up to six words replaced by a synonym."""
-    found = SYNONYMS[language]
-    pairs: dict[str, str] = dict(zip(found[::2], found[1::2], strict=True))
+    words = SYNONYMS[language]
+    pairs: dict[str, str] = dict(zip(words[::2], words[1::2], strict=True))
     pattern = "|".join(pairs) if language == "zh" else r"\b(?:" + "|".join(pairs) + r")\b"
     places = list(re.finditer(pattern, text))
     for match in sorted(rng.sample(places, min(len(places), 6)), key=lambda match: -match.start()):
@@ -136,9 +136,9 @@ def terms(texts: list[str]) -> Edit:
     skipped = {word for words in SYNONYMS.values() for word in words}
 
     def termed(text: str, language: str, rng: random.Random) -> str:
-        found = [m for m in re.finditer(r"(?<=\s)[a-zà-ÿ]{7,}\b", text) if m[0] not in skipped]
-        rng.shuffle(found)
-        for match in found:
+        matches = [m for m in re.finditer(r"(?<=\s)[a-zà-ÿ]{7,}\b", text) if m[0] not in skipped]
+        rng.shuffle(matches)
+        for match in matches:
             if others := [word for word in by_ending[match[0][-3:]] if word[:4] != match[0][:4]]:
                 return re.sub(rf"\b{match[0]}\b", rng.choice(others), text)
         return text
@@ -147,11 +147,11 @@ def terms(texts: list[str]) -> Edit:
 
 
 def plainly(edit: Callable[[str, random.Random], str]) -> Edit:
-    def made(text: str, language: str, rng: random.Random) -> str:
+    def changed(text: str, language: str, rng: random.Random) -> str:
         return edit(text, rng)
 
-    made.__name__ = edit.__name__
-    return made
+    changed.__name__ = edit.__name__
+    return changed
 
 
 COPIES: list[Edit] = [synonyms, filled, reordered, reworked]
@@ -160,7 +160,7 @@ OTHERS: list[Edit] = [plainly(renumbered), plainly(remeasured), plainly(recited)
 
 def originals(per_corpus: int) -> list[Seed]:
     """Passages of every seed corpus, in runs of four."""
-    found: list[Seed] = []
+    chosen: list[Seed] = []
     for name, corpus in corpora().items():
         if corpus.held_out:
             continue
@@ -171,8 +171,8 @@ def originals(per_corpus: int) -> list[Seed]:
         starts = sorted(
             random.Random(name).sample(range(max(len(seeds) - 4, 1)), min(per_corpus // 4, len(seeds) // 8))
         )
-        found += [seed for start in starts for seed in seeds[start : start + 4]]
-    return list({seed.id: seed for seed in found}.values())
+        chosen += [seed for start in starts for seed in seeds[start : start + 4]]
+    return list({seed.id: seed for seed in chosen}.values())
 
 
 def plant_markup(seeds: list[Seed]) -> tuple[list[Candidate], list[Candidate]]:
@@ -207,7 +207,7 @@ def row(name: str, text: str, seed: Seed) -> Candidate:
 
 def dropped(days: list[list[Candidate]], options: Dedup) -> dict[str, str]:
     """By id the reason of all that is dropped of some dates."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         root, history = Path(folder), list[FileRef]()
         for date, rows in enumerate(days):
@@ -228,15 +228,15 @@ def dropped(days: list[list[Candidate]], options: Dedup) -> dict[str, str]:
             for record in records:
                 if record.rejects:
                     for gone in pq.read_table(root / record.rejects.file).to_pylist():
-                        found[gone["id"]] = gone["reason"]
+                        reasons[gone["id"]] = gone["reason"]
             history += [record.sides["index"] for record in records if "index" in record.sides]
-    return found
+    return reasons
 
 
-def kinds(found: dict[str, str], days: list[list[Candidate]], only: str) -> tuple[int, int]:
+def kinds(reasons: dict[str, str], days: list[list[Candidate]], only: str) -> tuple[int, int]:
     """How many copies and how many others are dropped for a reason."""
     names = {each.id for rows in days for each in rows}
-    hit = [name for name, reason in found.items() if reason == only and name in names]
+    hit = [name for name, reason in reasons.items() if reason == only and name in names]
     right = sum(name.startswith("copy") for name in hit)
     return right, len(hit) - right
 
@@ -255,8 +255,8 @@ def main() -> int:
     sides = [[[each for each in day if half[each.seed_id] == side] for day in (first, second)] for side in (0, 1)]
     chosen = None
     for threshold in THRESHOLDS:
-        found = dropped(sides[0], Dedup(semantic=threshold))
-        right, wrong = kinds(found, sides[0], "semantic_duplicate")
+        reasons = dropped(sides[0], Dedup(semantic=threshold))
+        right, wrong = kinds(reasons, sides[0], "semantic_duplicate")
         print(f"  {threshold:.3f}: {right} copies, {wrong} others dropped as semantic duplicates")
         if chosen is None and right and right / (right + wrong) >= PRECISION:
             chosen = threshold
@@ -267,7 +267,7 @@ def main() -> int:
 def report(figures: Figures, days: list[list[Candidate]], threshold: float) -> None:
     before, after = dropped(days, Dedup()), dropped(days, Dedup(semantic=threshold))
     count = Counter(each.id.partition("/")[0] for day in days for each in day)
-    old, new = (Counter(name.partition("/")[0] for name in found) for found in (before, after))
+    old, new = (Counter(name.partition("/")[0] for name in reasons) for reasons in (before, after))
     print(f"  at {threshold}, the other half            without     with  of")
     for kind in sorted(count):
         print(f"  {kind:<32}{old[kind]:>8}{new[kind]:>9}{count[kind]:>6}")

@@ -166,8 +166,8 @@ def _verhoeff(number: str) -> int:
         for _ in range(place % 8):
             value = turn[value]
         flip = check >= 5
-        other = (-(value % 5) if flip else value % 5) + check % 5
-        check = other % 5 + 5 * (flip != (value >= 5))
+        remainder = (-(value % 5) if flip else value % 5) + check % 5
+        check = remainder % 5 + 5 * (flip != (value >= 5))
     return check
 
 
@@ -297,9 +297,9 @@ def passages(count: int, held_out: bool) -> Iterator[tuple[str, str, str]]:
     """Corpus, language and text, so many of each corpus from all over it."""
     for name, corpus in catalogue.corpora().items():
         if corpus.held_out == held_out:
-            found = [text for document in read_corpus(name) for text in cut(document.text, 60, 1200)]
-            step = max(1, len(found) // count)
-            yield from ((name, corpus.language, text) for text in found[::step][:count])
+            texts = [text for document in read_corpus(name) for text in cut(document.text, 60, 1200)]
+            step = max(1, len(texts) // count)
+            yield from ((name, corpus.language, text) for text in texts[::step][:count])
 
 
 def plant(rng: random.Random, text: str, kind: str, language: str, item: str) -> tuple[str, int, int]:
