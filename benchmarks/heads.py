@@ -19,10 +19,11 @@ import numpy as np
 from benchmarks.figures import Figures, processor
 from configs.load import load
 from filters.heads.corruptions import CORRUPTIONS
-from filters.heads.evaluation import Fitter, Judge, balance, heuristics, of_kind, out_of_fold
-from filters.heads.logistic import auc, fit
-from filters.heads.training import APART, L2, Trainer, between_sources
-from filters.quality import features
+from filters.heads.evaluation import Fitter, Judge, heuristics, of_kind, out_of_fold
+from filters.heads.features import features
+from filters.heads.logistic import fit
+from filters.heads.metrics import auc, balance
+from filters.heads.training import L2, SOURCE_PENALTY, Trainer, between_sources
 from pipeline.commands.filter.train import Wanted, trainer_of
 
 FOLDS = 7
@@ -64,9 +65,9 @@ def main() -> int:
         beside = np.hstack([plain, [heuristics(text) for text in trainer.texts]])
         for name, (x, weight) in {
             "plain": (plain, 0.0),
-            "apart": (plain, APART),
+            "apart": (plain, SOURCE_PENALTY),
             "heuristics": (beside, 0.0),
-            "both": (beside, APART),
+            "both": (beside, SOURCE_PENALTY),
         }.items():
             fitter = fitter_of(x, y, source, weight)
             held_out = out_of_fold(fitter, trainer.fold)

@@ -23,8 +23,8 @@ from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
 from filters.build import build_filters
+from filters.heads.features import prepared
 from filters.heads.head import DEPTHS
-from filters.quality import prepared
 from model.encoder.encoder import open_encoder
 from stages.record import Candidate
 from stages.screen import judge_all

@@ -1,48 +1,28 @@
-"""Drops answers that belong to another domain than the row's: a logistic head a domain on the shared embedding."""
+"""Drops answers that belong to another domain than the row's: one logistic head a domain, on the shared embedding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from filters.heads.head import DEPTHS, HeadFile
-from filters.heads.logistic import probability
-from filters.quality import prepared
+from filters.heads.features import prepared
+from filters.heads.head import DEPTHS, DomainHead
 from filters.text.words import CHARACTERS
 from stages.ports import KEEP, Encoder, Verdict
 from stages.record import Candidate
 
-LEAST = 40  # characters; a shorter answer may be of any domain
-
-
-@dataclass(frozen=True)
-class DomainHead(HeadFile):
-    """One domain against the rest, for each domain that was trained: `weights`, `bias` and `thresholds` by its name.
-
-    `abstains`: languages that a domain's head cannot judge, by the domain.
-    """
-
-    kind: ClassVar[str] = "domain"
-
-    weights: dict[str, list[float]]
-    bias: dict[str, float]
-    thresholds: dict[str, float]
-    abstains: dict[str, list[str]]
-
-    def score(self, domain: str, embedded_ND: np.ndarray) -> np.ndarray:
-        """The probability of being of the domain, [N]."""
-        return probability(embedded_ND @ np.array(self.weights[domain]) + self.bias[domain])
+MIN_CHARS = 40  # a shorter answer may be of any domain
 
 
 @dataclass(frozen=True)
 class Domain:
     """Reason: off_domain. The score is the head's probability that the answer is of the row's domain.
 
-    Below the head's threshold, or `threshold` in its place, a row is dropped. Rows of a domain or a language that the
-    head cannot judge, and answers below 40 characters, are kept unscored. `head` is a file of `gristmill filter train`;
-    default: the one shipped for the encoder, which knows law and medicine.
+    A row below the head's threshold, or below `threshold` if it is set, is dropped. Rows of a domain or a language that
+    the head cannot judge, and answers below 40 characters, are kept without a score. `head` is a file written by
+    `gristmill filter train`; by default the one shipped for the encoder, which knows law and medicine.
     """
 
     encoder: Encoder
@@ -52,15 +32,15 @@ class Domain:
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
-        """What is read besides the options: the head."""
+        """The head, for the run's fingerprint."""
         return asdict(DomainHead.read(options.get("head") or encoder))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_head", DomainHead.of(self.encoder, self.head))
+        object.__setattr__(self, "_head", DomainHead.for_encoder(self.encoder, self.head))
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         verdicts = [KEEP] * len(batch)
-        judged = [index for index, row in enumerate(batch) if self._knows(row)]
+        judged = [index for index, row in enumerate(batch) if self._can_judge(row)]
         texts = [prepared(batch[index].reply, batch[index].language) for index in judged]
         embedded = self.encoder.encode(texts, DEPTHS).astype(np.float64)
         for index, vector in zip(judged, embedded, strict=True):
@@ -73,8 +53,8 @@ class Domain:
             return {}
         return {"least": self.threshold if self.threshold is not None else self._head.thresholds[domain]}
 
-    def _knows(self, row: Candidate) -> bool:
-        long_enough = len(row.reply.strip()) >= LEAST * CHARACTERS.get(row.language, 1.0)
+    def _can_judge(self, row: Candidate) -> bool:
+        long_enough = len(row.reply.strip()) >= MIN_CHARS * CHARACTERS.get(row.language, 1.0)
         return long_enough and bool(self.limits(row.domain, row.language))
 
     def _verdict(self, score: float, row: Candidate) -> Verdict:

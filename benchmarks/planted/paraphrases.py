@@ -30,7 +30,7 @@ from benchmarks.planted.copies import Rows, candidate, commit, recited, remeasur
 from configs.catalogue import corpora
 from configs.schema import Dedup, Encoder, Passages, Source
 from filters.heads.corruptions import sentences
-from filters.heads.sketch import Sketch
+from filters.sketch import Sketch
 from model.encoder.encoder import open_encoder
 from stages.dedup.match import KEY, PAIR, Drop, Match, Sign
 from stages.record import CANDIDATE, Candidate, Seed

@@ -1,5 +1,6 @@
 """What is learnt: heads on an encoder's embeddings, their training and their evaluation.
 
-Read `head` (a head's file) and `logistic` first, then `corruptions`, `examples` and `labels` (what a head is trained
-on), `training`, `domain_training` and `evaluation`. `shipped` holds the weights of the default heads.
+Read `head` (a head's file), `features` (what it reads of a text) and `logistic` first, then `corruptions`, `labels` and
+`examples` (what a head is trained on), `training`, `limits`, `domain_training`, `metrics` and `evaluation`.
+`cached_encoder` lets filters share embeddings. `shipped` holds the weights of the default heads.
 """

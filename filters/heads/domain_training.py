@@ -1,4 +1,4 @@
-"""Trains the domain head on real pages and measures it on sources that it has not seen."""
+"""Trains the domain head on real pages, and measures it on sources that it was not trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,67 +6,66 @@ from typing import Any
 
 import numpy as np
 
-from filters.domain import DomainHead
-from filters.heads.evaluation import balance
 from filters.heads.examples import Example
-from filters.heads.head import DEPTHS, READ
-from filters.heads.logistic import auc, fit, probability
+from filters.heads.head import CARD_DEPTHS, DEPTHS, DomainHead
+from filters.heads.logistic import fit, probability
+from filters.heads.metrics import auc, balance
 from stages.ports import Encoder
 
 L2 = 0.01
-KEEP = 0.99  # of real pages of sources left out
-GENERAL = "general"  # pages of neither: they train the others' heads and get none
-ABSTAIN_BELOW = 0.75  # held-out AUC in a language
-CAP = 0.5  # a threshold is never stricter: what is likelier in than out stays
+KEPT_SHARE = 0.99  # of real pages of sources left out: sets the threshold
+GENERAL = "general"  # pages of no domain: examples against the others, without a head of their own
+MIN_AUC = 0.75  # held out, in a language; below it the head does not judge the language
+MAX_THRESHOLD = 0.5  # what is more likely of the domain than not is kept
 
 
 def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: int) -> list[dict[str, Any]]:
-    """Writes a head of the examples' domains to `path`; report rows as `quality_evaluation.report`, split `domain`.
+    """Trains a head for each domain of the examples' real pages and writes them to `path`.
 
-    Real pages alone are used. `caught` is the share of other domains' pages below the threshold. Nothing is written,
-    and no row given, with one domain only.
+    Returns rows like those of `evaluation.report`, with split `domain`; `caught` is the share of other domains' pages
+    below the threshold. With a single domain nothing is written, and the list is empty.
     """
     pages = [row for row in rows if row.good]
     domains = sorted({row.domain for row in pages} - {GENERAL})
     if len({row.domain for row in pages}) < 2:
         return []
     x = encoder.encode([row.text for row in pages], DEPTHS).astype(np.float64)
-    origin = np.array([row.source for row in pages])
+    page_source = np.array([row.source for row in pages])
     report, weights, bias, thresholds, abstains = [], {}, {}, {}, {}
     for domain in domains:
         y = np.array([row.domain == domain for row in pages]).astype(int)
         logit = np.zeros(len(y))
-        for source in np.unique(origin):
-            out = origin == source
-            if 0 < y[~out].sum() < (~out).sum():
-                w, b = fit(x[~out], y[~out], balance(y[~out]), L2)
-                logit[out] = x[out] @ w + b
+        for source in np.unique(page_source):
+            left_out = page_source == source
+            if 0 < y[~left_out].sum() < (~left_out).sum():
+                w, b = fit(x[~left_out], y[~left_out], balance(y[~left_out]), L2)
+                logit[left_out] = x[left_out] @ w + b
         score, languages = probability(logit), np.array([row.language for row in pages])
-        blind = [
+        not_judged = [
             name
             for name in np.unique(languages)
-            if not auc(logit[languages == name], y[languages == name]) >= ABSTAIN_BELOW  # nan: it has no such pages
+            if not auc(logit[languages == name], y[languages == name]) >= MIN_AUC  # nan: no page of one kind
         ]
-        judged = (y == 1) & ~np.isin(languages, blind)
+        judged = (y == 1) & ~np.isin(languages, not_judged)
         if not judged.any():
             continue
-        abstains[domain] = [str(name) for name in blind]
-        thresholds[domain] = round(min(float(np.quantile(score[judged], 1 - KEEP)), CAP), 4)
+        abstains[domain] = [str(name) for name in not_judged]
+        thresholds[domain] = round(min(float(np.quantile(score[judged], 1 - KEPT_SHARE)), MAX_THRESHOLD), 4)
         w, b = fit(x, y, balance(y), L2)
         weights[domain], bias[domain] = [round(float(value), 6) for value in w], round(float(b), 6)
         groups = {f"domain {domain}": np.ones(len(y), bool)}
         groups |= {f"domain, language {domain} {name}": languages == name for name in np.unique(languages)}
-        for group, asked in groups.items():
-            if 0 < y[asked].sum() < asked.sum():
-                caught = float((score[asked & (y == 0)] < thresholds[domain]).mean())
+        for group, chosen in groups.items():
+            if 0 < y[chosen].sum() < chosen.sum():
+                caught = float((score[chosen & (y == 0)] < thresholds[domain]).mean())
                 report.append(
                     {
                         "split": "domain",
                         "group": group,
-                        "rows": int(asked.sum()),
-                        "auc": round(auc(logit[asked], y[asked]), 3),
+                        "rows": int(chosen.sum()),
+                        "auc": round(auc(logit[chosen], y[chosen]), 3),
                         "caught": round(caught, 3),
-                        "auc_length": round(auc(np.array([len(r.text) for r in pages])[asked], y[asked]), 3),
+                        "auc_length": round(auc(np.array([len(r.text) for r in pages])[chosen], y[chosen]), 3),
                     }
                 )
     card = {
@@ -74,8 +73,9 @@ def train_domains(rows: Sequence[Example], encoder: Encoder, path: Path, seed: i
         "pages": {name: sum(row.domain == name for row in pages) for name in sorted({row.domain for row in pages})},
         "seed": seed,
         "l2": L2,
-        "threshold": f"keeps {KEEP:.0%} of real pages of sources left out, in the languages judged; {CAP} at most",
-        "depths": READ,
+        "threshold": f"keeps {KEPT_SHARE:.0%} of real pages of sources left out, in the languages judged;"
+        f" {MAX_THRESHOLD} at most",
+        "depths": CARD_DEPTHS,
         "report": report,
     }
     DomainHead(encoder.card.name, encoder.card.sha256, card, weights, bias, thresholds, abstains).write(path)

@@ -9,11 +9,10 @@ import pytest
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
 from filters.build import build_filters
-from filters.domain import DomainHead
 from filters.heads.cached_encoder import CachedEncoder
 from filters.heads.domain_training import train_domains
 from filters.heads.examples import Example
-from filters.quality import Head
+from filters.heads.head import DomainHead, QualityHead
 from tests.factories.candidates import candidate
 from tests.factories.encoders import BagOfPairs
 
@@ -116,7 +115,7 @@ def test_what_was_embedded_is_not_embedded_again() -> None:
 
 @pytest.mark.parametrize("encoder", ["multilingual-e5-small", "all-minilm-l6-v2"])
 def test_the_shipped_heads_judge_only_where_they_were_measured(encoder: str) -> None:
-    quality, domain = Head.read(encoder), DomainHead.read(encoder)
+    quality, domain = QualityHead.read(encoder), DomainHead.read(encoder)
     assert quality.encoder_sha256 == domain.encoder_sha256
     held_out = {row["group"]: row["auc"] for row in quality.card["report"] if row["split"] == "held_out"}
     assert all(held_out[f"language {language}"] >= 0.75 for language in quality.limits if " " not in language)

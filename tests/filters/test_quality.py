@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from configs.errors import ConfigError
 from configs.schema import FilterSpec
@@ -15,21 +16,21 @@ from filters.build import build_filters
 from filters.heads import examples as quality_examples
 from filters.heads.corruptions import CORRUPTIONS, Page, equalise
 from filters.heads.evaluation import calibration, heuristics
-from filters.heads.examples import FRESH_PER_PAGE, Example, draw, examples, fresh, labelled
-from filters.heads.labels import Label
-from filters.heads.logistic import auc, fit, probability, ranks, spearman
-from filters.heads.training import (
-    EPOCHS,
-    LEAST_ROWS,
-    PRECISION,
-    Trainer,
-    between_sources,
-    least_score,
-    set_limits,
-    sure_score,
-    wilson,
+from filters.heads.examples import (
+    TUNING_BAD_PER_PAGE,
+    Example,
+    draw_pages,
+    epoch_examples,
+    labelled_examples,
+    page_examples,
 )
-from filters.quality import Head, prepared
+from filters.heads.features import prepared
+from filters.heads.head import QualityHead
+from filters.heads.labels import Label
+from filters.heads.limits import MIN_ROWS, PRECISION, least_score, set_limits, sure_score
+from filters.heads.logistic import fit, probability
+from filters.heads.metrics import auc, f1, spearman, wilson
+from filters.heads.training import TUNING_EPOCHS, Trainer, between_sources
 from stages.ports import ModelCard
 from stages.record import Seed
 from tests.factories.candidates import EDGES, candidate
@@ -56,7 +57,7 @@ def pages(count=120):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("head") / "quality.json"
-    return path, Trainer(examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), path)[1]
+    return path, Trainer(page_examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), path)[1]
 
 
 ES = "El juez examina la demanda. El paciente presenta fiebre alta. La norma, que es clara, obliga a todos. "
@@ -87,7 +88,7 @@ def test_corruptions_are_total(kind, text):
 
 def test_artefacts_are_equalised():
     assert equalise("  one ,two   three .  ", 100) == equalise("One,two three!", 100) == "One,two three"
-    rows = examples(pages(), 17, 100)
+    rows = page_examples(pages(), 17, 100)
     good = np.array([row.good for row in rows])
     assert abs(auc(np.array([len(row.text) for row in rows]), good) - 0.5) < 0.05
     assert not any(row.text[-1] in ".!?" or row.text != row.text.strip() for row in rows)
@@ -113,6 +114,11 @@ def test_auc():
     assert np.isnan(auc(np.array([1.0]), np.array([1])))
 
 
+def test_f1_is_of_what_is_called_good():
+    assert f1(np.array([1.0, 1.0, -1.0, 1.0]), np.array([1, 0, 1, 1])) == pytest.approx(2 / 3)
+    assert f1(np.array([-1.0, -1.0]), np.array([0, 0])) == 0
+
+
 def test_the_report_measures_on_sources_left_out(trained):
     path, report = trained
     rows = {(row["split"], row["group"]): row for row in report}
@@ -128,14 +134,14 @@ def test_the_report_measures_on_sources_left_out(trained):
 
 
 def test_training_repeats_itself(trained, tmp_path):
-    Trainer(examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), tmp_path / "again.json")
+    Trainer(page_examples(pages(), 17, 160), BagOfPairs(), 17).train(pages(), tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == trained[0].read_bytes()
 
 
 def test_one_source_is_too_few():
     one = [page for page in pages() if page.source == "source-0"]
     with pytest.raises(ValueError, match="two sources"):
-        Trainer(examples(one, 17, 160), BagOfPairs(), 17)
+        Trainer(page_examples(one, 17, 160), BagOfPairs(), 17)
 
 
 def quality(path, **options):
@@ -153,7 +159,7 @@ def test_the_filter_judges_by_the_head(trained):
 
 
 def test_between_the_limits_a_row_is_unsure(trained, tmp_path):
-    head = Head.read(str(trained[0]))
+    head = QualityHead.read(str(trained[0]))
     assert set(head.limits) == {"en", "law en", "medicine en"}
     assert all(0 <= least <= sure <= 1 for least, sure in head.limits.values())
     rows = [candidate(f"{pages()[n].text[:150]} {'Days hearing the. ' * k}") for n in range(8) for k in range(9)]
@@ -187,11 +193,11 @@ def test_limits_hold_their_precision(texts):
     sure, least = sure_score(score, good), least_score(score, good)
     if sure < 1:
         above = score >= sure
-        assert above.sum() >= LEAST_ROWS
+        assert above.sum() >= MIN_ROWS
         assert (weight * good)[above].sum() / weight[above].sum() >= PRECISION
     if least > 0:
         below = score <= least
-        assert below.sum() >= LEAST_ROWS
+        assert below.sum() >= MIN_ROWS
         assert (weight * (1 - good))[below].sum() / weight[below].sum() >= PRECISION
 
 
@@ -230,14 +236,14 @@ def test_labels_train_and_are_reported_apart(tmp_path):
     judged = [
         Label(text=page.text[200:500], domain="law", score=n % 6, by="judge:q") for n, page in enumerate(pages()[60:90])
     ]
-    rows = examples(pages(), 17, 160) + labelled([*good, *bad, *unread, *judged])
+    rows = page_examples(pages(), 17, 160) + labelled_examples([*good, *bad, *unread, *judged])
     _, report = Trainer(rows, BagOfPairs(), 17).train(pages(), tmp_path / "quality.json")
     found = {(row["split"], row["group"]): row for row in report}
     assert found["human", "all"]["rows"] == 120
     assert found["human", "all"]["auc"] > 0.9
     assert found["judge:q", "domain, language law en"]["rows"] == 30
     assert found["judge:q", "all"]["spearman"] is not None
-    assert found["held_out", "all"]["rows"] == len(examples(pages(), 17, 160))
+    assert found["held_out", "all"]["rows"] == len(page_examples(pages(), 17, 160))
     card = json.loads((tmp_path / "quality.json").read_text("utf-8"))["card"]
     assert card["labels"] == {"human": 120, "judge:q": 30}
     assert card["pages"] == 120
@@ -257,16 +263,18 @@ def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
         asked.append((lessons, seed))
         return tuned_pairs()
 
-    rows = examples(pages(), 17, 160)
-    trainer = Trainer(rows, BagOfPairs(), 17, tune, folds=2, tell=told.append)
+    rows = page_examples(pages(), 17, 160)
+    trainer = Trainer(rows, BagOfPairs(), 17, tune, folds=2, report_progress=told.append)
     encoder, report = trainer.train(pages(), tmp_path / "quality.json")
-    assert encoder.card.sha256 == "3" * 64 == Head.read(str(tmp_path / "quality.json")).encoder_sha256
+    assert encoder.card.sha256 == "3" * 64 == QualityHead.read(str(tmp_path / "quality.json")).encoder_sha256
     trainings = 2 + 3 * len(CORRUPTIONS) + 1
     assert len(asked) == trainings
     assert told[-1].endswith(f"{trainings} of about {trainings}")
     lessons, seed = asked[-1]
-    assert (len(lessons), seed) == (EPOCHS, 17)
-    assert [lesson.texts for lesson in lessons] == [[row.text for row in rows]] * EPOCHS  # as they are: without pages
+    assert (len(lessons), seed) == (TUNING_EPOCHS, 17)
+    assert [lesson.texts for lesson in lessons] == [
+        [row.text for row in rows]
+    ] * TUNING_EPOCHS  # as they are: without pages
     assert {row["split"] for row in report} == {"held_out", "unseen_kind", "unseen_kind_known_source"}
     easier = [row for row in report if row["split"] == "unseen_kind_known_source"]
     assert [row["group"] for row in easier] == [f"kind {kind}" for kind in CORRUPTIONS]
@@ -274,10 +282,10 @@ def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
 
 
 def test_lessons_are_fresh_each_epoch_and_the_same_again(monkeypatch):
-    monkeypatch.setattr(quality_examples, "WEAK", ())  # which come again
-    chosen, further = draw(pages(), 17, 20)
+    monkeypatch.setattr(quality_examples, "HARD_KINDS", ())  # which come again
+    chosen, further = draw_pages(pages(), 17, 20)
     assert (len(chosen), len(further)) == (60, 30)
-    first, again, second = (fresh(chosen, range(60), tuple(CORRUPTIONS), 17, epoch) for epoch in (0, 0, 1))
+    first, again, second = (epoch_examples(chosen, range(60), tuple(CORRUPTIONS), 17, epoch) for epoch in (0, 0, 1))
     assert first == again
     assert not {row.text for row in first} & {row.text for row in second}
     made = 0
@@ -285,23 +293,31 @@ def test_lessons_are_fresh_each_epoch_and_the_same_again(monkeypatch):
         kinds = [{row.kind for row in of if row.page == page} - {""} for of in (first, second)]
         assert not kinds[0] & kinds[1]
         made += sum(map(len, kinds))
-    assert 0.9 * 2 * 60 * FRESH_PER_PAGE < made <= 2 * 60 * FRESH_PER_PAGE  # but for those that changed nothing
-    assert {row.kind for row in fresh(chosen, range(60), ("vague",), 17, 3)} == {"", "vague"}
+    assert (
+        0.9 * 2 * 60 * TUNING_BAD_PER_PAGE < made <= 2 * 60 * TUNING_BAD_PER_PAGE
+    )  # but for those that changed nothing
+    assert {row.kind for row in epoch_examples(chosen, range(60), ("vague",), 17, 3)} == {"", "vague"}
 
 
 def test_weak_corruptions_come_twice_as_often(monkeypatch):
-    chosen, _ = draw(pages(), 17, 40)
+    chosen, _ = draw_pages(pages(), 17, 40)
     turns = 10  # as many as the kinds and the weak one again
-    monkeypatch.setattr(quality_examples, "WEAK", ("vague",))
-    made = [row.kind for epoch in range(turns) for row in fresh(chosen, range(120), tuple(CORRUPTIONS), 17, epoch)]
-    assert made.count("vague") == 2 * made.count("gibberish") == 2 * 120 * FRESH_PER_PAGE
-    monkeypatch.setattr(quality_examples, "WEAK", ("vague", "drifted"))
-    assert {row.kind for row in fresh(chosen, range(120), ("vague", "padded"), 17, 0)} == {"", "vague", "padded"}
+    monkeypatch.setattr(quality_examples, "HARD_KINDS", ("vague",))
+    made = [
+        row.kind for epoch in range(turns) for row in epoch_examples(chosen, range(120), tuple(CORRUPTIONS), 17, epoch)
+    ]
+    assert made.count("vague") == 2 * made.count("gibberish") == 2 * 120 * TUNING_BAD_PER_PAGE
+    monkeypatch.setattr(quality_examples, "HARD_KINDS", ("vague", "drifted"))
+    assert {row.kind for row in epoch_examples(chosen, range(120), ("vague", "padded"), 17, 0)} == {
+        "",
+        "vague",
+        "padded",
+    }
 
 
 def test_a_lesson_knows_nothing_of_what_is_left_out():
-    chosen, further = draw(pages(), 17, 20)
-    rows = examples(pages(), 17, 20)
+    chosen, further = draw_pages(pages(), 17, 20)
+    rows = page_examples(pages(), 17, 20)
     trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
     source, kind = "source-1", "drifted"
     train = np.array([n for n, row in enumerate(rows) if row.source != source and row.kind != kind and row.page % 5])
@@ -311,10 +327,10 @@ def test_a_lesson_knows_nothing_of_what_is_left_out():
     known = {n for n, item in enumerate([*chosen, *further]) if item.source != source and (n % 5 or n >= len(chosen))}
     sentences_out = {part for text in out_of for part in text.rstrip(".").split(". ")}
     sentences_in = {part for n in known for part in [*chosen, *further][n].text.rstrip(".").split(". ")}
-    for epoch in range(EPOCHS):
-        lesson = trainer.lesson(train, epoch)
+    for epoch in range(TUNING_EPOCHS):
+        lesson = trainer.tuning_epoch(train, epoch)
         assert set(lesson.page.tolist()) == known
-        made = fresh([*chosen, *further], sorted(known), sorted(set(CORRUPTIONS) - {kind}), 17, epoch)
+        made = epoch_examples([*chosen, *further], sorted(known), sorted(set(CORRUPTIONS) - {kind}), 17, epoch)
         assert list(lesson.texts) == [row.text for row in made]
         assert kind not in {row.kind for row in made}
         good = [text for text, y in zip(lesson.texts, lesson.good, strict=True) if y]
@@ -324,27 +340,27 @@ def test_a_lesson_knows_nothing_of_what_is_left_out():
 
 def test_labels_are_taught_in_every_epoch_as_they_are():
     labels = [Label(text=page.text[:300], domain="law", score=4, by="human") for page in pages()[:9]]
-    chosen, further = draw(pages(), 17, 20)
-    rows = examples(pages(), 17, 20) + labelled(labels)
+    chosen, further = draw_pages(pages(), 17, 20)
+    rows = page_examples(pages(), 17, 20) + labelled_examples(labels)
     trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
     for epoch in range(2):
-        lesson = trainer.lesson(np.arange(len(rows)), epoch)
+        lesson = trainer.tuning_epoch(np.arange(len(rows)), epoch)
         assert list(lesson.texts[:9]) == [row.text for row in rows[-9:]]
         assert (lesson.page[:9] < 0).all()
 
 
-def test_the_curb_keeps_a_head_from_telling_sources_apart():
+def test_the_penalty_keeps_a_head_from_telling_sources_apart():
     rng = np.random.default_rng(4)
     source = np.repeat(np.array(["a", "b", "c", "d"]), 100)
     y = np.tile([0, 1], 200)
     place = np.repeat([0.0, 1.0, 2.0, 3.0], 100)[:, None]  # the source moves the first column alone, quality both
     x = place * np.array([1.0, 0.0]) + rng.normal(size=(400, 2)) + y[:, None] * np.array([2.0, 1.0])
     for unit in (1.0, 0.01):  # the penalty is on scores, whatever the columns' units
-        curb = between_sources(unit * x, y, source)
-        free, bound = fit(unit * x, y, np.ones(400), 0.01)[0], fit(unit * x, y, np.ones(400), 0.01, 3 * curb)[0]
-        assert bound @ curb @ bound < 0.5 * (free @ curb @ free)
+        penalty = between_sources(unit * x, y, source)
+        free, bound = fit(unit * x, y, np.ones(400), 0.01)[0], fit(unit * x, y, np.ones(400), 0.01, 3 * penalty)[0]
+        assert bound @ penalty @ bound < 0.5 * (free @ penalty @ free)
         assert auc(x @ bound, y) > 0.7
-        assert np.array_equal(fit(unit * x, y, np.ones(400), 0.01, 0 * curb)[0], free)
+        assert np.array_equal(fit(unit * x, y, np.ones(400), 0.01, 0 * penalty)[0], free)
 
 
 @settings(max_examples=50)
@@ -355,7 +371,7 @@ def test_spearman_is_the_correlation_of_ranks(pairs):
     if len(set(left)) < 2 or len(set(right)) < 2:
         assert np.isnan(found)
     else:
-        assert found == pytest.approx(np.corrcoef(ranks(left), ranks(right))[0, 1])
+        assert found == pytest.approx(np.corrcoef(rankdata(left), rankdata(right))[0, 1])
         assert spearman(left, left) == pytest.approx(1)
 
 
@@ -385,7 +401,7 @@ def test_heads_that_do_not_fit_are_named(trained, tmp_path):
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].head: no such file .*quality-pairs.json"):
         build_filters([FilterSpec(name="quality")], BagOfPairs)
     (tmp_path / "bad.json").write_text('{"encoder": 1}', "utf-8")
-    with pytest.raises(ConfigError, match="is no quality head"):
+    with pytest.raises(ConfigError, match="is not a quality head"):
         quality(tmp_path / "bad.json")
 
 
@@ -393,7 +409,7 @@ def test_the_shipped_head():
     from configs.schema import Encoder
     from model.encoder.encoder import open_encoder
 
-    head = Head.read("multilingual-e5-small")
+    head = QualityHead.read("multilingual-e5-small")
     held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}
     assert all(held_out[f"language {language}"] >= 0.75 for language in head.limits if " " not in language)
     judge = build_filters([FilterSpec(name="quality")], lambda: open_encoder(Encoder(), 2))[0][1]

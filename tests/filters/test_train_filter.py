@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec
 from filters.build import build_filters
-from filters.heads.head import DEPTHS
-from filters.quality import Head
+from filters.heads.head import DEPTHS, QualityHead
 from model.encoder.encoder import open_encoder
 from model.encoder.tuning import BATCH, RANKING, batches, loss_of, tune
 from model.encoder.weights import identify
@@ -37,7 +36,7 @@ def test_a_head_is_trained_and_reported(tmp_path):
     done = gristmill("filter", "train", "--config", config, "--json", *flags, *encoder)
     assert done.code == 0, done.err
     assert {row["split"] for row in done.line["report"]} == SPLITS
-    head = Head.read(str(tmp_path / "head.json"))
+    head = QualityHead.read(str(tmp_path / "head.json"))
     assert head.encoder == "all-minilm-l6-v2"
     assert head.card["pages"] == 24
     assert "AUC" in gristmill("filter", "train", "--config", config, *flags, *encoder).out
@@ -88,7 +87,7 @@ def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     assert done.line["encoder_adapter"] == str(folder)
     adapted = Encoder(model="all-minilm-l6-v2", adapter=str(folder))
     plain = Encoder(model="all-minilm-l6-v2", adapter="none")
-    head = Head.read(str(tmp_path / "quality-mine.json"))
+    head = QualityHead.read(str(tmp_path / "quality-mine.json"))
     assert head.encoder_sha256 == identify(adapted).sha256 != identify(plain).sha256
     build_filters(
         [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1)

@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.load import load
 from configs.schema import Dedup, FilterSpec
 from filters.build import build_filters
-from filters.heads.sketch import NUMBERS, Sketch, project
+from filters.sketch import SKETCH_BYTES, Sketch, project
 from pipeline.commands.filter.explain import Found, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
@@ -83,7 +83,7 @@ def story(n: int) -> str:
 
 @given(st.text(max_size=300), st.integers(0, 2**32 - 1))
 def test_keys_are_total_and_deterministic(text, seed):
-    sketch = np.random.default_rng(seed).integers(-127, 128, NUMBERS).astype(np.int8).tobytes()
+    sketch = np.random.default_rng(seed).integers(-127, 128, SKETCH_BYTES).astype(np.int8).tobytes()
     made = semantic_keys(text, "law|en", sketch)
     assert len(set(made)) == BANDS
     assert made == semantic_keys(text, "law|en", sketch)
@@ -206,8 +206,8 @@ def test_an_index_from_before_there_were_sketches_is_read(tmp_path):
 @pytest.mark.parametrize("between", [WINDOW - 1, WINDOW])
 def test_a_row_is_compared_with_a_window_of_its_group(tmp_path, between):
     """So that the cost of a huge group is linear: with so many rows before it, no more."""
-    one = np.full(NUMBERS, 100, np.int8).tobytes()
-    other = np.tile(np.array([1, 127], np.int8), NUMBERS // 2).tobytes()  # of the same signs
+    one = np.full(SKETCH_BYTES, 100, np.int8).tobytes()
+    other = np.tile(np.array([1, 127], np.int8), SKETCH_BYTES // 2).tobytes()  # of the same signs
     rows = [row("first", story(0), one), *(row(f"r{n}", story(n + 1), other) for n in range(between))]
     gone, _ = day(tmp_path, "2026-01-02", [*rows, row("last", story(between + 1), one)], 2, 1)
     assert ("last" in gone) == (between < WINDOW)
@@ -219,7 +219,7 @@ def test_sketches_are_of_whole_answers_by_the_embedding_that_filters_read():
     rows = [row("a", short, None), row("b", long, None), row("c", "No.", None), row("d", "", None)]
     made = [verdict.row for verdict in Sketch(bag)(rows)]
     assert [each is not None for each in made] == [True, False, False, False]
-    assert made[0].sketch == made[0].sketch[:NUMBERS]
+    assert made[0].sketch == made[0].sketch[:SKETCH_BYTES]
     assert len(bag.asked) == 1
     assert "sketch" in CANDIDATE.names
     assert "sketch" not in ROW.names, "it is not published"

@@ -23,13 +23,14 @@ def test_no_file_is_more_than_one_noun():
     ("module", "heavy"),
     [
         ("pipeline.cli", ("apache_beam", "torch", "pyarrow", "pydantic", "yaml")),
-        ("pipeline.run.supervisor", ("apache_beam", "torch", "transformers")),
-        ("filters", ("apache_beam", "torch", "transformers")),
+        ("pipeline.run.supervisor", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
+        ("filters.build", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
+        ("filters.heads.training", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
         ("stages.generate", ("torch", "transformers")),
         ("model.backends", ("torch", "transformers", "vllm", "apache_beam")),
         ("model.backends.lora", ("torch", "peft")),
         ("model.data.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
-        ("pipeline.run.graph", ("torch", "transformers", "peft", "vllm")),
+        ("pipeline.run.graph", ("torch", "transformers", "peft", "vllm", "sklearn", "scipy")),
     ],
 )
 def test_heavy_libraries_load_where_they_are_used(module, heavy):

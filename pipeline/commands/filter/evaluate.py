@@ -7,12 +7,13 @@ from typing import Any
 from configs.errors import InputError
 from configs.schema import Config
 from filters.heads.evaluation import BASELINES
-from pipeline.commands.filter.train import Wanted, print_report, trainer_of
+from filters.heads.training import HeadTrainingOptions
+from pipeline.commands.filter.train import print_report, trainer_of
 
 NAMES = {"auc": "AUC", "f1": "F1", "spearman": "ρ", "caught": "caught"}
 
 
-def evaluate(config: Config, out: str, wanted: Wanted, *, as_json: bool) -> int:
+def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json: bool) -> int:
     """Trains heads without sources and corruptions; writes evaluation.json, evaluation.md, auc.png, reliability.png.
 
     Nothing of it is kept for use. Raises as `train_filter.train`, and InputError for a folder that cannot be written.
@@ -22,11 +23,11 @@ def evaluate(config: Config, out: str, wanted: Wanted, *, as_json: bool) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--to: cannot write {folder} ({error.strerror}); name a folder that you may write") from None
-    trainer, _ = trainer_of(config, wanted)
+    trainer, _ = trainer_of(config, options)
     held_out, report = trainer.evaluate()
     told = {
         "encoder": trainer.encoder.card.name,
-        "tuned": wanted.tune,
+        "tuned": options.tune,
         "rows": len(trainer.rows),
         "report": report,
         "calibration": trainer.calibration(held_out),

@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,27 +13,17 @@ from configs.schema import Config
 from filters.heads.cached_encoder import CachedEncoder
 from filters.heads.domain_training import train_domains
 from filters.heads.evaluation import BASELINES
-from filters.heads.examples import CORRUPTION, draw, examples, labelled
-from filters.heads.head import DEPTHS, HEADS
+from filters.heads.examples import CORRUPTION, draw_pages, labelled_examples, page_examples
+from filters.heads.head import DEPTHS, SHIPPED_HEADS
 from filters.heads.labels import read_labels
-from filters.heads.training import Trainer
+from filters.heads.training import HeadTrainingOptions, Trainer
 from filters.language import identify
 from stages import seeds
 from stages.record import Seed
 from stages.sources.seed_source import read_seeds
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is trained: pages of each source, files of labels, tuned or frozen, sources left out in how many groups."""
-
-    per_source: int = 160
-    labels: Sequence[str] = ()
-    tune: bool = False
-    folds: int = 0
-
-
-def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
+def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, list[Seed]]:
     """A trainer on the config's sources, and their passages. Raises ConfigError without an encoder."""
     from model.encoder.encoder import open_encoder
     from model.encoder.tuning import tune
@@ -47,14 +35,14 @@ def trainer_of(config: Config, wanted: Wanted) -> tuple[Trainer, list[Seed]]:
         domain = config.domains[file.domain]
         found = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
         # more than are trained on: the trainer draws its pages from all over the source
-        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * wanted.per_source)
-    labels = [label for path in wanted.labels for label in read_labels(path)]
+        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * options.per_source)
+    labels = [label for path in options.labels for label in read_labels(path)]
     encoder = CachedEncoder(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
     try:
-        rows = examples(pages, config.seed, wanted.per_source) + labelled(labels)
-        tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if wanted.tune else None
-        chosen, further = draw(pages, config.seed, wanted.per_source)
-        return Trainer(rows, encoder, config.seed, tuner, wanted.folds, [*chosen, *further], _tell), pages
+        rows = page_examples(pages, config.seed, options.per_source) + labelled_examples(labels)
+        tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if options.tune else None
+        chosen, further = draw_pages(pages, config.seed, options.per_source)
+        return Trainer(rows, encoder, config.seed, tuner, options.folds, [*chosen, *further], _tell), pages
     except ValueError as error:
         raise InputError(f"filter train: {error}; name more sources in the config") from None
 
@@ -63,7 +51,7 @@ def _tell(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def train(config: Config, head: str | None, wanted: Wanted, *, as_json: bool) -> int:
+def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_json: bool) -> int:
     """Trains, writes the heads and prints their AUCs; `head` is the quality head's file, the domain head stands beside.
 
     A tuned encoder's adapter goes to a folder beside them; the shipped head's to where it is shipped. Raises
@@ -72,8 +60,8 @@ def train(config: Config, head: str | None, wanted: Wanted, *, as_json: bool) ->
     from model.encoder.tuning import TunedEncoder
     from model.encoder.weights import ENCODERS
 
-    trainer, pages = trainer_of(config, wanted)
-    path = Path(head) if head else HEADS / f"quality-{trainer.encoder.card.name}.json"
+    trainer, pages = trainer_of(config, options)
+    path = Path(head) if head else SHIPPED_HEADS / f"quality-{trainer.encoder.card.name}.json"
     beside = path.with_name(f"domain-{path.name.removeprefix('quality-')}")
     adapter = path.with_name(f"encoder-{path.stem.removeprefix('quality-')}") if head else None
     try:
@@ -88,7 +76,7 @@ def train(config: Config, head: str | None, wanted: Wanted, *, as_json: bool) ->
         raise InputError(f"--head: cannot write {path} ({error.strerror}); name a file that you may write") from None
     if as_json:
         told = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
-        told |= {"encoder_adapter": str(adapter or ENCODERS)} if wanted.tune else {}
+        told |= {"encoder_adapter": str(adapter or ENCODERS)} if options.tune else {}
         print(json.dumps(told, ensure_ascii=False))
         return 0
     print_report(report, str(path))

@@ -40,13 +40,14 @@ def run(options: argparse.Namespace, config: Callable[[argparse.Namespace], Any]
     if options.verb == "list":
         return list_filters(options.names, as_json=options.json)
     if options.verb in ("train", "evaluate"):
+        from filters.heads.training import HeadTrainingOptions
         from pipeline.commands.filter.evaluate import evaluate
-        from pipeline.commands.filter.train import Wanted, train
+        from pipeline.commands.filter.train import train
 
-        wanted = Wanted(options.per_source, options.labels, options.tune, options.folds)
+        training = HeadTrainingOptions(options.per_source, options.labels, options.tune, options.folds)
         if options.verb == "train":
-            return train(config(options), options.head, wanted, as_json=options.json)
-        return evaluate(config(options), options.to, wanted, as_json=options.json)
+            return train(config(options), options.head, training, as_json=options.json)
+        return evaluate(config(options), options.to, training, as_json=options.json)
     if options.verb == "judge":
         from pipeline.commands.filter.judge import judge
 
