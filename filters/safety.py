@@ -9,7 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.load import load_policy
 from configs.schema.policy import Harm, Policy
-from filters.text.prefilter import Guarded
+from filters.text.prefilter import PrefilteredPattern
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -22,7 +22,7 @@ _FOLD = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018:
 @dataclass(frozen=True)
 class _Class:
     name: str
-    harms: tuple[Guarded, ...]
+    harms: tuple[PrefilteredPattern, ...]
     mentions: tuple[re.Pattern[str], ...]
 
     def found_in(self, text: str) -> bool:
@@ -93,7 +93,7 @@ def _compiled(name: str, harm: Harm) -> _Class:
     phrases = [_plain(folded(phrase)) for of in harm.phrases.values() for phrase in of]
     patterns = [pattern for of in harm.patterns.values() for pattern in of]
     mentions = [pattern for of in harm.unless.values() for pattern in of]
-    harms = tuple(Guarded(one, re.I) for one in (*phrases, *patterns))
+    harms = tuple(PrefilteredPattern(one, re.I) for one in (*phrases, *patterns))
     return _Class(name, harms, tuple(re.compile(one, re.I) for one in mentions))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.text.prefilter import Guarded
+from filters.text.prefilter import PrefilteredPattern
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -30,16 +30,18 @@ _TOKENS = {
     "azure_key": r"\bAccountKey=[0-9A-Za-z+/]{60,}={0,2}",
     "jwt": r"\beyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]{8,}",
 }
-_TOKEN = Guarded("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TOKENS.items()), re.ASCII)
+_TOKEN = PrefilteredPattern("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TOKENS.items()), re.ASCII)
 
-_URL = Guarded(r"\b[a-z][a-z0-9+.\-]{1,15}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\-]", re.IGNORECASE)
+_URL = PrefilteredPattern(
+    r"\b[a-z][a-z0-9+.\-]{1,15}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\-]", re.IGNORECASE
+)
 _JOINT = r"[\"'`]?[ \t]{0,3}(?::=|=>|[:=：]|(?:\bis\b|\bes\b|是|为)[:：]?)[ \t]{0,3}"
-_PASSWORD = Guarded(
+_PASSWORD = PrefilteredPattern(
     r"(?:(?<![A-Za-z])(?:[A-Za-z]{1,20}[_\-])?(?:password|passwd|passphrase|pwd|contraseña|clave de acceso)|密码|口令)"
     rf"{_JOINT}(?:[\"'`“「](?P<quoted>[^\s\"'`”」]{{6,128}})[\"'`”」]|(?P<bare>[^\s\"'`,;，。；“”「」]{{6,128}}))",
     re.IGNORECASE,
 )
-_LABELLED = Guarded(
+_LABELLED = PrefilteredPattern(
     r"(?:(?<![A-Za-z])(?:[A-Za-z0-9]{1,20}[_\- ]){0,3}"
     r"(?:api[_\- ]?key|apikey|secret|token|auth[_\- ]?key|access[_\- ]?key|private[_\- ]?key|signing[_\- ]?key"
     r"|encryption[_\- ]?key|credentials?|clave (?:de )?(?:api|secreta|privada)|bearer)(?![A-Za-z])|密钥|令牌|秘钥)"

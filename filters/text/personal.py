@@ -19,7 +19,7 @@ from stdnum.mx import curp
 from stdnum.us import ssn
 
 from filters.text.phone import phones
-from filters.text.prefilter import Guarded
+from filters.text.prefilter import PrefilteredPattern
 
 Kind = Literal[
     "email",
@@ -49,7 +49,7 @@ _WORTH = re.compile(r"\d|[@＠]|\(at\)|\[at\]", re.IGNORECASE)
 _NEAR = 48
 _BEGINS, _ENDS = r"(?<![A-Za-z0-9])(?<!\d[.,/\-])", r"(?![A-Za-z0-9]|[.,/\-]\d)"
 
-_EMAIL = Guarded(
+_EMAIL = PrefilteredPattern(
     r"(?<![A-Za-z0-9À-ÖØ-öø-ÿ._%+'\-])[A-Za-z0-9À-ÖØ-öø-ÿ_][A-Za-z0-9À-ÖØ-öø-ÿ._%+'\-]{0,63}"
     r"(?:@| ?(?:\(at\)|\[at\]|\(arroba\)|\[arroba\]) ?)"
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?(?:\.| ?(?:\(dot\)|\[dot\]|\(punto\)|\[punto\]) ?)){1,8}"
@@ -78,7 +78,7 @@ _NO_DOMAIN = frozenset(
 )
 
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)", re.ASCII)
-_IP6 = Guarded(
+_IP6 = PrefilteredPattern(
     r"(?<![\w:.])(?:[23][0-9a-f]{3}:(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})(?![\w:])",
     re.ASCII | re.IGNORECASE,
 )
@@ -127,7 +127,7 @@ _NUMBER_WORD = (
     r"|编号|号码|号)\.?"
 )
 _JOINT = r"(?:[\s:#=()\[\]\"'*]|\b(?:is|was|es|era|de|del|of)\b|为|是|：){0,6}"
-_RECORD = Guarded(
+_RECORD = PrefilteredPattern(
     r"(?:\b(?:MRN|NHC|N\.H\.C\.)"
     r"|\b(?:medical|health|hospital|clinical|chart|patient|unit)(?:['’]s)?[ \-](?:(?:medical|health|chart)[ \-])?"
     rf"(?:records?[ \-]?)?{_NUMBER_WORD}"
@@ -139,7 +139,7 @@ _RECORD = Guarded(
     r"((?=[A-Z0-9\-/.]{0,12}\d)[A-Z0-9](?:[A-Z0-9]|[\-/.](?=[A-Z0-9])){3,19})(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
-_PASSPORT = Guarded(
+_PASSPORT = PrefilteredPattern(
     rf"(?:\b(?:passport|pasaporte)|护照){_JOINT}(?:{_NUMBER_WORD}{_JOINT})?"
     r"([A-Z]{0,3} ?\d{6,9}[A-Z]?)(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -273,7 +273,7 @@ def _aadhaars(text: str) -> Spans:
             yield match.span()
 
 
-def _labelled(pattern: Guarded, digits: int) -> Callable[[str], Spans]:
+def _labelled(pattern: PrefilteredPattern, digits: int) -> Callable[[str], Spans]:
     def finder(text: str) -> Spans:
         for match in pattern.finditer(text):
             if sum(map(str.isdigit, match[1])) >= digits:

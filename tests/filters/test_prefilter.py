@@ -1,7 +1,9 @@
-"""Guarded patterns: as `re` itself, whatever the pattern and the text."""
+"""Prefiltered patterns match as `re` itself, whatever the pattern and the text."""
 
 import re
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 
 from filters import secrets
 from filters.safety import Safety
-from filters.text import personal
-from filters.text.prefilter import Guarded, lowered
+from filters.text import personal, prefilter
+from filters.text.prefilter import PrefilteredPattern, lowered
 
 SHIPPED = [
     *(harm for one in Safety()._classes.values() for harm in one.harms),
@@ -36,19 +38,19 @@ PATTERNS = [
 ]
 
 
-def found(pattern: Guarded, text: str) -> list[tuple[int, int]]:
+def found(pattern: PrefilteredPattern, text: str) -> list[tuple[int, int]]:
     return [match.span() for match in pattern.finditer(text)]
 
 
-@pytest.mark.parametrize("guarded", SHIPPED, ids=lambda guarded: guarded.pattern.pattern[:40])
-def test_every_match_of_a_shipped_pattern_is_found(guarded: Guarded) -> None:
-    @given(st.from_regex(guarded.pattern), st.sampled_from([str, str.upper, str.swapcase]))
+@pytest.mark.parametrize("prefiltered", SHIPPED, ids=lambda prefiltered: prefiltered.pattern.pattern[:40])
+def test_every_match_of_a_shipped_pattern_is_found(prefiltered: PrefilteredPattern) -> None:
+    @given(st.from_regex(prefiltered.pattern), st.sampled_from([str, str.upper, str.swapcase]))
     @settings(max_examples=5, deadline=None, derandomize=True, database=None)
     def whatever(text: str, case) -> None:
         text = case(text)
-        assert found(guarded, text) == [match.span() for match in guarded.pattern.finditer(text)]
+        assert found(prefiltered, text) == [match.span() for match in prefiltered.pattern.finditer(text)]
 
-    assert guarded.needles
+    assert prefiltered.required
     whatever()
 
 
@@ -59,8 +61,8 @@ def test_every_match_of_a_shipped_pattern_is_found(guarded: Guarded) -> None:
 )
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 def test_a_text_is_searched_as_by_re(pattern: str, flags: int, text: str) -> None:
-    guarded = Guarded(pattern, flags)
-    assert found(guarded, text) == [match.span() for match in re.finditer(pattern, text, flags)]
+    prefiltered = PrefilteredPattern(pattern, flags)
+    assert found(prefiltered, text) == [match.span() for match in re.finditer(pattern, text, flags)]
 
 
 def test_what_re_takes_for_one_letter_is_one_letter() -> None:
@@ -74,7 +76,7 @@ def test_what_re_takes_for_one_letter_is_one_letter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "needles"),
+    ("pattern", "required"),
     [
         (r"\b(?:go|just) kill yourself\b", ("go kill yourself", "just kill yourself")),
         (
@@ -90,10 +92,33 @@ def test_what_re_takes_for_one_letter_is_one_letter() -> None:
         ("|".join(f"{n}word{n}" for n in range(10, 99)), ()),
     ],
 )
-def test_needles_are_the_most_telling(pattern: str, needles: tuple[str, ...]) -> None:
-    assert Guarded(pattern).needles == needles
+def test_the_longest_required_strings_are_taken(pattern: str, required: tuple[str, ...]) -> None:
+    assert PrefilteredPattern(pattern).required == required
 
 
-def test_without_a_needle_the_pattern_is_not_run() -> None:
-    assert found(Guarded("secret"), "a secret, a SECRET") == [(2, 8)]
-    assert found(Guarded("secret", re.I), "a SEC") == []
+def test_without_a_required_string_the_pattern_is_not_run() -> None:
+    assert found(PrefilteredPattern("secret"), "a secret, a SECRET") == [(2, 8)]
+    assert found(PrefilteredPattern("secret", re.I), "a SEC") == []
+
+
+WITHOUT_PARSER = """
+import re, sys
+sys.modules["re._parser"] = sys.modules["re._constants"] = None
+del re._parser, re._constants
+from filters.text.prefilter import PrefilteredPattern
+from filters.secrets import Secrets
+assert PrefilteredPattern("secret").required == ()
+assert [match.span() for match in PrefilteredPattern("secret", re.I).finditer("a Secret")] == [(2, 8)]
+assert Secrets().redact("password: hunter2!x", "en") == "password: [SECRET]"
+"""
+
+
+def test_a_python_without_the_private_parser_runs_every_pattern() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PARSER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_parse_tree_of_another_form_runs_every_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefilter, "parser", SimpleNamespace(parse=lambda pattern, flags: [("literal", 115, 0)]))
+    assert PrefilteredPattern("s").required == ()
+    assert found(PrefilteredPattern("s"), "as") == [(1, 2)]
