@@ -1,6 +1,7 @@
-"""What is asked for: the schema of a configuration, the presets, and what ships beside them. No Beam, no torch.
+"""Configurations: their schema, the presets, and the tasks, domains, policies and catalogues that are shipped.
 
-Read `schema` first (one section of the configuration a file), then `load` (YAML and `--set` to a checked config and
-its fingerprint) and `errors`. The other folders hold YAML: `presets`, `domains`, `tasks`, `train`, `policies` and
-`catalogue` (packaged corpora and models, measured rates, model sizes).
+Read `schema` first (one section of a configuration in each file), then `load` (from YAML and `--set` to a checked
+`Config` and its fingerprint), `renamed_keys` and `errors`. The other folders hold YAML: `presets`, `domains`, `tasks`,
+`train` (training configurations), `policies`, and `catalogue` (packaged corpora and models, measured rates, model
+sizes). Nothing here imports Beam or torch.
 """

@@ -1,21 +1,28 @@
-"""The errors a user meets: each names the thing that is wrong and the mend."""
+"""The errors that users see. Each message names what is wrong and how to fix it.
+
+GristmillError
+├── ConfigError
+├── InputError
+├── StoreError
+└── BackendError
+"""
 
 
 class GristmillError(Exception):
-    """Something a user can mend. The message is shown without a traceback."""
+    """Something that a user can fix. The command line shows the message without a traceback."""
 
 
 class ConfigError(GristmillError):
-    """The configuration is wrong. The message begins with the config path of the value."""
+    """The configuration is wrong. The message begins with the path of the key."""
 
 
 class InputError(GristmillError):
-    """A seed file, model or intermediate shard cannot be used as it is."""
+    """A seed file, a model or an intermediate shard cannot be used as it is."""
 
 
 class StoreError(GristmillError):
-    """The data set cannot be written or read: disk full, lock held, damaged manifest."""
+    """The data set cannot be read or written: a full disk, a lock that is held, a damaged manifest."""
 
 
 class BackendError(GristmillError):
-    """A generator or encoder could not be started or stopped answering."""
+    """A generator or an encoder could not be started, or stopped answering."""

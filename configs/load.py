@@ -1,4 +1,4 @@
-"""YAML files and `--set a.b=c` to a checked, frozen Config, and the fingerprint of what it asks for."""
+"""Loads YAML files and `--set a.b=c` into a checked, frozen `Config`, and computes its fingerprint."""
 
 import difflib
 import hashlib
@@ -13,19 +13,25 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
 from configs.renamed_keys import rename_keys, renamed_path
-from configs.schema import Config, Task
+from configs.schema import Config
 from configs.schema.policy import Policy
 from configs.schema.training import Training
 
 HERE = Path(__file__).parent
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 1  # raise it if equal configurations must not count as equal any more
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Config:
-    """The config at `path` (a file, or the name of a preset in `presets/`).
+    """Loads a configuration.
 
-    `domains: [law]` takes `domains/law.yaml`, and every task that a domain names takes `tasks/<name>.yaml`;
-    the config's own folder is looked at first, then this one. Raises ConfigError.
+    `domains: [law]` reads `domains/law.yaml`, and a task that a domain names but the file does not have is read from
+    `tasks/<name>.yaml`: from the configuration's own folder, or else from this package.
+
+    Args:
+        path: a YAML file, or the name of a preset in `presets/`.
+        overrides: values of `--set`, such as `generate.shard_rows=64`.
+
+    Raises ConfigError naming the file and the key.
     """
     file = _find(path)
     raw = _read(file)
@@ -33,7 +39,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     folders = [file.parent, HERE]
     if isinstance(raw.get("domains"), list):
         raw["domains"] = {str(name): _part(folders, "domains", str(name)) for name in raw["domains"]}
-    # twice: an override may name another task, whose file is then read, and may change a task that was read
+    # twice: an override may name a task, whose file is then read, or change a task that was read
     _override(raw, overrides, strict=False)
     tasks = raw.setdefault("tasks", {})
     for domain in (raw.get("domains") or {}).values():
@@ -49,12 +55,12 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error))) from None
-    _without_passwords(config)
+    _check_urls(config)
     return config
 
 
-def _without_passwords(config: Config) -> None:
-    """A config is kept in run folders and named in errors, a path in lineage: no URL of it may hold who one is."""
+def _check_urls(config: Config) -> None:
+    """Refuses user names and passwords in URLs: configs are saved in run folders, and paths appear in lineage."""
     urls = {"publish": config.publish or ""}
     for backend, options in config.generator.options().items():
         urls |= {f"generator.{backend}.{key}": value for key, value in options if isinstance(value, str)}
@@ -62,19 +68,19 @@ def _without_passwords(config: Config) -> None:
         urls |= {f"domains.{name}.seeds[{n}].path": source.path or "" for n, source in enumerate(domain.seeds)}
     for where, url in urls.items():
         if re.search(r"://[^/?#\s]*@", url):
-            mend = (
+            fix = (
                 "put it into the variable of api_key_env"
                 if where.startswith("generator")
                 else "use fsspec's configuration"
             )
             raise ConfigError(
-                f"{where}: its URL holds a user's name or password, which would stand in run folders and logs; "
-                f"take it out and {mend} (docs/security.md)"
+                f"{where}: the URL contains a user name or password, which would be saved in run folders and logs; "
+                f"remove it and {fix} (docs/security.md)"
             )
 
 
 def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
-    """The training config at `path` (a file, or a preset's name in `train/`). Raises ConfigError."""
+    """Loads a training configuration: a YAML file, or the name of a preset in `train/`. Raises ConfigError."""
     file = _find(path, HERE / "train")
     raw = _read(file)
     _override(raw, overrides, strict=True)
@@ -85,20 +91,12 @@ def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
 
 
 def size_of(preset: str) -> dict[str, Any]:
-    """The fields of a model preset of sizes.yaml."""
+    """The fields of a model size in catalogue/sizes.yaml."""
     return _read(HERE / "catalogue" / "sizes.yaml")[preset]
 
 
-def load_task(path: Path) -> Task:
-    """One task file, checked."""
-    try:
-        return Task.model_validate(_read(path))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{path.name}: {line}" for line in _explain(error))) from None
-
-
 def load_policy(path: str) -> Policy:
-    """The safety policy at `path`, the shipped one where it is empty. Raises ConfigError naming the file."""
+    """Loads the safety policy at `path`, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
     file = Path(path) if path else HERE / "policies" / "safety.yaml"
     try:
         return Policy.model_validate(_read(file))
@@ -107,12 +105,12 @@ def load_policy(path: str) -> Policy:
 
 
 def dump(config: Config | Training) -> str:
-    """The resolved config as YAML that `load` accepts."""
+    """The complete configuration as YAML that `load` accepts."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What the config asks for, without where, when, how fast and with which secret."""
+    """The part of a configuration that rows depend on: without paths, prices, speed and secrets. It is hashed."""
     exclude = {"name", "out", "publish", "run", "price", "drift", "metrics", "generator"}
     # renamed keys keep the names first hashed
     body = config.model_dump(mode="json", exclude=exclude, by_alias=True) | {"generator": config.generator.identity()}
@@ -121,7 +119,7 @@ def identity(config: Config) -> dict[str, Any]:
     for domain in body["domains"].values():
         for source in domain["seeds"]:
             source["path"] = source["path"] and "path"
-    # the hashes of weights, heads and policies stand in the fingerprint beside this; where they lie is no matter
+    # the hashes of weights, heads and policies are in the fingerprint too; their paths do not matter
     if body["screen"]["encoder"]:
         body["screen"]["encoder"] = {**body["screen"]["encoder"], "model": "model", "sha256": None, "adapter": None}
     for spec in body["screen"]["filters"]:
@@ -131,7 +129,7 @@ def identity(config: Config) -> dict[str, Any]:
 
 
 def fingerprint(config: Config, *models: Any) -> str:
-    """16 hex digits over `identity` and the hashes of the models and files that the run uses."""
+    """16 hex digits over `identity`, and the hashes of the models and files that the run uses."""
     return digest({"version": FINGERPRINT_VERSION, "config": identity(config), "models": models})
 
 
@@ -142,14 +140,14 @@ def digest(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys and says nothing; here that is an error."""
+    """A YAML loader for which two equal keys are an error; PyYAML keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} appears twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -163,8 +161,7 @@ def _find(path: str, folder: Path = HERE / "presets") -> Path:
 
 
 def _part(folders: Iterable[Path], kind: str, name: str) -> dict[str, Any]:
-    tried = [folder / kind / f"{name}.yaml" for folder in folders]
-    for file in tried:
+    for file in [folder / kind / f"{name}.yaml" for folder in folders]:
         if file.is_file():
             return _read(file)
     known = sorted({file.stem for folder in folders for file in (folder / kind).glob("*.yaml")})
@@ -185,8 +182,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) -> None:
     for text in overrides:
-        path, found, value = text.partition("=")
-        if not found or not path:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
             raise ConfigError(f"--set {text!r}: write --set a.b=c")
         try:
             parsed = yaml.load(value, _Loader)
@@ -236,16 +233,16 @@ def _explain(error: ValidationError, root: type[BaseModel] = Config) -> list[str
 
 
 def _fields_at(location: Sequence[int | str], root: type[BaseModel]) -> list[str]:
-    """The keys that the section at `location` knows."""
-    here: Any = root
+    """The keys of the section at `location`."""
+    section: Any = root
     for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            here = here.model_fields[str(part)].annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation
         else:
-            here = next((a for a in reversed(get_args(here)) if a is not Ellipsis), here)
-        while not isinstance(here, type) and type(None) in get_args(here):
-            here = get_args(here)[0]
-    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+            section = next((a for a in reversed(get_args(section)) if a is not Ellipsis), section)
+        while not isinstance(section, type) and type(None) in get_args(section):
+            section = get_args(section)[0]
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

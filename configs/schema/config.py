@@ -1,7 +1,6 @@
-"""The configuration as frozen pydantic models. A key that is not here is an error, never ignored.
+"""The whole configuration. An unknown key is an error.
 
-`run`, `price`, `drift`, `metrics`, `out`, `publish` and the `path`s say where, when and how fast, not what: the
-fingerprint leaves them out.
+Rows do not depend on `run`, `price`, `drift`, `metrics`, `out`, `publish` and paths: fingerprints leave them out.
 """
 
 import re
@@ -122,16 +121,14 @@ class Config(Section):
     @classmethod
     def _local(cls, value: str) -> str:
         if re.match(r"^[a-z0-9]+://", value) and not value.startswith("file://"):
-            raise ValueError(f"{value!r}: only a path works; work on a disk, and `publish` to the URL what is finished")
+            raise ValueError(f"{value!r}: only a path works; set `out` to a folder, and `publish` to the URL")
         return value.removeprefix("file://")
 
     @field_validator("publish")
     @classmethod
     def _bucket(cls, value: str | None) -> str | None:
         if value is not None and not re.match(r"^(s3|gs|gcs|az|abfs)://[^/?#]+(/[^?#]*)?$", value):
-            raise ValueError(
-                f"{value!r}: not a bucket; write s3://BUCKET/PREFIX, gs://… or az://… and nothing after it"
-            )
+            raise ValueError(f"{value!r}: not a bucket; write s3://BUCKET/PREFIX, gs://… or az://…, without a query")
         return value
 
     @model_validator(mode="after")
@@ -144,10 +141,10 @@ class Config(Section):
                     )
             for language in domain.languages:
                 if not any(language in self.tasks[task].languages for task in domain.tasks):
-                    raise ValueError(f"domains.{name}.languages: none of its tasks speaks {language}")
+                    raise ValueError(f"domains.{name}.languages: none of its tasks has prompts in {language}")
         if self.dedup.semantic is not None and self.screen.encoder is None:
             raise ValueError(
-                "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or take that out"
+                "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or remove dedup.semantic"
             )
         for backend, options in self.generator.possible_options().items():
             rank, served = self.adapt.lora.max_rank, getattr(options, "max_lora_rank", None)

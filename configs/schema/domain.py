@@ -1,4 +1,4 @@
-"""Where a domain's seeds come from, how they are cut, and what is asked about them each day."""
+"""Where a domain's documents come from, how they are cut into passages, and which tasks they get."""
 
 from pydantic import Field, model_validator
 

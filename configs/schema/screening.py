@@ -44,7 +44,7 @@ contamination domain quality
 
 
 class Screen(Section):
-    """Filters in order, cheapest first, those that mask before those that quote; `gristmill filter list` has each."""
+    """Filters in order: cheapest first, those that mask before those that quote. `gristmill filter list` shows all."""
 
     filters: tuple[FilterSpec, ...] = Field(
         default=tuple(FilterSpec(name=name) for name in CASCADE),
@@ -57,15 +57,15 @@ class Screen(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole(cls, data: Any) -> Any:
-        """Where no filters are named, the default ones have the default encoder."""
+    def _default_encoder(cls, data: Any) -> Any:
+        """Without filters, the default ones are used, with the default encoder."""
         if isinstance(data, dict) and "filters" not in data:
             return {"encoder": {}} | data
         return data
 
     @field_validator("filters")
     @classmethod
-    def _once(cls, value: tuple[FilterSpec, ...]) -> tuple[FilterSpec, ...]:
+    def _named_once(cls, value: tuple[FilterSpec, ...]) -> tuple[FilterSpec, ...]:
         names = [spec.name for spec in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -1,4 +1,4 @@
-"""What all parts of a configuration share: frozen models in which an unknown key is an error, never ignored."""
+"""What all parts of a configuration share: they are frozen, and an unknown key is an error."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What a training run is asked for. Every key changes what happens, or is refused."""
+"""The configuration of a language model's training (`gristmill train`)."""
 
 from typing import Any, Literal
 
@@ -26,13 +26,12 @@ class Data(Section):
         if (self.tokenizer is None) == (self.vocabulary is None):
             raise ValueError("give either tokenizer (a path) or vocabulary (a size to learn)")
         if self.tokenizer is None and self.eos is not None:
-            raise ValueError("eos belongs to a given tokenizer; a learnt one has its own")
+            raise ValueError("eos belongs to a tokenizer given by path; one that is learnt has its own")
         return self
 
 
 class ModelSize(Section):
-    """A preset of `configs/catalogue/sizes.yaml`; other keys are fields of the model's configuration and override
-    it."""
+    """A size of `configs/catalogue/sizes.yaml`. Other keys override fields of the model's configuration."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     preset: Literal["tiny", "small", "nano"] = Field(description="Size of the model.")

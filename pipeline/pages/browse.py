@@ -18,7 +18,6 @@ pc: Any = pyarrow.compute  # its functions are made at import: type checkers see
 PAGE = 25  # rows
 READ = 200_000  # rows looked at for one page; the next page goes on from there
 EQUAL = ("task", "language", "source")
-_FILTER = ("text", "scores", *EQUAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pipeline.pages.figures import Step
 from stages.histograms import BINS
 
-FLOW_WIDTH = 440
 LEFT, BAND = 96, 132  # where the band begins, and its width at most
 ENDS, LABELS = 262, 268  # where ribbons end, and labels begin
 LINE = 17  # a label's height

@@ -61,7 +61,10 @@ def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
         f"- Filters: {', '.join(spec.name for spec in config.screen.filters)}; then exact and MinHash deduplication "
         + (f"and one by embeddings (cosine {config.dedup.semantic:g}) " if config.dedup.semantic else "")
         + "within the run and against all earlier dates",
-        f"- Tasks: {', '.join(sorted({task for domain in config.domains.values() for task in domain.tasks}))}",
+        *(
+            f"- Task {name}: {config.tasks[name].description}"
+            for name in sorted({task for domain in config.domains.values() for task in domain.tasks})
+        ),
         f"- Rejected on {newest['date']}: "
         + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
         "",

@@ -36,7 +36,7 @@ def test_presets_load_and_survive_a_round_trip(preset, tmp_path):
         ("domains.law.per_day=none", "domains.law.per_day: "),
         ("domains.law.tasks=[explian]", "tasks: no 'explian', did you mean 'explain'?"),
         ("seed=abc", "seed: "),
-        ("out=s3://bucket/x", "out: 's3://bucket/x': only a path works; work on a disk, and `publish`"),
+        ("out=s3://bucket/x", "out: 's3://bucket/x': only a path works; set `out` to a folder"),
         ("publish=memory://x", "publish: 'memory://x': not a bucket; write s3://BUCKET/PREFIX"),
         ("screen.filters=[{name: length}, {name: length}]", "screen.filters: named twice: length"),
         ("domains.law.seeds=[{path: x.jsonl}]", "licence: missing"),
@@ -59,7 +59,7 @@ def test_wrong_values_are_named(override, message):
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text((HERE / "presets" / "echo.yaml").read_text() + "\nseed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match="the key 'seed' stands twice"):
+    with pytest.raises(ConfigError, match="the key 'seed' appears twice"):
         load.load(str(path))
 
 
@@ -71,9 +71,17 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
         load.load(str(path))
 
 
-def test_a_missing_file_names_the_presets():
-    with pytest.raises(ConfigError, match=r"no such file 'nope'; presets: .*laptop"):
-        load.load("nope")
+@pytest.mark.parametrize(("loader", "names"), [(load.load, PRESETS), (load.load_training, ["laptop", "nano"])])
+def test_exactly_the_presets_are_offered(loader, names):
+    with pytest.raises(ConfigError) as error:
+        loader("nope")
+    assert str(error.value).endswith(f"no such file 'nope'; presets: {', '.join(sorted(names))}")
+
+
+@pytest.mark.parametrize("name", ["rates", "rubric", "safety", "corpora"])
+def test_other_files_that_are_shipped_are_not_presets(name):
+    with pytest.raises(ConfigError, match=f"no such file '{name}'; presets: "):
+        load.load(name)
 
 
 @pytest.mark.parametrize(

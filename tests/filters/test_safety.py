@@ -167,7 +167,7 @@ PHRASE = {"classes": {"a": {"phrases": {"en": ["x"]}}}}
         (PHRASE | {"domains": {"law": {"allow": ["aa"]}}}, r"domains.law.allow: no class 'aa'; did you mean a\?"),
         (PHRASE | {"domains": {"law": {"allow": ["a"], "deny": ["a"]}}}, "domains.law: a under allow and deny"),
         ("classes: [", "own.yaml: not YAML"),
-        ("classes: {a: {}, a: {}}", "the key 'a' stands twice"),
+        ("classes: {a: {}, a: {}}", "the key 'a' appears twice"),
         ("[]", "a mapping was expected"),
     ],
 )
