@@ -112,18 +112,18 @@ def _metrics(config: Any) -> contextlib.AbstractContextManager[Any]:
 
 def _make(models: Any, date: str, metrics: Any, **options: Any) -> Any:
     """`pipeline.run.supervisor.run`, watched by a person and, where that was asked for, by Prometheus."""
-    from pipeline.report.progress import Progress
+    from pipeline.report.progress import RunProgress
     from pipeline.run.supervisor import run
 
-    progress = Progress.on(sys.stderr)
-    if metrics is None:
-        return run(models, date, watch=progress, **options)
+    with RunProgress.on(sys.stderr) as progress:
+        if metrics is None:
+            return run(models, date, watch=progress, **options)
 
-    def watch(folder: Path) -> None:
-        progress(folder)
-        metrics(folder)
+        def watch(folder: Path) -> None:
+            progress(folder)
+            metrics(folder)
 
-    result = run(models, date, watch=watch, **options)
+        result = run(models, date, watch=watch, **options)
     metrics.ended(result.status)
     return result
 

@@ -1,95 +1,241 @@
-"""Live progress of a run, read from its folder: a line a stage on a terminal, plain lines elsewhere."""
+"""Progress of a run, read from its folder: a bar for each stage in a terminal, plain lines elsewhere.
+
+Workers may be processes on other machines, so the disk is the only source: records of committed shards, and the notes
+that workers write about shards they work on.
+"""
 
 import contextlib
 import json
-import shutil
+import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO
 
 from configs.errors import StoreError
-from pipeline.report.summary import busy_seconds
+from pipeline.report.summary import union_seconds
+from stages.storage.progress_note import ShardProgress
 from stages.storage.records import ShardRecord, stage_kind
 
+DRAW_INTERVAL_S = 0.5
+LINE_INTERVAL_S = 10.0  # between two plain lines of one stage
+NARROW_COLUMNS = 100  # terminals below this width get a short bar
 
-class Progress:
-    """Call it with the run folder as often as you like; it draws what changed since."""
 
-    def __init__(self, stream: TextIO, *, live: bool) -> None:
-        self._stream = stream
-        self._live = live
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """How far one stage is."""
+
+    name: str
+    shards: int
+    committed: int
+    started: bool  # some shard is at work or committed
+    share: float  # of the stage's work, 0 to 1: shards at work count by their finished rows
+    rows: int
+    output_tokens: int
+    kept_share: float | None  # of the committed rows; None where the stage drops none
+    seconds: float  # of work, without pauses between two starts
+
+    @property
+    def done(self) -> bool:
+        return self.committed == self.shards
+
+    @property
+    def eta(self) -> str:
+        """Time left as `m:ss` or `h:mm:ss`; empty when nothing is known yet, or nothing is left."""
+        if self.done or not self.share:
+            return ""
+        minutes, seconds = divmod(round(self.seconds * (1 - self.share) / self.share), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+    def line(self) -> str:
+        """`generate  3/5 shards  ETA 0:14  192 rows  12.1 rows/s  310 tokens/s  kept 81%`"""
+        tokens = [f"{self._per_second(self.output_tokens):.0f} tokens/s"] if self.output_tokens else []
+        rows = [f"{self.rows} rows", f"{self._per_second(self.rows):.1f} rows/s"]
+        return f"{self.name:<18}" + "  ".join(
+            [f"{self.committed:>4}/{self.shards} shards", *self._figures(rows, tokens)]
+        )
+
+    def beside_bar(self) -> str:
+        """`3/5 shards  ETA 0:14  192 rows 12.1/s  8214 tokens 310/s  kept 81%`"""
+        tokens = [f"{self.output_tokens} tokens {self._per_second(self.output_tokens):.0f}/s"]
+        rows = [f"{self.rows} rows {self._per_second(self.rows):.1f}/s"]
+        figures = self._figures(rows, tokens if self.output_tokens else [])
+        return "  ".join([f"{self.committed}/{self.shards} shards", *(figures if self.started else ["starting"])])
+
+    def _figures(self, rows: list[str], tokens: list[str]) -> Iterator[str]:
+        if self.eta:
+            yield f"ETA {self.eta}"
+        if self.committed or self.rows or self.output_tokens:
+            yield from (*rows, *tokens)
+        if self.kept_share is not None:
+            yield f"kept {self.kept_share:.0%}"
+
+    def _per_second(self, count: int) -> float:
+        return count / max(self.seconds, 1e-3)
+
+
+class RunProgress:
+    """Call it with the run folder as often as you like: it draws what changed, at most twice a second.
+
+    A context manager: at its end the last state is drawn and the terminal is as before. A stream that cannot be written
+    to is left alone; the run goes on unseen.
+    """
+
+    def __init__(self, stream: TextIO, *, live: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = _Bars(stream) if live else _Lines(stream, clock)
+        self._clock = clock
+        self._next_draw = float("-inf")
+        self._folder: Path | None = None
         self._records: dict[Path, ShardRecord] = {}
-        self._said: dict[str, tuple[int, float]] = {}
-        self._drawn = 0
+        self._done: set[str] = set()  # stages whose end has been drawn
+        self._closed = False
 
     @classmethod
-    def on(cls, stream: TextIO = sys.stderr) -> "Progress":
-        return cls(stream, live=stream.isatty())
+    def on(cls, stream: TextIO = sys.stderr) -> "RunProgress":
+        """Bars where the stream is a terminal that can redraw, else plain lines."""
+        return cls(stream, live=stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"))
 
     def __call__(self, folder: Path) -> None:
-        with contextlib.suppress(OSError):  # a closed terminal or a full log's disk: the run goes on unseen
-            stages = sorted((folder / "stages").glob("*/plan.json"), key=lambda path: path.stat().st_mtime_ns)
-            if self._live:
-                self._draw([line for path in stages if (line := self._line(path))])
-            else:
-                self._say(stages)
+        self._folder = folder
+        if self._clock() >= self._next_draw:
+            self._next_draw = self._clock() + DRAW_INTERVAL_S
+            self._draw(folder)
 
-    def _draw(self, lines: list[str]) -> None:
-        if self._drawn:
-            self._stream.write(f"\x1b[{self._drawn}A")
-        width = shutil.get_terminal_size().columns - 1  # a line that wraps is two to the cursor: the redraw would drift
-        for line in lines:
-            self._stream.write(f"\x1b[2K{line[:width]}\n")
-        self._drawn = len(lines)
-        self._stream.flush()
+    def __enter__(self) -> "RunProgress":
+        return self
 
-    def _say(self, stages: list[Path]) -> None:
-        """A plain line when a stage ends, and every ten seconds while it goes on."""
-        for path in stages:
-            line = self._line(path)
-            if line is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            self._draw(self._folder)
+        with contextlib.suppress(OSError):
+            self._display.close()
+
+    def _draw(self, folder: Path) -> None:
+        if self._closed:
+            return
+        stages = list(self._read(folder))
+        try:
+            self._display.draw(stages)
+        except OSError:
+            self._closed = True
+        self._done.update(stage.name for stage in stages if stage.done)
+
+    def _read(self, folder: Path) -> Iterator[StageProgress]:
+        """Stages in the order in which they were planned, without those whose end has been drawn."""
+        plans = {}
+        for plan in (folder / "stages").glob("*/plan.json"):
+            with contextlib.suppress(OSError):  # it is just being replaced
+                plans[plan] = plan.stat().st_mtime_ns
+        for plan in sorted(plans, key=lambda path: plans[path]):
+            if plan.parent.name not in self._done:
+                with contextlib.suppress(OSError, ValueError):
+                    yield self._stage(plan)
+
+    def _stage(self, plan: Path) -> StageProgress:
+        folder = plan.parent
+        planned_rows: dict[str, int] = dict(json.loads(plan.read_text("utf-8"))["shards"])
+        listed = sorted(os.listdir(folder))
+        records = [record for name in planned_rows if (record := self._record(folder / f"{name}.json", listed))]
+        markers = {}  # by shard; of several attempts the last one
+        for name in listed:
+            shard, attempt, _ = name.partition(".attempt-")
+            if attempt and shard in planned_rows and folder / f"{shard}.json" not in self._records:
+                markers[shard] = folder / name
+        notes = {shard: note for shard, marker in markers.items() if (note := ShardProgress.read(marker))}
+        shares = [min(note.rows / planned_rows[shard], 1.0) for shard, note in notes.items() if planned_rows[shard]]
+        rows = sum(record.rows_in for record in records)
+        drops = stage_kind(folder.name) in ("generate", "screen", "dedup")
+        spans = [(stats["ended"] - stats["seconds"], stats["ended"]) for stats in (record.stats for record in records)]
+        return StageProgress(
+            name=folder.name,
+            shards=len(planned_rows),
+            committed=len(records),
+            started=bool(records or markers),
+            share=(len(records) + sum(shares)) / max(len(planned_rows), 1),
+            rows=rows + sum(note.rows for note in notes.values()),
+            output_tokens=int(sum(record.stats.get("output_tokens", 0) for record in records))
+            + sum(note.output_tokens for note in notes.values()),
+            kept_share=sum(record.kept.rows for record in records if record.kept) / rows if drops and rows else None,
+            seconds=union_seconds([*spans, *((note.noted - note.seconds, note.noted) for note in notes.values())]),
+        )
+
+    def _record(self, path: Path, listed: list[str]) -> ShardRecord | None:
+        if path not in self._records and path.name in listed:
+            with contextlib.suppress(OSError, StoreError):
+                self._records[path] = ShardRecord.read(path)
+        return self._records.get(path)
+
+
+class _Lines:
+    """A plain line when a stage ends, and every ten seconds in which it has committed shards."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._written: dict[str, tuple[int, float]] = {}  # by stage: committed shards, and when that was
+
+    def draw(self, stages: list[StageProgress]) -> None:
+        for stage in stages:
+            committed, when = self._written.get(stage.name, (-1, float("-inf")))
+            if stage.committed == committed or (not stage.done and self._clock() - when < LINE_INTERVAL_S):
                 continue
-            done, total = self._count(path)
-            before, when = self._said.get(path.parent.name, (-1, 0.0))
-            if done == before or (done < total and time.time() - when < 10):
-                continue
-            self._said[path.parent.name] = (done, time.time())
-            self._stream.write(line + "\n")
+            self._written[stage.name] = stage.committed, self._clock()
+            self._stream.write(stage.line() + "\n")
             self._stream.flush()
 
-    def _count(self, path: Path) -> tuple[int, int]:
-        names = json.loads(path.read_text("utf-8"))["shards"]
-        return sum((path.parent / f"{name}.json").exists() for name, _ in names), len(names)
+    def close(self) -> None:
+        return None
 
-    def _line(self, path: Path) -> str | None:
-        """`generate  3/5 shards  ETA 0:14  192 rows  12.1 rows/s  310 tokens/s  kept 81%`"""
-        try:
-            plan = json.loads(path.read_text("utf-8"))["shards"]
-        except (OSError, ValueError):
-            return None
-        records = [record for name, _ in plan if (record := self._record(path.parent / f"{name}.json"))]
-        rows = sum(record.rows_in for record in records)
-        parts = [f"{path.parent.name:<18}{len(records):>4}/{len(plan)} shards"]
-        if not records:
-            return parts[0]
-        kept = sum(record.kept.rows for record in records if record.kept)
-        seconds = max(busy_seconds(records), 1e-3)
-        tokens = sum(record.stats.get("output_tokens", 0) for record in records)
-        if left := len(plan) - len(records):  # by shards: not every stage plans or counts in rows
-            minutes, rest = divmod(round(left * seconds / len(records)), 60)
-            parts.append(f"ETA {minutes}:{rest:02d}")
-        parts.append(f"{rows} rows  {rows / seconds:.1f} rows/s")
-        if tokens:
-            parts.append(f"{tokens / seconds:.0f} tokens/s")
-        if rows and stage_kind(path.parent.name) in ("generate", "screen", "dedup"):
-            parts.append(f"kept {kept / rows:.0%}")
-        return "  ".join(parts)
 
-    def _record(self, path: Path) -> ShardRecord | None:
-        if path not in self._records:
-            try:
-                self._records[path] = ShardRecord.read(path)
-            except (OSError, StoreError):
-                return None
-        return self._records[path]
+class _Bars:
+    """A bar for each stage at work; a stage that ends becomes a plain line above them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        class PatientConsole(Console):
+            """Goes silent when nobody reads any more; rich would end the process."""
+
+            def on_broken_pipe(self) -> None:
+                self.quiet = True
+
+        console = PatientConsole(file=stream, force_terminal=True, highlight=False)
+        self._bar_width = 8 if console.width < NARROW_COLUMNS else 20
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=self._bar_width),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=console,
+            auto_refresh=False,
+            redirect_stdout=False,  # it belongs to the command's result, and may be a file
+        )
+        self._tasks: dict[str, Any] = {}  # rich's task number by stage
+
+    def draw(self, stages: list[StageProgress]) -> None:
+        names = max((len(stage.name) for stage in stages if not stage.done), default=0)
+        room = self._progress.console.width - names - self._bar_width - 2  # a line that wraps would move the others
+        for stage in stages:
+            figures = {"completed": stage.share, "figures": stage.beside_bar()[: max(room, 0)]}
+            if stage.done:
+                if (task := self._tasks.pop(stage.name, None)) is not None:
+                    self._progress.remove_task(task)
+            elif stage.name in self._tasks:
+                self._progress.update(self._tasks[stage.name], **figures)
+            else:
+                self._tasks[stage.name] = self._progress.add_task(stage.name, total=1.0, **figures)
+        self._progress.start()
+        self._progress.refresh()
+        for stage in stages:
+            if stage.done:
+                self._progress.console.print(stage.line(), markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()

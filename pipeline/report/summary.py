@@ -24,6 +24,11 @@ def busy_seconds(records: Iterable[ShardRecord], *, loading: bool = False) -> fl
         if "ended" in stats:
             before = stats.get("loading", 0.0) if loading else 0.0
             spans.append((stats["ended"] - stats["seconds"] - before, stats["ended"]))
+    return union_seconds(spans)
+
+
+def union_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals, each given as its start and end in seconds."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(end - max(start, reached), 0.0)

@@ -102,7 +102,6 @@ class Sign:
                     )
                 )
                 first += 1
-            out.report_progress(first - (payload["shard"] << 32))
         table = pa.concat_tables(found) if found else KEY.empty_table()
         out.rows_in = table.num_rows
         for piece in table.sort_by("key").to_batches(GROUP):
