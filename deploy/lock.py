@@ -1,4 +1,4 @@
-"""Resolves pyproject.toml to plain lock files with exact versions; `--check` says whether they are fresh.
+"""Resolves pyproject.toml to plain lock files with exact versions; `--check` only says whether they are up to date.
 
 No index address and no local build tag is written: `torch==2.13.0+cpu` becomes `torch==2.13.0`, and the CUDA packages
 that another build of it would bring are left out, so that each machine takes the build that its own index offers.
@@ -18,7 +18,7 @@ CUDA = ("nvidia-", "cuda-")
 
 
 def resolve(lock: Path, flags: list[str], folder: Path) -> str:
-    """The lock's new text; versions that stand in the old one are kept while they still fit."""
+    """The lock's new text. Versions of the old lock are kept where they still fit."""
     draft = folder / lock.name
     if lock.exists():
         lines = [line for line in lock.read_text().splitlines(keepends=True) if line.split("==")[0] not in PINS]

@@ -116,9 +116,8 @@ def test_the_guides_commands_and_python_run_on_echo(tmp_path: Path):
 def test_the_language_models_python_loads_a_trained_model(tmp_path: Path):
     from model.lm import DsaConfig, DsaForCausalLM
 
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = DsaForCausalLM(DsaConfig(vocab_size=64, num_key_value_heads=1, gate_dim=8, block=4, top=4, **sizes))
-    model.save_pretrained(tmp_path / "data" / "train" / "laptop" / "model")
+    config = DsaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, gate_dim=8)
+    DsaForCausalLM(config).save_pretrained(tmp_path / "data" / "train" / "laptop" / "model")
     (text,) = blocks(DOCS / "language-model.md", "python")
     printed = run([sys.executable, "-c", f"{text}\nprint(type(language_model).__name__)"], tmp_path)
     assert printed.strip() == "DsaForCausalLM"
