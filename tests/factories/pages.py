@@ -1,6 +1,9 @@
-"""What tests of the HTML pages share: a parser that checks them, and a data set whose every text is markup."""
+"""What tests of the HTML pages share: a parser, a data set whose every text is markup, and a running server."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from typing import Any
 
@@ -8,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.pages import samples
+from pipeline.pages.serve import address, create_server, listen
 from pipeline.store.dataset import DataSet
 from stages.record import ROW
 from tests.factories.command_line import DATE
@@ -101,3 +105,17 @@ def add_second_date(data: DataSet) -> None:
     """The same date once more under another one's name."""
     manifest = json.loads(data.manifest_path(DATE).read_text("utf-8"))
     data.manifest_path(LATER).write_text(json.dumps(manifest | {"date": LATER, "reference": DATE}), "utf-8")
+
+
+@contextmanager
+def running_server(data: DataSet) -> Iterator[str]:
+    """The report server in a thread, on a free port of this machine; its URL."""
+    with listen("127.0.0.1", 0) as listener:
+        server = create_server(data, listener)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -5,18 +5,18 @@ Skipped where there is no Chromium: `apt install chromium` brings Debian's.
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from pipeline.pages.browse import Query, find
 from pipeline.pages.report import report_path, write
-from pipeline.pages.serve import address, listen
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE
-from tests.factories.pages import add_second_date, plant_markup
+from tests.factories.pages import MARKUP, add_second_date, plant_markup, running_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -76,31 +76,27 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
-    """Addresses of each kind of page, of a plain data set and of one whose texts are all markup."""
-    folder, pages, servers = tmp_path_factory.mktemp("site"), {}, []
-    for name in ("plain", "planted"):
-        data = DataSet.open(str(shutil.copytree(finished.out, folder / name)))
-        if name == "planted":
-            plant_markup(data)
-        add_second_date(data)
-        (row, *_) = find(data, Query()).rows
-        write(data, DATE)
-        server = listen(data, "127.0.0.1", 0)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        root = address(server)
-        pages |= {
-            f"{name} file": report_path(data, DATE).as_uri(),
-            f"{name} days": root,
-            f"{name} report": f"{root}report/{DATE}",
-            f"{name} rows": f"{root}rows",
-            f"{name} row": f"{root}row/{row['id']}",
-            f"{name} compare": f"{root}compare",
-        }
-    yield pages
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    """URLs of each kind of page, of a plain data set and of one whose texts are all markup."""
+    folder, pages = tmp_path_factory.mktemp("site"), {}
+    with ExitStack() as servers:
+        for name in ("plain", "planted"):
+            data = DataSet.open(str(shutil.copytree(finished.out, folder / name)))
+            if name == "planted":
+                plant_markup(data)
+            add_second_date(data)
+            (row, *_) = find(data, Query()).rows
+            write(data, DATE)
+            url = servers.enter_context(running_server(data))
+            pages |= {
+                f"{name} file": report_path(data, DATE).as_uri(),
+                f"{name} dates": url,
+                f"{name} report": f"{url}report/{DATE}",
+                f"{name} rows": f"{url}rows",
+                f"{name} row": f"{url}row/{row['id']}",
+                f"{name} compare": f"{url}compare",
+                f"{name} problem": f"{url}report/{quote(MARKUP)}",
+            }
+        yield pages
 
 
 class Tab:
@@ -123,7 +119,7 @@ class Tab:
         self.page.close()
 
 
-KINDS = ("file", "days", "report", "rows", "row", "compare")
+KINDS = ("file", "dates", "report", "rows", "row", "compare", "problem")
 
 
 @pytest.mark.parametrize("kind", [f"{name} {kind}" for name in ("plain", "planted") for kind in KINDS])
@@ -136,11 +132,12 @@ def test_a_page_is_whole_at_each_width_and_in_each_light(chromium, site, kind):
             assert tab.page.evaluate(CONTRAST) == [], (width, look)
             paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert paper == ("rgb(251, 251, 250)" if look == "light" else "rgb(20, 23, 27)"), "the style holds"
-            assert tab.said == []
+            refused = ["Failed to load resource: the server responded with a status of 404 (Not Found)"]
+            assert tab.said == (refused if "problem" in kind else [])
             assert [url for url in tab.asked if not url.startswith("data:")] == [site[kind]]
 
 
-@pytest.mark.parametrize("kind", ["plain file", "plain rows", "plain days"])
+@pytest.mark.parametrize("kind", ["plain file", "plain rows", "plain dates"])
 def test_keys_reach_everything_in_order_and_show_where_they_are(chromium, site, kind):
     with Tab(chromium, site[kind]) as tab:
         tab.page.keyboard.press("Tab")

@@ -9,7 +9,6 @@ import shutil
 import stat
 import struct
 import subprocess
-import threading
 import urllib.request
 import zipfile
 from hashlib import sha256
@@ -29,7 +28,6 @@ from configs.load import load
 from model.backends.prompt import chat_tokens
 from model.weights import resolve as weights
 from pipeline.commands.filter.judge import _request, as_data, read_rubric, verdict
-from pipeline.pages.serve import address, listen
 from pipeline.report.terminal import shown
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside
@@ -41,6 +39,7 @@ from tests.factories.chat_server import chat_server
 from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config, write_documents
 from tests.factories.injections import INJECTIONS
+from tests.factories.pages import running_server
 
 KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -142,16 +141,14 @@ def test_pages_hold_injections_as_text(injected):
     folder, *_ = injected
     out = folder / "out"
     pages = {"file": (out / "runs" / DATE / "report.html").read_text("utf-8")}
-    with listen(DataSet.open(str(out)), "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with running_server(DataSet.open(str(out))) as url:
         row = pq.read_table(next((out / "data").rglob("*.parquet")))["id"][0].as_py()
         for path in ("", f"report/{DATE}", "rows", f"row/{row}", "compare", f"rows?date={DATE}&stage=screen"):
-            with urllib.request.urlopen(address(server) + path) as answer:
+            with urllib.request.urlopen(url + path) as answer:
                 pages[path] = answer.read().decode()
         for path in ("../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "report/..%2f..%2fmine.yaml", "row/..%00"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(address(server) + path)
-        server.shutdown()
+                urllib.request.urlopen(url + path)
     for name, text in pages.items():
         page = Page(text)
         assert not page.tags & {"script", "iframe", "base", "object", "embed"}, name

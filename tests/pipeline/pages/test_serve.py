@@ -7,26 +7,28 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
+from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import quote, urlencode
+from email.message import Message
+from urllib.parse import quote, urlencode, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
-from configs.errors import ConfigError, InputError, StoreError
-from pipeline.pages import browse
+from configs.errors import ConfigError, StoreError
+from pipeline.pages import browse, serve
+from pipeline.pages.app import create_app
 from pipeline.pages.browse import PAGE, Query, find
-from pipeline.pages.serve import address, listen, route
+from pipeline.pages.serve import address, create_server, listen
 from pipeline.store.dataset import DataSet
 from stages.record import ROW, content_id
 from tests.factories.command_line import DATE, command, environment
-from tests.factories.pages import MARKUP, Page, add_second_date, plant_markup
-
-LATER = "2026-01-05"
+from tests.factories.pages import LATER, MARKUP, Page, add_second_date, plant_markup, running_server
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +41,27 @@ def data(finished, tmp_path_factory) -> DataSet:
 
 @pytest.fixture(scope="module")
 def served(data):
-    with listen(data, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    """The port of a running server."""
+    with running_server(data) as url:
+        yield port_of(url)
 
 
-def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+def client(data: DataSet) -> TestClient:
+    """Calls the application without a socket."""
+    return TestClient(create_app(data, loopback=True), "http://localhost", raise_server_exceptions=False)
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, Message, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
-    found = answer.status, dict(answer.getheaders()), answer.read().decode()
+    found = answer.status, answer.headers, answer.read().decode()
     connection.close()
     return found
 
@@ -180,12 +190,36 @@ def test_other_names_other_methods_and_rubbish_are_refused(served):
     assert ask(served, "/", Host="[::")[0] == 400
     assert ask(served, "/", Host=f"localhost:{served}")[0] == 200
     status, headers, _ = ask(served, "/", "POST")
-    assert status == 501
+    assert status == 405
+    assert "GET" in headers["Allow"]
     assert "Content-Security-Policy" in headers
     assert ask(served, "/rows?" + "&".join(f"a{n}=1" for n in range(99)))[0] == 400
     with socket.create_connection(("127.0.0.1", served), timeout=30) as line:
         line.sendall(b"\x16\x03\x01 rubbish\r\n\r\n")
-        assert b"<h1>No page</h1>" in line.makefile("rb").read()
+        assert line.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
+    with socket.create_connection(("127.0.0.1", served), timeout=30) as line:
+        answer = b""
+        with suppress(ConnectionError):  # the server closes without reading the rest
+            line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (1 << 17) + b"\r\n\r\n")
+            answer = line.makefile("rb").read()
+        assert b"HTTP/1.1 200" not in answer
+
+
+def test_a_request_that_does_not_arrive_is_given_up(data, monkeypatch):
+    monkeypatch.setattr(serve, "REQUEST_TIMEOUT_S", 0.2)
+    with running_server(data) as url:
+        for part in (b"", b"GET / HTTP/1.1\r\nHost: local"):
+            with socket.create_connection(("127.0.0.1", port_of(url)), timeout=30) as line:
+                line.sendall(part)
+                assert line.makefile("rb").read() == b""
+        assert ask(port_of(url), "/")[0] == 200
+
+
+def test_a_connection_carries_one_request(served):
+    """So that the time limit for the first request is the limit of all."""
+    with socket.create_connection(("127.0.0.1", served), timeout=30) as line:
+        line.sendall(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+        assert line.makefile("rb").read().count(b"HTTP/1.1 404 ") == 1
 
 
 def test_pages_write_nothing(data, served):
@@ -204,20 +238,16 @@ def test_what_data_says_is_text_on_every_page(finished, tmp_path):
     plant_markup(data)
     add_second_date(data)
     (row, *_) = find(data, Query()).rows
-    ways = [[], ["rows"], ["row", row["id"]], ["compare"], ["report", DATE]]
-    for path in ways:
-        text = route(data, path, {"text": MARKUP, "task": MARKUP} if path == ["rows"] else {})
-        page = Page(text)
+    browser = client(data)
+    search = urlencode({"text": MARKUP, "task": MARKUP})
+    for path in ("/", f"/rows?{search}", f"/row/{row['id']}", "/compare", f"/report/{DATE}"):
+        answer = browser.get(path)
+        assert answer.status_code == 200
+        page = Page(answer.text)
         assert not {"script", "img", "b"} & set(page.tags), path
         assert not [name for _, name, _ in page.attributes if name.startswith("on")]
-    with pytest.raises(InputError) as error:
-        route(data, ["report", MARKUP], {})
-    assert MARKUP[:20] in str(error.value)
-    with listen(data, "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        status, _, text = ask(server.server_address[1], f"/report/{quote(MARKUP, safe='')}")
-        server.shutdown()
-    assert (status, "<script>" in text, "&lt;script&gt;" in text) == (404, False, True)
+    answer = browser.get(f"/report/{quote(MARKUP, safe='')}")
+    assert (answer.status_code, "<script>" in answer.text, "&lt;script&gt;" in answer.text) == (404, False, True)
 
 
 def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
@@ -226,47 +256,55 @@ def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
     shard.write_bytes(b"no Parquet")
     data.manifest_path(LATER).write_text("{", "utf-8")
     data.manifest_path("2026-01-09").write_text('{"date": "2026-01-09"}', "utf-8")
-    with listen(data, "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        port = server.server_address[1]
+    with running_server(data) as url:
+        port = port_of(url)
         assert "damaged manifest" in ask(port, "/")[2]
         data.manifest_path(LATER).unlink()
         status, _, text = ask(port, "/")
-        assert (status, "the terminal has the story" in text) == (500, True)
+        assert (status, "The terminal of the server says why" in text) == (500, True)
         data.manifest_path("2026-01-09").unlink()
         status, _, text = ask(port, f"/rows?date={DATE}")
         assert (status, shard.name in text) == (500, True)
         assert ask(port, "/")[0] == 200
-        server.shutdown()
     manifest = finished.manifest | {"shards": [{"file": "/etc/passwd", "domain": "law"}]}
     data.manifest_path(DATE).write_text(json.dumps(manifest), "utf-8")
     (data.root / "current.json").unlink()  # without the pointer the manifests say where rows are
     with pytest.raises(StoreError, match="lies outside"):
         find(data, Query())
-    with pytest.raises(StoreError, match="lies outside"):
-        route(data, ["row", "0123456789"], {})
+    assert "lies outside" in client(data).get("/row/0123456789").text
 
 
 def test_an_empty_data_set_says_what_makes_a_day(tmp_path):
-    data = DataSet(tmp_path)
-    assert "No day is finished yet" in route(data, [], {})
-    assert "No day is finished yet" in route(data, ["compare"], {})
-    assert "these are the last" in route(data, ["rows"], {})
+    browser = client(DataSet(tmp_path))
+    assert "No day is finished yet" in browser.get("/").text
+    assert "No day is finished yet" in browser.get("/compare").text
+    assert "these are the last" in browser.get("/rows").text
 
 
-def test_a_port_that_is_taken_is_named_and_addresses_are_written_as_links(data):
-    with listen(data, "127.0.0.1", 0) as server:
-        port = server.server_address[1]
-        assert address(server) == f"http://127.0.0.1:{port}/"
+def test_a_port_that_is_taken_is_named_and_addresses_are_written_as_links():
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert address(listener) == f"http://127.0.0.1:{port}/"
         with pytest.raises(ConfigError, match=f"port {port}"):
-            listen(data, "127.0.0.1", port)
+            listen("127.0.0.1", port)
     with pytest.raises(ConfigError, match="--host"):
-        listen(data, "no.such.host.invalid", 0)
+        listen("no.such.host.invalid", 0)
     with pytest.raises(ConfigError, match="--port"):
-        listen(data, "127.0.0.1", 99999)
+        listen("127.0.0.1", 99999)
     if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6"):
-        with listen(data, "::1", 0) as server:
-            assert address(server).startswith("http://[::1]:")
+        with listen("::1", 0) as listener:
+            assert address(listener).startswith("http://[::1]:")
+
+
+def test_other_host_names_are_answered_only_where_others_may_ask(data):
+    for loopback, status in ((True, 403), (False, 200)):
+        browser = TestClient(create_app(data, loopback=loopback), "http://reports.example")
+        assert browser.get("/").status_code == status
+    for host in ("127.0.0.1", "0.0.0.0"):
+        with listen(host, 0) as listener:
+            app = create_server(data, listener).config.app
+            assert isinstance(app, Starlette)
+            assert TestClient(app, "http://reports.example").get("/").status_code == (403 if host != "0.0.0.0" else 200)
 
 
 def test_the_command_serves_until_it_is_interrupted(data):

@@ -1,0 +1,75 @@
+"""The pages of `gristmill report serve` as HTML: the list of dates, rows, one row, and two dates compared."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from pipeline.pages import browse
+from pipeline.pages.charts import CHART_WIDTH
+from pipeline.pages.compare import compare
+from pipeline.pages.report import finished, totals
+from pipeline.pages.template import render
+from pipeline.store.dataset import DataSet
+from pipeline.store.lineage import lineage
+
+MAX_DATES_LISTED = 400
+
+
+def problem_page(text: str) -> str:
+    """The page that is shown instead of one that does not exist or cannot be made."""
+    return render("problem.html", title="No page", here="", text=text)
+
+
+def dates_page(data: DataSet) -> str:
+    """The newest finished dates, each with its figures and links."""
+    dates = data.dates()
+    manifests = [manifest for date in reversed(dates[-MAX_DATES_LISTED:]) if (manifest := data.manifest(date))]
+    days = [(manifest, totals(manifest)) for manifest in manifests]
+    before = {date: previous for previous, date in pairwise(dates)}
+    return render(
+        "days.html", title=data.root.name, here="days", days=days, before=before, hidden=len(dates) - len(days)
+    )
+
+
+def rows_page(data: DataSet, query: browse.Query) -> str:
+    """The search form and one page of the rows that match. Raises InputError for a date that is not finished."""
+    if query.date:
+        finished(data, query.date)
+    dates = data.dates()
+    offered = [query.date] if query.date else dates[-MAX_DATES_LISTED:]
+    choices = browse.choices([manifest for date in offered if (manifest := data.manifest(date))])
+    return render(
+        "rows.html",
+        title="Rows",
+        here="rows",
+        query=query,
+        choices=choices,
+        dates=dates[::-1],
+        found=browse.find(data, query),
+        first=None if query.at == (0, 0) else replace(query, at=(0, 0)).fields(),
+    )
+
+
+def row_page(data: DataSet, row_id: str, date: str) -> str:
+    """One row with its lineage; `date` may be empty. Raises InputError for an id or date that does not exist."""
+    if date:
+        finished(data, date)
+    found = lineage(data, row_id, [date] if date else None)
+    return render("row.html", title="Row", here="", found=found, row=found["row"], date=str(found["row"]["date"]))
+
+
+def compare_page(data: DataSet, now: str, then: str) -> str:
+    """Two dates side by side; by default the newest one and the one before `now`."""
+    dates = data.dates()
+    now = now or (dates[-1] if dates else "")
+    then = then or next((date for date in reversed(dates) if date < now), now)
+    pair = (finished(data, now), finished(data, then)) if dates else None
+    return render(
+        "compare.html",
+        title="Compare",
+        here="compare",
+        dates=dates[::-1],
+        pair=pair,
+        both=[totals(manifest) for manifest in pair] if pair else [],
+        domains=compare(*pair) if pair else [],
+        width=CHART_WIDTH,
+    )
