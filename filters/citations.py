@@ -1,9 +1,9 @@
-"""Drops answers that cite law which the passage does not cite, or cite it in a form that cannot be.
+"""Drops answers that cite law which the passage does not cite, or that cite it in an impossible form.
 
-Invented citations are the known failure of language models in law: Dahl et al. 2024 (Large Legal Fictions,
-arXiv 2401.01301) measure it for cases, and Magesh et al. 2024 (arXiv 2405.20362) tell citations that are wrong from
-citations that do not bear out the claim. Here both are asked in the narrow sense that can be decided without a
-register: does the reference have a form that exists, and does the passage name the same provision, act or decision.
+Language models are known to invent citations: Dahl et al. 2024 (Large Legal Fictions, arXiv 2401.01301) measure it for
+cases, and Magesh et al. 2024 (arXiv 2405.20362) distinguish citations that are wrong from citations that do not support
+the claim. This filter checks both as far as that is possible without a register of law: does the reference have a form
+that exists, and does the passage name the same provision, act or decision?
 """
 
 import re
@@ -21,14 +21,14 @@ from stages.record import Candidate
 class Citations:
     """Reasons: malformed_citation, unsupported_citation.
 
-    A provision (article, section, chapter, annex, rule, …) is borne out when the passage or the prompt names it with
-    the same kind of unit and number, by itself, in a list or within a range; its parts when they are named there or
-    are numbers of the passage's own paragraphs and points, so that `Article 5(1)(a)` is borne out by "Article 5" over
-    "1. … (a) …". Chinese 款 have no numbers in the text and are not asked for. EU acts and Spanish laws go by their
-    number, and an EU act also by regulation, directive or decision; US codes by title and section; cases by their
-    number, or by the names on both sides of "v."; Chinese acts by their title, 中华人民共和国 aside.
+    A provision (article, section, chapter, annex, rule, …) is supported if the passage or the prompt names it with the
+    same kind of unit and number, by itself, in a list or within a range. Its parts are supported if they are named
+    there, or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by
+    "Article 5" above "1. … (a) …". Chinese 款 have no numbers in the text and are not checked. EU acts and Spanish laws
+    are compared by their number, and EU acts also by regulation, directive or decision; US codes by title and section;
+    cases by their number, or by the names on both sides of "v."; Chinese acts by their title, without 中华人民共和国.
 
-    `malformed: false` judges support alone.
+    `malformed: false` checks support only.
     """
 
     malformed: bool = True
@@ -40,29 +40,29 @@ class Citations:
         claimed = References.read(reply(candidate))
         if not claimed.found and not claimed.malformed:
             return KEEP
-        asked = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
-        source = _Source("\n".join([candidate.passage, candidate.instruction, *asked]))
-        if self.malformed and (odd := [written for written in claimed.malformed if written not in source.malformed]):
-            return Verdict("malformed_citation", None, odd[0][:80])
-        if unknown := [each.written for each in claimed.found if not source.bears_out(each)]:
+        prompts = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
+        source = _Source("\n".join([candidate.passage, candidate.instruction, *prompts]))
+        if self.malformed and (new := [written for written in claimed.malformed if written not in source.malformed]):
+            return Verdict("malformed_citation", None, new[0][:80])
+        if unknown := [claim.written for claim in claimed.found if not source.supports(claim)]:
             return Verdict("unsupported_citation", None, f"not in the passage: {'; '.join(unknown)[:120]}")
         return KEEP
 
 
 class _Source:
-    """What the passage and the prompt refer to."""
+    """The references of the passage and the prompt."""
 
     def __init__(self, text: str) -> None:
         self.text = unicodedata.normalize("NFKC", text)
         read = References.read(text, spans=True)
         found, self.malformed = read.found, read.malformed
-        self._known = {(each.kind, each.number) for each in found}
-        self._instruments = {(each.number, each.instrument) for each in found if each.instrument}
-        self._parts = bare_parts(text) | {part for each in found for part in each.parts}
-        self._parts |= {each.number for each in found if not each.kind}
+        self._known = {(reference.kind, reference.number) for reference in found}
+        self._instruments = {(reference.number, reference.instrument) for reference in found if reference.instrument}
+        self._parts = bare_parts(text) | {part for reference in found for part in reference.parts}
+        self._parts |= {reference.number for reference in found if not reference.kind}
         self._words = set(re.findall(r"[\w'’-]+", text))
 
-    def bears_out(self, claim: Reference) -> bool:
+    def supports(self, claim: Reference) -> bool:
         if claim.kind == "name":
             return claim.number in self.text
         if claim.kind == "parties":

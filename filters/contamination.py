@@ -1,8 +1,8 @@
-"""Drops rows that hold text of an evaluation set, by word n-grams that both have.
+"""Drops rows that contain text of an evaluation set, found by the word n-grams that both have.
 
-What others do: GPT-3 (Brown et al. 2020, arXiv 2005.14165, App. C) takes one n-gram of 8 to 13 words in common as a
-collision; datatrove drops a document at one 12-gram. Here one n-gram is not enough: courts' names, statements of aim
-and the opening formulas of case histories are runs of 8 words and more that all texts of a field share.
+GPT-3 (Brown et al. 2020, arXiv 2005.14165, App. C) counts one shared n-gram of 8 to 13 words as a collision; datatrove
+drops a document for one 12-gram. Here one n-gram is not enough: names of courts, statements of purpose and the opening
+formulas of case histories are runs of 8 words and more that all texts of a field share.
 """
 
 from collections import defaultdict
@@ -21,19 +21,19 @@ from stages.record import Candidate
 
 @dataclass(frozen=True)
 class Contamination:
-    """Reason: contaminated; the detail names the set, and whether the answer by itself has the text.
+    """Reason: contaminated; the detail names the set, and whether the answer by itself contains the text.
 
-    A row is contaminated when `least` different n-grams of it stand in evaluation items, which a run of
-    `ngram` + `least` - 1 words gives, 15 by default. Of an item that has fewer n-grams than that, all of them: its
-    n-grams count as much the more. Items shorter than `ngram` words cannot be told from common speech and are not
-    looked for. A Chinese character is half a word, in items and rows.
+    A row is contaminated if `least` different n-grams of it are in evaluation items: a run of `ngram` + `least` - 1
+    words has so many, 15 words by default. If an item has fewer n-grams than `least`, all of them are enough; each
+    counts for more. Items shorter than `ngram` words are not searched for: everyday language contains them too. A
+    Chinese character counts as half a word, in items and rows.
 
-    All of a row counts: its turns, the rejected answer, and its passage, which the answer is made from. That a passage
-    has the text excuses nothing: whoever is trained on the row has seen the item. It makes no difference either
-    whether a source quotes the item or both quote a third, as a statute: the words are in the test.
+    All of a row is searched: its turns, the rejected answer, and the passage that the answer was written from. Text
+    that comes from the passage counts as well, since a model trained on the row has seen the item. So does text that
+    the source and the item both quote, such as a statute.
 
-    `sets`: names of corpora declared with `held_out: true`, by default all. `files`: the user's own evaluation files,
-    in any format that seeds are read from, with their texts in `text_field`.
+    `sets` names corpora declared with `held_out: true`; by default all. `files` are your own evaluation files, in any
+    format that seeds can have, with the texts in `text_field`.
     """
 
     ngram: Annotated[int, Field(ge=4, le=50)] = 8
@@ -48,7 +48,7 @@ class Contamination:
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> str:
-        """What is read besides the options: the evaluation sets. Their index is made where it is not cached."""
+        """The hash of the evaluation sets, for the run's fingerprint. Builds their index if it is not cached."""
         return Contamination(**options).identity
 
     @property
@@ -57,7 +57,7 @@ class Contamination:
         return self._index.identity
 
     def evaluation(self) -> Evaluation:
-        """What is looked for. Without `sets`, all that are declared."""
+        """The evaluation items to search for. Without `sets`, all that are declared."""
         declared = tuple(name for name, corpus in corpora().items() if corpus.held_out)
         return Evaluation(declared if self.sets is None else self.sets, self.files, self.text_field, self.ngram)
 
@@ -65,23 +65,25 @@ class Contamination:
         parts = [(number, text) for number, row in enumerate(batch) for text in _parts(row)]
         grams, owner = grams_of([text for _, text in parts], self.ngram)
         places = self._index.find(grams)
-        found: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-        for hit in np.flatnonzero(places >= 0).tolist():
-            part = int(owner[hit])
-            found[parts[part][0]][part].add(int(places[hit]))
+        # row -> part of the row -> places in the index
+        hits: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for gram in np.flatnonzero(places >= 0).tolist():
+            part = int(owner[gram])
+            hits[parts[part][0]][part].add(int(places[gram]))
         verdicts = [KEEP] * len(batch)
-        for number, by_part in found.items():
+        for number, by_part in hits.items():
             verdicts[number] = self._judge(batch[number].reply, [(parts[part][1], by_part[part]) for part in by_part])
         return verdicts
 
-    def _judge(self, answer: str, found: list[tuple[str, set[int]]]) -> Verdict:
-        shared = np.array(sorted(set().union(*(places for _, places in found))))
+    def _judge(self, answer: str, hits: list[tuple[str, set[int]]]) -> Verdict:
+        """`hits`: texts of a row and the places of their n-grams in the index."""
+        shared = np.array(sorted(set().union(*(places for _, places in hits))))
         total = self._weigh(shared)
         if total < 1:
             return KEEP
-        name = self._index.names[np.bincount(self._index.of[shared], weights=self._weights(shared)).argmax()]
-        alone = [places for text, places in found if text == answer]
-        where = "its answer" if alone and self._weigh(np.array(sorted(alone[0]))) >= 1 else "the row"
+        name = self._index.names[np.bincount(self._index.set_number[shared], weights=self._weights(shared)).argmax()]
+        in_answer = [places for text, places in hits if text == answer]
+        where = "its answer" if in_answer and self._weigh(np.array(sorted(in_answer[0]))) >= 1 else "the row"
         return Verdict("contaminated", float(len(shared)), f"{len(shared)} word {self.ngram}-grams of {where}: {name}")
 
     def _weights(self, shared: np.ndarray) -> np.ndarray:
@@ -92,7 +94,7 @@ class Contamination:
 
 
 def _parts(row: Candidate) -> list[str]:
-    """The texts of a row, none of which stands in another but the answer, which is judged by itself too."""
+    """The texts of a row. Those contained in another are left out, except the answer, which is judged by itself too."""
     answer = row.reply
     whole = "\n".join(message["content"] for message in row.messages) or row.text
     kept = [answer]

@@ -1,8 +1,8 @@
-"""Drops answers whose doses and measures cannot be, or are the passage's with another unit.
+"""Drops answers whose doses and measures are impossible, or are the passage's with another unit.
 
-A number beside the wrong unit is the error that harms: a milligram for a microgram is a thousandfold (ISMP, List of
-Error-Prone Abbreviations, Symbols, and Dose Designations). Whether a number stands in the passage at all is what
-`support` asks; this filter asks whether it is still the same quantity.
+A number with the wrong unit does harm: a milligram for a microgram is a thousand times too much (ISMP, List of
+Error-Prone Abbreviations, Symbols, and Dose Designations). The filter `support` checks whether a number is in the
+passage at all; this one checks whether it is still the same quantity.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,9 @@ from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
-# The most, below zero as above (a change may be negative), that a text about patients, their medicines and their blood
-# says of a unit: weight of the body, a day's fluid, penicillin in units. Wide, since what lies inside is for the
-# passage to bear out.
-_MOST: dict[str, float] = {
+# The largest absolute value that texts about patients, their medicines and their blood give in each unit: body weight,
+# fluid of a day, penicillin in units. A change may be negative. Generous: smaller values are checked by the passage.
+_MAX_VALUE: dict[str, float] = {
     "kg": 700,
     "g": 20_000,
     "mg": 50_000,
@@ -51,9 +50,9 @@ class Doses:
 
     malformed_dose: a number or a unit that cannot be read (1.2.3 mg, __ mg, 5 mg/). A quantity that the passage or the
     instruction has, in the same unit or after conversion (1 g and 1000 mg, 98.6 °F and 37 °C), passes. wrong_unit: the
-    number stands there with units only, and with none does it make the same quantity; mg is not mg/kg, while a day or
-    a dose below the line is left out, since "daily" says it as well. implausible_dose: outside what texts about
-    patients say of the unit; `plausible: false` does not ask.
+    passage has the number only with units, and with none of them is it the same quantity. mg is not mg/kg, but "per
+    day" and "per dose" are ignored, since "daily" says the same. implausible_dose: larger than texts about patients say
+    in the unit; `plausible: false` switches it off.
     """
 
     plausible: bool = True
@@ -65,22 +64,22 @@ class Doses:
         claimed, malformed, _ = read_quantities(reply(candidate))
         if not claimed and not malformed:
             return KEEP
-        known, odd, bare = read_quantities(f"{candidate.passage}\n{candidate.instruction}")
-        if new := [written for written in malformed if written not in odd]:
+        known, known_malformed, bare = read_quantities(f"{candidate.passage}\n{candidate.instruction}")
+        if new := [written for written in malformed if written not in known_malformed]:
             return Verdict("malformed_dose", None, new[0][:80])
         for quantity in claimed:
             if any(quantity.equals(other) for other in known):
                 continue
             if other := _same_number(quantity, known, bare):
                 return Verdict("wrong_unit", None, f"{quantity.written!r}, in the passage {other.written!r}"[:120])
-            most = _MOST.get(quantity.unit, float("inf"))
+            most = _MAX_VALUE.get(quantity.unit, float("inf"))
             if self.plausible and min(map(abs, quantity.values)) > most:
                 return Verdict("implausible_dose", None, f"{quantity.written!r}: {most:g} is much"[:120])
         return KEEP
 
 
 def _same_number(quantity: Quantity, known: Sequence[Quantity], bare: set[float]) -> Quantity | None:
-    """The passage's quantity of the same number, if that number stands nowhere in it by itself."""
+    """The passage's quantity with the same number, if the passage does not have that number without a unit."""
     if bare.intersection(quantity.values):
         return None
     return next((other for other in known if set(other.values) & set(quantity.values)), None)

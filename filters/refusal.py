@@ -1,4 +1,4 @@
-"""Drops answers that refuse, speak of themselves as a model, or say that the passage holds no answer."""
+"""Drops answers that refuse, call themselves a model, or say that the passage has no answer."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
-_START = 240  # refusals come first; deeper in, "I cannot" is a witness or a patient speaking
+_REFUSAL_CHARS = 240  # refusals come first; further on, "I cannot" is a witness or a patient speaking
 _REFUSAL = re.compile(
     r"\bI(?: am|['’]m) (?:sorry|afraid),?(?: but)? (?:I|that I|as an)\b.{0,40}"
     r"\b(?:can(?:not|['’]t)|unable|not able|won['’]t|do(?: not|n['’]t))\b"
@@ -39,7 +39,7 @@ _NO_ANSWER = re.compile(
 
 @dataclass(frozen=True)
 class Refusal:
-    """Reasons: refusal, model_disclaimer, no_answer (`no_answer: false` keeps those)."""
+    """Reasons: refusal, model_disclaimer, no_answer (kept with `no_answer: false`)."""
 
     no_answer: bool = True
 
@@ -47,10 +47,10 @@ class Refusal:
         return [self._judge(reply(candidate)) for candidate in batch]
 
     def _judge(self, text: str) -> Verdict:
-        if found := _REFUSAL.search(text[:_START]):
-            return Verdict("refusal", None, found[0][:80])
-        if found := _MODEL.search(text):
-            return Verdict("model_disclaimer", None, found[0][:80])
-        if self.no_answer and (found := _NO_ANSWER.search(text)):
-            return Verdict("no_answer", None, found[0][:80])
+        if match := _REFUSAL.search(text[:_REFUSAL_CHARS]):
+            return Verdict("refusal", None, match[0][:80])
+        if match := _MODEL.search(text):
+            return Verdict("model_disclaimer", None, match[0][:80])
+        if self.no_answer and (match := _NO_ANSWER.search(text)):
+            return Verdict("no_answer", None, match[0][:80])
         return KEEP

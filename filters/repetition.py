@@ -1,4 +1,4 @@
-"""Drops answers that say the same again and again, after Gopher's rules (Rae et al. 2021, arXiv 2112.11446, A.1.1)."""
+"""Drops answers that repeat themselves, after Gopher's rules (Rae et al. 2021, arXiv 2112.11446, A.1.1)."""
 
 import re
 from collections import Counter
@@ -14,14 +14,14 @@ from stages.record import Candidate
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _RUN = re.compile(r"([^\s])\1{7,}")
-_BLANK_OUT = set("_.-=*…—")  # lines to fill in and rules between parts
+_FILL_IN = set("_.-=*…—")  # lines to fill in, and rules between parts
 
 
 @dataclass(frozen=True)
 class Repetition:
     """Reasons: repeated_lines, repeated_ngrams, frequent_ngram, repeated_character. Shares are of words or lines.
 
-    `ngram` counts words, doubled for Chinese, whose words here are single characters.
+    `ngram` is a number of words. It is doubled for Chinese, where each character is a word.
     """
 
     max_repeated_lines: Share = 0.3
@@ -35,7 +35,7 @@ class Repetition:
 
     def _judge(self, text: str) -> Verdict:
         for run in _RUN.finditer(text):
-            if len(run[0]) > self.max_character_run and run[1] not in _BLANK_OUT:
+            if len(run[0]) > self.max_character_run and run[1] not in _FILL_IN:
                 return Verdict("repeated_character", len(run[0]), f"{run[1]!r} {len(run[0])} times")
         lines = [line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8]
         if len(lines) > 2 and (share := 1 - len(set(lines)) / len(lines)) > self.max_repeated_lines:
@@ -53,12 +53,12 @@ class Repetition:
 
 
 def repeated_share(tokens: list[str], n: int) -> float:
-    """The share of tokens inside a run of n that stood in the text before, 0 to 1."""
+    """The share of tokens that are in a run of n tokens that the text had before, 0 to 1."""
     seen: set[tuple[str, ...]] = set()
     covered, end = 0, 0
-    for at, gram in enumerate(ngrams(tokens, n)):
+    for start, gram in enumerate(ngrams(tokens, n)):
         if gram in seen:
-            covered += at + n - max(end, at)
-            end = at + n
+            covered += start + n - max(end, start)
+            end = start + n
         seen.add(gram)
     return covered / len(tokens) if tokens else 0.0

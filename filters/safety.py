@@ -1,4 +1,4 @@
-"""Drops answers that instruct in harm or call for it, by the patterns of a policy file."""
+"""Drops answers that give instructions for harm or call for it, by the patterns of a policy file."""
 
 import re
 import unicodedata
@@ -14,9 +14,9 @@ from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
 _SENTENCE = re.compile(r"[.!?。！？\n]")
-_WINDOW = 240  # characters of a sentence that are looked at on either side of a match
-# Characters that show nothing and would split a word; the apostrophes are one.
-_FOLD = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018: "'", 0x2019: "'", 0x2BC: "'"}
+_SENTENCE_CHARS = 240  # of a sentence that are read on each side of a match
+# Invisible characters, which would split a word, are removed; apostrophes become one.
+_FOLDED = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018: "'", 0x2019: "'", 0x2BC: "'"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class _Class:
     harms: tuple[PrefilteredPattern, ...]
     mentions: tuple[re.Pattern[str], ...]
 
-    def found_in(self, text: str) -> bool:
+    def is_in(self, text: str) -> bool:
         for match in (match for harm in self.harms for match in harm.finditer(text)):
             sentence = _sentence(text, *match.span())
             if not any(mention.search(sentence) for mention in self.mentions):
@@ -35,28 +35,27 @@ class _Class:
 
 @dataclass(frozen=True)
 class Safety:
-    """Reason: unsafe; the detail is the policy's class. The assistant's turns (`text` where there are none) and
-    `rejected` are judged, by the patterns of all languages.
+    """Reason: unsafe; the detail is the policy's class. The assistant's turns (`text` if there are none) and `rejected`
+    are judged, by the patterns of all languages.
 
-    `policy` is a YAML file of your own; default: the shipped `configs/policies/safety.yaml`, whose classes are
-    about instruction
-    and advocacy: a text that names a crime, a poison or an overdose passes. `domains` in it says which classes a domain
-    may speak of (`allow`) and which are denied there alone (`deny`).
+    `policy` is a YAML file of your own; by default `configs/policies/safety.yaml`, whose classes are instruction and
+    advocacy: a text that names a crime, a poison or an overdose passes. Its section `domains` lists the classes that a
+    domain may contain (`allow`) and those that are denied only there (`deny`).
 
-    It is a list of patterns in English, Spanish and Chinese and no judge of meaning. It sees what is said in the words
-    of the list. It does not see harm in other words or languages, in code words, spelled out or spread over sentences;
-    images; whether advice is wrong; a question's intent; and it drops now and then a harmless text that quotes such
-    words. Where much hangs on it, put a model's or a person's judgement behind it.
+    The filter is a list of patterns in English, Spanish and Chinese; it does not understand meaning. It finds harm that
+    uses the words of the list. It does not find harm in other words or languages, in code words, spelled letter by
+    letter or spread over sentences; nor images, wrong advice or the intent of a question. Now and then it drops a
+    harmless text that quotes such words. If much depends on the result, have a model or a person judge the rows too.
     """
 
     policy: str = ""
     _classes: dict[str, _Class] = field(init=False, repr=False, compare=False)
     _denied: dict[str, list[str]] = field(init=False, repr=False, compare=False)
-    _otherwise: list[str] = field(init=False, repr=False, compare=False)
+    _denied_elsewhere: list[str] = field(init=False, repr=False, compare=False)
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
-        """What is read besides the options: the policy."""
+        """The policy, for the run's fingerprint."""
         return _policy(options.get("policy", "")).model_dump(mode="json")
 
     def __post_init__(self) -> None:
@@ -64,15 +63,15 @@ class Safety:
         classes = {name: _compiled(name, harm) for name, harm in policy.classes.items()}
         object.__setattr__(self, "_classes", classes)
         object.__setattr__(self, "_denied", {domain: policy.denied(domain) for domain in policy.domains})
-        object.__setattr__(self, "_otherwise", policy.denied(""))
+        object.__setattr__(self, "_denied_elsewhere", policy.denied(""))
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, row: Candidate) -> Verdict:
         text = folded(f"{row.reply}\n{row.rejected or ''}")
-        for name in self._denied.get(row.domain, self._otherwise):
-            if self._classes[name].found_in(text):
+        for name in self._denied.get(row.domain, self._denied_elsewhere):
+            if self._classes[name].is_in(text):
                 return Verdict("unsafe", None, name)
         return KEEP
 
@@ -85,20 +84,20 @@ def _policy(path: str) -> Policy:
 
 
 def folded(text: str) -> str:
-    """Compatibility forms made one (full-width letters, ligatures), invisible characters taken out."""
-    return unicodedata.normalize("NFKC", text).translate(_FOLD)
+    """The text with compatibility forms (full-width letters, ligatures) normalised and invisible characters removed."""
+    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
 def _compiled(name: str, harm: Harm) -> _Class:
-    phrases = [_plain(folded(phrase)) for of in harm.phrases.values() for phrase in of]
-    patterns = [pattern for of in harm.patterns.values() for pattern in of]
-    mentions = [pattern for of in harm.unless.values() for pattern in of]
+    phrases = [_whole_words(folded(phrase)) for phrases in harm.phrases.values() for phrase in phrases]
+    patterns = [pattern for patterns in harm.patterns.values() for pattern in patterns]
+    mentions = [pattern for patterns in harm.unless.values() for pattern in patterns]
     harms = tuple(PrefilteredPattern(one, re.I) for one in (*phrases, *patterns))
     return _Class(name, harms, tuple(re.compile(one, re.I) for one in mentions))
 
 
-def _plain(phrase: str) -> str:
-    """A phrase as whole words; Chinese has none."""
+def _whole_words(phrase: str) -> str:
+    """A regular expression for a phrase of whole words; Chinese has no boundaries between words."""
     inside = r"\s+".join(map(re.escape, phrase.split()))
     left = r"\b" if phrase[:1].isascii() and phrase[:1].isalnum() else ""
     right = r"\b" if phrase[-1:].isascii() and phrase[-1:].isalnum() else ""
@@ -106,8 +105,8 @@ def _plain(phrase: str) -> str:
 
 
 def _sentence(text: str, start: int, end: int) -> str:
-    """The sentence or sentences that the span stands in."""
-    before, after = text[max(0, start - _WINDOW) : start], text[end : end + _WINDOW]
+    """The sentence or sentences that contain the span."""
+    before, after = text[max(0, start - _SENTENCE_CHARS) : start], text[end : end + _SENTENCE_CHARS]
     ends = [match.end() for match in _SENTENCE.finditer(before)]
     stop = _SENTENCE.search(after)
     return before[ends[-1] if ends else 0 :] + text[start:end] + (after[: stop.start()] if stop else after)

@@ -1,4 +1,4 @@
-"""Drops answers that hold credentials: private keys, services' tokens, passwords, and random strings called a key."""
+"""Drops answers that contain credentials: private keys, tokens of services, passwords, random strings called a key."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from filters.text.prefilter import PrefilteredPattern
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
-# The services' own prefixes and lengths; a secret found by one is taken as real, whatever stands around it.
+# The services' own prefixes and lengths. What matches is taken for a secret, whatever is around it.
 _TOKENS = {
     "private_key": r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----",
     "aws_key": r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
@@ -49,7 +49,7 @@ _LABELLED = PrefilteredPattern(
     r"(?P<value>[0-9A-Za-z+/_\-]{16,512}={0,2})(?![0-9A-Za-z+/_\-=])",
     re.IGNORECASE,
 )
-# What stands where a secret would: variables, blanks, words of manuals.
+# What examples have in place of a secret: variables, blanks, words of manuals.
 _PLACEHOLDER = re.compile(
     r"^[<{\[(%$*•…]|[<>{}]|^(?:x+|\*+|\.+|-+|#+|_+)$|your|tu_|su_|example|ejemplo|changeme|placeholder|redacted|xxxx|dummy|sample"
     r"|insert|todo\b|getenv|environ|^null$|^none$|^true$|^false$|示例|你的|您的|\bhere\b|^(.)\1+$|1234567890abcdef",
@@ -62,14 +62,14 @@ _WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Secrets:
-    """Reason: secret. Always a drop; the detail names the kinds, and the row goes to the rejects with `[SECRET]`.
+    """Reason: secret. The row is always dropped; the detail names the kinds, and the reject has `[SECRET]` instead.
 
-    Kinds: the services' tokens by their own prefixes, jwt, private_key, url_password (`scheme://user:password@host`),
-    password (an assignment whose value has letters and digits or signs, and is no placeholder), and key: a string of at
-    least `min_entropy` bits a character beside a label such as "api key", "token" or 密钥.
+    Kinds: tokens of services by their own prefixes, jwt, private_key, url_password (`scheme://user:password@host`),
+    password (an assignment whose value has letters and digits or signs, and is not a placeholder), and key: a string
+    with at least `min_entropy` bits per character after a label such as "api key", "token" or 密钥.
 
     All that is published is searched: `text`, every turn, `rejected`. Hashes, citations and identifiers without such a
-    label pass. Not seen: passwords in prose without a label, words as passwords, and secrets cut by blanks.
+    label pass. Not found: passwords in prose without a label, words as passwords, and secrets with spaces in them.
     """
 
     min_entropy: Annotated[float, Field(ge=0, le=6)] = 3.5
@@ -81,7 +81,7 @@ class Secrets:
         turns = [message["content"] for message in row.messages]
         texts = [*turns, row.rejected or ""] if turns else [row.text, row.rejected or ""]
         found = tuple(kind for text in texts for _, _, kind in self._find(text))
-        # a text that is not its turns' join is published too
+        # `text` is published too, and may differ from the turns
         found = found or tuple(kind for _, _, kind in self._find(row.text))
         if not found:
             return KEEP
@@ -98,7 +98,7 @@ class Secrets:
         for start, stop, kind in sorted(self._find(text)):
             if start >= end:
                 parts.append(f"{text[end:start]}[SECRET]")
-                # the lines of a key follow its heading
+                # the lines of a key follow its first line
                 end = _key_end(text, stop) if kind == "private_key" else stop
             end = max(end, stop)
         return "".join([*parts, text[end:]])
@@ -120,7 +120,7 @@ class Secrets:
 
 
 def entropy(text: str) -> float:
-    """Bits a character, by the characters' frequencies in the text."""
+    """Bits per character, by the frequencies of the characters in the text."""
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
 
 

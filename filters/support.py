@@ -1,4 +1,4 @@
-"""Drops answers that the passage does not bear out: numbers and names it does not hold, words it does not use."""
+"""Drops answers that the passage does not support: numbers, names and words that it does not have."""
 
 import re
 import unicodedata
@@ -31,17 +31,18 @@ estas este esto estos fueron hacia hasta misma mismo mismos mucho para pero porq
 solo tambien tanto tiene tienen toda todas todo todos unas unos pasaje pregunta respuesta
 """
 _STOP = frozenset(_STOP_WORDS.split())
-_CHINESE = 0.6  # pairs of characters are harder to meet again than stems
+_CHINESE_FACTOR = 0.6  # of `min_share`: pairs of characters recur less often than stems
 
 
 @dataclass(frozen=True)
 class Support:
-    """Reasons: unsupported_number, unsupported_name, unsupported. The score is the content words' share in the passage.
+    """Reasons: unsupported_number, unsupported_name, unsupported.
 
-    Content words are compared by their first five letters; in Chinese pairs of characters are, against 0.6 of
-    `min_share`. Numbers may stand in the instruction too, and count the same in digits, words, with separators and as a
-    quantity in another unit. A name (`filters/text/names.py`) is borne out when its words stand in the passage or the
-    prompt. Answers with fewer than `min_words` content words are judged by their numbers and names alone.
+    The score is the share of the answer's content words that are in the passage. Words are compared by their first five
+    letters; in Chinese, pairs of characters are compared, and 0.6 of `min_share` is enough. Numbers may also come from
+    the instruction, and are equal in digits, in words, with separators and as a quantity in another unit. A name
+    (`filters/text/names.py`) is supported if its words are in the passage or the prompt. Answers with fewer than
+    `min_words` content words are judged by their numbers and names only.
     """
 
     min_share: Annotated[float, Field(ge=0, le=1)] = 0.4
@@ -56,7 +57,7 @@ class Support:
         answer = _ENUMERATION.sub(" ", reply(candidate))
         if self.numbers:
             known = numbers_in(candidate.passage) | numbers_in(candidate.instruction)
-            # "The two parties", 一项: an answer may count by itself what the passage lists.
+            # "The two parties", 一项: an answer may count what the passage lists
             claimed = _in_digits(answer) | (_in_words(answer) - {"1", "2", "3"})
             unknown = claimed - known
             if unknown:
@@ -64,15 +65,16 @@ class Support:
             if unknown := sorted(unknown):
                 return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
         if self.names:
-            asked = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
-            if strange := unsupported(reply(candidate), "\n".join([candidate.passage, candidate.instruction, *asked])):
-                return Verdict("unsupported_name", None, f"not in the passage: {', '.join(strange)}"[:120])
+            prompts = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
+            source = "\n".join([candidate.passage, candidate.instruction, *prompts])
+            if missing := unsupported(reply(candidate), source):
+                return Verdict("unsupported_name", None, f"not in the passage: {', '.join(missing)}"[:120])
         content = content_of(answer)
         if len(content) < self.min_words:
             return Verdict(None, 1.0)
         share = len(content & content_of(candidate.passage)) / len(content)
         chinese = len(HAN.findall(answer)) * 2 > len(content)
-        if share < self.min_share * (_CHINESE if chinese else 1.0):
+        if share < self.min_share * (_CHINESE_FACTOR if chinese else 1.0):
             return Verdict("unsupported", share, f"{share:.0%} of its content words stand in the passage")
         return Verdict(None, share)
 
@@ -80,15 +82,15 @@ class Support:
 def _converted(answer: str, source: str) -> set[str]:
     """The numbers of quantities that the source has in another unit: 1000 mg for its 1 g."""
     known = read_quantities(source)[0]
-    borne_out: dict[str, bool] = {}  # a range is one writing of several quantities
+    supported: dict[str, bool] = {}  # by what is written: a range is several quantities
     for claimed in read_quantities(answer)[0]:
-        same = any(claimed.equals(other) for other in known)
-        borne_out[claimed.written] = borne_out.get(claimed.written, True) and same
-    return {number for written, same in borne_out.items() if same for number in _in_digits(written)}
+        equal = any(claimed.equals(quantity) for quantity in known)
+        supported[claimed.written] = supported.get(claimed.written, True) and equal
+    return {number for written, equal in supported.items() if equal for number in _in_digits(written)}
 
 
 def numbers_in(text: str) -> set[str]:
-    """The numbers of a text as bare digits: `1,200`, `1200` and `1.200` are one, `six`, `seis` and `6` too."""
+    """The numbers of a text as plain digits: `1,200`, `1200` and `1.200` are equal, and so are `six`, `seis`, `6`."""
     return _in_digits(text) | _in_words(text)
 
 

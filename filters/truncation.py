@@ -1,4 +1,4 @@
-"""Drops answers that stop in the middle."""
+"""Drops answers that end in the middle of a sentence."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _END = re.compile(r"[.!?。！？…;；][\"'”’»」』）)\]*`]*\s*\Z")
 
 @dataclass(frozen=True)
 class Truncation:
-    """Reasons: truncated (the generator ran into its token limit), unfinished (the last sentence has no end).
+    """Reasons: truncated (the generator reached its token limit), unfinished (the last sentence has no final mark).
 
-    Answers up to `short_chars` characters may be a phrase: they need no full stop.
+    Answers of up to `short_chars` characters may be a phrase and need no full stop.
     """
 
     short_chars: Annotated[int, Field(ge=0)] = 80

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.figures import Figures, processor
 from configs import catalogue
-from filters.privacy import ALL
+from filters.privacy import ALL_KINDS
 from filters.text.personal import Found, find
 from stages.sources.corpora import read_corpus
 from stages.sources.passages import cut
@@ -360,7 +360,7 @@ class Count:
 
 def main() -> int:
     count = next((int(word) for word in sys.argv[1:] if word.isdigit()), 400)
-    tally, kinds, rng = Count("--show" in sys.argv), frozenset(ALL), random.Random(31)
+    tally, kinds, rng = Count("--show" in sys.argv), frozenset(ALL_KINDS), random.Random(31)
     real = list(passages(count, held_out=False))
     size = sum(len(text) for _, _, text in real)
     for name, language, text in real:
@@ -380,7 +380,7 @@ def main() -> int:
     masked, false = tally.masked.total(), tally.false.total()
     figures.put("planted PII: recall", masked / tally.planted.total(), 0.99)
     figures.put("planted PII: precision", masked / (masked + false), 0.95)
-    for kind in ALL:
+    for kind in ALL_KINDS:
         figures.put(f"planted PII: recall, {kind}", tally.masked[kind] / tally.planted[kind], 0.99)
         precision = tally.masked[kind] / max(1, tally.masked[kind] + tally.false[kind])
         figures.put(f"planted PII: precision, {kind}", precision, 0.95)

@@ -1,5 +1,5 @@
-"""How text is read: words, numbers, quantities, names, references to law, telephone numbers, personal data.
+"""How filters read text: words, numbers, quantities, names, references to law, telephone numbers, personal data.
 
-`words` and `prefilter` (patterns that run only where they can match) come first; the other files each recognise one
+Read `words` and `prefilter` (patterns that run only where they can match) first. Each of the other files recognises one
 kind of thing in a text.
 """

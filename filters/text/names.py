@@ -1,8 +1,8 @@
-"""Names in a text, each by some evidence that it is one: people, places, organisations, acts, medicines.
+"""Names in a text: people, places, organisations, acts, medicines, each recognised by some evidence.
 
-A capital at the head of a sentence, of a line or of a quotation says nothing; within one it does, in English and
-Spanish. Medicines are told by the stems of their international names (WHO, The use of stems in the selection of INN).
-Chinese has no capitals: acts and works in 《》 count, and people named with their title.
+In English and Spanish the evidence is a capital letter, but not at the start of a sentence, a line or a quotation.
+Medicines are recognised by the stems of their international names (WHO, The use of stems in the selection of INN).
+Chinese has no capitals: acts and works in 《》 are names, and people with their title.
 """
 
 import re
@@ -13,26 +13,26 @@ from filters.text.words import HAN, words
 
 _LETTERS = "A-Za-zÀ-ÖØ-öø-ÿĀ-ž"
 _WORD = re.compile(rf"[{_LETTERS}]+(?:[’'-][{_LETTERS}]+)*")
-_CAPITAL = re.compile(rf"(?=[A-ZÀ-ÖØ-Þ])[{_LETTERS}](?=[^’'-]*[a-zß-öø-ÿ])")  # and not all in capitals
-_JOINS = re.compile(r"of|the|for|and|de|del|la|las|los|y|e|von|van|da|do")  # within a name
+_CAPITAL = re.compile(rf"(?=[A-ZÀ-ÖØ-Þ])[{_LETTERS}](?=[^’'-]*[a-zß-öø-ÿ])")  # not a word all in capitals
+_PARTICLES = re.compile(r"of|the|for|and|de|del|la|las|los|y|e|von|van|da|do")  # within a name
 _TITLED = re.compile(r"\b(?:dra?|mr?s?|sra?|prof|professor|judge|justice|juez|doctor)\.?\s+$", re.IGNORECASE)
-# where the full stop is no end: a title, an initial, what stands in citations and before numbers
+# a full stop that ends no sentence: after a title or an initial, in citations, before numbers
 _SHORT = re.compile(
     rf"(?:^|[^{_LETTERS}])(?:dra?|mr?s?|sra?|prof|jr|st|vs?|no|art|inc|ltd|co|corp|etc|[{_LETTERS}])\.\s*$",
     re.IGNORECASE,
 )
-_HEAD = re.compile(
+_STARTS = re.compile(
     r"[.!?…:;•*#|>\n\"“«¿¡\[‘]\s*[\"“«'‘(\[*_]*\s*$|^\s*[\"“«'‘(\[*_-]*\s*$|[-–—•*]\s+$"
     r"|(?:^|\n)\s*\(?\w{1,3}[.)]\s*$|\s['(]$"
 )
-# what goes before a term of the text's own: the Controller, your Account
+# words before a term that the text defines: the Controller, your Account
 _ARTICLE = re.compile(
     r"\b(?:the|an?|this|that|these|each|every|any|all|our|your|its|their|his|her|my|el|la|los|las|una?|su|sus|del|al)\s+$",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"[ *_]*:")
 _DOTS = re.compile(r"(?<=\b[A-Z])\.(?=[A-Z]\.|\W)")
-_BEGINNING = 6  # letters by which longer words are compared: Constitutional and Constitution
+_COMPARED_LETTERS = 6  # longer words are compared by their beginning: Constitutional and Constitution
 _COMMON_WORDS = """
 monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september
 october november december american african asian european english british french german spanish italian chinese
@@ -71,15 +71,15 @@ _PERSON = re.compile(
 
 
 def unsupported(answer: str, source: str) -> list[str]:
-    """The answer's names of which a word does not stand in the source, in order, as they are written."""
-    known = _known(source)
-    held = unicodedata.normalize("NFKC", source)
-    strange = [name for name in names(answer) if not _stands(name, known, held)]
-    return list(dict.fromkeys(strange))
+    """The answer's names that have a word which is not in the source, in order, as they are written."""
+    known = _known_words(source)
+    normalized = unicodedata.normalize("NFKC", source)
+    missing = [name for name in names(answer) if not _is_supported(name, known, normalized)]
+    return list(dict.fromkeys(missing))
 
 
 def names(text: str) -> Iterator[str]:
-    """The names of a text by the evidence above, in order of their kind."""
+    """The names of a text: works, people with titles, medicines, then runs of capitalised words."""
     plain = unicodedata.normalize("NFKC", text)
     yield from (match[1] for match in _WORK.finditer(plain))
     yield from (match[1] for match in _PERSON.finditer(plain))
@@ -93,23 +93,23 @@ def names(text: str) -> Iterator[str]:
 
 
 def _is_heading(line: str) -> bool:
-    """A line in title case without an end, or marked as one."""
-    found = [match[0] for match in _WORD.finditer(line) if len(match[0]) > 3]
-    capital = sum(bool(_CAPITAL.match(word)) or word.isupper() for word in found)
+    """Whether a line is in title case without a final mark, or is marked as a heading."""
+    long_words = [match[0] for match in _WORD.finditer(line) if len(match[0]) > 3]
+    capital = sum(bool(_CAPITAL.match(word)) or word.isupper() for word in long_words)
     ended = re.search(r"[.!?…][\"”»')\]]*\s*$", line)
-    return line.lstrip().startswith("#") or (not ended and len(found) < 12 and capital * 2 > len(found))
+    return line.lstrip().startswith("#") or (not ended and len(long_words) < 12 and capital * 2 > len(long_words))
 
 
 def _capitalised(text: str, start: int, stop: int) -> Iterator[str]:
-    """Runs of capitalised words within a sentence, with the particles between them."""
+    """Names made of capitalised words within a sentence, and of the particles between them."""
     run: list[re.Match[str]] = []
     for match in _WORD.finditer(text, start, stop):
         gap = text[run[-1].end() : match.start()] if run else ""
         if run and not gap.isspace() and not (gap == ". " and _SHORT.search(text[run[-1].start() : match.start()])):
             yield from _name(text, run)
             run = []
-        goes_on = run or not _at_head(text[max(match.start() - 12, 0) : match.start()])
-        if (_CAPITAL.match(match[0]) and goes_on) or (run and _JOINS.fullmatch(match[0])):
+        may_be_name = run or not _at_start(text[max(match.start() - 12, 0) : match.start()])
+        if (_CAPITAL.match(match[0]) and may_be_name) or (run and _PARTICLES.fullmatch(match[0])):
             run.append(match)
         else:
             yield from _name(text, run)
@@ -118,46 +118,50 @@ def _capitalised(text: str, start: int, stop: int) -> Iterator[str]:
 
 
 def _name(text: str, run: list[re.Match[str]]) -> Iterator[str]:
-    while run and _JOINS.fullmatch(run[-1][0]):
+    while run and _PARTICLES.fullmatch(run[-1][0]):
         run = run[:-1]
-    own = [match for match in run if words(match[0])[0] not in _COMMON and len(match[0]) > 3]
-    if not own or _LABEL.match(text, run[-1].end()):
+    distinctive = [match for match in run if words(match[0])[0] not in _COMMON and len(match[0]) > 3]
+    if not distinctive or _LABEL.match(text, run[-1].end()):
         return
     if len(run) > 1 or not _ARTICLE.search(text[max(run[0].start() - 8, 0) : run[0].start()]):
         yield " ".join(match[0] for match in run)
 
 
-def _at_head(before: str) -> bool:
-    """Whether a sentence, line, label or quotation begins after these characters, and not a name after its title."""
+def _at_start(before: str) -> bool:
+    """Whether a sentence, line, label or quotation starts after these characters, and not a name after its title."""
     if _TITLED.search(before):
         return False
-    return bool(_HEAD.search(before)) and not (before.rstrip().endswith(".") and _SHORT.search(before))
+    return bool(_STARTS.search(before)) and not (before.rstrip().endswith(".") and _SHORT.search(before))
 
 
-def _known(source: str) -> set[str]:
-    """The source's words by `stem`, their beginnings, and its abbreviations."""
+def _known_words(source: str) -> set[str]:
+    """The stems and beginnings of the source's words, and its abbreviations."""
     plain = _DOTS.sub("", unicodedata.normalize("NFKC", source))
     tokens = words(source)
     short = {word.casefold() for word in re.findall(r"\b[A-ZÀ-Þ]{2,6}\b", plain)}
-    return {stem(word) for word in tokens} | {word[:_BEGINNING] for word in tokens if len(word) >= _BEGINNING} | short
+    return (
+        {stem(word) for word in tokens}
+        | {word[:_COMPARED_LETTERS] for word in tokens if len(word) >= _COMPARED_LETTERS}
+        | short
+    )
 
 
-def _stands(name: str, known: set[str], source: str) -> bool:
+def _is_supported(name: str, known: set[str], source: str) -> bool:
     if HAN.search(name):
         return name in source or name.removeprefix("中华人民共和国") in source
     capital = " ".join(part for part in re.split(r"[\s-]", name) if part[:1].isupper()) or name
     parts = [word for word in words(capital) if len(word) > 2 or not word.isascii()]
-    spelt: set[int] = set()  # places of the words that an abbreviation in the source stands for
+    abbreviated: set[int] = set()  # indices of the words that an abbreviation in the source stands for
     for start in range(len(parts)):
         for stop in range(start + 2, min(start + 6, len(parts)) + 1):
             if "".join(word[0] for word in parts[start:stop]) in known:
-                spelt |= set(range(start, stop))
+                abbreviated |= set(range(start, stop))
     return all(
-        place in spelt or word in _COMMON or stem(word) in known or word[:_BEGINNING] in known
-        for place, word in enumerate(parts)
+        index in abbreviated or word in _COMMON or stem(word) in known or word[:_COMPARED_LETTERS] in known
+        for index, word in enumerate(parts)
     )
 
 
 def stem(word: str) -> str:
-    """A word without the ending of a plural: Ministers and Minister are one."""
+    """A word without the s of a plural: Ministers and Minister become equal."""
     return word[:-1] if len(word) > 4 and word.endswith("s") else word

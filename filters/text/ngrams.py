@@ -1,8 +1,7 @@
-"""The word n-grams of evaluation items as a sorted table of 64-bit hashes, made once and kept in the cache.
+"""An index of evaluation items: their word n-grams as a sorted table of 64-bit hashes, kept in the cache.
 
-An n-gram is a run of words as `filters.text.words` counts them, so that case, accents, punctuation and white space
-make no
-difference; a Chinese character is half a word. The table lies in the cache under a hash of what it was made of.
+An n-gram is a run of words as `filters.text.words` counts them: case, accents, punctuation and white space make no
+difference. A Chinese character counts as half a word. The table's file is named by a hash of what it was built from.
 """
 
 import hashlib
@@ -26,15 +25,17 @@ from stages.storage.atomic import replacing
 from stages.storage.packages import cache_folder
 
 VERSION = 1  # raise it when `words` or the hashing changes
-# gram; how many different ones its item has, the smallest of its items; the set's place among the names
+# An n-gram's hash; the number of different n-grams in its item, the smallest if it is in several; and the number of the
+# item's set. The field is called `of` in cached files.
 ENTRY = np.dtype([("gram", "<u8"), ("size", "<u4"), ("of", "<u2")])
+ITEMS_PER_BATCH = 1024
 _ROOT = 0x9E3779B97F4A7C15
 _INVERSE = pow(_ROOT, -1, 1 << 64)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What must not be trained on: declared corpora and the user's files. `text_field` is for the files' rows."""
+    """What must not be trained on: declared corpora, and the user's files with their texts in `text_field`."""
 
     sets: tuple[str, ...]
     files: tuple[str, ...]
@@ -42,14 +43,14 @@ class Evaluation:
     ngram: int
 
     def identity(self) -> str:
-        """Hex digest of the texts, by the hashes of packages and files, and of how they are cut.
+        """Hex digest of the hashes of packages and files, and of how n-grams are built.
 
-        Raises ConfigError beginning with the option for a set that is not declared, or a file that is not there.
+        Raises ConfigError beginning with the option, for a set that is not declared or a file that does not exist.
         """
         known = {name: corpus for name, corpus in corpora().items() if corpus.held_out}
         for place, name in enumerate(self.sets):
             if name not in known:
-                why = "is no evaluation set" if name in corpora() else "is not declared"
+                why = "is not an evaluation set" if name in corpora() else "is not declared"
                 raise ConfigError(f"sets[{place}]: {name!r} {why}; there are {', '.join(known)}")
         declared = [
             [name, known[name].wheel.sha256, known[name].wheel.member, known[name].reader, known[name].options]
@@ -59,7 +60,7 @@ class Evaluation:
         return digest([VERSION, self.ngram, self.text_field, declared, files])
 
     def items(self) -> Iterator[tuple[str, str]]:
-        """Each set's or file's name and a text of it. An unreadable row is an InputError: it could not be kept out."""
+        """Name of the set or file, and text, of each item. Raises InputError for a row that cannot be read."""
         for name in self.sets:
             for document in read_corpus(name):
                 yield name, document.text
@@ -67,47 +68,55 @@ class Evaluation:
             for document in read_documents(url, Fields(self.text_field)):
                 if not isinstance(document, Document):
                     raise InputError(
-                        f"files: {name} {document.location}: {document.reason} ({document.detail}); mend the row, or"
+                        f"files: {name} {document.location}: {document.reason} ({document.detail}); fix the row, or"
                         " set text_field to the column that holds the text"
                     )
                 yield name, document.text
 
     def listed(self) -> list[tuple[str, str]]:
         """Name and URL of each of the user's files."""
-        found: list[tuple[str, str]] = []
+        files: list[tuple[str, str]] = []
         for place, path in enumerate(self.files):
             try:
-                found += [(file.name or path, file.url) for file in list_files(path)]
+                files += [(file.name or path, file.url) for file in list_files(path)]
             except InputError as error:
                 raise ConfigError(f"files[{place}]: {error}") from None
-        return found
+        return files
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationIndex:
-    """`gram` sorted; `size` and `of` beside it; `names` of the sets. `identity` names the content."""
+    """A table of n-grams.
+
+    Attributes:
+        gram: sorted hashes, uint64 [G].
+        size: the number of different n-grams in the gram's item, [G].
+        set_number: places in `names`, [G].
+        names: the sets and files.
+        identity: hex digest of the content.
+    """
 
     gram: np.ndarray
     size: np.ndarray
-    of: np.ndarray
+    set_number: np.ndarray
     names: tuple[str, ...]
     identity: str
 
     @classmethod
     def open(cls, evaluation: Evaluation) -> "EvaluationIndex":
-        """From the cache, or made and put there. Raises what `Evaluation` and the corpora raise."""
+        """Reads the index from the cache, or builds it and writes it there. Raises ConfigError and InputError."""
         identity = evaluation.identity()
         path = cache_folder() / "evaluation" / f"{identity}.npy"
         names = tuple(dict.fromkeys([*evaluation.sets, *(name for name, _ in evaluation.listed())]))
         table = _read(path)
         if table is None:
-            table = _make(evaluation, names)
+            table = _build(evaluation, names)
             _publish(path, table)
-        gram, size, of = (np.ascontiguousarray(table[name]) for name in ("gram", "size", "of"))
-        return cls(gram, size, of, names, identity)
+        gram, size, set_number = (np.ascontiguousarray(table[name]) for name in ("gram", "size", "of"))
+        return cls(gram, size, set_number, names, identity)
 
     def find(self, grams: np.ndarray) -> np.ndarray:
-        """The place of each gram in the table, -1 for those that are not there."""
+        """The place of each hash in the table, or -1, [len(grams)]."""
         if not len(self.gram):
             return np.full(len(grams), -1)
         places = np.minimum(np.searchsorted(self.gram, grams), len(self.gram) - 1)
@@ -115,13 +124,13 @@ class EvaluationIndex:
 
 
 def grams_of(texts: Sequence[str], ngram: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n-grams of all texts as uint64, and the number of the text each is of. Shorter texts have none.
+    """Hashes of the n-grams of all texts, uint64 [G], and the number of each one's text, [G]. Short texts have none.
 
-    A run of words w0 w1 … has the hash Σ h(wk) · r^k modulo 2^64, which prefix sums give for runs of any length.
+    The hash of words w0 w1 … is Σ h(wk) · r^k modulo 2^64: prefix sums give it for runs of any length.
     """
     tokens = [words(text) for text in texts]
-    flat = [token for of in tokens for token in of]
-    ends = np.cumsum([len(of) for of in tokens], dtype=np.int64)
+    flat = [token for of_text in tokens for token in of_text]
+    ends = np.cumsum([len(of_text) for of_text in tokens], dtype=np.int64)
     if not flat:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     hashes = np.fromiter(map(_hash, flat), np.uint64, len(flat))
@@ -146,7 +155,7 @@ def _hash(word: str) -> int:
     return int.from_bytes(blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _make(evaluation: Evaluation, names: Sequence[str]) -> np.ndarray:
+def _build(evaluation: Evaluation, names: Sequence[str]) -> np.ndarray:
     places = {name: place for place, name in enumerate(names)}
     parts: list[np.ndarray] = []
     seen: set[bytes] = set()
@@ -167,7 +176,7 @@ def _make(evaluation: Evaluation, names: Sequence[str]) -> np.ndarray:
         if key not in seen:
             seen.add(key)
             batch.append((places[name], text))
-        if len(batch) == 1024:
+        if len(batch) == ITEMS_PER_BATCH:
             flush()
     if batch:
         flush()
@@ -179,12 +188,12 @@ def _make(evaluation: Evaluation, names: Sequence[str]) -> np.ndarray:
 def _read(path: Path) -> np.ndarray | None:
     try:
         table = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):  # not there, or damaged: it is made again
+    except (ValueError, EOFError, OSError):  # missing or damaged: it is built again
         return None
     return table if table.dtype == ENTRY else None
 
 
 def _publish(path: Path, table: np.ndarray) -> None:
-    """Readers see all of it or nothing; of two processes that make it at once, both make the same."""
+    """Writes the table atomically. Two processes that build it at the same time write equal files."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, table, allow_pickle=False)

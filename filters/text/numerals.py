@@ -1,4 +1,4 @@
-"""Numbers that are not written in digits: Chinese, Roman, and the words of English and Spanish."""
+"""Numbers that are not written in digits: Chinese, Roman, and in English and Spanish words."""
 
 import re
 
@@ -33,7 +33,7 @@ def from_han(text: str) -> int:
 
 
 def from_roman(text: str) -> int | None:
-    """XIV -> 14; None where it is not written as Roman numbers are, as IIII or IC."""
+    """XIV -> 14; None if it is not written by the rules of Roman numerals, such as IIII or IC."""
     if not text or not _CANONICAL.fullmatch(text):
         return None
     values = [_ROMAN[letter] for letter in text]

@@ -1,7 +1,7 @@
-"""Where personal data stands in a text: e-mail, telephone, public IP addresses and numbers given to one person.
+"""Finds personal data in a text: e-mail, telephone, public IP addresses and numbers that belong to one person.
 
-A number counts by its own rules (check digits, reserved ranges, dates inside) or by the label beside it, so that
-articles, dockets, statutes, doses and laboratory values are none.
+A number counts if it follows the rules of its kind (check digits, reserved ranges, dates inside) or has a label beside
+it. Articles, dockets, statutes, doses and laboratory values do not count.
 """
 
 import ipaddress
@@ -40,13 +40,12 @@ Kind = Literal[
 Spans = Iterator[tuple[int, int]]
 Found = tuple[int, int, Kind]  # start, end, kind
 
-# One character for one, so that places hold: full-width letters and digits, and the many dashes and spaces.
+# Full-width letters and digits, dashes and spaces, each replaced by one character, so that positions stay.
 _ASCII = {0xFF01 + place: chr(0x21 + place) for place in range(94) if chr(0x21 + place) not in ",;!?"}
 _ASCII |= dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212, 0xFE63), "-")
 _ASCII |= dict.fromkeys((0xA0, 0x2002, 0x2003, 0x2007, 0x2009, 0x202F, 0x3000), " ")
-_WORTH = re.compile(r"\d|[@＠]|\(at\)|\[at\]", re.IGNORECASE)
-# A word that says what the number after it is, looked for in so many characters before it.
-_NEAR = 48
+_MAY_HAVE_DATA = re.compile(r"\d|[@＠]|\(at\)|\[at\]", re.IGNORECASE)
+_LABEL_CHARS = 48  # before a number, in which the word that says what it is is searched
 _BEGINS, _ENDS = r"(?<![A-Za-z0-9])(?<!\d[.,/\-])", r"(?![A-Za-z0-9]|[.,/\-]\d)"
 
 _EMAIL = PrefilteredPattern(
@@ -82,7 +81,7 @@ _IP6 = PrefilteredPattern(
     r"(?<![\w:.])(?:[23][0-9a-f]{3}:(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})(?![\w:])",
     re.ASCII | re.IGNORECASE,
 )
-_NETWORK = re.compile(r"(?:\.0|::)/\d")  # a range of addresses is nobody's
+_NETWORK = re.compile(r"(?:\.0|::)/\d")  # a range of addresses belongs to nobody
 _ADDRESS = re.compile(r"\b(?:IPv?4?|address|server|host|direcci[óo]n|servidor)\b|地址|服务器|主机", re.IGNORECASE)
 _CODE = re.compile(
     r"\b(?:EC|E\.C\.|enzymes?|enzimas?|OID|version|versi[óo]n|release|v)[\s.:]*"
@@ -147,34 +146,34 @@ _PASSPORT = PrefilteredPattern(
 
 
 def find(text: str, language: str, kinds: frozenset[str]) -> list[Found]:
-    """Start, end and kind of what was found, in order and apart; of two that overlap, the surer stays."""
-    if not _WORTH.search(text):
+    """Start, end and kind of personal data, in order. Of findings that overlap, the most certain one is returned."""
+    if not _MAY_HAVE_DATA.search(text):
         return []
     plain = text.translate(_ASCII)
-    numbers = list(phones(plain, language))
-    within = {end: start for start, end in numbers}
-    found: list[Found] = []
+    telephone_numbers = list(phones(plain, language))
+    within = {end: start for start, end in telephone_numbers}
+    findings: list[Found] = []
     for kind, finder in _FINDERS.items():
         for start, end in finder(plain):
             if kind != "ip" or within.get(end, end) >= start:  # 0034 91.131.22.55
-                found.append((start, end, kind))
-    for start, end in numbers:
-        found.append((start, end, "phone"))
-    apart: list[Found] = []
+                findings.append((start, end, kind))
+    for start, end in telephone_numbers:
+        findings.append((start, end, "phone"))
+    distinct: list[Found] = []
     taken = bytearray(len(text))
-    for start, end, kind in found:  # in the order of sureness
+    for start, end, kind in findings:  # the most certain kinds first
         if not any(taken[start:end]):
             taken[start:end] = b"\1" * (end - start)
-            apart.append((start, end, kind))
-    return sorted(row for row in apart if row[2] in kinds)
+            distinct.append((start, end, kind))
+    return sorted(row for row in distinct if row[2] in kinds)
 
 
 def _near(label: re.Pattern[str], text: str, start: int) -> bool:
-    return label.search(text, max(0, start - _NEAR), start) is not None
+    return label.search(text, max(0, start - _LABEL_CHARS), start) is not None
 
 
 def _alone(match: re.Match[str]) -> bool:
-    """No more groups of digits go before or after, with the same mark between."""
+    """Whether no more groups of digits with the same separator come before or after."""
     text, mark = match.string, re.escape(match[1])
     return not re.search(rf"\d{mark}$", text[max(0, match.start() - 2) : match.start()]) and not re.match(
         rf"{mark}\d", text[match.end() : match.end() + 2]
@@ -190,7 +189,7 @@ def _emails(text: str) -> Spans:
 def _ips(text: str) -> Spans:
     for match in _IP4.finditer(text):
         octets = [int(part) for part in match[0].split(".")]
-        before = text[max(0, match.start() - _NEAR) : match.start()]
+        before = text[max(0, match.start() - _LABEL_CHARS) : match.start()]
         if max(octets) > 255 or _CODE.search(before) or not _public(match[0]) or _NETWORK.match(text, match.end() - 2):
             continue
         # 4.2.1.12 is a clause; an address has four numbers below 40 once in 1,700.
@@ -229,8 +228,8 @@ def _ssns(text: str) -> Spans:
     for match in _SSN.finditer(text):
         number = re.sub(r"\D", "", match[0])
         # ssn.is_valid knows the numbers printed in advertisements too
-        set_so = match[1] == "-" or (match[1] == " " and _alone(match))
-        if ssn.is_valid(number) and (set_so or _near(_SSN_LABEL, text, match.start())):
+        written_so = match[1] == "-" or (match[1] == " " and _alone(match))
+        if ssn.is_valid(number) and (written_so or _near(_SSN_LABEL, text, match.start())):
             yield match.span()
 
 

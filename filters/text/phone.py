@@ -1,11 +1,11 @@
-"""Telephone numbers in running text: candidates by shape, checked against the numbering plans."""
+"""Telephone numbers in running text: candidates by their shape, checked against the numbering plans."""
 
 import re
 from collections.abc import Iterator
 
 import phonenumbers
 
-# Digits in groups of any kind; what stands beside it must not make it a piece of a longer number, code or address.
+# Digits in groups of any kind, that are not part of a longer number, code or address.
 _CANDIDATE = re.compile(
     r"(?<![\w/+#@%§\-])(?<!\d[.,:])"  # ASCII: Chinese text has no spaces
     r"(?:\+|\(\+|00[ -]?(?=[1-9]))?\(?\d(?:[ .\-/]{0,3}[()]?[ .\-]?\d){5,18}"
@@ -19,10 +19,10 @@ _LABEL = re.compile(
     r"|电话|手机|座机|热线|传真|致电|拨打|联系方式|联系|来电|微信|短信)",
     re.IGNORECASE,
 )
-_BEFORE, _AFTER = 32, 24  # characters in which a label, and a unit, is looked for
-_BETWEEN = re.compile(r"[.;。；!?！？\n]\s|\d{3}")  # the label is another sentence's or another number's
-# Numbers with names of their own, and amounts.
-_OTHER = re.compile(
+_CHARS_BEFORE, _CHARS_AFTER = 32, 24  # where a label, and a unit, are searched
+_BETWEEN = re.compile(r"[.;。；!?！？\n]\s|\d{3}")  # the label belongs to another sentence or another number
+# Labels of other numbers, and amounts.
+_OTHER_LABEL = re.compile(
     r"(?:\b(?:no|nos|nr|num|case|docket|art|article|art[íi]culo|section|sec|sección|§|id|ids|code|código|pmid|pmcid|nct"
     r"|doi|isbn|issn|npi|dea|ein|cas|ref|version|order|invoice|factura|expediente|patent|serial|lot|account|cuenta)"
     r"|[$€£¥#]|案号|编号|第|金额|共计)[\s.:#：º°]*$",
@@ -34,7 +34,7 @@ _UNIT = re.compile(
     r"|copias|mg|ml|kg|km)\b|元|人|万|亿|美元)",
     re.IGNORECASE,
 )
-# How numbers are set in each country when no label says what they are.
+# How each country writes numbers, where no label says what they are.
 _SHAPES = {
     "US": r"(?:1[ .-]?)?(?:\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}([ .-])\d{3}\1\d{4}|\d{3}[ /]\d{3}-\d{4})|[2-9]\d{9}",
     "GB": r"\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}|0[1-37]\d{8,9}|07\d{3}[ -]\d{3}[ -]\d{3}|0\d{4}[ -]\d{6}"
@@ -50,7 +50,7 @@ _SHAPES = {
 _SHAPED = {region: re.compile(shape) for region, shape in _SHAPES.items()}
 _REGIONS = {"en": ("US", "GB", "IN"), "es": ("ES", "MX", "US"), "zh": ("CN",)}
 _LABELLED = {"en": ("US", "GB", "IN", "AU"), "es": ("ES", "MX", "AR", "CO", "CL", "PE", "US"), "zh": ("CN", "TW", "HK")}
-# Layouts that say by themselves what they are, even under area code 555, which nobody has.
+# Layouts that only telephone numbers have, even with area code 555, which nobody has.
 _UNMISTAKABLE = re.compile(
     r"(?:1[ .-]?)?\(\d{3}\) ?\d{3}-\d{4}|(?:1[-.])?\d{3}([-.])\d{3}\1\d{4}"
     r"|07\d{3}[ -]\d{6}|07\d{3}[ -]\d{3}[ -]\d{3}|\(0\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"
@@ -59,19 +59,25 @@ _EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,6
 
 
 def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
-    """Where telephone numbers stand in a text whose digits and dashes are ASCII.
+    """Start and end of telephone numbers in a text whose digits and dashes are ASCII.
 
-    A number after a + must be as long as numbers of its country are, after bare 00 be in use there. A national one
-    must be in use in a country of the language and be set as numbers are set there, or follow a label ("tel.", 手机).
+    A number with a + must have a length of its country; one with a bare 00 must be in use there. A national number must
+    be in use in a country of the language, and either be written as numbers are written there or follow a label
+    ("tel.", 手机).
     """
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()
         for stop in _ends(text, start, end):
             raw = text[start:stop]
-            # the bracket may be around the whole number
+            # the bracket may enclose the whole number
             begin = start + (raw[0] == "(" and raw.count("(") > raw.count(")"))
-            if _is_phone(text[begin:stop], text[max(0, begin - _BEFORE) : begin], text[stop : stop + _AFTER], language):
-                yield begin, _whole(text, stop)
+            if _is_phone(
+                text[begin:stop],
+                text[max(0, begin - _CHARS_BEFORE) : begin],
+                text[stop : stop + _CHARS_AFTER],
+                language,
+            ):
+                yield begin, _with_extension(text, stop)
                 break
         else:
             # another number, such as a postal code, was taken for its first group
@@ -81,17 +87,17 @@ def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
                     and text[inner.start() - 1].isspace()
                     and not text[inner.end() : inner.end() + 1].isdigit()
                 ):
-                    yield inner.start(), _whole(text, inner.end())
+                    yield inner.start(), _with_extension(text, inner.end())
 
 
-def _whole(text: str, end: int) -> int:
-    """The number's end, its extension counted in."""
+def _with_extension(text: str, end: int) -> int:
+    """The end of a number with its extension."""
     extension = _EXTENSION.match(text, end)
     return extension.end() if extension else end
 
 
 def _ends(text: str, start: int, end: int) -> Iterator[int]:
-    """The candidate's end, then the ends of its groups: a year or a next number may have been taken for a group."""
+    """The candidate's end, then the ends of its groups: a year or another number may have been taken for a group."""
     yield end
     for gap in reversed(list(re.finditer(r"(?<=\d)[ ()/.\-]+(?=\d)", text[start:end]))[-4:]):
         if "\n" not in gap[0] and (" " in gap[0] or "/" in gap[0]):
@@ -112,7 +118,7 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
         return any(_valid(raw, region) for region in regions) or bool(
             _UNMISTAKABLE.fullmatch(raw) or re.fullmatch(r"\d{3}-\d{4}", raw)
         )
-    if _OTHER.search(before) or _UNIT.match(after) or digits.endswith("0000"):
+    if _OTHER_LABEL.search(before) or _UNIT.match(after) or digits.endswith("0000"):
         return False
     if _UNMISTAKABLE.fullmatch(raw):
         return True
@@ -121,7 +127,7 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
 
 
 def _valid(raw: str, region: str | None, possible: bool = False) -> bool:
-    """Whether the number is in use in its country, or at least as long as numbers there are."""
+    """Whether the number is in use in its country; with `possible`, whether it has a length of that country."""
     try:
         number = phonenumbers.parse(raw, region)
     except phonenumbers.NumberParseException:

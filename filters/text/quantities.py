@@ -1,7 +1,7 @@
-"""Quantities in a text: a number with a unit of mass, volume, activity, pressure, rate, heat, amount, length or share.
+"""Quantities in a text: numbers with a unit of mass, volume, activity, pressure, rate, heat, amount, length or share.
 
-Units are of the SI (Bureau International des Poids et Mesures, SI Brochure, 9th edition) and of the clinic, as symbols
-and as words in English, Spanish and Chinese. Compounds are read too: mg/dL, mg/kg/day, 毫克/公斤.
+The units are those of the SI (Bureau International des Poids et Mesures, SI Brochure, 9th edition) and of clinics, as
+symbols and as words in English, Spanish and Chinese. Compounds such as mg/dL, mg/kg/day, 毫克/公斤 are read too.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from filters.text.numerals import NAMED
 
-# unit: kind, what one of it is of the kind's first unit, the names; words take a plural
+# unit: kind, factor to the kind's first unit, names; words may have a plural s
 _UNITS: dict[str, tuple[str, float, str]] = {
     "mg": ("mass", 1, "mg milligram milligramme miligramo 毫克"),
     "kg": ("mass", 1e6, "kg kilogram kilogramme kilo kilogramo 千克 公斤"),
@@ -35,7 +35,7 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "mm": ("length", 1, "mm millimetre millimeter milímetro 毫米"),
     "%": ("share", 1, "% percent"),
 }
-# One dose and one day are often left out, or said in other words: they make no other unit.
+# "Per dose" and "per day" are often left out or said in other words: they make no other unit.
 _BELOW = {
     "m2": "m2 m²",
     "h": "h hr hour hora 小时",
@@ -47,7 +47,7 @@ _BELOW_BY_NAME = {name: unit for unit, names in _BELOW.items() for name in names
 
 
 def _either(names: dict[str, str]) -> str:
-    """Longest first. A Latin name ends where its letters end, and words of four letters and more take an s."""
+    """A pattern of the names, longest first. No letter may follow a Latin name; those of four letters may take an s."""
     parts = (
         re.escape(name)
         + (
@@ -88,16 +88,24 @@ _MALFORMED = [
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`values` the number may stand for (1.000 is one or a thousand), in `unit`; `amounts` of them in `kind`'s unit."""
+    """A number with a unit.
+
+    Attributes:
+        values: what the number may mean, in `unit`: 1.000 is one or a thousand.
+        unit: mg, mg/dl, mg/kg …
+        kind: mass, mass/volume, mass/mass …: quantities of one kind can be converted.
+        amounts: the values in the first unit of the kind.
+        written: the text as it was written.
+    """
 
     values: tuple[float, ...]
-    unit: str  # mg, mg/dl, mg/kg
-    kind: str  # mass, mass/volume, mass/mass: those of one kind can be converted
+    unit: str
+    kind: str
     amounts: tuple[float, ...]
     written: str
 
     def equals(self, other: "Quantity") -> bool:
-        """Whether both can be the same, to one part in a hundred, which is how far conversions are rounded."""
+        """Whether both can be the same quantity. They may differ by 1 %, since conversions are rounded."""
         if self.kind != other.kind:
             return False
         return any(
@@ -106,25 +114,28 @@ class Quantity:
 
 
 def read_quantities(text: str) -> tuple[list[Quantity], list[str], set[float]]:
-    """The quantities of a text, what has the form of one and cannot be one, and the numbers without a unit."""
+    """Reads the quantities of a text.
+
+    Returns the quantities, the parts that look like one but cannot be read, and the numbers without a unit.
+    """
     plain = unicodedata.normalize("NFKC", text).replace("−", "-")
     lower = plain.lower()
-    found: list[Quantity] = []
+    quantities: list[Quantity] = []
     rest: list[str] = []
     end = 0
     for match in _QUANTITY.finditer(lower):
         if plain[match.start("unit") : match.end("unit")] == "G":
             continue  # the gauge of a needle
-        found += _made(match)
+        quantities += _quantities_of(match)
         rest.append(lower[end : match.start()])
         end = match.end()
     rest.append(lower[end:])
     malformed = [match[0].strip() for pattern in _MALFORMED for match in pattern.finditer(lower)]
     bare = {value for piece in rest for number in _EACH.findall(piece) for value in _values(number)}
-    return found, malformed, bare
+    return quantities, malformed, bare
 
 
-def _made(match: re.Match[str]) -> Iterator[Quantity]:
+def _quantities_of(match: re.Match[str]) -> Iterator[Quantity]:
     name = match["unit"]
     unit = _BY_NAME.get(name) or _BY_NAME[name.rstrip("s")]
     kind, factor, _ = _UNITS[unit]
@@ -145,7 +156,7 @@ def _made(match: re.Match[str]) -> Iterator[Quantity]:
 
 
 def _values(number: str) -> set[float]:
-    """What a number may stand for: 1,5 is 1.5; 1,000 is 1000 or 1.0; 1.000.000 is a million."""
+    """What a number may mean: 1,5 is 1.5; 1,000 is 1000 or 1.0; 1.000.000 is a million."""
     if number in NAMED:
         return {float(NAMED[number])}
     bare = number.replace("'", "").replace(" ", "")

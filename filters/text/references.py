@@ -1,7 +1,7 @@
-"""The references to law in a text: provisions, acts, decisions, in the ways of the EU, the US, Spain and China.
+"""References to law in a text: provisions, acts and decisions, as the EU, the US, Spain and China write them.
 
-A reference is read into one form, however it is written: `Article 5(1)(a)`, `Art. 5 (1) (a)` and `article five` are of
-article 5, `第三十四条` and `第34条` are article 34, `Title VII` is title 7.
+Different spellings become equal: `Article 5(1)(a)`, `Art. 5 (1) (a)` and `article five` are article 5, `第三十四条` and
+`第34条` are article 34, `Title VII` is title 7.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from filters.text.numerals import NAMED, from_han, from_roman
 
-# Provisions that have a number of their own, and parts of them, which are numbered (1), 1. or (a) in the text itself.
+# Provisions with a number of their own, and parts of provisions, which the text itself numbers (1), 1. or (a).
 _WORDS = {
     "article": "articles? arts? artículos?",
     "section": "sections? secs? secci(?:ón|ones)",
@@ -70,7 +70,7 @@ _ARTICLE = re.compile(
 )
 _ACT = re.compile(r"《([^《》\n]{1,60}(?:法|法典|条例|规定|办法|解释|决定|规则|细则))》")
 
-# after a unit: nothing, a place to fill in, zero; a parenthesis that is not closed
+# after a unit: no number, a place to fill in, zero, or a parenthesis that is not closed
 _NO_NUMBER = re.compile(
     r"\s(?:\(\s*\)|_+|\[\s*\w{0,3}\s*\]|\?{2,}|0+(?![\d.,/]))"
     r"|\s?\d{1,7}\w{0,3}(?:\(\w{1,5}\))*\((?:\d{1,3}|[a-z]|[ivx]{1,5})?(?![\w)])"
@@ -85,45 +85,56 @@ _NO_ACT = re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)")
 _BARE = re.compile(
     rf"\(([0-9]{{1,3}}|[a-zA-Z]{{1,4}}|[{_HAN}]{{1,3}})\)|(?:^|\s)(\d{{1,3}}|[a-z])[.)、](?=\s|$)", re.MULTILINE
 )
-_LONGEST = 500  # of a range that is read in full
+_MAX_RANGE = 500  # a longer range of numbers is not expanded
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`kind` and `number` in one form, `parts` of the provision from the outside in, and how it was written."""
+    """One reference, normalised.
 
-    kind: str  # "" for a part of a provision that is named by itself: paragraph 1, point (a)
+    Attributes:
+        kind: article, section, act, case …; "" for a part of a provision named by itself, such as paragraph 1.
+        number: normalised number or name.
+        parts: the provision's parts from the outside in: 1, a for Article 5(1)(a).
+        written: the text as it was written.
+        instrument: of an EU act: regulation, directive or decision.
+    """
+
+    kind: str
     number: str
     parts: tuple[str, ...]
     written: str
-    instrument: str = ""  # of an EU act: regulation, directive or decision
+    instrument: str = ""
 
 
 @dataclass(slots=True)
 class References:
-    """What a text refers to, and what in it has the form of a reference and cannot be one."""
+    """The references of a text, and the parts of it that look like a reference but are impossible."""
 
     found: list[Reference] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, text: str, *, spans: bool = False) -> "References":
-        """All references of a text, in no order. With `spans`, "Articles 10 to 14" is also 11, 12 and 13."""
+        """Reads all references of a text, in no particular order.
+
+        With `spans`, "Articles 10 to 14" includes 11, 12 and 13.
+        """
         plain = unicodedata.normalize("NFKC", text)
-        made = cls()
+        references = cls()
         for pattern in _MALFORMED:
-            made.malformed += [match[0].strip() for match in pattern.finditer(plain)]
+            references.malformed += [match[0].strip() for match in pattern.finditer(plain)]
         for unit in _UNIT_AT.finditer(plain):
-            if odd := _NO_NUMBER.match(plain, unit.end()):
-                made.malformed.append(f"{unit[0]}{odd[0]}")
+            if missing := _NO_NUMBER.match(plain, unit.end()):
+                references.malformed.append(f"{unit[0]}{missing[0]}")
             if numbers := _NUMBERS.match(plain, unit.end()):
-                made._provisions(unit[0], numbers[1], spans)
-        made.found += _acts(plain)
-        made.found += _decisions(plain)
+                references._provisions(unit[0], numbers[1], spans)
+        references.found += _acts(plain)
+        references.found += _decisions(plain)
         if "/" in plain or "(" in plain:
-            made._acts_of_the_union(plain)
-        made._chinese(plain)
-        return made
+            references._acts_of_the_union(plain)
+        references._chinese(plain)
+        return references
 
     def _provisions(self, name: str, listed: str, spans: bool) -> None:
         unit = name.rstrip(".").lower()
@@ -206,7 +217,7 @@ def _decisions(text: str) -> Iterator[Reference]:
 
 
 def _split(number: str) -> tuple[str, tuple[str, ...]]:
-    """`5(1)(a)` -> 5, (1, a); a part alone is its own number: `(a)` -> a, ()."""
+    """`5(1)(a)` -> 5, (1, a). A part without a number is the number: `(a)` -> a, ()."""
     parts = tuple(
         part.lower().lstrip("0") for part in re.findall(r"\((\w+)\)|(?<=\s)([a-z])\)", number) for part in part if part
     )
@@ -215,7 +226,7 @@ def _split(number: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _between(low: str, high: str, spans: bool) -> list[str]:
-    if spans and 0 < int(high) - int(low) < _LONGEST:
+    if spans and 0 < int(high) - int(low) < _MAX_RANGE:
         return [str(each) for each in range(int(low), int(high) + 1)]
     return [low, high]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.privacy import ALL, Privacy, mask
+from filters.privacy import ALL_KINDS, Privacy, mask
 from filters.secrets import Secrets, entropy
 from filters.text.personal import Kind, find
 from stages.screen import Screen
@@ -81,7 +81,7 @@ NONE = {
 
 @pytest.mark.parametrize(("language", "kind", "text", "item"), FOUND)
 def test_every_kind_is_found_in_its_layouts(language, kind, text, item):
-    assert [(text[start:end], of) for start, end, of in find(text, language, frozenset(ALL))] == [(item, kind)]
+    assert [(text[start:end], of) for start, end, of in find(text, language, frozenset(ALL_KINDS))] == [(item, kind)]
 
 
 def test_no_kind_is_without_an_example():
@@ -148,7 +148,7 @@ def test_masking_twice_is_masking_once_and_touches_nothing_else(parts, language)
     masked, found = mask(text, language)
     assert mask(masked, language) == (masked, [])
     assert len(re.findall(r"\[[A-Z_]+\]", masked)) <= len(found)
-    kept = re.split("|".join(rf"\[{kind.upper()}\]" for kind in ALL), masked)
+    kept = re.split("|".join(rf"\[{kind.upper()}\]" for kind in ALL_KINDS), masked)
     place = 0
     for piece in kept:
         place = text.index(piece, place) + len(piece)
@@ -157,7 +157,7 @@ def test_masking_twice_is_masking_once_and_touches_nothing_else(parts, language)
 @given(st.text("0123456789 -.()+/@:aAxX是", max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_findings_stand_apart_and_in_order(text):
-    found = find(text, "en", frozenset(ALL))
+    found = find(text, "en", frozenset(ALL_KINDS))
     assert all(0 <= start < end <= len(text) for start, end, _ in found)
     assert all(left[1] <= right[0] for left, right in pairwise(found))
 

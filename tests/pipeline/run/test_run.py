@@ -132,6 +132,7 @@ def test_a_card_stands_beside_the_data(finished):
     head = yaml.safe_load(card.content.split("---")[1])
     assert head["configs"][1]["data_files"] == "data/domain=law/*/*.parquet"
     assert "CC0-1.0" in card.text
+    assert "- Task explain: An explanation of the passage for a layman" in card.text
 
 
 def test_a_finished_date_is_left_alone(finished):
