@@ -39,7 +39,7 @@ from configs.errors import BackendError, ConfigError, GristmillError
 from model.backends.vllm.backend import ENGINE, VllmGenerator
 from model.backends.vllm.engine import VllmEngine
 from model.backends.vllm.fleet import Fleet
-from model.weights.resolve import identify
+from model.weights.resolve import resolve_model
 from stages.ports import ModelCard, Request
 from stages.storage.packages import cache_folder
 
@@ -339,7 +339,7 @@ def subject_of(options: argparse.Namespace) -> Subject:
 
     real = options.shape not in SHAPES
     try:
-        source = identify(options.shape if real else options.tokenizer, "vllm", None)
+        source = resolve_model(options.shape if real else options.tokenizer, "vllm", None)
     except GristmillError as error:
         if real or not Path(options.tokenizer).is_dir():  # a tokenizer needs no weights
             sys.exit(str(error))

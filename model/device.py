@@ -1,23 +1,26 @@
-"""Where tensors live and in which precision."""
+"""The device that models run on: which one, its number format, CPU threads, GPU memory."""
 
 import os
 
 import torch
 
 
-def place(dtype: str) -> tuple[torch.device, torch.dtype]:
-    """The device and number format: the GPU if there is one; `auto` is bfloat16 where the hardware computes in it."""
+def choose_device(dtype: str) -> tuple[torch.device, torch.dtype]:
+    """The GPU if there is one, else the CPU; and the number format of tensors there.
+
+    dtype: `bfloat16`, `float32`, or `auto`: bfloat16 where the hardware computes in it, else float32.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if dtype != "auto":
         return device, {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
-    return device, torch.bfloat16 if fast else torch.float32
+    has_bfloat16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
+    return device, torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 def _cpu_has_bfloat16() -> bool:
-    # Elsewhere bfloat16 is emulated, several times slower than float32.
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") or able.get("sve_bf16"))
+    # Other CPUs emulate it, several times slower than float32.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def use_threads(threads: int) -> int:
@@ -27,11 +30,11 @@ def use_threads(threads: int) -> int:
     return count
 
 
-def memory() -> dict[str, float]:
-    """Bytes of this process on its GPU, at their peak since the last call: `allocated` to tensors, and `reserved` by
-    PyTorch's allocator. {} where the process uses no GPU."""
-    if not torch.cuda.is_initialized():  # asking would start CUDA
+def peak_gpu_memory() -> dict[str, float]:
+    """Most bytes that this process used on its GPU since the last call: `allocated` to tensors, and `reserved` by
+    PyTorch's allocator. {} if the process uses no GPU."""
+    if not torch.cuda.is_initialized():  # the calls below would start CUDA
         return {}
-    found = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
     torch.cuda.reset_peak_memory_stats()
-    return {name: float(size) for name, size in found.items()}
+    return {name: float(size) for name, size in peaks.items()}

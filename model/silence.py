@@ -1,4 +1,4 @@
-"""Progress bars and advisory messages of the model libraries, held back while weights load."""
+"""Keeps the progress bars and warnings of the model libraries off the screen while weights load."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Turns off the libraries' bars and warnings inside the block, and puts their settings back after it."""
+    """Inside the block transformers and huggingface_hub show no progress bars and no warnings."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
 

@@ -119,10 +119,11 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """What an encoder is tuned on in one epoch: texts, good ones (1) and bad (0), and their weights in the loss, [N].
+class TuningEpoch:
+    """The texts that one epoch of an encoder's fine-tuning reads, N of them.
 
-    `page` [N]: texts of one number were made of the same page.
+    `good` [N]: 1 for good texts, 0 for bad ones. `weight` [N]: of each text in the loss. `page` [N]: a number for the
+    page that a text was written from; texts of one number are compared with each other.
     """
 
     texts: Sequence[str]

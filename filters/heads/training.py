@@ -28,7 +28,7 @@ from filters.heads.head import CARD_DEPTHS, QualityHead
 from filters.heads.limits import PRECISION, set_limits
 from filters.heads.logistic import fit
 from filters.heads.metrics import balance
-from stages.ports import Encoder, Lesson
+from stages.ports import Encoder, TuningEpoch
 from stages.record import Seed
 
 L2 = 0.01
@@ -37,7 +37,7 @@ TUNING_EPOCHS = 5  # each with corruptions of its own
 HUMAN = "human"
 MIN_HUMAN_LABELS = 50  # of each kind, from which on people's labels alone set the limits
 
-Tune = Callable[[Sequence[Lesson], int], Encoder]  # one item an epoch, and a seed -> a tuned encoder
+Tune = Callable[[Sequence[TuningEpoch], int], Encoder]  # one item an epoch, and a seed -> a tuned encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Trainer:
         ).write(path)
         return encoder, figures
 
-    def tuning_epoch(self, train: np.ndarray, epoch: int) -> Lesson:
+    def tuning_epoch(self, train: np.ndarray, epoch: int) -> TuningEpoch:
         """The texts of one epoch of tuning: of the pages, sources and corruptions of the rows `train` alone.
 
         Further pages of the same sources are added.
@@ -174,7 +174,7 @@ class Trainer:
         # a large source must not outweigh the others
         weight = np.array([1 / math.sqrt(rows_by_source[name]) for name in sources_of_rows])
         page = np.array([row.page for row in rows])
-        return Lesson([row.text for row in rows], good, weight / weight.mean() * balance(good), page)
+        return TuningEpoch([row.text for row in rows], good, weight / weight.mean() * balance(good), page)
 
     def _rows_for_limits(self) -> np.ndarray:
         """Indices of the rows that set the limits: those that people labelled, where a domain and language has enough

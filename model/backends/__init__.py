@@ -50,7 +50,7 @@ def get(name: str) -> Backend:
 def identify(config: schema.Generator) -> ModelCard:
     """The card of the configured generator. Fetches and converts the weights of a local model on first use.
 
-    Raises ConfigError and InputError as `model.weights.resolve.identify`.
+    Raises ConfigError and InputError as `model.weights.resolve.resolve_model`.
     """
     name = config.backend
     if name == "auto":
@@ -76,7 +76,7 @@ def identify_weights(config: schema.Generator) -> ModelCard:
     """`Backend.identify` of a backend that loads local weights."""
     from model.weights import resolve
 
-    return resolve.identify(config.model, config.backend, config.sha256)
+    return resolve.resolve_model(config.model, config.backend, config.sha256)
 
 
 def identify_by_name(config: schema.Generator) -> ModelCard:

@@ -15,7 +15,7 @@ from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
 from model.backends import Backend, Readiness, identify_by_name
 from model.backends.echo_text import Speaker, cut, wanted_labels, words
-from model.weights.adapter import CONFIG, WEIGHTS, publish
+from model.weights.adapter import CONFIG, WEIGHTS, write_adapter
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
 from stages.record import content_id
 
@@ -130,7 +130,7 @@ class EchoTrainer:
         def describe(adapter: Adapter) -> Training:
             return Training(adapter, before, after, len(rows), len(held_out), used, len(counts), len(vocabulary))
 
-        return publish(domain, folder, write, describe)
+        return write_adapter(domain, folder, write, describe)
 
 
 BACKEND = Backend(

@@ -10,7 +10,7 @@ from typing import Any
 
 from configs.errors import BackendError
 from configs.schema import Lora
-from model.weights.adapter import CONFIG, publish
+from model.weights.adapter import CONFIG, write_adapter
 from stages.ports import ModelCard, Training
 
 _WINDOW = 8  # batches whose rows are sorted by length together: less padding, still shuffled
@@ -60,7 +60,7 @@ class LoraTrainer:
                     tokens, used = self._fit(adapted, learnt)
                     after = _loss(adapted, kept, self.config.batch_rows)
                     trainable, total = adapted.get_nb_trainable_parameters()
-                    return publish(
+                    return write_adapter(
                         domain,
                         folder,
                         self._writer(adapted),
@@ -73,10 +73,10 @@ class LoraTrainer:
         if self.loaded is None:
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            from model.device import place
+            from model.device import choose_device
             from model.silence import silence
 
-            device, dtype = place("auto")
+            device, dtype = choose_device("auto")
             where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             path = self.card.path
             try:

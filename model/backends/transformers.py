@@ -27,11 +27,11 @@ class TransformersGenerator:
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from model.device import place
+        from model.device import choose_device
 
         self.config, self.card, self.lock = config, card, threading.Lock()
         self.threads = threads
-        device, dtype = place(config.dtype)
+        device, dtype = choose_device(config.dtype)
         where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             with silence():
@@ -84,9 +84,9 @@ class TransformersGenerator:
 
     def account(self) -> dict[str, float]:
         """The memory of this process on its GPU, as `memory 0 …`."""
-        from model.device import memory
+        from model.device import peak_gpu_memory
 
-        return {f"memory 0 {name}": size for name, size in memory().items()}
+        return {f"memory 0 {name}": size for name, size in peak_gpu_memory().items()}
 
     def close(self) -> None:
         """Frees the model's memory."""

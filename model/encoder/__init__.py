@@ -1,4 +1,5 @@
-"""The BERT encoder that filters and dedup read: its weights, the encoder itself and its fine-tuning.
+"""The BERT encoder, which turns texts into the vectors that filters and deduplication compare.
 
-Read `encoder`, then `weights` and `tuning`. `shipped` holds the adapter of the default encoder.
+Read `encoder` (texts to vectors), then `weights` (which files, how they are loaded) and `tuning` (fine-tuning it).
+`shipped` holds the adapter of the default encoder.
 """

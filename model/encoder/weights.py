@@ -1,7 +1,7 @@
-"""A BERT encoder's weights: which they are, and loaded, with their adapter merged in.
+"""The weights of a BERT encoder: their card, and loading them with an adapter merged in.
 
-An adapter is a LoRA folder (peft's form) that fine-tunes the encoder for the heads that read it. Those of packaged
-encoders ship in `encoders/`; `gristmill filter train --tune` makes others.
+An adapter is a LoRA folder in peft's format; it fine-tunes the encoder for the filters' heads. The adapters of packaged
+encoders are in `shipped`; `gristmill filter train --tune` trains others.
 """
 
 import hashlib
@@ -12,55 +12,55 @@ from typing import Any
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder as EncoderConfig
 from model.silence import silence
-from model.weights import resolve as weights
 from model.weights.adapter import CONFIG, WEIGHTS
+from model.weights.resolve import resolve_model
 from stages.ports import ModelCard
 
-ENCODERS = Path(__file__).parent / "shipped"
+SHIPPED_ADAPTERS = Path(__file__).parent / "shipped"
 
 
-def identify(config: EncoderConfig) -> ModelCard:
-    """The encoder's card; its hash is that of the weights and, where there is one, of the adapter too.
+def identify_encoder(config: EncoderConfig) -> ModelCard:
+    """The card of the configured encoder. Its hash is over the weights and, if there is one, the adapter.
 
-    Raises ConfigError for a model or an adapter that is none, InputError when a package cannot be fetched.
+    Raises ConfigError when the model or the adapter does not exist, InputError when a package cannot be fetched.
     """
-    card = weights.identify(config.model, "transformers", config.sha256, "screen.encoder")
+    card = resolve_model(config.model, "transformers", config.sha256, "screen.encoder")
     folder = adapter_folder(config, card)
-    return replace(card, sha256=joined(card.sha256, folder)) if folder else card
+    return replace(card, sha256=sha256_with_adapter(card.sha256, folder)) if folder else card
 
 
 def adapter_folder(config: EncoderConfig, card: ModelCard) -> Path | None:
-    """Where the encoder's adapter lies; None for the encoder as it is. Raises ConfigError for a folder that is none."""
+    """The folder of the encoder's adapter; None if it has none. Raises ConfigError if it is not an adapter's folder."""
     if config.adapter == "none":
         return None
-    folder = ENCODERS / card.name if config.adapter == "shipped" else Path(config.adapter).expanduser()
+    folder = SHIPPED_ADAPTERS / card.name if config.adapter == "shipped" else Path(config.adapter).expanduser()
     if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
         return folder
     if config.adapter == "shipped":
         return None
     raise ConfigError(
-        f"screen.encoder.adapter: {config.adapter!r} is no adapter's folder; name one that"
-        " `gristmill filter train --tune` has made, shipped, or none"
+        f"screen.encoder.adapter: {config.adapter!r} is not an adapter's folder; set a folder that"
+        " `gristmill filter train --tune` wrote, or shipped, or none"
     )
 
 
-def joined(base_sha256: str, folder: Path) -> str:
-    """Hex SHA-256 over the weights' hash and the adapter's files."""
+def sha256_with_adapter(base_sha256: str, folder: Path) -> str:
+    """Hex SHA-256 over the hash of the base weights and the files of the adapter in `folder`."""
     digest = hashlib.sha256(base_sha256.encode())
     for name in (WEIGHTS, CONFIG):
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()
 
 
-def load(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
-    """Tokenizer and model in float32 on the CPU. Raises BackendError naming `screen.encoder.model`."""
-    import torch  # here, so that a run that has nothing to do knows its encoder without it
+def load_encoder(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
+    """The tokenizer, and the model in float32 on the CPU. Raises BackendError naming the key of `screen.encoder`."""
+    import torch  # not at the top: a run with nothing to do needs the encoder's card alone
     from transformers import AutoTokenizer, BertModel
 
     try:
         with silence():
             tokenizer = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
-            loaded: Any = BertModel.from_pretrained(
+            model_and_report: Any = BertModel.from_pretrained(
                 card.path,
                 dtype=torch.float32,
                 add_pooling_layer=False,
@@ -68,10 +68,10 @@ def load(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
                 local_files_only=True,
                 output_loading_info=True,
             )
-        model, report = loaded
+        model, report = model_and_report
         if not tokenizer.is_fast:
             raise ValueError("it has no tokenizer.json")
-        if report["missing_keys"]:  # of another architecture: transformers would fill them with random numbers
+        if report["missing_keys"]:  # another architecture: transformers fills them with random numbers
             raise ValueError(f"{len(report['missing_keys'])} tensors of BERT are missing")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
@@ -79,17 +79,17 @@ def load(config: EncoderConfig, card: ModelCard) -> tuple[Any, Any]:
             "use multilingual-e5-small or all-minilm-l6-v2"
         ) from error
     folder = adapter_folder(config, card)
-    return tokenizer, merged(model, folder) if folder else model
+    return tokenizer, merge_adapter(model, folder) if folder else model
 
 
-def merged(model: Any, folder: Path) -> Any:
-    """The model with the adapter in its weights. Raises BackendError where they do not fit."""
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """The model with the adapter of `folder` merged into its weights. Raises BackendError if it does not fit."""
     from peft import PeftModel
 
     try:
         with silence():
-            wrapped: Any = PeftModel.from_pretrained(model, str(folder))
-            return wrapped.merge_and_unload()
+            adapted: Any = PeftModel.from_pretrained(model, str(folder))
+            return adapted.merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
             f"screen.encoder.adapter: {folder} does not fit the encoder ({error}); train one for it, or set none"

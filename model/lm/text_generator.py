@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from configs.errors import InputError
-from model.device import place
+from model.device import choose_device
 from model.lm import DsaForCausalLM
 from model.silence import silence
 
@@ -34,7 +34,7 @@ class TextGenerator:
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (folder / name).is_file():
                 raise InputError(f"{folder}: no {name}; name a model folder that gristmill train made")
-        device, half = place(dtype)
+        device, half = choose_device(dtype)
         if dtype == "auto" and device.type == "cpu":
             half = torch.float32
         try:

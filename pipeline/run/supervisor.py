@@ -62,7 +62,7 @@ class Result:
 def find_models(config: Config) -> Models:
     """Fetches and converts what is not cached yet. Raises ConfigError or InputError naming the model."""
     from filters.build import data_hashes
-    from model.encoder.weights import identify as identify_encoder
+    from model.encoder.weights import identify_encoder
 
     card = backends.identify(config.generator)
     generator = config.generator.model_copy(update={"backend": card.backend})

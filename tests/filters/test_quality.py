@@ -259,8 +259,8 @@ def tuned_pairs():
 def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
     asked, told = [], []
 
-    def tune(lessons, seed):
-        asked.append((lessons, seed))
+    def tune(epochs, seed):
+        asked.append((epochs, seed))
         return tuned_pairs()
 
     rows = page_examples(pages(), 17, 160)
@@ -270,9 +270,9 @@ def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
     trainings = 2 + 3 * len(CORRUPTIONS) + 1
     assert len(asked) == trainings
     assert told[-1].endswith(f"{trainings} of about {trainings}")
-    lessons, seed = asked[-1]
-    assert (len(lessons), seed) == (TUNING_EPOCHS, 17)
-    assert [lesson.texts for lesson in lessons] == [
+    epochs, seed = asked[-1]
+    assert (len(epochs), seed) == (TUNING_EPOCHS, 17)
+    assert [epoch.texts for epoch in epochs] == [
         [row.text for row in rows]
     ] * TUNING_EPOCHS  # as they are: without pages
     assert {row["split"] for row in report} == {"held_out", "unseen_kind", "unseen_kind_known_source"}
@@ -281,7 +281,7 @@ def test_an_encoder_is_tuned_anew_for_every_fold(tmp_path):
     assert sum(row["rows"] for row in easier) < sum(row["rows"] for row in report if row["split"] == "unseen_kind") / 3
 
 
-def test_lessons_are_fresh_each_epoch_and_the_same_again(monkeypatch):
+def test_tuning_epochs_are_fresh_and_the_same_again(monkeypatch):
     monkeypatch.setattr(quality_examples, "HARD_KINDS", ())  # which come again
     chosen, further = draw_pages(pages(), 17, 20)
     assert (len(chosen), len(further)) == (60, 30)
@@ -315,10 +315,10 @@ def test_weak_corruptions_come_twice_as_often(monkeypatch):
     }
 
 
-def test_a_lesson_knows_nothing_of_what_is_left_out():
+def test_a_tuning_epoch_knows_nothing_of_what_is_left_out():
     chosen, further = draw_pages(pages(), 17, 20)
     rows = page_examples(pages(), 17, 20)
-    trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
+    trainer = Trainer(rows, BagOfPairs(), 17, lambda epochs, seed: tuned_pairs(), 0, [*chosen, *further])
     source, kind = "source-1", "drifted"
     train = np.array([n for n, row in enumerate(rows) if row.source != source and row.kind != kind and row.page % 5])
     out_of = [item.text for item in chosen if item.source == source] + [
@@ -328,25 +328,27 @@ def test_a_lesson_knows_nothing_of_what_is_left_out():
     sentences_out = {part for text in out_of for part in text.rstrip(".").split(". ")}
     sentences_in = {part for n in known for part in [*chosen, *further][n].text.rstrip(".").split(". ")}
     for epoch in range(TUNING_EPOCHS):
-        lesson = trainer.tuning_epoch(train, epoch)
-        assert set(lesson.page.tolist()) == known
+        tuning_epoch = trainer.tuning_epoch(train, epoch)
+        assert set(tuning_epoch.page.tolist()) == known
         made = epoch_examples([*chosen, *further], sorted(known), sorted(set(CORRUPTIONS) - {kind}), 17, epoch)
-        assert list(lesson.texts) == [row.text for row in made]
+        assert list(tuning_epoch.texts) == [row.text for row in made]
         assert kind not in {row.kind for row in made}
-        good = [text for text, y in zip(lesson.texts, lesson.good, strict=True) if y]
+        good = [text for text, y in zip(tuning_epoch.texts, tuning_epoch.good, strict=True) if y]
         assert not any(part in text for text in good for part in sentences_out - sentences_in)
-        assert (lesson.weight * lesson.good).sum() == pytest.approx((lesson.weight * (1 - lesson.good)).sum(), rel=0.2)
+        assert (tuning_epoch.weight * tuning_epoch.good).sum() == pytest.approx(
+            (tuning_epoch.weight * (1 - tuning_epoch.good)).sum(), rel=0.2
+        )
 
 
 def test_labels_are_taught_in_every_epoch_as_they_are():
     labels = [Label(text=page.text[:300], domain="law", score=4, by="human") for page in pages()[:9]]
     chosen, further = draw_pages(pages(), 17, 20)
     rows = page_examples(pages(), 17, 20) + labelled_examples(labels)
-    trainer = Trainer(rows, BagOfPairs(), 17, lambda lessons, seed: tuned_pairs(), 0, [*chosen, *further])
+    trainer = Trainer(rows, BagOfPairs(), 17, lambda epochs, seed: tuned_pairs(), 0, [*chosen, *further])
     for epoch in range(2):
-        lesson = trainer.tuning_epoch(np.arange(len(rows)), epoch)
-        assert list(lesson.texts[:9]) == [row.text for row in rows[-9:]]
-        assert (lesson.page[:9] < 0).all()
+        tuning_epoch = trainer.tuning_epoch(np.arange(len(rows)), epoch)
+        assert list(tuning_epoch.texts[:9]) == [row.text for row in rows[-9:]]
+        assert (tuning_epoch.page[:9] < 0).all()
 
 
 def test_the_penalty_keeps_a_head_from_telling_sources_apart():

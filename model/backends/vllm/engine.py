@@ -19,7 +19,7 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest  # pyright: ignore
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
 
-        from model.device import memory  # after vLLM, which sets variables that torch reads
+        from model.device import peak_gpu_memory  # after vLLM, which sets variables that torch reads
 
         self.start = start
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
@@ -39,7 +39,7 @@ class VllmEngine:
         # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
         self.mixes, self.active = not start.cpu, ""
         self._count_preemptions()
-        self.memory = memory
+        self.peak_gpu_memory = peak_gpu_memory
 
     def arguments(self) -> dict[str, Any]:
         """What vLLM is started with."""
@@ -113,7 +113,7 @@ class VllmEngine:
         usage = getattr(getattr(scheduler, "kv_cache_manager", None), "usage", None)
         if usage is None:
             return {"preemptions": float(self.preempted)}
-        return {"preemptions": float(self.preempted), "kv_usage": float(usage)} | self.memory()
+        return {"preemptions": float(self.preempted), "kv_usage": float(usage)} | self.peak_gpu_memory()
 
     def close(self) -> None:
         """Ends the engine and its processes."""

@@ -58,7 +58,7 @@ def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_
     ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.
     """
     from model.encoder.tuning import TunedEncoder
-    from model.encoder.weights import ENCODERS
+    from model.encoder.weights import SHIPPED_ADAPTERS
 
     trainer, pages = trainer_of(config, options)
     path = Path(head) if head else SHIPPED_HEADS / f"quality-{trainer.encoder.card.name}.json"
@@ -67,7 +67,7 @@ def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_
     try:
         encoder, report = trainer.train(pages, path)
         if isinstance(encoder, TunedEncoder):
-            encoder.write(adapter or ENCODERS / encoder.card.name)
+            encoder.write(adapter or SHIPPED_ADAPTERS / encoder.card.name)
         made = [row for row in trainer.rows if row.by == CORRUPTION]
         report += train_domains(made, encoder, beside, config.seed)
     except OSError as error:
@@ -76,7 +76,7 @@ def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_
         raise InputError(f"--head: cannot write {path} ({error.strerror}); name a file that you may write") from None
     if as_json:
         told = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
-        told |= {"encoder_adapter": str(adapter or ENCODERS)} if options.tune else {}
+        told |= {"encoder_adapter": str(adapter or SHIPPED_ADAPTERS)} if options.tune else {}
         print(json.dumps(told, ensure_ascii=False))
         return 0
     print_report(report, str(path))

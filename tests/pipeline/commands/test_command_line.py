@@ -73,6 +73,6 @@ def test_doctor_claims_the_precision_that_models_take(monkeypatch, dtype):
     import torch
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("model.device.place", lambda _: (torch.device("cpu"), getattr(torch, dtype)))
+    monkeypatch.setattr("model.device.choose_device", lambda _: (torch.device("cpu"), getattr(torch, dtype)))
     (found,) = (finding for finding in doctor._device() if finding.what == "bfloat16")
     assert found.state == ("ok" if dtype == "bfloat16" else "note")

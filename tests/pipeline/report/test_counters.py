@@ -23,7 +23,7 @@ from configs.errors import ConfigError, StoreError
 from configs.load import identity, load
 from model.backends.vllm.fleet import Fleet
 from model.backends.vllm.gpus import Gpu, Nvml
-from model.device import memory
+from model.device import peak_gpu_memory
 from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, added, of_manifest, of_records, zero
 from pipeline.report.prometheus import Metrics
 from pipeline.store.dataset import DataSet, HeldError
@@ -182,13 +182,13 @@ def test_fragmentation_is_of_the_newest_shard_of_each_engine():
 
 
 def test_memory_is_of_this_process_on_its_gpu(monkeypatch):
-    assert memory() == {}
+    assert peak_gpu_memory() == {}
     reset = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 4)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: reset.append(1))
-    assert memory() == {"allocated": 3.0, "reserved": 4.0}
+    assert peak_gpu_memory() == {"allocated": 3.0, "reserved": 4.0}
     assert reset
 
 
