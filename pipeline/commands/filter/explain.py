@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,15 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from configs.load import load
 from configs.schema import Config
-from filters.build import build_filters
+from pipeline.report.verdicts import open_filters, verdicts
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import SHORTEST, reading
 from stages.dedup.match import KEY, keys
 from stages.dedup.semantic import cosine
-from stages.ports import Filter, Verdict
 from stages.record import Candidate
-from stages.screen import judge_all
 from stages.storage.records import stage_kind
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
-
-PULLS = 3  # sentences shown each way
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ def explain(out: str, row_id: str, *, as_json: bool) -> int:
         "made_in": found.stage,
         "ended": found.ended,
         "text": found.row.text,
-        "filters": list(_judgements(config, found.row)),
+        "filters": [asdict(verdict) for verdict in verdicts(open_filters(config), found.row)],
         "nearest": nearest(data, config, found),
     }
     if as_json:
@@ -94,49 +90,6 @@ def _matching(path: Path, row_id: str) -> Iterator[dict[str, Any]]:
         for group in range(source.num_row_groups):
             table = source.read_row_group(group)
             yield from table.filter(pc.starts_with(table["id"], row_id)).to_pylist()
-
-
-def _judgements(config: Config, row: Candidate) -> Iterator[dict[str, Any]]:
-    """Every filter's word, also of those after the one that dropped the row; a masked row is what the next one sees."""
-    encoder = config.screen.encoder
-
-    def opened() -> Any:
-        from model.encoder.encoder import open_encoder
-
-        assert encoder is not None
-        return open_encoder(encoder, 0)
-
-    for name, judge in build_filters(config.screen.filters, opened if encoder else None):
-        (verdict,) = judge_all(judge, [row])
-        if isinstance(verdict, Exception):
-            yield {"filter": name, "verdict": "error", "detail": repr(verdict)}
-            continue
-        yield {
-            "filter": name,
-            "verdict": verdict.reason or ("masked" if verdict.row else "kept"),
-            "score": verdict.score,
-            "detail": verdict.detail,
-            "found": list(verdict.found),
-            "limits": _limits(judge, row),
-            "sentences": _sentences(judge, row, verdict),
-        }
-        row = verdict.row or row
-
-
-def _limits(judge: Filter, row: Candidate) -> dict[str, Any]:
-    of: Any = judge
-    options = {field.name: getattr(of, field.name) for field in fields(of) if field.init and field.name != "encoder"}
-    learnt = getattr(judge, "limits", None)
-    return options | (learnt(row.domain, row.language) if learnt else {})
-
-
-def _sentences(judge: Filter, row: Candidate, verdict: Verdict) -> list[dict[str, Any]]:
-    pull = getattr(judge, "pull", None)
-    if pull is None or verdict.score is None:
-        return []
-    pulled = sorted(pull(row), key=lambda pair: pair[1])
-    worst, best = [p for p in pulled if p[1] < 0][:PULLS], [p for p in pulled if p[1] > 0][-PULLS:]
-    return [{"sentence": sentence, "change": round(change, 4)} for sentence, change in (*worst, *best)]
 
 
 def nearest(data: DataSet, config: Config, found: Found) -> dict[str, Any] | None:

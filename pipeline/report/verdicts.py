@@ -1,0 +1,83 @@
+"""What every filter says about one candidate, also the filters after the first that drops it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from configs.schema import Config
+from filters.build import build_filters
+from stages.ports import Encoder, Filter, Verdict
+from stages.record import Candidate
+from stages.screen import judge_all
+
+MAX_SENTENCES = 3  # shown in each direction
+
+
+@dataclass(frozen=True, slots=True)
+class FilterVerdict:
+    """One filter's answer about one row."""
+
+    filter: str
+    verdict: str  # kept | masked | error | the reason why the row is dropped
+    score: float | None = None
+    detail: str = ""
+    found: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)  # the filter's options, and the limits it has learned
+    sentences: list[dict[str, Any]] = field(default_factory=list)  # those that move the score most, with their change
+
+    @property
+    def keeps(self) -> bool:
+        return self.verdict in ("kept", "masked")
+
+
+def open_filters(config: Config) -> list[tuple[str, Filter]]:
+    """The filters of the configured screen in order; loads the encoder where one of them needs it."""
+    encoder = config.screen.encoder
+
+    def open_configured_encoder() -> Encoder:
+        from model.encoder.encoder import open_encoder  # torch: only where a filter reads embeddings
+
+        assert encoder is not None
+        return open_encoder(encoder, 0)
+
+    return build_filters(config.screen.filters, open_configured_encoder if encoder else None)
+
+
+def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[FilterVerdict]:
+    """Asks each filter in order. Where one masks the row, the next ones see the masked row, as in a run."""
+    for name, judge in filters:
+        (verdict,) = judge_all(judge, [row])
+        if isinstance(verdict, Exception):
+            yield FilterVerdict(name, "error", detail=repr(verdict))
+            continue
+        yield FilterVerdict(
+            filter=name,
+            verdict=verdict.reason or ("masked" if verdict.row else "kept"),
+            score=verdict.score,
+            detail=verdict.detail,
+            found=list(verdict.found),
+            limits=_limits(judge, row),
+            sentences=_sentences(judge, row, verdict),
+        )
+        row = verdict.row or row
+
+
+def _limits(judge: Filter, row: Candidate) -> dict[str, Any]:
+    settings: Any = judge
+    options = {
+        option.name: getattr(settings, option.name)
+        for option in fields(settings)
+        if option.init and option.name != "encoder"
+    }
+    learned = getattr(judge, "limits", None)
+    return options | (learned(row.domain, row.language) if learned else {})
+
+
+def _sentences(judge: Filter, row: Candidate, verdict: Verdict) -> list[dict[str, Any]]:
+    pull = getattr(judge, "pull", None)
+    if pull is None or verdict.score is None:
+        return []
+    changes = sorted(pull(row), key=lambda pair: pair[1])
+    worst = [pair for pair in changes if pair[1] < 0][:MAX_SENTENCES]
+    best = [pair for pair in changes if pair[1] > 0][-MAX_SENTENCES:]
+    return [{"sentence": sentence, "change": round(change, 4)} for sentence, change in (*worst, *best)]
