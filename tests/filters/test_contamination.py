@@ -144,7 +144,7 @@ def test_the_run_is_another_when_the_sets_are(tmp_path):
     ("options", "message"),
     [
         ({"sets": ["medqua"]}, r"screen.filters\[0\].sets\[0\]: 'medqua' is not declared; there are medqa, "),
-        ({"sets": ["hpo"]}, r"sets\[0\]: 'hpo' is no evaluation set; there are medqa, "),
+        ({"sets": ["hpo"]}, r"sets\[0\]: 'hpo' is not an evaluation set; there are medqa, "),
         ({"sets": [], "files": ["no.jsonl"]}, r"screen.filters\[0\].files\[0\]: no such file 'no.jsonl'"),
         ({"ngram": 2}, r"screen.filters\[0\].ngram: .*greater than or equal to 4"),
         ({"least": 0}, r"screen.filters\[0\].least: .*greater than or equal to 1"),

@@ -165,7 +165,7 @@ PHRASE = {"classes": {"a": {"phrases": {"en": ["x"]}}}}
         ({"classes": {"a": {"phrases": {"fr": ["x"]}}}}, "classes.a.phrases.fr: "),
         ({"classes": {}}, "classes: "),
         (PHRASE | {"domains": {"law": {"allow": ["aa"]}}}, r"domains.law.allow: no class 'aa'; did you mean a\?"),
-        (PHRASE | {"domains": {"law": {"allow": ["a"], "deny": ["a"]}}}, "domains.law: a under allow and deny"),
+        (PHRASE | {"domains": {"law": {"allow": ["a"], "deny": ["a"]}}}, "domains.law: a under allow and under deny"),
         ("classes: [", "own.yaml: not YAML"),
         ("classes: {a: {}, a: {}}", "the key 'a' appears twice"),
         ("[]", "a mapping was expected"),
