@@ -105,7 +105,7 @@ def test_the_index_is_made_once_and_again_when_it_is_damaged(tmp_path, monkeypat
     made = EvaluationIndex.open(evaluation)
     (kept,) = (tmp_path / "cache" / "evaluation").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("filters.text.ngrams._make", None)
+        patch.setattr("filters.text.ngrams._build", None)
         assert np.array_equal(EvaluationIndex.open(evaluation).gram, made.gram)
     kept.write_bytes(kept.read_bytes()[:-9])
     assert np.array_equal(EvaluationIndex.open(evaluation).gram, made.gram)

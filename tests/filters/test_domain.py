@@ -83,7 +83,7 @@ def test_a_head_that_does_not_fit_is_refused(head, tmp_path) -> None:
     with pytest.raises(ConfigError, match="trained on pairs with weights 2222"):
         build_filters([FilterSpec(name="domain", head=str(tmp_path / "other.json"))], BagOfPairs)
     (tmp_path / "broken.json").write_text("{}")
-    with pytest.raises(ConfigError, match="no domain head"):
+    with pytest.raises(ConfigError, match="is not a domain head"):
         build_filters([FilterSpec(name="domain", head=str(tmp_path / "broken.json"))], BagOfPairs)
 
 
