@@ -1,6 +1,6 @@
 """Semantic keys: rows that may say the same in other words, told by their sketches.
 
-A row's sketch is its embedding projected to 64 numbers (Johnson and Lindenstrauss 1984; `filters/heads/sketch.py`).
+A row's sketch is its embedding projected to 64 numbers (Johnson and Lindenstrauss 1984; `filters/sketch.py`).
 A key is
 twelve of the sketch's signs (Charikar 2002) with all that an embedding hardly sees and law and medicine turn on:
 numbers, names, negations, what may and must be, left and right. Rows that differ in one of these never meet.

@@ -16,7 +16,7 @@ NAMES = {"auc": "AUC", "f1": "F1", "spearman": "ρ", "caught": "caught"}
 def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json: bool) -> int:
     """Trains heads without sources and corruptions; writes evaluation.json, evaluation.md, auc.png, reliability.png.
 
-    Nothing of it is kept for use. Raises as `train_filter.train`, and InputError for a folder that cannot be written.
+    Nothing of it is kept for use. Raises as `train.train`, and InputError for a folder that cannot be written.
     """
     folder = Path(out)
     try:
