@@ -17,7 +17,10 @@ GUIDES = [page for page in PAGES if page.parent in (ROOT, DOCS)]
 def parse(words: list[str]) -> None:
     """Parses a command without running it. Raises an exception, SystemExit among them, where it does not parse."""
     words = words[: words.index("--")] if "--" in words else words
-    cli._parser().parse_args(words)
+    if hasattr(cli, "parse"):
+        cli.parse(words)
+    else:
+        cli._parser().parse_args(words)
 
 
 def help_text(path: tuple[str, ...]) -> str:
