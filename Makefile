@@ -1,10 +1,10 @@
-# `make` lists what there is. The environment lives in .venv (vLLM's in .venv-vllm); both are made on first use.
+# `make` lists the targets. The environments are in .venv and .venv-vllm; each is created when it is first needed.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -20,24 +20,21 @@ $(VLLM)/.ready: requirements-vllm.lock pyproject.toml
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-setup: $(VENV)/.ready ## make the environment from the lock
+setup: $(VENV)/.ready ## create the environment from the lock
 
-run: setup ## the main job: law and medicine on this laptop
+run: setup ## generate today's law and medicine rows on this machine
 	$(BIN)/gristmill run --config configs/presets/laptop.yaml
 
-# coverage counts every line that any of the two halves ran; vLLM and a GPU are not here
+# what `make test` runs; vLLM, Triton and GPUs are not in this environment
 FAST := not vllm and not triton and not gpu and not slow
 # from Python 3.12 on coverage's own tracer takes minutes over modules that are one large literal
 CORE = $$($(BIN)/python -c 'import sys; print("ctrace" if sys.version_info < (3, 12) else "sysmon")')
 test: setup ## all tests but the slow ones and those that need vLLM
-	COVERAGE_CORE=$(CORE) \
-		$(BIN)/python -m pytest -m "$(FAST) and not weights" -n 2 --dist worksteal --cov --cov-report=
-	COVERAGE_CORE=$(CORE) OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -m "$(FAST) and weights" -n 2 --dist worksteal --cov --cov-append \
-		--cov-report=term:skip-covered --cov-fail-under=90
+	COVERAGE_CORE=$(CORE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n 2 --dist worksteal \
+		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
-test-slow: setup ## faults and runners that take most of a minute each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow" -n 2 --dist worksteal
+test-slow: setup ## tests of faults and runners that take up to a minute each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not vllm and not triton and not gpu" -n 2 --dist worksteal
 
 .prometheus/.ready:
 	mkdir -p .prometheus
@@ -54,17 +51,17 @@ install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 test-vllm: install-vllm ## the real vLLM engine through the pipeline, the Triton kernels in their interpreter
 	$(VLLM)/bin/python -m pytest -m "vllm or triton"
 
-check: setup ## lint, types, layers, and whether the locks are fresh
+check: setup ## lint, types, import rules, and whether the locks are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/lock.py --check
 
-lock: setup ## resolve the locks anew
+lock: setup ## resolve the locks again
 	$(BIN)/python deploy/lock.py
 
-bench: setup ## the ratios that benchmarks/results holds
+bench: setup ## the benchmarks that take minutes on a CPU; results go to benchmarks/results
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/store.py
@@ -73,7 +70,7 @@ bench: setup ## the ratios that benchmarks/results holds
 	$(BIN)/python benchmarks/planted/paraphrases.py
 	$(BIN)/python benchmarks/planted/names.py
 
-wheel: setup ## what workers install
+wheel: setup ## the package that workers install
 	$(BIN)/uv build --wheel --out-dir dist
 
 clean: ## remove environments and caches, not data
