@@ -1,7 +1,7 @@
-"""Bad texts made from good ones, for the quality head to learn from: a kind a function, each seeded.
+"""Corruptions: bad texts made from good ones, for the quality head to learn from. Each kind is a seeded function.
 
-The corrupted text is what a failing generator writes, not what a formatter could see: `equalise` takes spacing, case
-and final punctuation away from good and bad alike, so that labels do not leak through them.
+A corrupted text is like what a failing generator writes. Good and bad texts must not differ in what can be seen without
+reading: `equalise` removes differences of spacing, case and final punctuation.
 """
 
 import random
@@ -54,15 +54,15 @@ _VAGUE = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A text in its language, and another page's text of the same language to borrow from."""
+    """A text, and a text of another page in the same language, which a corruption may use."""
 
     text: str
-    other: str
+    other_text: str
     language: str
 
 
 def sentences(text: str) -> list[str]:
-    """The text's sentences, by their final punctuation alone."""
+    """The sentences of a text, split after final punctuation."""
     return [part for part in _SENTENCE.split(text) if part.strip()]
 
 
@@ -74,12 +74,12 @@ def _joined(parts: Sequence[str], language: str) -> str:
     return ("" if language == "zh" else " ").join(parts)
 
 
-def _like(parts: Callable[[], str], length: int, language: str) -> str:
-    """Parts drawn until they are about as long as the page was."""
-    made: list[str] = []
-    while sum(map(len, made)) < length:
-        made.append(parts())
-    return _joined(made, language)
+def _drawn_until(draw: Callable[[], str], length: int, language: str) -> str:
+    """Parts from `draw`, until they have `length` characters together."""
+    parts: list[str] = []
+    while sum(map(len, parts)) < length:
+        parts.append(draw())
+    return _joined(parts, language)
 
 
 def shuffled_words(page: Page, rng: random.Random) -> str:
@@ -94,45 +94,47 @@ def shuffled_sentences(page: Page, rng: random.Random) -> str:
         return swapped_clauses(page, rng)
     order = list(parts)
     rng.shuffle(order)
-    # Never the page's own beginning: a page that opens rightly reads rightly for a while.
+    # Never the page's own first sentence: a text that begins correctly reads well for a while.
     return _joined(order if order[0] != parts[0] else order[1:] + order[:1], page.language)
 
 
 def swapped_clauses(page: Page, rng: random.Random) -> str:
-    """The halves of the text's clauses in each other's place."""
+    """The clauses of the text in random order."""
     parts = [part for part in re.split(r"(?<=[,;:，、：])\s*", page.text) if part.strip()]
     rng.shuffle(parts)
     return _joined(parts, page.language)
 
 
 def repeated(page: Page, rng: random.Random) -> str:
-    """One or two sentences again and again."""
+    """One or two sentences, repeated."""
     parts = sentences(page.text)
     chosen = rng.sample(parts, min(len(parts), rng.choice((1, 2))))
-    return _like(lambda: rng.choice(chosen), len(page.text), page.language)
+    return _drawn_until(lambda: rng.choice(chosen), len(page.text), page.language)
 
 
 def drifted(page: Page, rng: random.Random) -> str:
-    """A small model's loop: the beginning is right, then short phrases of it come back with changes."""
+    """A loop as small models write it: the beginning is right, then short phrases of it recur with changes."""
     tokens = _tokens(page.text)
-    head = tokens[: max(6, len(tokens) // 3)]
-    made = list(head)
-    while len(made) < len(tokens):
-        start = rng.randrange(max(1, len(head) - 4))
-        phrase = head[start : start + rng.randint(3, 7)]
-        made += [token for token in phrase if rng.random() > 0.15]
-    return _joined(made, page.language)
+    beginning = tokens[: max(6, len(tokens) // 3)]
+    drifting = list(beginning)
+    while len(drifting) < len(tokens):
+        start = rng.randrange(max(1, len(beginning) - 4))
+        phrase = beginning[start : start + rng.randint(3, 7)]
+        drifting += [token for token in phrase if rng.random() > 0.15]
+    return _joined(drifting, page.language)
 
 
 def vague(page: Page, rng: random.Random) -> str:
     """Fluent sentences without content."""
     phrases = list(_VAGUE[page.language])
     rng.shuffle(phrases)
-    return _like(lambda: phrases.pop() if phrases else rng.choice(_VAGUE[page.language]), len(page.text), page.language)
+    return _drawn_until(
+        lambda: phrases.pop() if phrases else rng.choice(_VAGUE[page.language]), len(page.text), page.language
+    )
 
 
 def padded(page: Page, rng: random.Random) -> str:
-    """Every second sentence gives way to one without content."""
+    """Every second sentence is replaced by one without content."""
     parts = sentences(page.text)
     return _joined(
         [part if index % 2 else rng.choice(_VAGUE[page.language]) for index, part in enumerate(parts)], page.language
@@ -141,12 +143,12 @@ def padded(page: Page, rng: random.Random) -> str:
 
 def spliced(page: Page, rng: random.Random) -> str:
     """The first half of one page, the second half of another."""
-    left, right = _tokens(page.text), _tokens(page.other)
+    left, right = _tokens(page.text), _tokens(page.other_text)
     return _joined(left[: len(left) // 2] + right[len(right) // 2 :], page.language)
 
 
 def gibberish(page: Page, rng: random.Random) -> str:
-    """A third of the words lose their shape: letters swapped in words, strangers among Chinese characters."""
+    """A third of the words are broken: letters shuffled within words, Chinese characters replaced at random."""
     tokens = _tokens(page.text)
     for index, token in enumerate(tokens):
         if rng.random() < 0.35:
@@ -157,13 +159,13 @@ def gibberish(page: Page, rng: random.Random) -> str:
 
 
 def fragments(page: Page, rng: random.Random) -> str:
-    """Ends and beginnings of sentences, none of them whole."""
-    made = []
+    """First or second halves of sentences, none of them complete."""
+    halves = []
     for part in sentences(page.text):
         tokens = _tokens(part)
         half = max(1, len(tokens) // 2)
-        made += tokens[half:] if rng.random() < 0.5 else tokens[:half]
-    return _joined(made, page.language)
+        halves += tokens[half:] if rng.random() < 0.5 else tokens[:half]
+    return _joined(halves, page.language)
 
 
 CORRUPTIONS: dict[str, Callable[[Page, random.Random], str]] = {
@@ -180,7 +182,7 @@ CORRUPTIONS: dict[str, Callable[[Page, random.Random], str]] = {
 
 
 def equalise(text: str, length: int) -> str:
-    """Takes away what would tell good from bad without reading: length, spacing, first letter's case, last mark."""
+    """The text cut to `length`, with even spacing, a capital first letter and no final mark."""
     text = " ".join(text.split())
     text = re.sub(r"\s+([,.;:!?…。，；：！？、）)\]])", r"\1", text)
     text = re.sub(r"(?<=[\u3400-\u9fff，。；：、！？])\s+(?=[\u3400-\u9fff，。；：、！？])", "", text)

@@ -1,4 +1,4 @@
-"""Texts that a judge or people have scored from 0 to 5: what a quality head is trained and measured on."""
+"""Labels: texts that a judge or people scored from 0 to 5, for training and measuring a quality head."""
 
 import csv
 import json
@@ -15,9 +15,11 @@ SCALE = (0.0, 5.0)
 
 
 class Label(BaseModel):
-    """One scored text. `by` is who scored: `judge:<model>` or `human`, kept apart in every report.
+    """One scored text.
 
-    `score` is None where a judge gave no score that could be read: missing, never low.
+    Attributes:
+        score: 0 to 5, or None if a judge's answer had no score that could be read. None is missing, not low.
+        by: who scored: `judge:<model>` or `human`. Reports keep them apart.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,15 +33,15 @@ class Label(BaseModel):
 
 
 def read_labels(path: str) -> list[Label]:
-    """Labels out of a JSON Lines or CSV file with the columns text, domain, language, score, by.
+    """Reads labels from a JSON Lines or CSV file with the columns text, domain, language, score, by.
 
-    Raises InputError naming the line that holds no label.
+    Raises InputError naming the line that is not a label.
     """
     kind: Literal["csv", "jsonl"] = "csv" if path.lower().endswith(".csv") else "jsonl"
     try:
         with Path(path).open(encoding="utf-8-sig", newline="" if kind == "csv" else None) as stream:
-            found = _csv(stream) if kind == "csv" else _jsonl(stream, path)
-            return [_label(value, path, number) for number, value in found]
+            rows = _csv(stream) if kind == "csv" else _jsonl(stream, path)
+            return [_label(value, path, number) for number, value in rows]
     except OSError as error:
         raise InputError(f"--labels: cannot read {path} ({error.strerror}); name a JSON Lines or CSV file") from None
     except UnicodeDecodeError as error:
@@ -61,7 +63,7 @@ def _jsonl(stream: Any, path: str) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError):
-                raise InputError(f"--labels: {path}:{number}: no JSON object; mend or remove the line") from None
+                raise InputError(f"--labels: {path}:{number}: not a JSON object; fix or remove the line") from None
 
 
 def _label(value: Any, path: str, number: int) -> Label:
@@ -71,5 +73,5 @@ def _label(value: Any, path: str, number: int) -> Label:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "line"
         raise InputError(
-            f"--labels: {path}:{number}: {where}: {first['msg'].lower()}; mend or remove the line"
+            f"--labels: {path}:{number}: {where}: {first['msg'].lower()}; fix or remove the line"
         ) from None

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def spearman(left_N: np.ndarray, right_N: np.ndarray) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
-        return float(spearmanr(left_N, right_N).statistic)
+        result: Any = spearmanr(left_N, right_N)
+    return float(result.statistic)
 
 
 def wilson(share: float, count: float) -> float:

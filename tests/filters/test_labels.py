@@ -33,7 +33,7 @@ def test_json_lines_and_csv_say_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", r"x.jsonl:1: no JSON object"),
+        ("{", r"x.jsonl:1: not a JSON object"),
         ('{"text": "a", "domain": "law", "score": 6}', r"x.jsonl:1: score: .*less than or equal to 5"),
         ('{"text": "a", "domain": "law", "score": "nan"}', r"x.jsonl:1: score"),
         ('\n{"text": "", "domain": "law", "score": 1}', r"x.jsonl:2: text"),
