@@ -17,15 +17,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedDate:
     folder = tmp_path_factory.mktemp("finished")
     documents = write_documents(folder / "documents.jsonl", range(100))
     config = write_config(folder, documents)
-    done = gristmill("run", "--config", config, "--date", DATE, "--json")
-    assert done.code == 0, done.err
-    return FinishedDate(config, folder / "out", documents, done)
+    result = gristmill("run", "--config", config, "--date", DATE, "--json")
+    assert result.code == 0, result.err
+    return FinishedDate(config, folder / "out", documents, result)
 
 
 @pytest.fixture(scope="session")
 def plain_digest(finished: FinishedDate, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of an undisturbed run without a second round."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
-    assert done.code == 0, done.err
-    return done.line["digest"]
+    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    assert result.code == 0, result.err
+    return result.line["digest"]

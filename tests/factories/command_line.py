@@ -37,7 +37,7 @@ def command(*arguments: object) -> list[str]:
 
 def gristmill(*arguments: object, faults: bool | dict[str, str] = False, cwd: Path | None = None) -> CommandResult:
     """Runs the command line to its end, in the folder `cwd`. `faults`: as of `environment`."""
-    done = subprocess.run(
+    result = subprocess.run(
         command(*arguments),
         cwd=cwd,
         capture_output=True,
@@ -46,4 +46,4 @@ def gristmill(*arguments: object, faults: bool | dict[str, str] = False, cwd: Pa
         env=environment(faults=faults),
         check=False,
     )
-    return CommandResult(done.returncode, done.stdout, done.stderr)
+    return CommandResult(result.returncode, result.stdout, result.stderr)

@@ -41,7 +41,7 @@ class FinishedDate:
     config: Path
     out: Path
     documents: Path
-    done: CommandResult
+    result: CommandResult
 
     @property
     def manifest(self) -> dict[str, Any]:

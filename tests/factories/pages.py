@@ -57,9 +57,9 @@ def plant_markup(data: DataSet) -> None:
 
     def plant(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {name: plant(of, name) for name, of in value.items()}
+            return {name: plant(item, name) for name, item in value.items()}
         if isinstance(value, list):
-            return [plant(of, key) for of in value]
+            return [plant(item, key) for item in value]
         return MARKUP if isinstance(value, str) and key not in ("file", "run_id", "date", "reference") else value
 
     for shard in manifest["shards"]:
@@ -88,13 +88,13 @@ def plant_markup(data: DataSet) -> None:
                 table = table.set_column(place, name, pa.array([MARKUP] * table.num_rows))
             pq.write_table(table, seeds)
     manifest |= plant({key: manifest[key] for key in manifest if key not in ("domains", "date", "run_id", "seconds")})
-    of = manifest["domains"]["law"]
-    of["rejected"] = {MARKUP: 3}
-    of["found"] = {MARKUP: 1}
-    of["profile"] = {MARKUP: {"5": 3}, **of["profile"]}
-    of["flow"]["seeds"]["rejected"] = {MARKUP: 2}
-    of["flow"]["screen"]["rejected"] = {MARKUP: of["flow"]["screen"]["rejected"].get("x", 3)}
-    manifest["domains"] = {"law": of, MARKUP: of}
+    law = manifest["domains"]["law"]
+    law["rejected"] = {MARKUP: 3}
+    law["found"] = {MARKUP: 1}
+    law["profile"] = {MARKUP: {"5": 3}, **law["profile"]}
+    law["flow"]["seeds"]["rejected"] = {MARKUP: 2}
+    law["flow"]["screen"]["rejected"] = {MARKUP: law["flow"]["screen"]["rejected"].get("x", 3)}
+    manifest["domains"] = {"law": law, MARKUP: law}
     manifest["alarms"] = manifest["notes"] = [MARKUP]
     for name in ("sources", "licences", "tasks", "languages", "versions"):
         manifest[name] = {MARKUP: 5}

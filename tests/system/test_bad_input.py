@@ -11,10 +11,10 @@ from tests.factories.documents import write_documents
 def run(folder, documents, *changes):
     seeds = f"domains={{law: {{seeds: [{{path: '{documents}', licence: MIT}}], tasks: [explain], per_day: 20}}}}"
     sets = [part for change in (seeds, "adapt.enabled=false", *changes) for part in ("--set", change)]
-    done = gristmill("run", "--config", "echo", "--date", DATE, "--json", "--out", folder / "out", *sets)
-    assert "Traceback" not in done.out + done.err
-    assert set(done.line) >= {"status", "accepted", "rejected", "bytes", "manifest", "shards"}
-    return done
+    result = gristmill("run", "--config", "echo", "--date", DATE, "--json", "--out", folder / "out", *sets)
+    assert "Traceback" not in result.out + result.err
+    assert set(result.line) >= {"status", "accepted", "rejected", "bytes", "manifest", "shards"}
+    return result
 
 
 def damaged(folder, name):
@@ -38,10 +38,10 @@ def damaged(folder, name):
 )
 def test_a_file_that_cannot_be_read_fails_the_run_by_name(tmp_path, name, message):
     path = damaged(tmp_path, name)
-    done = run(tmp_path, path)
-    assert (done.code, done.line["status"]) == (1, "failed")
-    assert done.line["accepted"] == 0
-    for text in (done.line["error"], done.err):
+    result = run(tmp_path, path)
+    assert (result.code, result.line["status"]) == (1, "failed")
+    assert result.line["accepted"] == 0
+    for text in (result.line["error"], result.err):
         assert str(path) in text
         assert message in text
     assert not (tmp_path / "out" / "manifests" / f"{DATE}.json").exists()
@@ -49,10 +49,10 @@ def test_a_file_that_cannot_be_read_fails_the_run_by_name(tmp_path, name, messag
 
 @pytest.mark.parametrize("name", ["bad.txt", "empty.jsonl"])
 def test_a_file_without_a_usable_row_makes_nothing(tmp_path, name):
-    done = run(tmp_path, damaged(tmp_path, name))
-    assert (done.code, done.line["status"], done.line["shards"]) == (0, "nothing", [])
-    (note,) = done.line["notes"]
-    assert note in done.err
+    result = run(tmp_path, damaged(tmp_path, name))
+    assert (result.code, result.line["status"], result.line["shards"]) == (0, "nothing", [])
+    (note,) = result.line["notes"]
+    assert note in result.err
     if name == "bad.txt":
         assert "invalid_utf8 1" in note
 
@@ -68,15 +68,15 @@ def test_bad_files_beside_good_ones_cost_only_themselves(tmp_path):
     write_documents(folder / "good.jsonl", range(10))
     for name in ("bad.txt", "empty.jsonl"):
         damaged(folder, name)
-    done = run(tmp_path, folder)
-    assert (done.code, done.line["status"]) == (0, "done")
-    assert done.line["accepted"] > 0
+    result = run(tmp_path, folder)
+    assert (result.code, result.line["status"]) == (0, "done")
+    assert result.line["accepted"] > 0
 
 
 def test_a_missing_model_is_named(tmp_path):
     path = write_documents(tmp_path / "d.jsonl", range(3))
-    done = run(tmp_path, path, "generator.model=/no/such", "generator.backend=transformers")
-    assert (done.code, done.line["status"]) == (2, "failed")
-    assert done.line["error"].startswith("generator.model: no folder or .gguf file '/no/such'")
-    assert "generator.model: " in done.err
+    result = run(tmp_path, path, "generator.model=/no/such", "generator.backend=transformers")
+    assert (result.code, result.line["status"]) == (2, "failed")
+    assert result.line["error"].startswith("generator.model: no folder or .gguf file '/no/such'")
+    assert "generator.model: " in result.err
     assert not (tmp_path / "out").exists()

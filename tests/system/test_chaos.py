@@ -44,7 +44,7 @@ def test_the_reader_sees_what_a_reader_must_not_see(finished, tmp_path):
 
 @pytest.mark.slow
 def test_five_faults_lose_nothing(tmp_path):
-    done = subprocess.run(
+    result = subprocess.run(
         line("--faults", 5, "--seed", 3, "--lanes", 1, "--keep", tmp_path / "kept"),
         capture_output=True,
         text=True,
@@ -52,16 +52,16 @@ def test_five_faults_lose_nothing(tmp_path):
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "losses: 0" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "losses: 0" in result.stdout
 
 
 @pytest.mark.slow
 def test_more_faults_than_time_is_no_success(tmp_path):
     """A run of chaos that injected too little must not look like one that found nothing."""
     flags = ["--faults", 1, "--minutes", 0, "--keep", tmp_path / "kept"]
-    done = subprocess.run(
+    result = subprocess.run(
         line(*flags), capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S, check=False
     )
-    assert done.returncode == 1
-    assert "0 faults in 0 runs" in done.stdout
+    assert result.returncode == 1
+    assert "0 faults in 0 runs" in result.stdout

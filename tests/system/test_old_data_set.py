@@ -71,8 +71,8 @@ def test_its_files_are_verified(read_only: Path) -> None:
 def test_its_publications_are_listed(read_only: Path) -> None:
     result = gristmill("store", "list", "--out", "out", "--json", cwd=read_only)
     assert result.code == 0, result.err
-    found = [(date["date"], date["state"], date["rows"], len(date["publications"])) for date in result.line]
-    assert found == [(ONCE, "published", ROWS[ONCE], 1), (TWICE, "published", ROWS[TWICE], 2)]
+    listed = [(date["date"], date["state"], date["rows"], len(date["publications"])) for date in result.line]
+    assert listed == [(ONCE, "published", ROWS[ONCE], 1), (TWICE, "published", ROWS[TWICE], 2)]
 
 
 @pytest.mark.parametrize("date", [ONCE, TWICE])

@@ -27,8 +27,8 @@ def service(tmp_path):
     def start(module: str, flag: str) -> int:
         port = free_port()
         line = [sys.executable, "-m", f"apache_beam.runners.{module}", f"--{flag}={port}"]
-        with (tmp_path / "service.txt").open("w") as said:
-            started.append(subprocess.Popen(line, env=environment() | {"PATH": path}, stdout=said, stderr=said))
+        with (tmp_path / "service.txt").open("w") as output:
+            started.append(subprocess.Popen(line, env=environment() | {"PATH": path}, stdout=output, stderr=output))
         for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("localhost", port)) == 0:
@@ -62,7 +62,7 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
             port = service("portability.local_job_service_main", "port")
             flags = ["--runner", "PortableRunner"]
             beam = ["--", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"]
-    done = gristmill(
+    result = gristmill(
         "run",
         "--config",
         finished.config,
@@ -75,8 +75,8 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
         *flags,
         *beam,
     )
-    assert done.code == 0, done.err
-    assert done.line["digest"] == plain_digest
+    assert result.code == 0, result.err
+    assert result.line["digest"] == plain_digest
     if way == "worker pool":
         assert (tmp_path / "service.txt").read_text().count("Starting worker with command") >= 2
 
@@ -85,11 +85,11 @@ def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, serv
 def test_a_run_goes_on_on_another_runner(finished, tmp_path):
     """What one runner committed, another skips."""
     out = tmp_path / "out"
-    begun = gristmill(
+    started = gristmill(
         "run", "--config", finished.config, "--date", DATE, "--json", "--out", out, "--runner", "NoSuchRunner"
     )
-    assert begun.code == 1
-    assert "NoSuchRunner" in begun.err
+    assert started.code == 1
+    assert "NoSuchRunner" in started.err
     first = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
     assert first.line["digest"] == finished.manifest["digest"]
     (out / "manifests" / f"{DATE}.json").unlink()

@@ -48,14 +48,14 @@ PASSWORD = "hunter-Zx81-Quartz"
 
 def hashes(folder: Path) -> dict[str, str]:
     """Of every file under a folder, but hidden ones, what is built, and what Python itself leaves there."""
-    found = {}
+    inodes = {}
     for at, folders, files in os.walk(folder):
         folders[:] = [n for n in folders if n[0] != "." and n not in ("__pycache__", "data", "build", "dist")]
         for name in files:
             if not name.startswith(".coverage"):
                 path = Path(at, name)
-                found[str(path)] = sha256(path.read_bytes()).hexdigest()
-    return found
+                inodes[str(path)] = sha256(path.read_bytes()).hexdigest()
+    return inodes
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def injected(tmp_path_factory):
         (folder / name).write_text("as it was", "utf-8")
     before = hashes(folder) | hashes(ROOT)
     line = command("run", "--config", config, "--date", DATE, "--json", "--set", f"domains.law.per_day={len(lines)}")
-    done = subprocess.run(
+    result = subprocess.run(
         line,
         cwd=folder / "work",
         env=environment(),
@@ -84,8 +84,8 @@ def injected(tmp_path_factory):
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return folder, before, json.loads(done.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    return folder, before, json.loads(result.stdout.splitlines()[-1])
 
 
 def test_injections_change_no_file_outside_of_the_data_folder_and_lose_no_row(injected):
@@ -171,10 +171,10 @@ def test_a_terminal_is_not_told_what_to_do(finished, tmp_path, verb):
         for path in (out / shard["file"], out / "history" / DATE / "0001" / shard["file"]):
             pq.write_table(table, path)
     line = ["run", "--config", finished.config, "--date", DATE, "--out", out]
-    done = gristmill(*(line if verb == "run" else ["show", table["id"][0].as_py(), "--out", out]))
-    assert done.code == 0, done.err
-    assert "owned" in done.out
-    assert not CONTROLS.search(done.out + done.err)
+    result = gristmill(*(line if verb == "run" else ["show", table["id"][0].as_py(), "--out", out]))
+    assert result.code == 0, result.err
+    assert "owned" in result.out
+    assert not CONTROLS.search(result.out + result.err)
 
 
 @settings(deadline=None)
@@ -221,8 +221,8 @@ def test_a_judge_that_obeys_all_but_data_is_not_moved():
 def test_no_text_closes_its_marks(before, after):
     """Not even one that holds another row's mark."""
     task = read_rubric(None)
-    other = _request(task, candidate("x", passage="y")).messages[-1]["content"]
-    text = f"{before}{other}{after}"
+    safe = _request(task, candidate("x", passage="y")).messages[-1]["content"]
+    text = f"{before}{safe}{after}"
     prompt = _request(task, candidate(text, passage=text)).messages[-1]["content"]
     mark = re.search(r"<passage-([0-9a-f]{16})>", prompt)
     assert mark
@@ -375,11 +375,11 @@ def test_code_that_a_model_brings_is_not_run(tmp_path, monkeypatch):
 
 def holds(folder: Path, *secrets: str) -> list[str]:
     """Files that hold one of them, Parquet read column by column."""
-    found = []
+    leaks = []
     for path in (path for path in folder.rglob("*") if path.is_file()):
         text = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else path.read_text("utf-8", "replace")
-        found += [str(path.relative_to(folder)) for secret in secrets if secret in text]
-    return found
+        leaks += [str(path.relative_to(folder)) for secret in secrets if secret in text]
+    return leaks
 
 
 @pytest.mark.slow
@@ -392,16 +392,16 @@ def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
         sets += ["generator.openai.retries=0", "generate.tries=1", "domains.law.per_day=8"]
         line = ["run", "--config", config, "--date", DATE, "--json", *ONE_ROUND]
         line += [part for change in sets for part in ("--set", change)]
-        said = []
+        results = []
         for fault in ("401", "400"):
             server.always, server.refusal = fault, json.dumps({"error": f"Incorrect API key provided: {KEY}"}).encode()
-            said.append(gristmill(*line))
+            results.append(gristmill(*line))
         server.always = None
-        said.append(gristmill(*line))
-        assert [done.code for done in said] == [1, 1, 0], said
+        results.append(gristmill(*line))
+        assert [result.code for result in results] == [1, 1, 0], results
         assert all(headers["Authorization"] == f"Bearer {KEY}" for headers, _ in server.seen)
-    assert not [done for done in said if KEY in done.out + done.err]
-    assert "[KEY]" in said[0].err
+    assert not [result for result in results if KEY in result.out + result.err]
+    assert "[KEY]" in results[0].err
     assert holds(tmp_path / "out", KEY) == []
 
 
@@ -414,10 +414,10 @@ def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
 )
 def test_a_password_in_a_url_is_refused_before_anything_is_written(tmp_path, change):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(4)))
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", "--set", change)
-    assert done.code == 2
-    assert "holds a user's name or password" in done.err
-    assert PASSWORD not in done.out + done.err
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", "--set", change)
+    assert result.code == 2
+    assert "holds a user's name or password" in result.err
+    assert PASSWORD not in result.out + result.err
     assert not (tmp_path / "out").exists()
 
 
@@ -439,13 +439,13 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
     seed = Seed.make("A passage.", title="", source="s", location="1", licence="x", language="en", domain="law")
     work = _Work(seed, task, render(task, "en", seed.text, "", 0), 1)
     request = Request("r", work.prompt.messages, task.sampling, 1)
-    done = Completion(f"Write to {mail}; {secret}", 1, 1, "stop")
+    completion = Completion(f"Write to {mail}; {secret}", 1, 1, "stop")
     spec = SimpleNamespace(stage="runs/x/stages/generate")
     for chosen, masked in ((specs, True), ([], False)):
         body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(redact, chosen))
-        row = body._reject(spec, work, request, done, Answer(None, "format", f"no JSON object: {mail}"))
+        row = body._reject(spec, work, request, completion, Answer(None, "format", f"no JSON object: {mail}"))
         assert (mail in row["text"] + row["detail"], KEY in row["text"]) == (not masked, not masked)
-    assert body._reject(spec, work, request, done, Answer(None, "empty", ""))["detail"] == ""
+    assert body._reject(spec, work, request, completion, Answer(None, "empty", ""))["detail"] == ""
 
 
 def test_rows_before_they_are_masked_are_not_for_everyone(finished):

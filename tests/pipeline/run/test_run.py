@@ -27,7 +27,7 @@ def rows(out, date=DATE):
 
 
 def test_the_json_line_tells_what_there_is(finished):
-    line = finished.done.line
+    line = finished.result.line
     assert line["status"] == "done"
     assert line["accepted"] == len(rows(finished.out)) > 20
     assert line["bytes"] == sum(os.path.getsize(shard) for shard in line["shards"])
@@ -139,7 +139,7 @@ def test_a_finished_date_is_left_alone(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.out.rglob("*.parquet")}
     done = gristmill("run", "--config", finished.config, "--date", DATE, "--json")
     assert (done.code, done.line["status"]) == (0, "nothing")
-    assert done.line["shards"] == finished.done.line["shards"]
+    assert done.line["shards"] == finished.result.line["shards"]
     assert "nothing to do" in done.line["notes"][0]
     assert before == {path: path.stat().st_mtime_ns for path in finished.out.rglob("*.parquet")}
 

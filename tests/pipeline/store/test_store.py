@@ -269,7 +269,7 @@ def test_store_commands_on_a_real_date(finished, tmp_path):
     assert [day["status"] for day in passed.line["dates"]] == ["withdrawn"]
     assert gristmill("store", "list", "--out", out, "--json").line[0]["state"] == "withdrawn"
     again = gristmill(*line)
-    assert (again.code, again.line["digest"]) == (0, finished.done.line["digest"])
+    assert (again.code, again.line["digest"]) == (0, finished.result.line["digest"])
     assert gristmill("store", "list", "--out", out, "--json").line[0]["publications"] == [f"history/{DATE}/0001"]
     (out / "data" / "left.parquet").touch()
     assert "--delete does it" in gristmill("store", "gc", "--out", out).out

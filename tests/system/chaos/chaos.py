@@ -114,7 +114,7 @@ class Reference:
         manifests = {date: data.manifest(date) or {} for date in (BEFORE, DATE)}
         self.named = sorted(named(manifests[DATE]))
         self.expected = folder / "expected.json"
-        self.expected.write_text(json.dumps({date: of["digest"] for date, of in manifests.items()}))
+        self.expected.write_text(json.dumps({date: manifest["digest"] for date, manifest in manifests.items()}))
 
     def line(self, out: Path, *flags: str, date: str = DATE) -> list[str]:
         sets = ["domains.law.per_day=12", "generate.shard_rows=4", "adapt.min_rows=4", f"run.stall_timeout_s={STALL_S}"]
@@ -175,8 +175,8 @@ class Chain:
             self.tally.lost(self.number, f"{type(error).__name__}: {error}")
         finally:
             end(self.pool)
-            told, _ = reader.communicate("\n", timeout=60)
-        seen = json.loads(told)
+            report, _ = reader.communicate("\n", timeout=60)
+        seen = json.loads(report)
         for fault, count in seen["faults"].items():
             self.tally.lost(self.number, f"the reader saw, {count} times: {fault}")
         with self.tally.lock:
@@ -314,8 +314,8 @@ class Chain:
         """A command ends well, is killed, or says what to mend; it never ends in a traceback."""
         if code not in (0, 1, 5, -signal.SIGKILL):
             self.tally.lost(self.number, f"exit code {code}: {printed[-300:]}")
-        if "Traceback" in (said := (self.folder / "errors.txt").read_text("utf-8", "replace")):
-            self.tally.lost(self.number, f"a traceback for the user: {said[-1500:]}")
+        if "Traceback" in (errors := (self.folder / "errors.txt").read_text("utf-8", "replace")):
+            self.tally.lost(self.number, f"a traceback for the user: {errors[-1500:]}")
             (self.folder / "errors.txt").write_text("")
 
     def _whole(self, when: str) -> None:
@@ -326,16 +326,16 @@ class Chain:
     def _check(self) -> None:
         """The date is that of an undisturbed run, whole, and alone."""
         data = DataSet(self.out)
-        made = data.manifest(DATE)
-        if made is None or sorted(named(made)) != self.reference.named:
+        manifest = data.manifest(DATE)
+        if manifest is None or sorted(named(manifest)) != self.reference.named:
             self.tally.lost(self.number, "the published files are not those of the undisturbed run")
         if data.dates() != [BEFORE, DATE] or data.begun() != [BEFORE, DATE]:
             self.tally.lost(self.number, f"dates {data.dates()}, begun {data.begun()}")
         known = self.environment | {"CHAOS": ""}
         line = [sys.executable, "-m", "pipeline", "store", "verify", "--out", str(self.out)]
-        done = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
-        if done.returncode:
-            self.tally.lost(self.number, f"store verify: {done.stdout}{done.stderr}")
+        result = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
+        if result.returncode:
+            self.tally.lost(self.number, f"store verify: {result.stdout}{result.stderr}")
         line = self.reference.line(self.out)  # with nothing to do it mends what was killed after the commit
         again = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
         if again.returncode or json.loads(again.stdout)["status"] != "nothing":

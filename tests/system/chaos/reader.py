@@ -22,9 +22,9 @@ def look(root: Path, expected: dict[str, str], seen: set[str]) -> list[str]:
     except (ValueError, KeyError) as error:
         return [f"current.json is torn: {error!r}"]
     faults = [f"{date} is gone" for date in seen - dates.keys()]
-    for date, of in dates.items():
+    for date, entry in dates.items():
         hashes = []
-        for shard in of["shards"]:
+        for shard in entry["shards"]:
             try:
                 content = (root / shard["file"]).read_bytes()
             except FileNotFoundError:
@@ -33,8 +33,8 @@ def look(root: Path, expected: dict[str, str], seen: set[str]) -> list[str]:
             hashes.append(f"{sha256(content).hexdigest()} {shard['rows']}")
         if sha256("\n".join(sorted(hashes)).encode()).hexdigest() != expected.get(date):
             faults.append(f"{date}: its files are not those of the undisturbed run")
-        if sum(shard["rows"] for shard in of["shards"]) != of["rows"]:
-            faults.append(f"{date}: {of['rows']} rows, and its files have others")
+        if sum(shard["rows"] for shard in entry["shards"]) != entry["rows"]:
+            faults.append(f"{date}: {entry['rows']} rows, and its files have others")
         seen.add(date)
     return faults
 

@@ -42,14 +42,14 @@ def _marked_generate(self, requests):
     return [_twin(*pair) for pair in zip(requests, _generate(self, requests), strict=True)]
 
 
-def _twin(request, done):
+def _twin(request, completion):
     """Passages of one TWIN number have one answer."""
     number = re.search(r"TWIN-(\d+)", request.messages[-1]["content"])
     if number is None:
-        return done
+        return completion
     rng = random.Random(number[1])
     text = " ".join("".join(rng.choices("abcdefghij", k=6)) for _ in range(40)) + "."
-    return replace(done, text=text, finish_reason="stop")
+    return replace(completion, text=text, finish_reason="stop")
 
 
 def _marked_train(self, domain, rows, held_out, folder):
@@ -121,9 +121,9 @@ def _die(folder, numbers):
     real = writer.ShardWriter.commit
 
     def dying(self):
-        made = sum(1 for _ in Path(self._spec.root).glob("runs/*/stages/*/part-*.json"))
+        committed = sum(1 for _ in Path(self._spec.root).glob("runs/*/stages/*/part-*.json"))
         for number in numbers:
-            if made >= number:
+            if committed >= number:
                 try:
                     Path(folder, str(number)).touch(exist_ok=False)
                 except FileExistsError:
