@@ -1,7 +1,7 @@
-"""Templates to HTML. Everything that comes from data is escaped: `autoescape` holds for all templates and attributes.
+"""Renders the Jinja templates. Everything that comes from data is escaped, in all templates and attributes.
 
-A page asks nothing of anyone: its style is in it, it has no script, and its content-security-policy says so to the
-browser, by the style's hash.
+A page is one file: its style is inline, it has no script and loads nothing. Its content-security-policy makes the
+browser enforce that, by the style's hash.
 """
 
 import hashlib
@@ -21,45 +21,48 @@ FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": count, "percent": percent, "figure": figure, "size": size, "clip": clip}
-    made.globals |= {"link": urlencode, "style": Markup(style()), "policy": policy()}
-    return made
+    environment.filters |= {"count": count, "percent": percent, "figure": figure, "size": size, "clip": clip}
+    environment.globals |= {"link": urlencode, "style": Markup(style()), "policy": policy()}
+    return environment
 
 
 def render(template: str, /, **values: Any) -> str:
-    """A template with these values, as a page; lone surrogates, which UTF-8 cannot hold, become question marks."""
+    """Renders a template. Lone surrogates, which UTF-8 cannot encode, become question marks."""
     return _environment().get_template(template).render(**values).encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
 def style() -> str:
+    """The style sheet of all pages."""
     return (FOLDER / "style.css").read_text("utf-8")
 
 
 @cache
 def policy() -> str:
-    """The content-security-policy of every page: nothing but its own style, and forms back to where it came from."""
-    mark = b64encode(hashlib.sha256(style().encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{mark}'; img-src data:; form-action 'self'; base-uri 'none'"
+    """The content-security-policy of every page: it allows the page's own style and forms to the same server."""
+    style_hash = b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; form-action 'self'; base-uri 'none'"
 
 
 def count(value: float | None) -> str:
+    """A whole number with thousands separators; a dash for None."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal; a dash for None."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def figure(value: float | None, form: str) -> str:
-    """A number as its kind is written: count, percent, ratio or money."""
+    """Formats a number; `form` is count, percent, ratio or money."""
     if value is None:
         return "–"
     return {"count": f"{value:,.0f}", "percent": f"{value:.1%}", "ratio": f"{value:.2f}", "money": f"{value:,.4f}"}[
@@ -68,6 +71,6 @@ def figure(value: float | None, form: str) -> str:
 
 
 def clip(text: str | None, length: int) -> str:
-    """The beginning, and how much there is, where a text is longer."""
+    """Cuts a text after `length` characters and adds how long it is."""
     text = text or ""
     return text if len(text) <= length else f"{text[:length].rstrip()} … ({len(text):,} characters)"

@@ -23,10 +23,13 @@ def dates_page(data: DataSet) -> str:
     """The newest finished dates, each with its figures and links."""
     dates = data.dates()
     manifests = [manifest for date in reversed(dates[-MAX_DATES_LISTED:]) if (manifest := data.manifest(date))]
-    days = [(manifest, totals(manifest)) for manifest in manifests]
-    before = {date: previous for previous, date in pairwise(dates)}
     return render(
-        "days.html", title=data.root.name, here="days", days=days, before=before, hidden=len(dates) - len(days)
+        "dates.html",
+        title=data.root.name,
+        here="dates",
+        listed=[(manifest, totals(manifest)) for manifest in manifests],
+        previous={date: previous for previous, date in pairwise(dates)},
+        hidden=len(dates) - len(manifests),
     )
 
 

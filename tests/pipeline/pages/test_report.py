@@ -83,11 +83,11 @@ def test_the_picture_is_to_scale_and_loses_no_row(accepted: int, lost: list[dict
     picture = charts.flow(made, rows)
     for level, step in zip(picture.levels, made, strict=True):
         assert sum(ribbon.count for ribbon in level.ribbons) == sum(step.lost.values())
-        assert len(level.ribbons) <= charts.MOST + 1
-        assert level.left_over == pytest.approx(charts.BAND * step.kept / max(rows, 1))
+        assert len(level.ribbons) <= charts.MAX_REASONS_PER_STAGE + 1
+        assert level.band_width == pytest.approx(charts.MAX_BAND_WIDTH * step.kept / max(rows, 1))
         places = [ribbon.label_y for ribbon in level.ribbons]
         assert places == sorted(places)
-        assert all(b - a >= charts.LINE - 1e-6 for a, b in pairwise(places)), "labels have room"
+        assert all(b - a >= charts.LABEL_HEIGHT - 1e-6 for a, b in pairwise(places)), "labels have room"
     assert picture.accepted == accepted
     assert picture.end_y < picture.height
 
@@ -95,7 +95,7 @@ def test_the_picture_is_to_scale_and_loses_no_row(accepted: int, lost: list[dict
 def test_histograms_and_lines_are_drawn_to_one_scale():
     bars = charts.bars("quality", {"9": 3, "0": 1}, {"0": 4})
     assert [round(h, 1) for *_, h in bars.rects] == [17.5, *[0] * 8, 52.5]
-    assert bars.outline.startswith(f"M0 {charts.BASE}V6.0")
+    assert bars.outline.startswith(f"M0 {charts.AXIS_Y}V6.0")
     assert [text for _, text in bars.ticks] == ["0", "0.5", "1"]
     assert [text for _, text in charts.bars("length", {"18": 1, "20": 1}).ticks] == ["512", "1,024"]
     assert [text for _, text in charts.bars("length", {"18": 1, "23": 1}).ticks] == ["512", "1,448", "2,896"]
@@ -149,7 +149,7 @@ def test_rejects_are_shown_as_long_as_the_run_folder_is_there(data):
     assert samples.sample_rejects(data, other, 2) == {}
     shutil.rmtree(data.run_folder(DATE))
     text = report(data, DATE, served=False)
-    assert "its run folder is gone" in text
+    assert "the run folder was deleted" in text
     assert text.count("<article") == 10
     assert write(data, DATE) == report_path(data, DATE)
 

@@ -276,9 +276,9 @@ def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
 
 def test_an_empty_data_set_says_what_makes_a_day(tmp_path):
     browser = client(DataSet(tmp_path))
-    assert "No day is finished yet" in browser.get("/").text
-    assert "No day is finished yet" in browser.get("/compare").text
-    assert "these are the last" in browser.get("/rows").text
+    assert "No date is finished yet" in browser.get("/").text
+    assert "No date is finished yet" in browser.get("/compare").text
+    assert "There are no further rows" in browser.get("/rows").text
 
 
 def test_a_port_that_is_taken_is_named_and_addresses_are_written_as_links():
