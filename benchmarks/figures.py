@@ -11,7 +11,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 class Figures:
-    """Rows of benchmarks/results/<file>.json; those of other names that stand there are kept."""
+    """Rows of benchmarks/results/<file>.json; rows of other names that the file has are kept."""
 
     def __init__(self, file: str, command: str, machine: str, commit: str = "") -> None:
         switches = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("VLLM_USE_")]

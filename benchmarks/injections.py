@@ -5,7 +5,7 @@
 Writes benchmarks/results/injections.json. Each injection of tests/factories/injections.py is put behind an answer that
 says nothing of its passage, which deserves no high score; counted are the pairs whose score goes up, beside those that
 the injection's own characters in random order move up. A judge that gives one score to everything is moved by nothing:
-beside it stands how often it tells a fitting answer from an unfitting one. `--backend vllm` guides the judge by the
+the results also say how often it tells a fitting answer from an unfitting one. `--backend vllm` guides the judge by the
 rubric's JSON schema, so that the smallest model gives a verdict.
 """
 

@@ -10,7 +10,7 @@ Prompts of about 300 tokens from the repository's own pages, temperature 0.8, up
 top-p and the rest, `--prompt-tokens` other lengths, each measured with the same engines. Named shapes have random
 weights, which never end an answer: lengths are drawn evenly between 64 and 512 there. A point is measured once each
 sequence has been replaced once, while all engines are full. `--profile` prints where the time of one engine's step goes
-on the GPU. Adds rows to benchmarks/results/throughput.json after each point, and goes past points that stand there from
+on the GPU. Adds rows to benchmarks/results/throughput.json after each point, and skips points that are there from
 the same machine and commit. A GB of text: bytes a token are those of plain legal English.
 """
 
@@ -354,7 +354,7 @@ def subject_of(options: argparse.Namespace) -> Subject:
 
 
 def _dummy(shape: str, tokenizer: Path, folder: Path) -> ModelCard:
-    """A folder with the shape's config and a tokenizer, and how many parameters it stands for."""
+    """A folder with the shape's config and a tokenizer, and the number of its parameters."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in tokenizer.iterdir():
         if file.is_file() and file.stat().st_size < 50e6 and file.suffix in (".json", ".jinja", ".txt", ".model"):

@@ -3,9 +3,9 @@
     python benchmarks/planted/copies.py [PASSAGES]     per corpus, 150 if left out
 
 Duplicates: passages of all packaged seed corpora go through the stages Sign, Match and Drop as answers of three dates
-and three shards each. Half of them are published on the first date, half stand in the second one's first shard. Copies
+and three shards each. Half of them are published on the first date, half are in the second one's first shard. Copies
 are planted behind them: in capitals, with other white space, with up to three commas and full stops changed, with one
-word (two characters in Chinese) of a text of 400 characters (200) replaced. Beside them stand hard negatives: the
+word (two characters in Chinese) of a text of 400 characters (200) replaced. There are hard negatives too: the
 passage with one number, one unit or one article changed. Recall is of the copies, precision of all that is dropped.
 
 Contamination: items of all held-out corpora (those of 8 words and more; shorter ones are not looked for) are put into
@@ -79,7 +79,7 @@ def spaced(text: str, rng: random.Random) -> str:
 
 
 def punctuated(text: str, rng: random.Random) -> str:
-    """Up to three commas or full stops that stand before a space made semicolons."""
+    """Up to three commas or full stops before a space become semicolons."""
     marks = [match.start() for match in re.finditer(r"[,.](?=\s[^\d\s])|[，。]", text)]
     for place in rng.sample(marks, min(3, len(marks))):
         text = text[:place] + ("；" if text[place] in "，。" else ";") + text[place + 1 :]

@@ -1,4 +1,4 @@
-"""Names that the passage does not hold: how many the support filter finds, and how often it finds one where none is.
+"""Names that the passage does not have: how many the support filter finds, and how often it finds one where none is.
 
     python benchmarks/planted/names.py [PASSAGES]     per corpus, 150 if left out
 

@@ -247,7 +247,7 @@ PLANTS: list[tuple[str, str, Draw]] = [
     ("passport", "es", passport("pasaporte |pasaporte n.º |número de pasaporte ")),
     ("passport", "zh", passport("护照号|护照号码：|护照：")),
 ]
-# What may stand before an item, by kind: half of the time nothing does.
+# What may precede an item, by kind; half of the items have nothing before them.
 CARRIERS = {
     "email": {"en": "email: |write to ", "es": "correo: |escriba a ", "zh": "邮箱：|邮箱是|请联系"},
     "phone": {
@@ -303,7 +303,7 @@ def passages(count: int, held_out: bool) -> Iterator[tuple[str, str, str]]:
 
 
 def plant(rng: random.Random, text: str, kind: str, language: str, item: str) -> tuple[str, int, int]:
-    """The passage with the item after a word of it, and where the item stands."""
+    """The passage with the item behind one of its words, and the item's position."""
     places = [match.end() for match in re.finditer(r"[^\W\d_](?=\s|[,.;](?:\s|$)|[，。；]|$)", text)] or [len(text)]
     place = rng.choice(places)
     label = rng.choice(CARRIERS[kind][language].split("|")) if kind in CARRIERS and rng.random() < 0.5 else ""

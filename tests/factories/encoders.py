@@ -9,7 +9,7 @@ from stages.ports import ModelCard
 
 
 class BagOfPairs:
-    """A stand-in for BERT: hashed pairs of neighbouring words. Made by hand, so that tests need no weights."""
+    """A replacement for BERT that needs no weights: it counts hashed pairs of neighbouring words."""
 
     card = ModelCard("pairs", "1" * 64, "echo", "", 0)
 

@@ -1,4 +1,4 @@
-"""Seed files and models that cannot be used, through the command line: the mend is named, no traceback is shown."""
+"""Seed files and models that cannot be used: the command line names the fix and shows no traceback."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

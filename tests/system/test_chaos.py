@@ -1,4 +1,4 @@
-"""The chaos program: its reader tells what is wrong, and a few of its faults lose nothing."""
+"""The chaos program: its reader reports what is wrong, and a few of its faults lose nothing."""
 
 import json
 import shutil

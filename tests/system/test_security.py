@@ -188,7 +188,7 @@ def test_what_a_terminal_is_shown_has_no_controls(text):
 
 
 def credulous(prompt: str) -> str:
-    """The worst of judges: it obeys whatever stands outside of the marks, and turns wherever one seems to begin."""
+    """The worst possible judge: it obeys all text outside of the marks and sees a turn wherever one seems to start."""
     mark = re.search(r"<passage-([0-9a-f]{16})>", prompt)
     assert mark
     for part in ("passage", "answer"):
@@ -197,7 +197,7 @@ def credulous(prompt: str) -> str:
 
 
 def test_a_judge_that_obeys_all_but_data_is_not_moved():
-    """What stands outside of the marks is the same for every row, and no turn can be opened or closed between them."""
+    """The text outside of the marks is the same for every row; text between them cannot open or close a turn."""
     task, moved = read_rubric(None), []
     for kind, language, text in INJECTIONS:
         for where in ("passage", "answer"):

@@ -1,4 +1,4 @@
-"""Faults at random points of real runs, then the same command again, until the date stands: `make chaos`.
+"""Faults at random points of real runs, then the same command again until the date is published: `make chaos`.
 
     python tests/system/chaos/chaos.py [--faults 200] [--seed 1] [--lanes 2] [--chain K] [--keep DIR] [--record]
 
@@ -249,7 +249,7 @@ class Chain:
         return process.returncode
 
     def _arm(self, at_midnight: bool, *, early: bool) -> Fault:
-        """The next fault of the chain's draws; `early`: the supervisor has not begun the driver."""
+        """The chain's next random fault. `early`: the supervisor has not started the driver yet."""
         draw, last = self.draw, self.reference.boundaries["driver"]
         late = draw.random() < 0.6 * self._at("shards")  # the end of a run
         deep = 1 + draw.randrange(60 if late else last // 10 if self.flavour == "pool" else last // 6)
@@ -311,7 +311,7 @@ class Chain:
         self.tally.fired(self.number, fault)
 
     def _judge(self, code: int, printed: str) -> None:
-        """A command ends well, is killed, or says what to mend; it never ends in a traceback."""
+        """A command succeeds, is killed, or says what to fix; it never ends in a traceback."""
         if code not in (0, 1, 5, -signal.SIGKILL):
             self.tally.lost(self.number, f"exit code {code}: {printed[-300:]}")
         if "Traceback" in (errors := (self.folder / "errors.txt").read_text("utf-8", "replace")):
@@ -336,7 +336,7 @@ class Chain:
         result = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
         if result.returncode:
             self.tally.lost(self.number, f"store verify: {result.stdout}{result.stderr}")
-        line = self.reference.line(self.out)  # with nothing to do it mends what was killed after the commit
+        line = self.reference.line(self.out)  # with nothing to do it repairs what was killed after the commit
         again = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
         if again.returncode or json.loads(again.stdout)["status"] != "nothing":
             self.tally.lost(self.number, f"a start of the finished date: {again.stdout}{again.stderr}")

@@ -1,10 +1,10 @@
-"""Loaded by every process of a chaos run: at the boundary that is armed it dies, finds the disk broken, or tells.
+"""Loaded by every process of a chaos run. At the armed boundary the process dies, or its disk is full or broken.
 
 A boundary is a call that changes the data set: open for writing, a Parquet file's second write, fsync, rename, link,
 unlink, mkdir; of an engine, a step. The folder CHAOS holds what the processes and `chaos.py` tell each other by files:
 `armed` (JSON: number, role, at, action, whether after the call or before, whether only while publishing), `fired`,
 `broken` (an error number while the disk is broken), `clock` (seconds that the wall clock is ahead of the real one),
-`boundaries-<role>` (a line a boundary, where it stands).
+`boundaries-<role>` (if the file exists, each boundary adds a line to it).
 """
 
 import builtins
@@ -57,7 +57,7 @@ def _refresh() -> None:
 
 
 def boundary(call: str, path: object) -> str:
-    """What is to happen at this call: nothing, `after` (die when it is done), or `torn` (die amid it).
+    """What happens at this call: nothing, `after` (die when the call is done), or `torn` (die in the middle of it).
 
     Raises OSError where the disk is broken.
     """
