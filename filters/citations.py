@@ -38,13 +38,13 @@ class Citations:
 
     def _judge(self, candidate: Candidate) -> Verdict:
         claimed = References.read(reply(candidate))
-        if not claimed.found and not claimed.malformed:
+        if not claimed.items and not claimed.malformed:
             return KEEP
         prompts = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
         source = _Source("\n".join([candidate.passage, candidate.instruction, *prompts]))
         if self.malformed and (new := [written for written in claimed.malformed if written not in source.malformed]):
             return Verdict("malformed_citation", None, new[0][:80])
-        if unknown := [claim.written for claim in claimed.found if not source.supports(claim)]:
+        if unknown := [claim.written for claim in claimed.items if not source.supports(claim)]:
             return Verdict("unsupported_citation", None, f"not in the passage: {'; '.join(unknown)[:120]}")
         return KEEP
 
@@ -55,11 +55,13 @@ class _Source:
     def __init__(self, text: str) -> None:
         self.text = unicodedata.normalize("NFKC", text)
         read = References.read(text, spans=True)
-        found, self.malformed = read.found, read.malformed
-        self._known = {(reference.kind, reference.number) for reference in found}
-        self._instruments = {(reference.number, reference.instrument) for reference in found if reference.instrument}
-        self._parts = bare_parts(text) | {part for reference in found for part in reference.parts}
-        self._parts |= {reference.number for reference in found if not reference.kind}
+        references, self.malformed = read.items, read.malformed
+        self._known = {(reference.kind, reference.number) for reference in references}
+        self._instruments = {
+            (reference.number, reference.instrument) for reference in references if reference.instrument
+        }
+        self._parts = bare_parts(text) | {part for reference in references for part in reference.parts}
+        self._parts |= {reference.number for reference in references if not reference.kind}
         self._words = set(re.findall(r"[\w'’-]+", text))
 
     def supports(self, claim: Reference) -> bool:

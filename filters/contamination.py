@@ -99,6 +99,6 @@ def _parts(row: Candidate) -> list[str]:
     whole = "\n".join(message["content"] for message in row.messages) or row.text
     kept = [answer]
     for text in (whole, row.text, row.passage, row.rejected or ""):
-        if text and not any(text in other for other in kept):
+        if text and not any(text in longer for longer in kept):
             kept.append(text)
     return kept

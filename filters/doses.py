@@ -68,10 +68,10 @@ class Doses:
         if new := [written for written in malformed if written not in known_malformed]:
             return Verdict("malformed_dose", None, new[0][:80])
         for quantity in claimed:
-            if any(quantity.equals(other) for other in known):
+            if any(quantity.equals(original) for original in known):
                 continue
-            if other := _same_number(quantity, known, bare):
-                return Verdict("wrong_unit", None, f"{quantity.written!r}, in the passage {other.written!r}"[:120])
+            if original := _same_number(quantity, known, bare):
+                return Verdict("wrong_unit", None, f"{quantity.written!r}, in the passage {original.written!r}"[:120])
             most = _MAX_VALUE.get(quantity.unit, float("inf"))
             if self.plausible and min(map(abs, quantity.values)) > most:
                 return Verdict("implausible_dose", None, f"{quantity.written!r}: {most:g} is much"[:120])
@@ -82,4 +82,4 @@ def _same_number(quantity: Quantity, known: Sequence[Quantity], bare: set[float]
     """The passage's quantity with the same number, if the passage does not have that number without a unit."""
     if bare.intersection(quantity.values):
         return None
-    return next((other for other in known if set(other.values) & set(quantity.values)), None)
+    return next((original for original in known if set(original.values) & set(quantity.values)), None)

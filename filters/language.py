@@ -73,14 +73,14 @@ def identify(text: str) -> str | None:
 def _by_script(text: str) -> str | None:
     """zh, ja, `latin`, `other`, or None without letters. A Chinese character counts as three letters."""
     han, kana, latin = len(HAN.findall(text)), len(_KANA.findall(text)), len(_LATIN.findall(text))
-    other = len(_LETTER.findall(text)) - han - kana - latin
-    if han + kana + latin + other <= 0:
+    remaining = len(_LETTER.findall(text)) - han - kana - latin
+    if han + kana + latin + remaining <= 0:
         return None
     if kana * 10 > han + kana and kana * 3 > latin:
         return "ja"
-    if han * 3 > latin and han * 3 > other:
+    if han * 3 > latin and han * 3 > remaining:
         return "zh"
-    return "latin" if latin >= other else "other"
+    return "latin" if latin >= remaining else "other"
 
 
 @cache

@@ -43,14 +43,14 @@ class Privacy:
         turns = [mask(message["content"], row.language, kinds) for message in row.messages]
         rejected, in_rejected = mask(row.rejected or "", row.language, kinds)
         in_turns = [kind for _, kinds_of in turns for kind in kinds_of]
-        found = [*(in_turns if row.messages else in_text), *in_rejected]
-        if not found and not in_text:
+        kinds_found = [*(in_turns if row.messages else in_text), *in_rejected]
+        if not kinds_found and not in_text:
             return KEEP
         messages = [message | {"content": turn} for message, (turn, _) in zip(row.messages, turns, strict=True)]
         masked = replace(
             row, text=text, messages=messages, rejected=rejected if row.rejected is not None else row.rejected
         )
-        names = tuple(found or in_text)
+        names = tuple(kinds_found or in_text)
         if self.action == "drop" or set(names) & set(self.drop):
             return Verdict("privacy", None, ", ".join(sorted(set(names))), masked, names)
         return Verdict(row=masked, found=names)

@@ -79,19 +79,19 @@ class Rules:
     def _judge(self, text: str, language: str) -> Verdict:
         if verdict := self._characters(text) or self._lines(text):
             return verdict
-        if self.code and (found := _code(text.lower())):
-            return Verdict("code", None, found)
+        if self.code and (code := _code(text.lower())):
+            return Verdict("code", None, code)
         return self._words(text, language) or KEEP
 
     def _characters(self, text: str) -> Verdict | None:
-        if found := _CONTROL.search(text):
-            return Verdict("control_character", None, f"U+{ord(found[0]):04X} at {found.start()}")
+        if match := _CONTROL.search(text):
+            return Verdict("control_character", None, f"U+{ord(match[0]):04X} at {match.start()}")
         if text.isascii():
             return None
-        if _INVISIBLE.search(text) and (found := _INVISIBLE.search(_EMOJI.sub("", text))):
-            return Verdict("invisible_character", None, f"U+{ord(found[0]):04X}")
-        if found := _MOJIBAKE.search(text):
-            return Verdict("mojibake", None, f"{found[0]!r} at {found.start()}")
+        if _INVISIBLE.search(text) and (match := _INVISIBLE.search(_EMOJI.sub("", text))):
+            return Verdict("invisible_character", None, f"U+{ord(match[0]):04X}")
+        if match := _MOJIBAKE.search(text):
+            return Verdict("mojibake", None, f"{match[0]!r} at {match.start()}")
         return None
 
     def _lines(self, text: str) -> Verdict | None:
@@ -130,9 +130,9 @@ class Rules:
         if not self.min_word_length <= mean <= self.max_word_length:
             return Verdict("word_length", mean, f"{mean:.1f} characters in the mean")
         if language in _STOP:
-            found = len(_STOP[language].intersection(_PLAIN.findall(text.lower())))
-            if found < self.min_stop_words:
-                return Verdict("no_stop_words", found, f"{found} different function words")
+            stop_words = len(_STOP[language].intersection(_PLAIN.findall(text.lower())))
+            if stop_words < self.min_stop_words:
+                return Verdict("no_stop_words", stop_words, f"{stop_words} different function words")
         return None
 
 
@@ -141,5 +141,5 @@ def _code(lower: str) -> str | None:
     for mark in ("{", "}", "lorem ipsum"):
         if mark in lower:
             return f"{mark!r} at {lower.index(mark)}"
-    found = ("<" in lower and _TAG.search(lower)) or ("javascript" in lower and _ENABLE.search(lower))
-    return f"{found[0]!r} at {found.start()}" if found else None
+    match = ("<" in lower and _TAG.search(lower)) or ("javascript" in lower and _ENABLE.search(lower))
+    return f"{match[0]!r} at {match.start()}" if match else None

@@ -80,12 +80,12 @@ class Secrets:
     def _judge(self, row: Candidate) -> Verdict:
         turns = [message["content"] for message in row.messages]
         texts = [*turns, row.rejected or ""] if turns else [row.text, row.rejected or ""]
-        found = tuple(kind for text in texts for _, _, kind in self._find(text))
+        kinds = tuple(kind for text in texts for _, _, kind in self._find(text))
         # `text` is published too, and may differ from the turns
-        found = found or tuple(kind for _, _, kind in self._find(row.text))
-        if not found:
+        kinds = kinds or tuple(kind for _, _, kind in self._find(row.text))
+        if not kinds:
             return KEEP
-        return Verdict("secret", None, ", ".join(sorted(set(found))), self._redacted(row), found)
+        return Verdict("secret", None, ", ".join(sorted(set(kinds))), self._redacted(row), kinds)
 
     def _redacted(self, row: Candidate) -> Candidate:
         messages = [message | {"content": self.redact(message["content"], row.language)} for message in row.messages]

@@ -95,8 +95,8 @@ def numbers_in(text: str) -> set[str]:
 
 
 def _in_digits(text: str) -> set[str]:
-    found = _NUMBER.findall(unicodedata.normalize("NFKC", text))
-    return {re.sub(r"\D", "", match).lstrip("0") or "0" for match in found}
+    numbers = _NUMBER.findall(unicodedata.normalize("NFKC", text))
+    return {re.sub(r"\D", "", match).lstrip("0") or "0" for match in numbers}
 
 
 def _in_words(text: str) -> set[str]:

@@ -83,12 +83,14 @@ def _drawn_until(draw: Callable[[], str], length: int, language: str) -> str:
 
 
 def shuffled_words(page: Page, rng: random.Random) -> str:
+    """All words in random order."""
     tokens = _tokens(page.text)
     rng.shuffle(tokens)
     return _joined(tokens, page.language)
 
 
 def shuffled_sentences(page: Page, rng: random.Random) -> str:
+    """The sentences in another order; of fewer than three, the clauses."""
     parts = sentences(page.text)
     if len(set(parts)) < 3:
         return swapped_clauses(page, rng)

@@ -65,7 +65,7 @@ def page_examples(seeds: Sequence[Seed], seed: int, per_source: int) -> list[Exa
     rows: list[Example] = []
     for number, item in enumerate(chosen):
         rng = random.Random(f"{seed} {item.id}")
-        others = [other for other in chosen if other.language == item.language and other.title != item.title]
+        others = [another for another in chosen if another.language == item.language and another.title != item.title]
         page = Page(_opening(item, rng), _opening(rng.choice(others or chosen), rng), item.language)
         turn = [kinds[(number * BAD_PER_PAGE + offset) % len(kinds)] for offset in range(BAD_PER_PAGE)]
         rows += _examples_of_page(page, item, number, turn, rng)

@@ -57,24 +57,9 @@ _EMAIL = PrefilteredPattern(
 )
 # Files, units of systemd and names of the local network.
 _NO_DOMAIN = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "pdf",
-        "css",
-        "js",
-        "py",
-        "md",
-        "local",
-        "localhost",
-        "service",
-        "socket",
-    ]
-)
+    ["png", "jpg", "jpeg", "gif", "svg", "webp", "pdf", "css", "js", "py", "md", "local", "localhost", "service",
+     "socket"]
+)  # fmt: skip
 
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)", re.ASCII)
 _IP6 = PrefilteredPattern(
@@ -202,10 +187,10 @@ def _ips(text: str) -> Spans:
 
 def _public(address: str) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return found.is_global and not found.is_multicast
+    return ip.is_global and not ip.is_multicast
 
 
 def _cards(text: str) -> Spans:

@@ -38,7 +38,7 @@ class PrefilteredPattern:
     def __init__(self, pattern: str, flags: int = 0) -> None:
         self.pattern = re.compile(pattern, flags)
         strings = _required_of_pattern(pattern, flags)
-        self.required = tuple(one for one in strings if not any(other in one for other in strings if other != one))
+        self.required = tuple(one for one in strings if not any(part in one for part in strings if part != one))
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         """All matches, as `re.Pattern.finditer`."""

@@ -104,12 +104,14 @@ class Quantity:
     amounts: tuple[float, ...]
     written: str
 
-    def equals(self, other: "Quantity") -> bool:
+    def equals(self, quantity: "Quantity") -> bool:
         """Whether both can be the same quantity. They may differ by 1 %, since conversions are rounded."""
-        if self.kind != other.kind:
+        if self.kind != quantity.kind:
             return False
         return any(
-            abs(left - right) <= 0.01 * max(abs(left), abs(right)) for left in self.amounts for right in other.amounts
+            abs(left - right) <= 0.01 * max(abs(left), abs(right))
+            for left in self.amounts
+            for right in quantity.amounts
         )
 
 
@@ -165,5 +167,5 @@ def _values(number: str) -> set[float]:
     head, _, tail = bare.rpartition("." if bare.rfind(".") > bare.rfind(",") else ",")
     whole = re.sub(r"\D", "", head)
     both = "." in bare and "," in bare
-    found = {float(f"{whole}.{tail}")} if both or bare.count(".") + bare.count(",") == 1 else set()
-    return found | {float(whole + tail)} if len(tail) == 3 or not found else found
+    values = {float(f"{whole}.{tail}")} if both or bare.count(".") + bare.count(",") == 1 else set()
+    return values | {float(whole + tail)} if len(tail) == 3 or not values else values

@@ -111,7 +111,7 @@ class Reference:
 class References:
     """The references of a text, and the parts of it that look like a reference but are impossible."""
 
-    found: list[Reference] = field(default_factory=list)
+    items: list[Reference] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
     @classmethod
@@ -129,8 +129,8 @@ class References:
                 references.malformed.append(f"{unit[0]}{missing[0]}")
             if numbers := _NUMBERS.match(plain, unit.end()):
                 references._provisions(unit[0], numbers[1], spans)
-        references.found += _acts(plain)
-        references.found += _decisions(plain)
+        references.items += _acts(plain)
+        references.items += _decisions(plain)
         if "/" in plain or "(" in plain:
             references._acts_of_the_union(plain)
         references._chinese(plain)
@@ -155,12 +155,12 @@ class References:
             main = NAMED.get(main.lower(), main.lower()).lstrip("0")
             low, dash, high = main.replace("–", "-").partition("-")
             if dash and low.isdigit() and high.isdigit() and int(low) < int(high):
-                self.found += [Reference(kind, each, parts, written) for each in _between(low, high, spans)]
+                self.items += [Reference(kind, each, parts, written) for each in _between(low, high, spans)]
             else:
-                self.found.append(Reference(kind, main.replace("–", "-"), parts, written))
+                self.items.append(Reference(kind, main.replace("–", "-"), parts, written))
             here = int(main) if main.isdecimal() and len(main) < 7 else None
             if spans and last is not None and here is not None and _RANGE.fullmatch(listed[end : number.start()]):
-                self.found += [Reference(kind, each, (), written) for each in _between(str(last), str(here), spans)]
+                self.items += [Reference(kind, each, (), written) for each in _between(str(last), str(here), spans)]
             last, end = here, number.end()
 
     def _acts_of_the_union(self, text: str) -> None:
@@ -172,7 +172,7 @@ class References:
                 continue
             name = (match[1] or "").lower()
             instrument = {"r": "regulation", "d": "decision" if "ec" in name else "directive"}.get(name[:1], "")
-            self.found.append(Reference("act", f"{int(left)}/{int(right)}", (), match[0], instrument))
+            self.items.append(Reference("act", f"{int(left)}/{int(right)}", (), match[0], instrument))
 
     def _chinese(self, text: str) -> None:
         for match in _ARTICLE.finditer(text):
@@ -181,9 +181,9 @@ class References:
                 self.malformed.append(match[0])
                 continue
             suffix = f"-{from_han(match[2])}" if match[2] else ""
-            self.found.append(Reference("article", f"{number}{suffix}", (match[3],) if match[3] else (), match[0]))
+            self.items.append(Reference("article", f"{number}{suffix}", (match[3],) if match[3] else (), match[0]))
         for match in _ACT.finditer(text):
-            self.found.append(Reference("name", match[1].removeprefix("中华人民共和国"), (), match[0]))
+            self.items.append(Reference("name", match[1].removeprefix("中华人民共和国"), (), match[0]))
 
 
 def bare_parts(text: str) -> set[str]:

@@ -101,7 +101,7 @@ def test_malformed_may_be_let_pass():
 def test_a_passage_bears_itself_out(text):
     (verdict,) = Citations()([candidate(text, passage=text)])
     assert verdict.reason is None
-    assert len(References.read(text).found) > 2
+    assert len(References.read(text).items) > 2
 
 
 @given(st.text(st.sampled_from("Article 5(1)ag§-–.,/VXI 第三条《法》 (EU) v. U.S.C"), max_size=60))
