@@ -1,16 +1,11 @@
-"""Seeds and answers are data: injections, archives, names, pickles and secrets change nothing and show up nowhere."""
+"""Injections in seeds and answers are data: they move no verdict, no judge, no page and no terminal."""
 
-import io
 import json
 import os
-import pickle
 import re
 import shutil
-import stat
-import struct
 import subprocess
 import urllib.request
-import zipfile
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,28 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.catalogue import Wheel
-from configs.errors import ConfigError, InputError
 from configs.load import load
 from model.backends.prompt import chat_tokens
-from model.weights import resolve as weights
 from pipeline.commands.filter.judge import _request, as_data, read_rubric, verdict
 from pipeline.report.terminal import shown
 from pipeline.store.dataset import DataSet
-from pipeline.store.lineage import inside
 from stages.prompt import converse, render
-from stages.storage import packages as packaged
-from stages.storage.records import FileRef
 from tests.factories.candidates import candidate
-from tests.factories.chat_server import chat_server
-from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
-from tests.factories.documents import passage, write_config, write_documents
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.documents import passage, write_config
 from tests.factories.injections import INJECTIONS
 from tests.factories.pages import running_server
 
-KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-PASSWORD = "hunter-Zx81-Quartz"
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -291,174 +277,3 @@ def test_an_answer_is_not_turned_into_turns():
 
 
 # Archives, names, pickles
-
-
-def wheel(names: list[str]) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w") as archive:
-        for name in names:
-            archive.writestr(name, "x")
-    return whole.getvalue()
-
-
-def test_no_archive_writes_outside_of_its_folder(tmp_path, monkeypatch):
-    evil = tmp_path / "evil"
-    names = ["c/a.txt", "c/../../evil", f"c/{evil}", "c//etc/../evil", "c/../c/b.txt", f"c/{tmp_path}/evil"]
-    (tmp_path / "x.whl").write_bytes(wheel(names))
-    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(packaged, "_archive", lambda of, scratch: tmp_path / "x.whl")
-    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")}
-    got = packaged.fetch(Wheel(package="p", version="1", sha256="0" * 64, member="c/"))
-    assert [path.name for path in got.rglob("*") if path.is_file()] == ["a.txt"]
-    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
-    (tmp_path / "y.zip").write_bytes(wheel(["ok", "../evil"]))
-    with pytest.raises(InputError, match="outside of the folder"):
-        weights._unzip(tmp_path / "y.zip", tmp_path / "unzipped")
-    assert not evil.exists()
-
-
-def test_a_manifest_names_nothing_outside(tmp_path):
-    for name in ("../../etc/passwd", "/etc/passwd", "data/../../x"):
-        with pytest.raises(Exception, match="lies outside"):
-            inside(DataSet(tmp_path), name)
-
-
-class Boom:
-    def __reduce__(self):
-        return (os.system, ("touch owned",))
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "model.pt"])
-def test_pickles_are_not_loaded_under_any_name(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "m"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / name).write_bytes(pickle.dumps(Boom()))
-    with pytest.raises(ConfigError, match="pickle"):
-        weights.resolve_model(str(folder), "transformers", None)
-    assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/x.safetensors", "pytorch_model.bin"])
-def test_an_index_of_weights_names_files_of_its_folder(tmp_path, name):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
-    with pytest.raises(ConfigError, match="only"):
-        weights.resolve_model(str(tmp_path), "transformers", None)
-
-
-@pytest.mark.weights
-def test_code_that_a_model_brings_is_not_run(tmp_path, monkeypatch):
-    """`auto_map` names the model's own module: without trust_remote_code it is never imported."""
-    from configs.schema import Generator
-    from model.backends import open_generator
-
-    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "m"
-    folder.mkdir()
-    auto = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model", "AutoTokenizer": ["evil.T", None]}
-    (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": auto}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": auto}))
-    (folder / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w').close()\n")
-    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
-    config = Generator(backend="transformers", model=str(folder))
-    with pytest.raises(Exception, match=r"(?s)model"):
-        open_generator(config, weights.resolve_model(str(folder), "transformers", None), 1)
-    assert not (tmp_path / "owned").exists()
-
-
-# Secrets
-
-
-def holds(folder: Path, *secrets: str) -> list[str]:
-    """Files that hold one of them, Parquet read column by column."""
-    leaks = []
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        text = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else path.read_text("utf-8", "replace")
-        leaks += [str(path.relative_to(folder)) for secret in secrets if secret in text]
-    return leaks
-
-
-@pytest.mark.slow
-def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
-    """A service that repeats the key as it refuses it is the worst of cases."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(20)))
-    with chat_server() as server:
-        sets = ["generator.backend=openai", "generator.model=m", f"generator.openai.base_url={server.url}"]
-        sets += ["generator.openai.retries=0", "generate.tries=1", "domains.law.per_day=8"]
-        line = ["run", "--config", config, "--date", DATE, "--json", *ONE_ROUND]
-        line += [part for change in sets for part in ("--set", change)]
-        results = []
-        for fault in ("401", "400"):
-            server.always, server.refusal = fault, json.dumps({"error": f"Incorrect API key provided: {KEY}"}).encode()
-            results.append(gristmill(*line))
-        server.always = None
-        results.append(gristmill(*line))
-        assert [result.code for result in results] == [1, 1, 0], results
-        assert all(headers["Authorization"] == f"Bearer {KEY}" for headers, _ in server.seen)
-    assert not [result for result in results if KEY in result.out + result.err]
-    assert "[KEY]" in results[0].err
-    assert holds(tmp_path / "out", KEY) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        f"generator.openai.base_url=https://me:{PASSWORD}@api.example.com/v1",
-        f'domains.law.seeds=[{{"path": "ftp://me:{PASSWORD}@example.com/d.jsonl", "licence": "CC0-1.0"}}]',
-    ],
-)
-def test_a_password_in_a_url_is_refused_before_anything_is_written(tmp_path, change):
-    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(4)))
-    result = gristmill("run", "--config", config, "--date", DATE, "--json", "--set", change)
-    assert result.code == 2
-    assert "holds a user's name or password" in result.err
-    assert PASSWORD not in result.out + result.err
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
-    """The generator's own rejects: what could not be parsed, with its personal data and keys."""
-    from functools import partial
-
-    from configs.schema import FilterSpec
-    from filters.build import redact
-    from stages.generate import Generate, _Work
-    from stages.ports import Completion, Request
-    from stages.prompt import Answer
-    from stages.record import Seed
-
-    config = load("echo")
-    specs = [FilterSpec(name="privacy"), FilterSpec(name="secrets")]
-    secret, mail = f"api key: {KEY}", "juan.perez@hospital-clinico.es"
-    task = config.tasks["explain"]
-    seed = Seed.make("A passage.", title="", source="s", location="1", licence="x", language="en", domain="law")
-    work = _Work(seed, task, render(task, "en", seed.text, "", 0), 1)
-    request = Request("r", work.prompt.messages, task.sampling, 1)
-    completion = Completion(f"Write to {mail}; {secret}", 1, 1, "stop")
-    spec = SimpleNamespace(stage="runs/x/stages/generate")
-    for chosen, masked in ((specs, True), ([], False)):
-        body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(redact, chosen))
-        row = body._reject(spec, work, request, completion, Answer(None, "format", f"no JSON object: {mail}"))
-        assert (mail in row["text"] + row["detail"], KEY in row["text"]) == (not masked, not masked)
-    assert body._reject(spec, work, request, completion, Answer(None, "empty", ""))["detail"] == ""
-
-
-def test_rows_before_they_are_masked_are_not_for_everyone(finished):
-    mode = stat.S_IMODE((finished.out / "runs").stat().st_mode)
-    assert mode & stat.S_IRWXO == 0
-    assert (
-        stat.S_IMODE((finished.out / "data").stat().st_mode) & 0o005 == 0o005 & ~os.umask(os.umask(0)) & 0o777 & 0o005
-    )
-
-
-def test_a_ref_of_another_folder_is_not_what_was_committed(tmp_path):
-    from stages.storage.records import check_input
-
-    (tmp_path / "x").write_text("x")
-    with pytest.raises(InputError):
-        check_input(str(tmp_path), FileRef("../../etc/hostname", "0" * 64, 1))
