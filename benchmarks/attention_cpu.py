@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.figures import Figures, processor
 from model.attention import decode, reference
-from model.attention.attend import attend, choose
+from model.attention.attend import attend, choose_blocks
 from model.attention.gate import Gate
 from model.attention.pages import Pages
-from model.attention.select import select_last
+from model.attention.select import select_last_blocks
 from model.attention.sparsity import Sparsity
 
 SPARSITY = Sparsity(block=64, top=8)
@@ -40,10 +40,10 @@ def forward(n: int) -> float:
     leaves = torch.randn(1, n // SPARSITY.block, K, E)
 
     def sparse() -> torch.Tensor:
-        return attend(q, k, v, choose(gate, leaves, SPARSITY), SPARSITY)
+        return attend(q, k, v, choose_blocks(gate, leaves, SPARSITY), SPARSITY)
 
     if n <= 4096:
-        want, _ = reference.attend(q, k, v, choose(gate, leaves, SPARSITY), SPARSITY)
+        want, _ = reference.attend(q, k, v, choose_blocks(gate, leaves, SPARSITY), SPARSITY)
         assert (sparse() - want).norm() / want.norm() < 1e-4
     return seconds(lambda: attend(q, k, v, None, SPARSITY)) / seconds(sparse)
 
@@ -57,9 +57,9 @@ def step(n: int, texts: int) -> float:
     q, asked, at = torch.randn(texts, H, D), torch.randn(texts, K, E), torch.full((texts,), n - 1, dtype=torch.int32)
 
     def sparse() -> torch.Tensor:
-        return decode.attend(q, select_last(asked, pages.levels, SPARSITY, at.tolist()), at, pages)
+        return decode.attend_pages(q, select_last_blocks(asked, pages.levels, SPARSITY, at.tolist()), at, pages)
 
-    return seconds(lambda: decode.attend(q, None, at, pages)) / seconds(sparse)
+    return seconds(lambda: decode.attend_pages(q, None, at, pages)) / seconds(sparse)
 
 
 @torch.no_grad()

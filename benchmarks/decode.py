@@ -29,7 +29,7 @@ from model.attention.pages import Pages
 from model.attention.sparsity import Sparsity
 from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
-from model.training.loop import build_config
+from model.training.model_config import build_model_config
 
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
 Call = Callable[[], object]
@@ -91,11 +91,11 @@ def operation(B: int, n: int, H: int, K: int, D: int, sparsity: Sparsity) -> dic
     asked = torch.randn(B, K, 64, device="cuda", dtype=torch.bfloat16)
     cos, sin = torch.ones(B, D // 2, device="cuda"), torch.zeros(B, D // 2, device="cuda")
     with torch.no_grad():
-        want = decode.attend(q, None, at, pages)
+        want = decode.attend_pages(q, None, at, pages)
         selected = triton_decode.choose(asked, at, pages)
-        plain = decode.select_last(asked, pages.levels, sparsity, at.tolist())
+        plain = decode.select_last_blocks(asked, pages.levels, sparsity, at.tolist())
         same = (selected[..., 3:].sort(-1).values == plain.sort(-1).values).float().mean()
-        sparse = decode.attend(q, plain, at, pages)
+        sparse = decode.attend_pages(q, plain, at, pages)
         for name, output, expected in (
             ("dense", triton_decode.attend(q, None, at, pages), want),
             ("flash", library(BACKENDS["flash"])(q, None, at, pages, n), want),
@@ -120,19 +120,19 @@ def operation(B: int, n: int, H: int, K: int, D: int, sparsity: Sparsity) -> dic
 def whole(B: int, n: int, attention: str, top: int, dense: Any = None) -> float:
     """Milliseconds of a step of the `nano` model, its greedy choice included."""
     size = {"preset": "nano", "attention": attention, "top": top}
-    config = build_config(ModelSize.model_validate(size), 32_768)
+    config = build_model_config(ModelSize.model_validate(size), 32_768)
     torch.manual_seed(0)
     with torch.device("cuda"):
         network = DsaForCausalLM(config).bfloat16().eval()
     cache = DsaCache(len(network.layers))
-    cache.begin(B, torch.device("cuda"))
+    cache.start(B, torch.device("cuda"))
     for place, layer in enumerate(network.layers):
         like = torch.empty(B, 1, config.num_key_value_heads, config.head_dim, device="cuda", dtype=torch.bfloat16)
         pages = Pages.empty(like, layer.attention.gate, config.sparsity)  # pyright: ignore
         fill(pages, n + 64)
-        cache.layers[place].hold(pages)  # pyright: ignore[reportAttributeAccessIssue]
+        cache.layers[place].set_pages(pages)  # pyright: ignore[reportAttributeAccessIssue]
     cache.lengths = [n] * B
-    cache.at.fill_(n)
+    cache.positions_B.fill_(n)
     ids = torch.zeros(B, 1, dtype=torch.long, device="cuda")
 
     def step() -> None:

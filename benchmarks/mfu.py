@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import Figures
 from configs.schema.training import ModelSize, Optimizer
 from model.lm import DsaForCausalLM, layers
-from model.training.loop import build_config
+from model.training.model_config import build_model_config
 from model.training.optimizers import build_optimizers
 
 PEAK = 989e12
@@ -40,7 +40,7 @@ class Run:
         size: dict[str, Any] = {"preset": "nano", "attention": attention}
         if block:
             size |= {"block": block, "top": KEYS // block}
-        self.config = build_config(ModelSize.model_validate(size), 32_768)
+        self.config = build_model_config(ModelSize.model_validate(size), 32_768)
         with torch.device("cuda"):
             self.model = DsaForCausalLM(self.config).train()
         self.optimizers = build_optimizers(self.model, MUON)

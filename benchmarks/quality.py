@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks.figures import Figures
 from configs.schema.training import Training
 from model.attention import reference
-from model.attention.attend import choose
+from model.attention.attend import choose_blocks
 from model.lm import layers
 from model.training.distributed import ProcessGroup
 from model.training.loop import train
@@ -32,11 +32,11 @@ from model.training.loop import train
 LENGTH = 4096
 
 
-def coarse(self: Any, x: Any, q: Any, k: Any, v: Any, plain: Any, step: Any) -> Any:
+def coarse(self: Any, x: Any, q: Any, k: Any, v: Any, plain: Any, context: Any) -> Any:
     """One softmax over the exact keys of the chosen blocks and a pooled key of each of the others."""
     sparsity, S = self.sparsity, self.sparsity.block
     gate, leaves = self.gate.queries(x), self.gate.leaves(plain, S)
-    selected = choose(gate, leaves, sparsity, starts_BT=step.starts_BT)
+    selected = choose_blocks(gate, leaves, sparsity, starts_BT=context.starts_BT)
     T, H, D = q.shape[1:]
     K, N = k.shape[2], leaves.shape[1]
     pooled = v[:, : N * S].unflatten(1, (N, S)).mean(2)
@@ -45,7 +45,7 @@ def coarse(self: Any, x: Any, q: Any, k: Any, v: Any, plain: Any, step: Any) -> 
 
         def part(q_: Any, gate_: Any, begin: int = begin) -> Any:
             t = torch.arange(begin, min(begin + 1024, T), device=x.device)
-            starts = step.starts_BT[:, t]
+            starts = context.starts_BT[:, t]
             seen = reference.visible(t, T, selected[:, :, t], sparsity, starts)
             n = torch.arange(N, device=x.device)
             kept = seen[..., : N * S].unflatten(-1, (N, S)).any(-1)
@@ -67,11 +67,11 @@ def main() -> int:
     corpus, out = Path(sys.argv[1]), Path(sys.argv[2])
     steps, seeds = int(sys.argv[3] if len(sys.argv) > 3 else 400), int(sys.argv[4] if len(sys.argv) > 4 else 3)
     variants = sys.argv[5:] or ["dense", "sparse", "coarse", "untaught"]
-    whole, distill = layers.Attention._whole, layers.distill
+    uncached, distill = layers.Attention._attend_uncached, layers.distill
     losses: dict[str, list[float]] = {}
     for seed in range(seeds):
         for variant in variants:
-            layers.Attention._whole = coarse if variant == "coarse" else whole
+            layers.Attention._attend_uncached = coarse if variant == "coarse" else uncached
             layers.distill = (lambda *_, **__: None) if variant == "untaught" else distill
             size: dict[str, Any] = {"preset": "small", "attention": "dense" if variant == "dense" else "sparse"}
             if variant == "wide":

@@ -37,7 +37,7 @@ from configs.schema.training import Training
 from filters.build import build_filters
 from model.data.tokenizer_training import train_tokenizer
 from model.encoder.encoder import open_encoder
-from model.evaluation.held_out import read_real
+from model.evaluation.held_out import read_corpora
 from model.evaluation.perplexity import score
 from model.lm.text_generator import TextGenerator
 from model.training.distributed import ProcessGroup
@@ -214,7 +214,7 @@ def main() -> int:
     everything = [row for _, rows_by_kind in sorted(arms["random"].items()) for row in rows_by_kind]
     pq.write_table(pa.Table.from_pylist(everything), out / "all.parquet")
     train_tokenizer([out / "all.parquet"], 2048, 0.0, out / "tokenizer")
-    real = {domain: read_real(domain, REAL) for domain in DOMAINS}
+    real = {domain: read_corpora(domain, REAL) for domain in DOMAINS}
     perplexities_by_case: dict[tuple[str, str], list[float]] = defaultdict(list)
     for seed in range(seeds):
         for arm in ARMS:

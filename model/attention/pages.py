@@ -1,7 +1,7 @@
-"""What is kept of a layer's past: keys, values and block summaries of texts that each have their own length.
+"""`Pages`: the KV cache of a layer, with the block summaries that the gate searches.
 
-Texts stand right-padded, position by position, in storage that grows by whole blocks (a block is a page). Keys before
-RoPE are kept for the block that is still being filled alone: its summary is written once it is complete.
+A page is one block of tokens. Storage grows by whole pages; each text has its own length and is padded on the right.
+Keys before RoPE are kept for the unfinished block only, whose summary is calculated once the block is complete.
 """
 
 from dataclasses import dataclass
@@ -12,72 +12,80 @@ import torch
 from model.attention.gate import Gate
 from model.attention.sparsity import Sparsity, tree
 
-GROWTH = 2
+GROWTH_FACTOR = 2
 
 
 @dataclass
 class Pages:
-    """`keys`, `values` [B, C, K, D]; `levels` of the tree, leaves [B, C / block, K, E] first; `tail` [B, block, K, D].
-
-    Without a gate no summaries are kept: E is 0.
-    """
+    """The cache's tensors; P tokens fit into it, a whole number of pages."""
 
     sparsity: Sparsity
-    keys: torch.Tensor
-    values: torch.Tensor
-    levels: list[torch.Tensor]
-    tail: torch.Tensor
+    keys: torch.Tensor  # [B, P, K, D], after RoPE
+    values: torch.Tensor  # [B, P, K, D]
+    levels: list[torch.Tensor]  # of the tree; the leaves [B, P / S, K, E] come first, E is 0 without a gate
+    tail: torch.Tensor  # [B, S, K, D], the unfinished block's keys before RoPE
 
     @classmethod
     def empty(cls, k_BTKD: torch.Tensor, gate: Gate | None, sparsity: Sparsity) -> Self:
-        """No pages yet, for keys like these."""
+        """Returns a cache without pages, for keys of this shape, type and device."""
         B, _, K, D = k_BTKD.shape
         keys, values = (k_BTKD.new_zeros(B, 0, K, D) for _ in range(2))
         leaves = k_BTKD.new_zeros(B, 0, K, gate.dim if gate else 0)
         return cls(sparsity, keys, values, [leaves], k_BTKD.new_zeros(B, sparsity.block, K, D))
 
     def reserve(self, tokens: int) -> None:
-        """Makes room for texts of so many tokens."""
-        have = self.keys.shape[1]
-        if tokens <= have:
+        """Grows the storage so that texts of `tokens` tokens fit."""
+        capacity = self.keys.shape[1]
+        if tokens <= capacity:
             return
-        pages = -(-max(tokens, have * GROWTH) // self.sparsity.block)
-        self.keys, self.values = (_grown(x, pages * self.sparsity.block) for x in (self.keys, self.values))
-        self.levels = tree(_grown(self.levels[0], pages), self.sparsity)
+        pages = -(-max(tokens, capacity * GROWTH_FACTOR) // self.sparsity.block)
+        self.keys, self.values = (_grow(tensor, pages * self.sparsity.block) for tensor in (self.keys, self.values))
+        self.levels = tree(_grow(self.levels[0], pages), self.sparsity)
 
     def extend(
-        self, k_BTKD: torch.Tensor, v_BTKD: torch.Tensor, plain_BTKD: torch.Tensor, gate: Gate | None, first: int
-    ) -> torch.Tensor:
-        """Writes T tokens of each text from position `first` on; gives the keys before RoPE that `settle` wants.
+        self,
+        k_BTKD: torch.Tensor,
+        v_BTKD: torch.Tensor,
+        unrotated_k_BTKD: torch.Tensor,
+        gate: Gate | None,
+        offset: int,
+        lengths: list[int],
+    ) -> None:
+        """Writes T tokens of each text, and the summaries of the blocks that they complete.
 
-        Ragged prompts come right-padded into empty pages; what lies beyond a text's length is written over later.
+        Args:
+            k_BTKD: keys after RoPE.
+            v_BTKD: values.
+            unrotated_k_BTKD: keys before RoPE.
+            gate: calculates the summaries; None without one.
+            offset: the position of the first of these tokens, the same for all texts.
+            lengths: how many of the T tokens of each text are not padding. Padding is on the right, and allowed in
+                empty pages only; later tokens overwrite it.
         """
         T, S = k_BTKD.shape[1], self.sparsity.block
-        self.reserve(first + T)
-        self.keys[:, first : first + T], self.values[:, first : first + T] = k_BTKD, v_BTKD
-        fresh = torch.cat([self.tail[:, : first % S], plain_BTKD], 1)
+        self.reserve(offset + T)
+        self.keys[:, offset : offset + T], self.values[:, offset : offset + T] = k_BTKD, v_BTKD
+        # From the beginning of the block in which the first of these tokens is.
+        block_keys = torch.cat([self.tail[:, : offset % S], unrotated_k_BTKD], 1)
         if gate is not None:
-            made = gate.leaves(fresh, S)
-            self.levels[0][:, first // S : first // S + made.shape[1]] = made.to(self.levels[0].dtype)
+            leaves_BNKE = gate.leaves(block_keys, S)
+            first, last = offset // S, offset // S + leaves_BNKE.shape[1]
+            self.levels[0][:, first:last] = leaves_BNKE.to(self.levels[0].dtype)
             self.levels = tree(self.levels[0], self.sparsity)
-        return fresh
+        for b, length in enumerate(lengths):
+            end = offset % S + length
+            begin = end // S * S  # of the unfinished block
+            self.tail[b, : end - begin] = block_keys[b, begin:end]
 
-    def settle(self, fresh_BTKD: torch.Tensor, tokens: list[int], first: int) -> None:
-        """Keeps the keys of each text's unfinished block, of an `extend` of which `tokens` were real."""
-        S = self.sparsity.block
-        for b, count in enumerate(tokens):
-            held = first % S + count
-            begin = held // S * S
-            self.tail[b, : held - begin] = fresh_BTKD[b, begin:held]
-
-    def take(self, rows: torch.Tensor) -> None:
-        """Keeps these texts, in this order; one may be taken several times."""
+    def select(self, rows: torch.Tensor) -> None:
+        """Keeps these texts in this order; a text may be named several times, as beam search does."""
         rows = rows.to(self.tail.device)
         self.keys, self.values, self.tail = self.keys[rows], self.values[rows], self.tail[rows]
         self.levels = [level[rows] for level in self.levels]
 
 
-def _grown(old: torch.Tensor, size: int) -> torch.Tensor:
-    grown = old.new_zeros(old.shape[0], size, *old.shape[2:])
-    grown[:, : old.shape[1]] = old
+def _grow(tensor: torch.Tensor, size: int) -> torch.Tensor:
+    """Returns the tensor with zeros up to `size` in dimension 1."""
+    grown = tensor.new_zeros(tensor.shape[0], size, *tensor.shape[2:])
+    grown[:, : tensor.shape[1]] = tensor
     return grown

@@ -1,68 +1,81 @@
-"""Which blocks a token may attend: the geometry that every implementation shares.
+"""`Sparsity`: which blocks a token may attend. The geometry that all implementations share.
 
-Keys are cut into leaves of `block` tokens. Token t of block b always sees its own block up to itself, block b - 1, and
-the sink (the block in which its document begins); of the complete blocks between them it sees the best `top - 3`.
-Leaves are the bottom of a tree of `fanout`: a token far into a long text scores at most `roots` nodes, then the
-children of the best `beam` nodes of each level, so that selection costs O(log n) a token.
+Keys are cut into blocks of `block` tokens. Token t of block b always sees its own block up to itself, block b - 1, and
+the sink, which is the block in which its document begins. Of the complete blocks between them it sees the best
+`top - 3`, which the gate chooses.
+
+The blocks are the leaves of a tree in which each node is the mean of `fanout` children. A token far into a long text
+scores at most `roots` nodes of the lowest level that has so few, then the children of the best `beam` nodes, level by
+level. So a choice costs O(log n) for each token of a text of n tokens.
 """
 
 from dataclasses import dataclass
 
 import torch
 
+ALWAYS_SEEN_BLOCKS = 3  # sink, previous and own block
+
 
 @dataclass(frozen=True)
 class Sparsity:
-    """`block`: tokens a leaf; `top`: blocks a token attends, the three that are always kept among them."""
+    """The geometry's numbers. Raises ValueError naming the field that does not fit."""
 
-    block: int = 64
-    top: int = 16
-    fanout: int = 8
-    roots: int = 512
-    beam: int = 16
+    block: int = 64  # tokens of a block
+    top: int = 16  # blocks that a token attends, the three that it always sees included
+    fanout: int = 8  # children of a tree node
+    roots: int = 512  # nodes that a search scores first, at most
+    beam: int = 16  # best nodes whose children a search scores next
 
     def __post_init__(self) -> None:
         for name in ("block", "fanout", "roots", "beam"):
             value = getattr(self, name)
             if value < 2 or value & (value - 1):
-                raise ValueError(f"{name}: {value}; a power of two was expected")
-        if self.top < 4:
-            raise ValueError(f"top: {self.top}; sink, own and previous block are always kept: 4 or more")
-        if self.top - 3 > self.beam * self.fanout or self.roots < self.beam * self.fanout:
-            raise ValueError("beam x fanout: between top - 3 and roots")
+                raise ValueError(f"{name}: {value} is not a power of two from 2 on")
+        if self.top <= ALWAYS_SEEN_BLOCKS:
+            raise ValueError(f"top: {self.top}; give 4 or more: the sink, the previous and the own block always count")
+        if self.picks > self.beam * self.fanout or self.roots < self.beam * self.fanout:
+            raise ValueError(
+                f"beam: beam x fanout is {self.beam * self.fanout}; "
+                f"it must be at least top - 3 ({self.picks}) and at most roots ({self.roots})"
+            )
 
     @property
     def picks(self) -> int:
         """Blocks that the gate chooses for a token."""
-        return self.top - 3
+        return self.top - ALWAYS_SEEN_BLOCKS
 
     @property
     def dense_below(self) -> int:
-        """The longest text in which every token sees all before it, so that dense attention gives the same."""
+        """The longest text in which every token sees all tokens before it, so that dense attention is the same."""
         return self.top * self.block
 
+    @property
+    def min_trained_length(self) -> int:
+        """The shortest text that trains the gate: in a shorter one no token has two blocks to choose from."""
+        return 5 * self.block
+
     def level(self, own: int) -> int:
-        """Where the search begins for a token of block `own`: the lowest level with at most `roots` nodes."""
+        """Returns the level at which the search begins for a token of block `own`; the leaves are level 0."""
         level, nodes = 0, max(own - 1, 0)
         while nodes > self.roots:
             level, nodes = level + 1, nodes // self.fanout
         return level
 
     def ranges(self, first: int, last: int) -> list[tuple[int, int, int]]:
-        """(level, first, last) of the token positions first ≤ t < last, cut where the level changes."""
-        found, level = [], 0
+        """Returns (level, first, last) of parts of the positions first ≤ t < last whose searches begin alike."""
+        parts, level = [], 0
         while first < last:
-            # the first block whose `own - 1` past leaves are too many for this level
+            # `end` is in the first block that has too many blocks before it for this level.
             end = min(last, ((self.roots + 1) * self.fanout**level + 1) * self.block)
             if end > first:
-                found.append((level, first, end))
+                parts.append((level, first, end))
                 first = end
             level += 1
-        return found
+        return parts
 
 
 def tree(leaves_BNKE: torch.Tensor, sparsity: Sparsity) -> list[torch.Tensor]:
-    """The levels of the tree, leaves first; a node is the mean of its `fanout` children, once all are there."""
+    """Returns the levels of the tree, the leaves first. A node exists once all its children do."""
     levels = [leaves_BNKE]
     f = sparsity.fanout
     for _ in range(sparsity.level(leaves_BNKE.shape[1])):

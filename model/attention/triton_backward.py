@@ -1,8 +1,8 @@
-"""The gradients of sparse attention on a GPU, key-outer like the forward pass.
+"""The gradients of sparse attention on a GPU. The outer loop is over blocks of keys, as in the forward pass.
 
-A program holds a block's keys and values, streams the queries and output gradients of its pairs, sums dK and dV in
-registers (then into float32 by atomic addition, since a popular block has several programs: the last bits depend on
-their order), and leaves each pair's part of dQ. The last two kernels add the local blocks.
+A program loads a block's keys and values and processes the queries and output gradients of its pairs. It sums dK and dV
+in registers, then adds them to float32 sums by atomic additions: a popular block has several programs, and the last
+bits depend on their order. It writes each pair's part of dQ. The last two kernels add the own and the previous block.
 """
 
 import torch
@@ -15,7 +15,7 @@ from model.attention.triton_forward import CHUNK, JOIN_TILE, JOIN_WARPS, LOG2E, 
 
 @triton.jit
 def row_products(out, d_out, delta, T, H, D: tl.constexpr, TILE: tl.constexpr):
-    """Output times its gradient, summed over a head's numbers."""
+    """Output times gradient, summed over each head: D of FlashAttention-2 (arXiv 2307.08691, algorithm 2)."""
     head = tl.program_id(1)
     b, h = head // H, head % H
     t = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -81,7 +81,7 @@ def local_keys(
     T, keys, K, q_b, q_t, k_b, k_t, scale, scale_e,
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, STARTS: tl.constexpr,
 ):  # fmt: skip
-    """dK and dV of a block from the tokens of its own and the next block, plus what the pairs summed."""
+    """dK and dV of a block: from the tokens of its own and the next block, plus the sums over its pairs."""
     block, bk = tl.program_id(0), tl.program_id(1)
     b, h = bk // K, bk % K
     H = K * G
@@ -123,7 +123,7 @@ def join_backward(
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, STARTS: tl.constexpr,
     slots: tl.constexpr,
 ):  # fmt: skip
-    """dQ of a tile of tokens and one head: the local blocks, then the parts that the pairs left."""
+    """dQ of a tile of tokens and one head: from the own and the previous block, plus the parts of the pairs."""
     head = tl.program_id(1)
     H = K * G
     b, h = head // H, head % H
@@ -172,7 +172,14 @@ def backward(
     sparsity: Sparsity,
     starts_BT: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """dQ, dK, dV in the inputs' type and shape."""
+    """Returns dQ, dK and dV, in the type and shape of the inputs.
+
+    Args:
+        d_out: gradient of the output [B, T, H, D].
+        q_BTHD, k_BTKD, v_BTKD, pairs, sparsity, starts_BT: as in the forward pass.
+        out: the forward pass's output.
+        lse: its log2-sum-exp [B, H, T].
+    """
     B, T, H, D = q_BTHD.shape
     keys, K = k_BTKD.shape[1:3]
     G, slots, S = H // K, pairs.blocks.shape[3], sparsity.block

@@ -1,8 +1,8 @@
-"""Decoding on a GPU: one kernel stores a token, one chooses its blocks, one attends them, one joins what was split.
+"""A decode step on a GPU: kernels that store a token, choose its blocks, attend them, and join split results.
 
-Nothing waits for the host: lengths live on the GPU and every branch on them is taken there, so that a step can be
-captured as a CUDA graph. The attending kernel splits a text's blocks over programs (flash decoding) until the GPU is
-full; without a selection it reads the whole text, and is what dense attention decodes with.
+Nothing waits for the host: positions are on the GPU, and the kernels branch on them there, so a step can be captured as
+a CUDA graph. The attending kernel splits a text's blocks over programs until the GPU is full (Flash-Decoding,
+https://pytorch.org/blog/flash-decoding). Without a selection it reads the whole text: dense attention.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from model.attention.triton_select import _order
 
 NONE = tl.constexpr(-(2**31))
 LOG2E = 1.4426950408889634
-LEVELS = 4  # of the tree, at most: 512 roots x 8³ leaves are 16 M tokens
-PROGRAMS = 528  # enough to fill a GPU
+LEVELS = 4  # of the tree, at most: with the default geometry enough for 512 roots x 8³ blocks x 64 = 16 M tokens
+PROGRAMS = 528  # enough to fill a GPU: 4 on each of an H100's 132 multiprocessors
 
 
 @triton.jit
@@ -28,11 +28,11 @@ def _store(
     G: tl.constexpr, S: tl.constexpr, D: tl.constexpr, E: tl.constexpr, F: tl.constexpr, DEPTH: tl.constexpr,
     GATE: tl.constexpr,
 ):  # fmt: skip
-    """RoPE; a token's key and value into the pages; the summary of its block, and of the nodes above, once complete."""
+    """Applies RoPE, writes key and value to the pages, and the summaries of the block and nodes that are complete."""
     b, h = tl.program_id(0), tl.program_id(1)
     d, at = tl.arange(0, D), tl.load(lengths + b)
     other, sign = (d + D // 2) % D, tl.where(d < D // 2, -1.0, 1.0)
-    # rounded as the prefill's RoPE rounds: the angles before the products, those before the sum
+    # Rounded as in the prefill: the angles before the products, the products before the sum.
     kind = keys.dtype.element_ty
     c = tl.load(cos + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32)
     n = tl.load(sin + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32) * sign
@@ -54,7 +54,8 @@ def _store(
         if at % S == S - 1:
             s, e = tl.arange(0, S), tl.arange(0, E)
             rows = tl.load(held + s[:, None] * K * D + d[None, :], mask=s[:, None] < S - 1, other=0.0)
-            rows = tl.where(s[:, None] == S - 1, fresh[None, :], rows).to(tl.float32)  # just written: not read back
+            # The last row was just written by this program, so it is not read back.
+            rows = tl.where(s[:, None] == S - 1, fresh[None, :], rows).to(tl.float32)
             weight = summary + (h * 3 * D + d[:, None]) * E + e[None, :]
             node = tl.sum(tl.max(rows, 0)[:, None] * tl.load(weight).to(tl.float32), 0)
             node += tl.sum(tl.min(rows, 0)[:, None] * tl.load(weight + D * E).to(tl.float32), 0)
@@ -86,7 +87,7 @@ def _store(
 
 @triton.jit
 def _scores(gate, nodes, n, there, row, E: tl.constexpr, PART: tl.constexpr, WIDTH: tl.constexpr):
-    """Gate query times summary of the nodes `n`, a part of the numbers at a time to spare registers."""
+    """Returns gate query times summary for the nodes `n`. PART of the E numbers at a time, which saves registers."""
     e = tl.arange(0, PART)
     total = tl.zeros([WIDTH], tl.float32)
     for first in tl.static_range(0, E, PART):
@@ -102,10 +103,13 @@ def _choose(
     S: tl.constexpr, E: tl.constexpr, PART: tl.constexpr, F: tl.constexpr, BEAM: tl.constexpr, ROOTS: tl.constexpr,
     WIDTH: tl.constexpr, PICKS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """`WIDTH` ≥ the nodes that any level begins with. Texts begin at position 0: their sink is block 0."""
+    """The search of `select.select_last_blocks` for one text and key head.
+
+    WIDTH is at least the number of nodes that a search begins with. Texts begin at position 0, so the sink is block 0.
+    """
     b, h = tl.program_id(0), tl.program_id(1)
     q = gate + (b * K + h) * E
-    own = tl.load(lengths + b) // S  # the token itself stands at `lengths`
+    own = tl.load(lengths + b) // S  # `lengths` is the token's own position
     past = tl.maximum(own - 1, 0)
     top, nodes = past * 0, past
     for _ in tl.static_range(1, DEPTH):
@@ -166,9 +170,9 @@ def _attend(
     G: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr, S: tl.constexpr, WIDE: tl.constexpr, DENSE: tl.constexpr,
     SPLIT: tl.constexpr,
 ):  # fmt: skip
-    """The query heads of one key head against `each` of a text's blocks, `WIDE` of them at a time.
+    """The query heads of one key head over `each` of a text's blocks, WIDE blocks at a time.
 
-    `lengths` do not count the token itself.
+    `lengths` does not include the token itself.
     """
     b, h, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + b) + 1
@@ -210,7 +214,7 @@ def _attend(
 
 @triton.jit
 def _join(part, part_lse, out, splits, D: tl.constexpr, WIDTH: tl.constexpr):
-    """The splits of one query head."""
+    """Joins the splits of one query head by their log-sum-exps."""
     head = tl.program_id(0).to(tl.int64)
     d, n = tl.arange(0, D), tl.arange(0, WIDTH)
     lse = tl.load(part_lse + head * splits + n, mask=n < splits, other=float("-inf"))
@@ -221,9 +225,9 @@ def _join(part, part_lse, out, splits, D: tl.constexpr, WIDTH: tl.constexpr):
 
 
 def _four(levels: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
-    """Pointers and strides of as many levels as the kernels take; what is not there is not read."""
+    """Returns pointers and strides for LEVELS levels. Missing ones repeat the leaves; the kernels do not read them."""
     if len(levels) > LEVELS:
-        raise ValueError(f"a tree of {len(levels)} levels; the kernels take {LEVELS}: raise roots or fanout")
+        raise ValueError(f"a tree of {len(levels)} levels, but the kernels take {LEVELS}; raise roots or fanout")
     held = [*levels, *(levels[0] for _ in range(LEVELS - len(levels)))]
     return held, [level.stride(0) for level in held]
 
@@ -238,9 +242,9 @@ def store(
     pages: Pages,
     gate: Gate | None,
 ) -> torch.Tensor:
-    """Writes a token of each text at position `at`, and the summaries of the nodes that it completes.
+    """Writes a token of each text at its position `at_B`, and the summaries of the nodes that it completes.
 
-    Returns the queries [B, H, D] after RoPE.
+    Returns the queries [B, H, D] after RoPE. The arguments are those of `decode.step`.
     """
     B, H, D = q_BHD.shape
     K, levels = k_BKD.shape[1], pages.levels
@@ -256,9 +260,9 @@ def store(
 
 
 def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
-    """Blocks [B, K, top] of the token at position `at` of each text, -1 for none.
+    """Returns the blocks [B, K, top] that the token at position `at_B` of each text attends, -1 for none.
 
-    Its own, the previous and the first one, then those of `select.select_last`.
+    The own, the previous and the first block, then those of `select.select_last_blocks`; `asked_BKE`: gate queries.
     """
     B, K, E = asked_BKE.shape
     sparsity, (held, strides) = pages.sparsity, _four(pages.levels)
@@ -273,7 +277,10 @@ def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.T
 
 
 def attend(q_BHD: torch.Tensor, selected_BKS: torch.Tensor | None, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
-    """Output [B, H, D] of the token at position `at` of each text; without a selection it attends all."""
+    """Returns the attention output [B, H, D] of the token at position `at_B` of each text.
+
+    `selected_BKS` is from `choose`; None: dense attention.
+    """
     B, H, D = q_BHD.shape
     C, K = pages.keys.shape[1:3]
     sparsity, dense = pages.sparsity, selected_BKS is None

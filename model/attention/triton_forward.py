@@ -1,10 +1,13 @@
-"""Sparse attention on a GPU, key-outer: a block of keys meets the tokens that chose it, wherever they stand.
+"""Sparse attention on a GPU, forward. The outer loop is over blocks of keys, not over queries.
 
-A pair is a token and a block that it attends besides its own and the previous one (slot 0 the sink, then the picks).
-The pairs are sorted by block; a program holds one block's keys and values and streams the queries of up to `CHUNK`
-of its pairs past them, so that keys are read once and the matrix units work on full tiles whatever the tokens chose.
-Each pair leaves a partial output and its log-sum-exp; the last kernel adds the local blocks and joins all parts. After
-FlashMoBA (arXiv 2511.11571, §4) and FSA (arXiv 2508.18224), with per-token choices and causal local blocks.
+A pair is a token and a block that it attends, apart from its own and the previous block: slot 0 is the sink, the other
+slots are the gate's picks. The pairs are sorted by block. A program loads one block's keys and values and processes the
+queries of up to `CHUNK` of its pairs, so that keys are read once, and the matrix units work on full tiles whatever the
+tokens chose. It writes a partial output and a log-sum-exp for each pair. The last kernel attends the own and the
+previous block and joins all parts by their log-sum-exps.
+
+After FlashMoBA (arXiv 2511.11571, section 4) and FSA (arXiv 2508.18224). Different from them, each token makes a choice
+of its own, and the local blocks are causal.
 """
 
 from dataclasses import dataclass
@@ -15,29 +18,34 @@ import triton.language as tl
 
 from model.attention.sparsity import Sparsity
 
-CHUNK = 512
+CHUNK = 512  # pairs of a program
 JOIN_TILE, JOIN_WARPS = 64, 4
 LOG2E = 1.4426950408889634
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """`blocks` [B, K, T, 1 + picks] int32, -1 for none; `order`: pair numbers sorted by (batch, group, block).
+    """The pairs of a batch, sorted by block. All tensors are int32; a block is numbered over batch and key heads."""
 
-    `bounds`: where each block's run begins; `work_block`, `work_first`: the programs' block and first place in `order`.
-    """
-
-    blocks: torch.Tensor
-    order: torch.Tensor
-    bounds: torch.Tensor
-    work_block: torch.Tensor
-    work_first: torch.Tensor
+    blocks: torch.Tensor  # [B, K, T, 1 + R]: the block of each slot, -1 for none
+    order: torch.Tensor  # pair numbers, sorted by block
+    bounds: torch.Tensor  # where each block's pairs begin in `order`
+    work_block: torch.Tensor  # the block of each program
+    work_first: torch.Tensor  # each program's first place in `order`
 
 
 def pair(
     selected_BKTR: torch.Tensor, keys: int, sparsity: Sparsity, offset: int, starts_BT: torch.Tensor | None
 ) -> Pairs:
-    """Sorts the pairs by block without waiting for the GPU."""
+    """Returns the sorted pairs. Does not wait for the GPU.
+
+    Args:
+        selected_BKTR: the gate's blocks of each token, -1 for none.
+        keys: how many keys there are.
+        sparsity: the geometry.
+        offset: the position of the first token.
+        starts_BT: the position at which each token's document begins; None: 0.
+    """
     B, K, T, R = selected_BKTR.shape
     device, S = selected_BKTR.device, sparsity.block
     N = (keys + S - 1) // S
@@ -64,7 +72,7 @@ def gather_forward(
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
     STARTS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    """Attention of each pair in one block's chunk; `scale` includes log2 e."""
+    """Attention of up to CHUNK pairs of one block. `scale` includes log2 e, so that exponents are powers of 2."""
     work = tl.program_id(0)
     place = tl.load(work_block + work)
     if place >= BLOCKS:
@@ -105,7 +113,7 @@ def join_forward(
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, STARTS: tl.constexpr,
     slots: tl.constexpr,
 ):  # fmt: skip
-    """Own and previous block of a tile of tokens and one head, then the parts that the pairs left."""
+    """The own and the previous block of a tile of tokens and one head, joined with the partial outputs of the pairs."""
     head = tl.program_id(1)
     H = K * G
     b, h = head // H, head % H
@@ -139,7 +147,7 @@ def join_forward(
         top = higher
     first = ((b * K + h // G) * T + t.to(tl.int64)) * slots
     for slot in range(slots):
-        # all loads are issued whatever the slot holds: one that waited for another would idle the memory
+        # Load also for empty slots: a load that depends on another one would leave the memory idle.
         source = (first + slot) * G + h % G
         s = tl.load(part_lse + source, mask=inside, other=float("-inf"))
         o = tl.load(part + source[:, None] * D + d, mask=inside[:, None], other=0.0)
@@ -165,7 +173,10 @@ def forward(
     offset: int,
     starts_BT: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Output [B, T, H, D], log2-sum-exp [B, H, T], and each pair's log2-sum-exp [B, K, T, 1 + picks, G]."""
+    """Returns the output [B, T, H, D], its log2-sum-exp [B, H, T], and that of each pair [B, K, T, 1 + R, G].
+
+    G is the number of query heads of a key head. The arguments are those of `attend.attend`; `pairs` is from `pair`.
+    """
     B, T, H, D = q_BTHD.shape
     keys, K = k_BTKD.shape[1:3]
     G, slots, S = H // K, pairs.blocks.shape[3], sparsity.block

@@ -1,4 +1,4 @@
-"""The gate's choice on a GPU: one kernel scores the roots of a range of tokens, one walks down a level."""
+"""The gate's choice for whole texts on a GPU: a kernel that scores the roots, and one that goes down a level."""
 
 import torch
 import triton
@@ -11,7 +11,7 @@ NONE = tl.constexpr(-(2**31))
 
 @triton.jit
 def _order(scores, place, WIDTH: tl.constexpr):
-    """Scores as integers of the same order that hold their place in the low bits: one max finds both."""
+    """Returns integers in the order of the scores, with the place in the low bits: one maximum finds both."""
     bits = scores.to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return (bits & ~(WIDTH - 1)) | (WIDTH - 1 - place)
@@ -42,7 +42,7 @@ def _roots(
         best = tl.max(key, 1)
         tl.store(out + slot, tl.where(best == NONE, -1, WIDTH - 1 - (best & (WIDTH - 1))), mask=inside)
         key = tl.where(key == best[:, None], NONE, key)
-    if OUT > COUNT:  # the parent that is still being filled
+    if OUT > COUNT:  # the node that is still being filled: its complete children are candidates
         tl.store(out + COUNT, past, mask=inside)
 
 
@@ -87,14 +87,17 @@ def select(
     offset: int = 0,
     starts_BT: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As `select.select`; equal scores to the last ten bits count as ties, which the earlier block wins."""
+    """Returns the same as `select.select_blocks`, with its arguments.
+
+    Scores that differ in the last bits only, which hold the place, count as equal; then the earlier block is chosen.
+    """
     levels = [level.contiguous() for level in tree(leaves_BNKE.detach(), sparsity)]
     gate = gate_BTKE.detach().contiguous()
     B, T, K, E = gate.shape
     beam, picks = sparsity.beam, sparsity.picks
     out = torch.empty(B, K, T, picks, dtype=torch.int32, device=gate.device)
     kept = [torch.empty(B, K, T, beam, dtype=torch.int32, device=gate.device) for _ in levels[1:]]
-    starts = gate if starts_BT is None else starts_BT.contiguous()  # a pointer that is not read
+    starts = gate if starts_BT is None else starts_BT.contiguous()  # without starts the kernel reads neither
     shared: dict = {"BLOCK": sparsity.block, "E": E, "STARTS": starts_BT is not None}
     for level, begin, end in sparsity.ranges(offset, offset + T):
         first, last = begin - offset, end - offset

@@ -105,9 +105,8 @@ def _locked(cache: Path) -> Iterator[None]:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in cache.glob(
-            ".tmp-*"
-        ):  # of a killed process: no other process writes while this one has the lock
+        # Of killed processes: no other process writes while this one has the lock.
+        for leftover in cache.glob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink()
         yield
 

@@ -1,4 +1,4 @@
-"""Text that no model has seen: real documents of the corpora declared `held_out`, and a data set's held-out rows."""
+"""Text that the models have not seen: real documents of the held-out corpora, and a data set's held-out rows."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,78 +10,88 @@ from configs.errors import InputError
 from model.data.shards import read_texts
 from stages.sources.corpora import read_corpus
 
-_MARK = re.compile(r"^Context \(\d+\): *", re.MULTILINE)  # PubMedQA's, no part of an abstract
+_CONTEXT_NUMBER = re.compile(r"^Context \(\d+\): *", re.MULTILINE)  # PubMedQA's, not part of an abstract
 
 
 @dataclass(slots=True)
-class Texts:
-    """Documents of one domain and where they are from; `bytes` of UTF-8 over all of them."""
+class HeldOutText:
+    """Documents of one domain and where they come from."""
 
     name: str
     sources: list[str]
     documents: list[str] = field(default_factory=list)
-    bytes: int = 0
+    bytes: int = 0  # of UTF-8 over all documents
 
-    def keep(self, text: str, most: int) -> bool:
-        """Adds the text, cut where the domain has `most` bytes; False once it is full."""
-        raw = text.encode()[: max(most - self.bytes, 0)]
-        whole = raw.decode(errors="ignore")
-        if whole.strip():
-            self.documents.append(whole)
-            self.bytes += len(whole.encode())
-        return self.bytes < most and len(raw) == len(text.encode())
+    def add(self, document: str, max_bytes: int) -> bool:
+        """Adds a document, cut between characters where the domain would get more than `max_bytes`.
+
+        Returns False once the domain is full.
+        """
+        encoded = document.encode()
+        kept = encoded[: max(max_bytes - self.bytes, 0)].decode(errors="ignore")
+        if kept.strip():
+            self.documents.append(kept)
+            self.bytes += len(kept.encode())
+        return self.bytes < max_bytes and kept == document
 
 
-def read_real(domain: str, most: int) -> Texts:
-    """About `most` bytes of the domain's held-out corpora, each in its order and all the same share.
+def read_corpora(domain: str, max_bytes: int) -> HeldOutText:
+    """Returns about `max_bytes` of the domain's held-out corpora, the same share of each, each in its own order.
 
-    Of a question about a text that text alone is taken, once; of others the question with its choices. Raises
-    InputError when no corpus is held out for the domain, or one cannot be fetched.
+    Of a question about a text, the text alone is taken, and only once; of other questions, the question with its
+    choices.
+
+    Raises:
+        InputError: no corpus is held out for the domain, or one cannot be fetched.
     """
     names = [name for name, corpus in corpora().items() if corpus.held_out and corpus.domain == domain]
     if not names:
-        known = sorted({corpus.domain for corpus in corpora().values() if corpus.held_out})
+        domains = sorted({corpus.domain for corpus in corpora().values() if corpus.held_out})
         raise InputError(
-            f"--domains: no held-out text for {domain!r}, only for {', '.join(known)}; take one of them, or declare "
-            "a corpus of it with `held_out: true` in configs/catalogue/corpora.yaml"
+            f"--domains: no held-out text for {domain!r}, only for {', '.join(domains)}; name one of these, or declare "
+            "a corpus of the domain with `held_out: true` in configs/catalogue/corpora.yaml"
         )
-    texts = Texts(domain, names)
-    streams = [(_documents(name, corpora()[name]), Texts(name, [])) for name in names]
-    while streams and texts.bytes < most:
-        stream, taken = min(streams, key=lambda pair: pair[1].bytes)  # the one that has given least
-        text = next(stream, None)
-        if text is None:
-            streams.remove((stream, taken))
+    text = HeldOutText(domain, names)
+    streams = {name: _documents(name, corpora()[name]) for name in names}
+    bytes_taken = dict.fromkeys(names, 0)
+    while streams and text.bytes < max_bytes:
+        name = min(streams, key=lambda name: bytes_taken[name])
+        document = next(streams[name], None)
+        if document is None:
+            del streams[name]
             continue
-        taken.bytes += len(text.encode())
-        texts.keep(text, most)
-    return texts
+        bytes_taken[name] += len(document.encode())
+        text.add(document, max_bytes)
+    return text
 
 
-def read_rows(shards: Sequence[Path], share: float, most: int) -> dict[str, Texts]:
-    """By domain, at most `most` bytes each of the rows that training with this held-out share left out.
+def read_rows(shards: Sequence[Path], held_out: float, max_bytes: int) -> dict[str, HeldOutText]:
+    """Returns the rows that a training with this held-out share never saw, by domain, at most `max_bytes` of each.
 
-    Raises InputError for a shard that cannot be read, and when none of its rows is held out.
+    Raises:
+        InputError: a shard cannot be read, or none of the rows is held out.
     """
-    found: dict[str, Texts] = {}
+    texts: dict[str, HeldOutText] = {}
     for path in shards:
-        for rows in read_texts(path, share):
+        for rows in read_texts(path, held_out):
             for row in rows:
                 if row.held_out:
                     name = row.domain or "all"
-                    found.setdefault(name, Texts(name, ["the data set's held-out rows"])).keep(row.text, most)
-    if not found:
-        raise InputError(f"--data: none of the rows is held out at a share of {share}; give more data or --held-out")
-    return dict(sorted(found.items()))
+                    text = texts.setdefault(name, HeldOutText(name, ["the data set's held-out rows"]))
+                    text.add(row.text, max_bytes)
+    if not texts:
+        raise InputError(f"--data: none of the rows is held out at a share of {held_out}; give more data or --held-out")
+    return dict(sorted(texts.items()))
 
 
 def _documents(name: str, corpus: Corpus) -> Iterator[str]:
-    about = "context" in corpus.options
+    """Yields the different texts of a corpus."""
+    asks_about_a_text = "context" in corpus.options
     seen: set[str] = set()
     for document in read_corpus(name):
         text = document.text
-        if about:
-            text = _MARK.sub("", text.rpartition("\n")[0])
+        if asks_about_a_text:
+            text = _CONTEXT_NUMBER.sub("", text.rpartition("\n")[0])  # the question is the last line
         if text and text not in seen:
             seen.add(text)
             yield text

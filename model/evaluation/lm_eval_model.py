@@ -1,9 +1,9 @@
-"""A trained model as lm-evaluation-harness asks it, and the tasks run on it. Needs the extra `evaluate`."""
+"""A trained model in the form that lm-evaluation-harness asks for. Needs the extra `evaluate`."""
 
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,17 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch.nn import functional as F
 
-TOKENS = 8192  # of a forward pass, about
+TOKENS_PER_PASS = 8192  # of a forward pass, about
 
 
-class Asked(TemplateLM):
-    """Log-likelihoods of continuations; a context longer than `window` tokens loses its beginning."""
+class LmEvalModel(TemplateLM):
+    """Answers requests for log-likelihoods. A context with more than `window` tokens loses its beginning.
+
+    Args:
+        network: a DsaForCausalLM in evaluation mode.
+        encode: its tokenizer.
+        window: tokens that the network reads at most.
+    """
 
     def __init__(self, network: Any, encode: Callable[[str], list[int]], window: int) -> None:
         super().__init__()
@@ -25,7 +31,7 @@ class Asked(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The end of a document; also what stands before an empty context."""
+        """The end-of-sequence id, which the library also puts before an empty context."""
         return self.network.config.eos_token_id
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
@@ -33,54 +39,66 @@ class Asked(TemplateLM):
 
     @torch.no_grad()
     def _loglikelihood_tokens(self, requests: Any, **kwargs: Any) -> list[tuple[float, bool]]:
-        """For each (texts, context, continuation): log-probability, and whether greedy decoding would write it."""
-        done: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        pieces = [([*context, *answer][-self.window - 1 :], len(answer)) for _, context, answer in requests]
-        order = sorted(range(len(pieces)), key=lambda place: len(pieces[place][0]))
-        step = max(TOKENS // self.window, 1)
-        for begin in range(0, len(order), step):
-            places = order[begin : begin + step]
-            for place, result in zip(places, self._ask([pieces[place] for place in places]), strict=True):
-                done[place] = result
-        return done
+        """Returns the log-probability of each (texts, context, continuation), and whether greedy decoding writes it."""
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        rows = [
+            ([*context, *continuation][-self.window - 1 :], len(continuation)) for _, context, continuation in requests
+        ]
+        by_length = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
+        rows_per_pass = max(TOKENS_PER_PASS // self.window, 1)
+        for begin in range(0, len(by_length), rows_per_pass):
+            places = by_length[begin : begin + rows_per_pass]
+            for place, answer in zip(places, self._score([rows[place] for place in places]), strict=True):
+                answers[place] = answer
+        return answers
 
-    def _ask(self, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
-        longest, kept = max(len(tokens) for tokens, _ in rows) - 1, max(size for _, size in rows)
-        ids = torch.full((len(rows), longest), self.eot_token_id)
-        mask = torch.zeros_like(ids)
-        for row, (tokens, _) in enumerate(rows):  # padded on the left: all answers end at the same place
-            ids[row, longest - len(tokens) + 1 :] = torch.tensor(tokens[:-1])
-            mask[row, longest - len(tokens) + 1 :] = 1
+    def _score(self, rows: Sequence[tuple[list[int], int]]) -> list[tuple[float, bool]]:
+        """Scores rows of (token ids, how many of them at the end are the continuation) in one forward pass."""
+        longest = max(len(tokens) for tokens, _ in rows) - 1
+        longest_continuation = max(size for _, size in rows)
+        ids_BT = torch.full((len(rows), longest), self.eot_token_id)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, (tokens, _) in enumerate(rows):  # padded on the left, so that all continuations end at the same place
+            ids_BT[row, longest - len(tokens) + 1 :] = torch.tensor(tokens[:-1])
+            mask_BT[row, longest - len(tokens) + 1 :] = 1
         device = self.network.device
-        out = self.network(ids.to(device), attention_mask=mask.to(device), use_cache=False, logits_to_keep=kept)
-        results = []
-        for logits, (tokens, size) in zip(out.logits.float(), rows, strict=True):
+        output = self.network(
+            ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False, logits_to_keep=longest_continuation
+        )
+        answers = []
+        for logits_TV, (tokens, size) in zip(output.logits.float(), rows, strict=True):
             size = min(size, len(tokens) - 1)
-            answer = torch.tensor(tokens[-size:], device=logits.device)
-            greedy = bool((logits[-size:].argmax(-1) == answer).all())
-            results.append((-float(F.cross_entropy(logits[-size:], answer, reduction="sum")), greedy))
-        return results
+            continuation_T = torch.tensor(tokens[-size:], device=logits_TV.device)
+            is_greedy = bool((logits_TV[-size:].argmax(-1) == continuation_T).all())
+            answers.append((-float(F.cross_entropy(logits_TV[-size:], continuation_T, reduction="sum")), is_greedy))
+        return answers
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         raise NotImplementedError("perplexity is measured by model.evaluation.perplexity")
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        raise NotImplementedError("the tasks here are multiple choice")
+        raise NotImplementedError("the tasks of model.evaluation.lm_eval_tasks are all multiple choice")
 
 
-def run(
+def measure_tasks(
     network: Any, encode: Callable[[str], list[int]], names: Sequence[str], folder: Path, window: int
 ) -> dict[str, dict[str, float]]:
-    """Accuracy of each task that `lm_eval_tasks.write` put into the folder, and its standard error.
+    """Returns the accuracies of each task and their standard errors.
 
-    `accuracy` takes the most likely choice, `accuracy_per_byte` the most likely over its length in bytes.
+    `accuracy` takes the most likely choice, `accuracy_per_byte` the most likely one relative to its length in bytes.
+
+    Args:
+        network: a DsaForCausalLM in evaluation mode.
+        encode: its tokenizer.
+        names: of the tasks.
+        folder: where `lm_eval_tasks.write` wrote them.
+        window: tokens that the network reads at most.
     """
     with _quiet():
-        manager = TaskManager(include_path=str(folder), include_defaults=False)
-        found: Any = simple_evaluate(
-            Asked(network, encode, window),
+        results: Any = simple_evaluate(
+            LmEvalModel(network, encode, window),
             tasks=list(names),
-            task_manager=manager,
+            task_manager=TaskManager(include_path=str(folder), include_defaults=False),
             bootstrap_iters=100,
             log_samples=False,
         )
@@ -91,17 +109,17 @@ def run(
             "accuracy_per_byte": row["acc_norm,none"],
             "accuracy_per_byte_se": row["acc_norm_stderr,none"],
         }
-        for name, row in found["results"].items()
+        for name, row in results["results"].items()
     }
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Holds the libraries' log lines and bars back."""
-    before = logging.root.manager.disable
+def _quiet() -> Iterator[None]:
+    """Turns off the libraries' log lines and progress bars."""
+    disabled_level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
-        logging.disable(before)
+        logging.disable(disabled_level)

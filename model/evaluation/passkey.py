@@ -1,6 +1,6 @@
-"""Retrieval over length: a key hidden in real text is to be given back after a question at the text's end.
+"""Passkey retrieval: a key hidden in a long text, asked for at the text's end.
 
-The passkey test of Mohtashami and Jaggi (arXiv 2305.16300, §4.2), with word pairs as keys and held-out text as filler.
+After Mohtashami and Jaggi (arXiv 2305.16300, section 4.2), with pairs of words as keys and held-out text as filler.
 """
 
 import math
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from configs.errors import ConfigError, InputError
 
-SHORTEST = 256  # tokens
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where the key stands, as a share of the filler
-NEEDLE, AFTER, QUESTION = "\nThe pass key is", ". Remember it.\n", "\nThe pass key is"
+MIN_LENGTH = 256  # tokens
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the key's place as a share of the filler
+BEFORE_KEY, AFTER_KEY, QUESTION = "\nThe pass key is", ". Remember it.\n", "\nThe pass key is"
 WORDS = """
 amber anchor apple arrow basket bridge bronze butter candle canyon castle cedar cherry copper coral cotton desert dragon
 eagle ember falcon feather forest garden ginger glacier hammer harbor island ivory jungle kettle ladder lantern lemon
@@ -28,21 +28,18 @@ Encode = Callable[[str], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`found` of `trials` keys given back whole at a length (tokens, the key's among them) and a depth.
+    """The trials of one length and depth."""
 
-    `nats`: mean loss of a key's token.
-    """
-
-    length: int
+    length: int  # tokens of the whole text, the answer included
     depth: float
     trials: int
-    found: int
-    nats: float
+    found: int  # trials in which every token of the key was right
+    nats: float  # mean loss of a token of the key
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The depths of a length together: the share found and its binomial standard error."""
+class LengthResult:
+    """The trials of one length over all depths."""
 
     length: int
     trials: int
@@ -51,37 +48,55 @@ class Found:
 
     @property
     def share(self) -> float:
+        """Share of the keys that were found."""
         return self.found / self.trials
 
     @property
     def error(self) -> float:
+        """Binomial standard error of the share."""
         return math.sqrt(self.share * (1 - self.share) / self.trials)
 
 
-def lengths(longest: int) -> list[int]:
-    """256, 512, … up to `longest`. Raises ConfigError where that is below 256."""
-    if longest < SHORTEST:
-        raise ConfigError(f"--max-length: {longest} tokens; give {SHORTEST} or more, or --trials 0 for no retrieval")
-    return [SHORTEST << power for power in range((longest // SHORTEST).bit_length())]
+def lengths_up_to(max_length: int) -> list[int]:
+    """Returns 256, 512, … up to `max_length` tokens.
+
+    Raises:
+        ConfigError: `max_length` is below 256.
+    """
+    if max_length < MIN_LENGTH:
+        raise ConfigError(
+            f"--max-length: {max_length} tokens; give {MIN_LENGTH} or more, or --trials 0 for no retrieval"
+        )
+    return [MIN_LENGTH << power for power in range((max_length // MIN_LENGTH).bit_length())]
 
 
-def prompt(encode: Encode, filler: Sequence[int], key: str, length: int, depth: float) -> tuple[list[int], int]:
-    """Tokens of the whole text, the key's at its end, and how many those are.
+def build_text(encode: Encode, filler: Sequence[int], key: str, length: int, depth: float) -> tuple[list[int], int]:
+    """Returns the token ids of a text that ends with the right answer, and how many tokens the answer has.
 
-    The parts are tokenised apart, so that the key is the same tokens in both places. Raises ConfigError when the
-    length has no room for the key, InputError when the filler is too short.
+    The parts are tokenized one by one, so that the key has the same tokens in both places.
+
+    Args:
+        encode: the model's tokenizer.
+        filler: token ids of other text.
+        key: the words to hide.
+        length: tokens of the whole text.
+        depth: where the key is hidden, 0 (at the beginning) to 1 (at the end).
+
+    Raises:
+        ConfigError: the length is too small for the key and its question.
+        InputError: the filler is too short.
     """
     answer = encode(f" {key}")
-    needle, question = [*encode(NEEDLE), *answer, *encode(AFTER)], encode(QUESTION)
-    room = length - len(needle) - len(question) - len(answer)
-    if room < 0:
-        raise ConfigError(f"--max-length: the key and its question take {length - room} tokens; give more")
-    if len(filler) < room:
+    needle, question = [*encode(BEFORE_KEY), *answer, *encode(AFTER_KEY)], encode(QUESTION)
+    filler_length = length - len(needle) - len(question) - len(answer)
+    if filler_length < 0:
+        raise ConfigError(f"--max-length: the key and its question take {length - filler_length} tokens; give more")
+    if len(filler) < filler_length:
         raise InputError(
-            f"retrieval: {room} tokens of held-out text are needed, there are {len(filler)}; raise --bytes"
+            f"retrieval: {filler_length} tokens of held-out text are needed, but there are {len(filler)}; raise --bytes"
         )
-    place = round(depth * room)
-    return [*filler[:place], *needle, *filler[place:room], *question, *answer], len(answer)
+    place = round(depth * filler_length)
+    return [*filler[:place], *needle, *filler[place:filler_length], *question, *answer], len(answer)
 
 
 @torch.no_grad()
@@ -89,42 +104,51 @@ def retrieve(
     network: Any,
     encode: Encode,
     filler: Sequence[int],
-    longest: int,
+    max_length: int,
     trials: int,
     seed: int,
     watch: Callable[[int], None],
 ) -> list[Cell]:
-    """A cell for each length and depth, `trials` keys each; `network` maps token ids [1, T] to logits.
+    """Returns a cell for each length and depth.
 
-    A key counts as found when each of its tokens is the most likely one after those before it: what greedy
-    decoding would write. The keys and places in the filler depend on the seed, length and depth alone.
+    A key is found when each of its tokens is the most likely one after those before it, which is what greedy decoding
+    would write. The keys and the filler's beginnings depend on the seed, the length and the depth alone.
+
+    Args:
+        network: maps token ids [1, T] to logits.
+        encode: the model's tokenizer.
+        filler: token ids of other text.
+        max_length: of the texts, in tokens.
+        trials: keys for each length and depth.
+        seed: of the keys.
+        watch: is called with each length before its trials.
     """
     cells = []
-    for length in lengths(longest):
+    for length in lengths_up_to(max_length):
         watch(length)
         for depth in DEPTHS:
             rng = random.Random(f"{seed} {length} {depth}")
-            found, nats, counted = 0, 0.0, 0
+            found, nats, answer_tokens = 0, 0.0, 0
             for _ in range(trials):
                 key = " ".join(rng.sample(WORDS, 2))
                 begin = rng.randrange(max(len(filler) - length, 0) + 1)
-                tokens, size = prompt(encode, filler[begin:], key, length, depth)
-                ids = torch.tensor([tokens[:-1]], device=network.device)
-                logits = network(ids, use_cache=False, logits_to_keep=size).logits[0, -size:].float()
-                answer = torch.tensor(tokens[-size:], device=network.device)
-                found += bool((logits.argmax(-1) == answer).all())
-                nats += float(F.cross_entropy(logits, answer, reduction="sum"))
-                counted += size
-            cells.append(Cell(length, depth, trials, found, nats / counted))
+                tokens, size = build_text(encode, filler[begin:], key, length, depth)
+                input_ids = torch.tensor([tokens[:-1]], device=network.device)
+                logits_TV = network(input_ids, use_cache=False, logits_to_keep=size).logits[0, -size:].float()
+                answer_T = torch.tensor(tokens[-size:], device=network.device)
+                found += bool((logits_TV.argmax(-1) == answer_T).all())
+                nats += float(F.cross_entropy(logits_TV, answer_T, reduction="sum"))
+                answer_tokens += size
+            cells.append(Cell(length, depth, trials, found, nats / answer_tokens))
     return cells
 
 
-def by_length(cells: Sequence[Cell]) -> list[Found]:
-    """The cells of each length, summed over depths."""
-    found = []
+def sum_over_depths(cells: Sequence[Cell]) -> list[LengthResult]:
+    """Returns the result of each length over its depths."""
+    results = []
     for length in dict.fromkeys(cell.length for cell in cells):
-        rows = [cell for cell in cells if cell.length == length]
-        trials = sum(row.trials for row in rows)
-        nats = sum(row.nats * row.trials for row in rows) / trials
-        found.append(Found(length, trials, sum(row.found for row in rows), nats))
-    return found
+        depths = [cell for cell in cells if cell.length == length]
+        trials = sum(cell.trials for cell in depths)
+        nats = sum(cell.nats * cell.trials for cell in depths) / trials
+        results.append(LengthResult(length, trials, sum(cell.found for cell in depths), nats))
+    return results

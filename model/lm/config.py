@@ -1,4 +1,4 @@
-"""What a DSA language model is made of, in the form that transformers saves and loads."""
+"""`DsaConfig`: the configuration of a DSA language model, in the form that transformers saves and loads."""
 
 from typing import Any
 
@@ -8,13 +8,19 @@ from model.attention.sparsity import Sparsity
 
 
 class DsaConfig(PreTrainedConfig):
-    """Sizes of the model and the geometry of its attention; `attention: dense` is the twin that attends all.
+    """Sizes of the model and geometry of its attention. The names without a note are those of Llama's configuration.
 
-    `block`, `top`, `fanout`, `roots`, `beam`: see `Sparsity`. `gate_dim`: numbers of a block's summary.
+    Args:
+        attention: `sparse`, or `dense`: the same model without a gate, in which each token attends all before it.
+        block, top, fanout, roots, beam: the geometry of sparse attention; see `Sparsity`.
+        gate_dim: size of a gate query and of a block's summary.
+
+    Raises:
+        ValueError: the sizes do not fit together; the message names the field.
     """
 
     model_type = "gristmill-dsa"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - the library's own form
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - as transformers declares it
 
     def __init__(
         self,
@@ -54,34 +60,43 @@ class DsaConfig(PreTrainedConfig):
         self.gate_dim = gate_dim
         self.tie_word_embeddings, self.use_cache = tie_word_embeddings, use_cache
         if attention not in ("sparse", "dense"):
-            raise ValueError(f"attention: {attention!r}; sparse or dense")
+            raise ValueError(f"attention: {attention!r} is unknown; give sparse or dense")
         if hidden_size % num_attention_heads or num_attention_heads % num_key_value_heads:
-            raise ValueError("hidden_size must be a multiple of num_attention_heads, that of num_key_value_heads")
+            raise ValueError(
+                f"hidden_size: {hidden_size} must be a multiple of num_attention_heads ({num_attention_heads}), "
+                f"and that a multiple of num_key_value_heads ({num_key_value_heads})"
+            )
         if hidden_size // num_attention_heads % 2:
-            raise ValueError("hidden_size / num_attention_heads: RoPE turns pairs, so it must be even")
-        _ = self.sparsity
+            raise ValueError(
+                "hidden_size / num_attention_heads: must be even, because RoPE rotates pairs; change one of the two"
+            )
+        _ = self.sparsity  # raises ValueError naming the field
         super().__init__(**kwargs)
 
     @property
     def sparsity(self) -> Sparsity:
-        """The geometry, checked: raises ValueError naming the field."""
+        """The geometry of the attention."""
         return Sparsity(self.block, self.top, self.fanout, self.roots, self.beam)
 
     @property
     def head_dim(self) -> int:
-        """Numbers of a query or key head."""
+        """Size of a query, key or value head."""
         return self.hidden_size // self.num_attention_heads
 
     def flops_per_token(self, length: int) -> float:
-        """Of a training step (forward and backward) a token at this text length: 6 a weight, 12 a key, dim and layer.
+        """Returns the floating-point operations of a training step, forward and backward, for each token.
 
-        Only what is attended counts: at most `top` blocks where attention is sparse (PaLM, arXiv 2204.02311, App. B).
+        6 for each weight, and 12 for each attended key, head dimension and head of a layer (PaLM, arXiv 2204.02311,
+        appendix B). Sparse attention attends at most `top` blocks; the gate's weights count, its search does not.
+
+        Args:
+            length: tokens of a text; a token attends half of them on average.
         """
         C, L, D = self.hidden_size, self.num_hidden_layers, self.head_dim
-        heads, groups = self.num_attention_heads, self.num_key_value_heads
-        weights = L * (2 * C * heads * D + 2 * C * groups * D + 3 * C * self.intermediate_size) + C * self.vocab_size
-        keys = length / 2
+        H, K = self.num_attention_heads, self.num_key_value_heads
+        weights = L * (2 * C * H * D + 2 * C * K * D + 3 * C * self.intermediate_size) + C * self.vocab_size
+        attended_keys = length / 2
         if self.attention == "sparse":
-            keys = min(keys, self.top * self.block)
-            weights += L * C * groups * self.gate_dim
-        return 6.0 * weights + 12.0 * L * heads * D * keys
+            attended_keys = min(attended_keys, self.top * self.block)
+            weights += L * C * K * self.gate_dim
+        return 6.0 * weights + 12.0 * L * H * D * attended_keys

@@ -1,4 +1,4 @@
-"""The cache of a DSA model in the form that transformers asks for: pages a layer, and the lengths of the texts."""
+"""`DsaCache`: the KV cache of a DSA model in the form that transformers asks for, with the `Pages` of each layer."""
 
 from typing import Any
 
@@ -9,56 +9,60 @@ from model.attention.pages import Pages
 
 
 class DsaCache(Cache):
-    """`lengths`: tokens of each text so far, the same for every layer once a step is over; `at`: the same, int32.
+    """The KV cache of all layers, for a batch of texts that each have their own length.
 
-    `at` lies on the device and grows in place when a step is one token, so that a CUDA graph of a step moves on.
+    `lengths` and `positions_B` are both the number of cached tokens of each text. The first is on the host, for
+    decisions; the second (int32) is on the device, and grows in place in a decode step, so that a CUDA graph of a step
+    sees the new positions when it is replayed.
     """
 
     def __init__(self, layers: int) -> None:
         self.lengths: list[int] = []
-        self.at: Any = None
+        self.positions_B: Any = None
         super().__init__(layers=[DsaLayer(self) for _ in range(layers)])
 
-    def begin(self, texts: int, device: torch.device) -> None:
-        """Empty texts, where nothing was cached yet."""
+    def start(self, texts: int, device: torch.device) -> None:
+        """Sets up a batch of empty texts, unless the cache has one already."""
         if not self.lengths:
-            self.lengths, self.at = [0] * texts, torch.zeros(texts, dtype=torch.int32, device=device)
+            self.lengths = [0] * texts
+            self.positions_B = torch.zeros(texts, dtype=torch.int32, device=device)
 
     def advance(self, tokens: list[int]) -> None:
-        """Counts the tokens of a step, one number a text, after the last layer has stored them."""
-        self.lengths = [a + b for a, b in zip(self.lengths, tokens, strict=True)]
+        """Counts the tokens of a forward pass, one number a text, after the last layer has stored them."""
+        self.lengths = [length + count for length, count in zip(self.lengths, tokens, strict=True)]
         if all(count == 1 for count in tokens):
-            self.at += 1
+            self.positions_B += 1
         else:
-            self.at = torch.tensor(self.lengths, dtype=torch.int32, device=self.at.device)
+            self.positions_B = torch.tensor(self.lengths, dtype=torch.int32, device=self.positions_B.device)
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        self._take(beam_idx)
+        self._select(beam_idx)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._take(indices)
+        self._select(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        self._take(torch.arange(len(self.lengths)).repeat_interleave(repeats))
+        self._select(torch.arange(len(self.lengths)).repeat_interleave(repeats))
 
-    def _take(self, rows: torch.Tensor) -> None:
+    def _select(self, rows: torch.Tensor) -> None:
         for layer in self.layers:
             assert isinstance(layer, DsaLayer)
             if layer.pages is not None:
-                layer.pages.take(rows)
+                layer.pages.select(rows)
         self.lengths = [self.lengths[row] for row in rows.tolist()]
-        self.at = self.at[rows.to(self.at.device)]
+        self.positions_B = self.positions_B[rows.to(self.positions_B.device)]
 
 
 class DsaLayer(CacheLayerMixin):
-    """Holds a layer's `pages`; the model reads and writes them."""
+    """The pages of one layer; the layer's attention reads and writes them."""
 
     def __init__(self, cache: DsaCache) -> None:
         super().__init__()
         self.cache = cache
         self.pages: Pages | None = None
 
-    def hold(self, pages: Pages) -> Pages:
+    def set_pages(self, pages: Pages) -> Pages:
+        """Stores the pages and returns them."""
         self.pages, self.is_initialized = pages, True
         return pages
 
@@ -72,7 +76,7 @@ class DsaLayer(CacheLayerMixin):
         return -1
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError("the model makes the pages: Pages.empty")
+        raise NotImplementedError("the attention creates the pages: Pages.empty")
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("the model writes its pages: Pages.extend, decode.step")
+        raise NotImplementedError("the attention writes to the pages: Pages.extend, decode.step")

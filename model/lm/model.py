@@ -1,7 +1,6 @@
-"""A decoder language model with dynamic sparse attention: GQA, RoPE, RMSNorm, SwiGLU, tied embeddings.
+"""A decoder language model with dynamic sparse attention (DSA): GQA, RoPE, RMSNorm, SwiGLU, tied embeddings.
 
-AutoModelForCausalLM.from_pretrained(folder)      after `import model.lm`
-TextGenerator.from_pretrained(folder).generate("…", max_length=200, temperature=0.7)
+After `import model.lm`, `AutoModelForCausalLM.from_pretrained(folder)` loads it too.
 """
 
 from dataclasses import dataclass
@@ -17,21 +16,25 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from model.attention.gate import Gate
 from model.lm.config import DsaConfig
 from model.lm.kv_cache import DsaCache
-from model.lm.layers import Block, Step
+from model.lm.layers import Block, ForwardContext
 
-LOGITS = 4096  # tokens whose logits exist at a time in training
+MAX_LOGITS_TOKENS = 4096  # in training, logits are calculated for so many tokens at a time
+IGNORED_LABEL = -100  # no loss is calculated for it
 
 
 @dataclass
 class DsaOutput(CausalLMOutputWithPast):
-    """`loss` = `lm_loss` + `gate_loss`: mean cross-entropy in nats a token, mean KL divergence a layer (`distill`)."""
+    """The output of a forward pass. `loss` is the sum of the two others."""
 
-    lm_loss: torch.Tensor | None = None
-    gate_loss: torch.Tensor | None = None
+    lm_loss: torch.Tensor | None = None  # mean cross-entropy, nats a token
+    gate_loss: torch.Tensor | None = None  # KL divergence of `distill`, mean over the layers
 
 
 class DsaForCausalLM(PreTrainedModel, GenerationMixin):
-    """The language model. Texts may be padded on either side: inside they stand right-padded, from position 0 on."""
+    """The language model.
+
+    Texts may be padded on either side. Inside the model padding is on the right, and each text begins at position 0.
+    """
 
     config_class = DsaConfig
     base_model_prefix = "model"
@@ -49,7 +52,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Normal; what writes into the stream is smaller by √(2 layers) (GPT-2, §2.3)."""
+        """Normal; matrices that write into the residual stream are smaller by √(2 layers) (GPT-2, section 2.3)."""
         std = self.config.initializer_range
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)
@@ -60,8 +63,8 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         elif isinstance(module, nn.RMSNorm):
             nn.init.ones_(module.weight)
         elif isinstance(module, Block):
-            for last in (module.attention.o_proj, module.mlp.down_proj):
-                nn.init.normal_(last.weight, std=std / (2 * self.config.num_hidden_layers) ** 0.5)
+            for output in (module.attention.o_proj, module.mlp.down_proj):
+                nn.init.normal_(output.weight, std=std / (2 * self.config.num_hidden_layers) ** 0.5)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens
@@ -71,7 +74,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        return False  # it brings its own: DsaCache
+        return False  # `forward` creates a DsaCache
 
     def forward(
         self,
@@ -85,77 +88,103 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         **_: Any,
     ) -> DsaOutput:
-        """Logits [B, T, vocabulary] (of the last `logits_to_keep` positions; 0: all), and a loss if labels are given.
+        """Returns logits [B, T, vocabulary], and a loss where labels or targets are given.
 
-        `attention_mask` [B, T]: 0 for padding, on either side. `starts_BT`: where the document of each token of a
-        packed batch begins. `labels` [B, T]: the tokens themselves, each predicted one place before; `targets_BT`: the
-        token after each place, as the loader gives it, for which no logits are returned. -100 is left out of both.
         Positions are counted from each text's first token, so `position_ids` are not read.
+
+        Args:
+            input_ids: token ids [B, T].
+            attention_mask: [B, T], 0 for padding, on either side.
+            past_key_values: the KV cache of the tokens before; the new ones are added to it.
+            labels: [B, T], the tokens themselves: each is predicted from the place before it. -100 is not counted.
+            targets_BT: instead of `labels`, the token after each place, as the loader returns it. No logits are
+                returned, which saves the memory of a large vocabulary.
+            starts_BT: the position at which each token's document begins, in a packed batch.
+            use_cache: whether to create a KV cache where none is given; None: as the configuration says.
+            logits_to_keep: return the logits of the last so many places; 0: of all.
+
+        Raises:
+            ValueError: a text consists of padding alone.
         """
         B, T = input_ids.shape
-        cache, taught = past_key_values, labels is not None or targets_BT is not None
-        if cache is None and (self.config.use_cache if use_cache is None else use_cache) and not taught:
+        cache, has_labels = past_key_values, labels is not None or targets_BT is not None
+        if cache is None and (self.config.use_cache if use_cache is None else use_cache) and not has_labels:
             cache = DsaCache(len(self.layers))
-        begun = torch.zeros(B, dtype=torch.int32, device=input_ids.device)
+        cached_B = torch.zeros(B, dtype=torch.int32, device=input_ids.device)
         if cache is not None:
-            cache.begin(B, input_ids.device)
-            begun = cache.at
-        fresh = cache is None or not any(cache.lengths)
-        mask = None if attention_mask is None else attention_mask[:, -T:].bool()
-        tokens, order = [T] * B, None
-        if mask is not None and fresh and not bool(mask.all()):
-            tokens = mask.sum(1).tolist()
-            if min(tokens) < 1:
+            cache.start(B, input_ids.device)
+            cached_B = cache.positions_B
+        is_first_pass = cache is None or not any(cache.lengths)
+        lengths, order_BT = [T] * B, None
+        mask_BT = None if attention_mask is None else attention_mask[:, -T:].bool()
+        if mask_BT is not None and is_first_pass and not bool(mask_BT.all()):
+            lengths = mask_BT.sum(1).tolist()
+            if min(lengths) < 1:
                 raise ValueError("attention_mask: a text without a token; leave it out of the batch")
-            order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)  # padding goes to the right
-            input_ids = input_ids.gather(1, order)
-        x = self.embed_tokens(input_ids)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # the stream too: half the bytes of norms and sums
-        at = torch.arange(T, device=x.device) + begun[:, None]
-        turn = self.config.rope_theta ** (
-            -torch.arange(0, self.config.head_dim, 2, device=x.device, dtype=torch.float32) / self.config.head_dim
+            order_BT = torch.argsort((~mask_BT).to(torch.int8), dim=1, stable=True)  # moves padding to the right
+            input_ids = input_ids.gather(1, order_BT)
+        x_BTC = self.embed_tokens(input_ids)
+        if torch.is_autocast_enabled(x_BTC.device.type):
+            # The residual stream too, which halves the memory traffic of norms and sums.
+            x_BTC = x_BTC.to(torch.get_autocast_dtype(x_BTC.device.type))
+        angles_BTD = self._rope_angles(torch.arange(T, device=x_BTC.device) + cached_B[:, None])
+        context = ForwardContext(
+            cos_BTD=angles_BTD.cos(),
+            sin_BTD=angles_BTD.sin(),
+            starts_BT=starts_BT,
+            cache=cache,
+            lengths=lengths,
+            # A number that depends on the text alone: a resumed training samples the same queries.
+            sample_offset_B=input_ids.sum(1) if self.training and has_labels else None,
         )
-        angle = at[..., None].float() * turn
-        first = input_ids.sum(1) if self.training and taught else None
-        step = Step(angle.cos(), angle.sin(), starts_BT, cache, tokens, first)
-        losses = []
+        gate_losses = []
         for layer in self.layers:
-            x, loss = layer(x, step)
-            if loss is not None:
-                losses.append(loss)
+            x_BTC, layer_loss = layer(x_BTC, context)
+            if layer_loss is not None:
+                gate_losses.append(layer_loss)
         if cache is not None:
-            cache.advance(tokens)
-        if order is not None:
-            x = torch.empty_like(x).scatter(1, order[..., None].expand_as(x), x)
-        x = self.norm(x[:, -logits_to_keep:])
-        logits = None if targets_BT is not None else self.lm_head(x)
-        total = lm_loss = gate_loss = None
+            cache.advance(lengths)
+        if order_BT is not None:
+            x_BTC = torch.empty_like(x_BTC).scatter(1, order_BT[..., None].expand_as(x_BTC), x_BTC)
+        x_BTC = self.norm(x_BTC[:, -logits_to_keep:])
+        logits_BTV = None if targets_BT is not None else self.lm_head(x_BTC)
+        loss = lm_loss = gate_loss = None
         if targets_BT is not None:
-            lm_loss = self._cross_entropy(x.flatten(0, 1), targets_BT.flatten())
+            lm_loss = self._cross_entropy(x_BTC.flatten(0, 1), targets_BT.flatten())
         elif labels is not None:
-            assert logits is not None
-            lm_loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-        if losses:
-            gate_loss = torch.stack(losses).mean()
+            assert logits_BTV is not None
+            logits_NV, labels_N = logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
+            lm_loss = F.cross_entropy(logits_NV, labels_N, ignore_index=IGNORED_LABEL)
+        if gate_losses:
+            gate_loss = torch.stack(gate_losses).mean()
         if lm_loss is not None:
-            total = lm_loss if gate_loss is None else lm_loss + gate_loss
-        return DsaOutput(loss=total, logits=logits, past_key_values=cache, lm_loss=lm_loss, gate_loss=gate_loss)  # pyright: ignore
+            loss = lm_loss if gate_loss is None else lm_loss + gate_loss
+        return DsaOutput(loss=loss, logits=logits_BTV, past_key_values=cache, lm_loss=lm_loss, gate_loss=gate_loss)  # pyright: ignore
+
+    def _rope_angles(self, positions_BT: torch.Tensor) -> torch.Tensor:
+        """Returns RoPE's angles [B, T, D / 2] (arXiv 2104.09864, section 3.2.2)."""
+        D, device = self.config.head_dim, positions_BT.device
+        frequencies = self.config.rope_theta ** (-torch.arange(0, D, 2, device=device, dtype=torch.float32) / D)
+        return positions_BT[..., None].float() * frequencies
 
     def _cross_entropy(self, x_NC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """The mean over the targets that count; logits live a chunk at a time, in the backward pass as well."""
+        """Returns the mean loss over the targets that count.
 
-        def part(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(self.lm_head(x).float(), targets, ignore_index=-100, reduction="sum")
+        The logits of MAX_LOGITS_TOKENS tokens exist at a time; the backward pass calculates them again.
+        """
 
-        pieces = zip(x_NC.split(LOGITS), targets_N.split(LOGITS), strict=True)
+        def sum_of_part(x_NC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+            logits_NV = self.lm_head(x_NC).float()
+            return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED_LABEL, reduction="sum")
+
+        parts = zip(x_NC.split(MAX_LOGITS_TOKENS), targets_N.split(MAX_LOGITS_TOKENS), strict=True)
         sums: list[Any] = [
-            checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(sum_of_part, *part, use_reentrant=False, preserve_rng_state=False)
             if torch.is_grad_enabled()
-            else part(*piece)
-            for piece in pieces
+            else sum_of_part(*part)
+            for part in parts
         ]
-        return torch.stack(sums).sum() / (targets_N != -100).sum().clamp(min=1)
+        return torch.stack(sums).sum() / (targets_N != IGNORED_LABEL).sum().clamp(min=1)
 
 
 AutoConfig.register(DsaConfig.model_type, DsaConfig, exist_ok=True)

@@ -1,10 +1,11 @@
-"""A trained model as one object: text in, text out.
+"""`TextGenerator`: a trained model with its tokenizer. Text in, text out.
 
-model = TextGenerator.from_pretrained("data/train/laptop/model")
-model.generate("The tenant", max_length=200, temperature=0.7)
+generator = TextGenerator.from_pretrained("data/train/laptop/model")
+generator.generate("The tenant", max_length=200, temperature=0.7)
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,34 @@ from model.silence import silence
 
 
 class TextGenerator:
-    """A DSA language model with its tokenizer, ready to generate."""
+    """A DSA language model and its tokenizer, ready to generate."""
 
     def __init__(self, network: DsaForCausalLM, tokenizer: Any) -> None:
         self.network, self.tokenizer = network.eval(), tokenizer
 
     @classmethod
     def from_pretrained(cls, path: str | Path, dtype: str = "auto") -> "TextGenerator":
-        """A folder that `gristmill train` made. `dtype`: float32, bfloat16, or auto: bfloat16 on a GPU.
+        """Loads a folder that `gristmill train` created, onto the GPU if there is one.
 
-        Raises InputError when the folder holds no such model or its tokenizer is missing.
+        Args:
+            path: the model's folder.
+            dtype: float32, bfloat16, or auto: bfloat16 on a GPU, float32 on a CPU.
+
+        Raises:
+            InputError: the folder does not contain such a model with its tokenizer.
         """
         from transformers import AutoTokenizer
 
         folder = Path(path)
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (folder / name).is_file():
-                raise InputError(f"{folder}: no {name}; name a model folder that gristmill train made")
-        device, half = choose_device(dtype)
+                raise InputError(f"{folder}: no {name}; name a model folder that gristmill train created")
+        device, torch_dtype = choose_device(dtype)
         if dtype == "auto" and device.type == "cpu":
-            half = torch.float32
+            torch_dtype = torch.float32
         try:
             with silence():
-                network = DsaForCausalLM.from_pretrained(folder, dtype=half)
+                network = DsaForCausalLM.from_pretrained(folder, dtype=torch_dtype)
                 tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
@@ -49,7 +55,7 @@ class TextGenerator:
         return cls(network, tokenizer)
 
     def generate(self, prompt: str, **options: Any) -> str:
-        """The continuation of one prompt, without it; options and errors as `generate_batch`."""
+        """Returns the continuation of one prompt. Options and errors are those of `generate_batch`."""
         return self.generate_batch([prompt], **options)[0]
 
     def generate_batch(
@@ -61,32 +67,48 @@ class TextGenerator:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> list[str]:
-        """The continuation of each prompt, up to the end of the document or `max_length` tokens, prompt included.
+        """Returns the continuation of each prompt, without the prompt.
 
-        `temperature` 0 is greedy; above it tokens are drawn, with `top_p` of the mass; `seed` makes that repeatable.
-        Raises ValueError for an empty prompt and one that leaves no room.
+        Args:
+            prompts: texts that are not empty.
+            max_length: tokens of a prompt and its continuation together; the end of the document may come earlier.
+            temperature: 0 takes the most likely token (greedy decoding); above 0 tokens are drawn.
+            top_p: tokens are drawn from the most likely ones that together have this probability.
+            seed: makes the draws repeatable; None: PyTorch's own random state, so each call draws anew.
+
+        Raises:
+            ValueError: a prompt is empty, or leaves no room for a continuation.
         """
         if not prompts or not all(prompts):
             raise ValueError("prompt: empty; give at least one word")
-        end = self.network.config.eos_token_id
-        tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
-        longest = max(map(len, tokens))
+        eos = self.network.config.eos_token_id
+        prompt_tokens = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        longest = max(map(len, prompt_tokens))
         if longest >= max_length:
-            raise ValueError(f"max_length: {max_length} tokens, the prompt alone has {longest}; raise it")
+            raise ValueError(f"max_length: {max_length} tokens, but the prompt alone has {longest}; raise it")
         device = self.network.device
-        ids = torch.full((len(tokens), longest), end, device=device)
-        mask = torch.zeros_like(ids)
-        for row, of in enumerate(tokens):  # on the left, so that all continue at the same place
-            ids[row, longest - len(of) :] = torch.tensor(of, device=device)
-            mask[row, longest - len(of) :] = 1
-        drawn: dict[str, Any] = {"do_sample": False}
+        ids_BT = torch.full((len(prompts), longest), eos, device=device)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, tokens in enumerate(prompt_tokens):  # padded on the left, so that all continue at the same place
+            ids_BT[row, longest - len(tokens) :] = torch.tensor(tokens, device=device)
+            mask_BT[row, longest - len(tokens) :] = 1
+        sampling: dict[str, Any] = {"do_sample": False}
         if temperature > 0:
-            drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        with torch.random.fork_rng():
-            if seed is not None:
-                torch.manual_seed(seed)
-            network: Any = self.network
-            made = network.generate(
-                ids, attention_mask=mask, max_length=max_length, eos_token_id=end, pad_token_id=end, **drawn
+            sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        network: Any = self.network
+        with _seeded(seed):
+            output_BT = network.generate(
+                ids_BT, attention_mask=mask_BT, max_length=max_length, eos_token_id=eos, pad_token_id=eos, **sampling
             )
-        return self.tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)
+        return self.tokenizer.batch_decode(output_BT[:, longest:], skip_special_tokens=True)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Sets the random seed inside the block and restores the random state after it; does neither without a seed."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,11 +1,17 @@
-"""The curves of a training run as a picture."""
+"""The loss curves of a training as a picture."""
 
 import json
 from pathlib import Path
 
 
-def draw(metrics: Path, picture: Path, unigram: float) -> None:
-    """Training and held-out loss over steps, the unigram baseline, and the gate's loss where it was taught."""
+def draw_curves(metrics: Path, picture: Path, unigram_loss: float) -> None:
+    """Draws training and held-out loss over steps with the unigram baseline, and the gate's loss where it was trained.
+
+    Args:
+        metrics: metrics.jsonl of the training.
+        picture: the PNG file to write.
+        unigram_loss: held-out loss of the unigram baseline, nats a token.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -13,18 +19,21 @@ def draw(metrics: Path, picture: Path, unigram: float) -> None:
 
     lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     trained = [line for line in lines if "loss" in line]
-    held = [line for line in lines if "held_out" in line]
-    gate = [line for line in trained if line["gate_loss"]]
-    figure, axes = pyplot.subplots(1, 2 if gate else 1, figsize=(11 if gate else 6.5, 4), squeeze=False)
+    held_out = [line for line in lines if "held_out" in line]
+    has_gate = any(line["gate_loss"] for line in trained)  # 0 in all lines: there is no gate, or it was not trained
+    figure, axes = pyplot.subplots(1, 2 if has_gate else 1, figsize=(11 if has_gate else 6.5, 4), squeeze=False)
     left = axes[0][0]
-    left.plot([x["step"] for x in trained], [x["loss"] for x in trained], lw=1, alpha=0.6, label="training")
-    left.plot([x["step"] for x in held], [x["held_out"] for x in held], "o-", ms=3, label="held out")
-    left.axhline(unigram, color="gray", ls="--", lw=1, label="unigram")
+    steps = [line["step"] for line in trained]
+    left.plot(steps, [line["loss"] for line in trained], lw=1, alpha=0.6, label="training")
+    left.plot(
+        [line["step"] for line in held_out], [line["held_out"] for line in held_out], "o-", ms=3, label="held out"
+    )
+    left.axhline(unigram_loss, color="gray", ls="--", lw=1, label="unigram")
     left.set(xlabel="step", ylabel="loss, nats a token", title="Language model")
     left.legend()
-    if gate:
+    if has_gate:
         right = axes[0][1]
-        right.plot([x["step"] for x in gate], [x["gate_loss"] for x in gate], lw=1, color="tab:green")
+        right.plot(steps, [line["gate_loss"] for line in trained], lw=1, color="tab:green")
         right.set(xlabel="step", ylabel="KL divergence, nats", title="Gate against full attention")
     for axis in axes[0]:
         axis.grid(alpha=0.3)

@@ -40,8 +40,8 @@ def evaluate(options: argparse.Namespace) -> int:
     names = ["domains", "held_out", *(name.replace("-", "_") for name in NUMBERS)]
     given = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
     with _offline():
-        from model.evaluation.evaluate import EvaluationOptions
         from model.evaluation.evaluate import evaluate as work
+        from model.evaluation.options import EvaluationOptions
         from pipeline.commands.train import find_shards
 
         asked = EvaluationOptions(**{name: value for name, value in given.items() if value is not None})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model.attention import attend, decode, reference, triton_backward, triton_decode, triton_forward, triton_select
 from model.attention.gate import Gate
 from model.attention.pages import Pages
-from model.attention.select import select, select_last
+from model.attention.select import select_blocks, select_last_blocks
 from model.attention.sparsity import Sparsity
 from model.backends.vllm import triton_kernel as triton_attention
 
@@ -30,7 +30,7 @@ def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense
     k, v, plain = (torch.randn(B, max(at), K, D) for _ in range(3))
     both = [Pages.empty(k, gate, sparsity) for _ in range(2)]
     for pages in both:
-        pages.settle(pages.extend(k, v, plain, gate, 0), at, 0)
+        pages.extend(k, v, plain, gate, 0, at)
         pages.reserve(max(at) + steps)
     for step in range(steps):
         at_B = torch.tensor(at, dtype=torch.int32) + step
@@ -42,7 +42,7 @@ def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense
         chosen = None
         if asked is not None:
             chosen = triton_decode.choose(asked, at_B, both[1])
-            right = select_last(asked, both[0].levels, sparsity, at_B.tolist())
+            right = select_last_blocks(asked, both[0].levels, sparsity, at_B.tolist())
             assert torch.equal(chosen[..., 3:].sort(-1).values, right.sort(-1).values)
         torch.testing.assert_close(triton_decode.attend(q, chosen, at_B, both[1]), want, atol=2e-6, rtol=1e-5)
         torch.testing.assert_close(both[1].keys, both[0].keys)
@@ -59,7 +59,7 @@ def whole(T: int, H: int, K: int, D: int, sparsity: Sparsity, *, documents: bool
     if documents:
         starts = ((torch.rand(B, T) < 0.02) * torch.arange(T)).cummax(1).values.int()
     selected = triton_select.select(gate, leaves, sparsity, starts_BT=starts)
-    plain = select(gate, leaves, sparsity, starts_BT=starts)
+    plain = select_blocks(gate, leaves, sparsity, starts_BT=starts)
     assert (selected.sort(-1).values == plain.sort(-1).values).float().mean() > 0.999  # near ties may differ
     pairs = triton_forward.pair(selected, T, sparsity, 0, starts)
     out, lse, _ = triton_forward.forward(q, k, v, pairs, sparsity, 0, starts)
@@ -76,7 +76,7 @@ def chunks(T: int, sparsity: Sparsity) -> None:
     q, k, v = (torch.randn(2, T, heads, 16) for heads in (4, 2, 2))
     gate, leaves = torch.randn(2, T, 2, 16), torch.randn(2, T // sparsity.block, 2, 16)
     for starts, offset in ((None, 0), ((torch.arange(T) // 70 * 70).expand(2, T).int(), 0), (None, 37)):
-        picked = select(gate[:, offset:], leaves, sparsity, offset=offset, starts_BT=starts)
+        picked = select_blocks(gate[:, offset:], leaves, sparsity, offset=offset, starts_BT=starts)
         want, _ = reference.attend(q[:, offset:], k, v, picked, sparsity, offset=offset, starts_BT=starts)
         found = attend._kernels(q[:, offset:], k, v, picked, starts, sparsity, offset)
         torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-3)
@@ -243,6 +243,6 @@ CHECKS = {
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    attend.QUERIES = 64
+    attend.MAX_QUERIES_PER_LAUNCH = 64
     with torch.no_grad() if sys.argv[1] not in ("whole texts", "packed documents") else torch.enable_grad():
         CHECKS[sys.argv[1]]()

@@ -10,7 +10,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from model.attention import reference  # noqa: E402
-from model.attention.select import select  # noqa: E402
+from model.attention.select import select_blocks  # noqa: E402
 from model.attention.sparsity import Sparsity, tree  # noqa: E402
 
 pytestmark = pytest.mark.weights
@@ -38,7 +38,7 @@ def test_under_the_roots_the_choice_is_the_best_of_all(T: int, seed: int, offset
     *_, gate, leaves = texts(seed, T + offset)
     gate = gate[:, offset:]
     starts = torch.full((2, T), offset // 2) if documents else None
-    found = select(gate, leaves, sparsity, offset=offset, starts_BT=starts)
+    found = select_blocks(gate, leaves, sparsity, offset=offset, starts_BT=starts)
     for b, k, t in ((b, k, t) for b in range(2) for k in range(2) for t in range(T)):
         want = chosen_flat(gate[b, t, k], leaves[b, :, k], sparsity, t + offset, offset // 2 if documents else 0)
         assert {n for n in found[b, k, t].tolist() if n >= 0} == want
@@ -51,13 +51,13 @@ def test_the_tree_finds_a_leaf_that_stands_out_of_many() -> None:
         leaves = torch.zeros(1, 96, 1, 4)
         leaves[0, leaf] = 1.0
         assert len(tree(leaves, sparsity)) > 3
-        assert select(gate, leaves, sparsity, offset=4 * 97).tolist() == [[[[leaf]]]]
+        assert select_blocks(gate, leaves, sparsity, offset=4 * 97).tolist() == [[[[leaf]]]]
 
 
 @pytest.mark.parametrize("T", [3, 16, 70])
 def test_a_token_sees_its_own_the_previous_the_first_and_the_chosen_blocks(T: int) -> None:
     *_, gate, leaves = texts(1, T)
-    selected = select(gate, leaves, SMALL)
+    selected = select_blocks(gate, leaves, SMALL)
     seen = reference.visible(torch.arange(T), T, selected, SMALL, None)
     for b, k, t, key in ((b, k, t, key) for b in range(2) for k in range(2) for t in range(T) for key in range(T)):
         block = key // 4
@@ -67,7 +67,7 @@ def test_a_token_sees_its_own_the_previous_the_first_and_the_chosen_blocks(T: in
 
 def test_a_short_text_is_attended_densely() -> None:
     q, k, v, gate, leaves = texts(2, SMALL.dense_below)
-    selected = select(gate, leaves, SMALL)
+    selected = select_blocks(gate, leaves, SMALL)
     sparse, lse = reference.attend(q, k, v, selected, SMALL)
     dense, dense_lse = reference.attend(q, k, v, None, SMALL)
     assert torch.equal(sparse, dense)
@@ -85,16 +85,16 @@ def test_no_token_sees_a_later_one(cut: int, seed: int) -> None:
     for late in (first, other):
         q, k, v, gate = (torch.cat([a[:, :cut], b[:, cut:]], 1) for a, b in zip(first[:4], late[:4], strict=True))
         leaves = torch.cat([first[4][:, : cut // 4], late[4][:, cut // 4 :]], 1)  # a block's summary is of its tokens
-        out, _ = reference.attend(q, k, v, select(gate, leaves, SMALL), SMALL)
+        out, _ = reference.attend(q, k, v, select_blocks(gate, leaves, SMALL), SMALL)
         outs.append(out[:, :cut])
     assert torch.equal(*outs)
 
 
 def test_step_by_step_is_the_same_as_all_at_once() -> None:
     q, k, v, gate, leaves = texts(3, 70)
-    whole, _ = reference.attend(q, k, v, select(gate, leaves, SMALL), SMALL)
+    whole, _ = reference.attend(q, k, v, select_blocks(gate, leaves, SMALL), SMALL)
     for t in range(70):
-        one = select(gate[:, t : t + 1], leaves[:, : (t + 1) // 4], SMALL, offset=t)
+        one = select_blocks(gate[:, t : t + 1], leaves[:, : (t + 1) // 4], SMALL, offset=t)
         step, _ = reference.attend(q[:, t : t + 1], k[:, : t + 1], v[:, : t + 1], one, SMALL, offset=t)
         assert torch.allclose(step[:, 0], whole[:, t], atol=1e-5)
 
@@ -133,7 +133,7 @@ def test_the_kernels_give_what_the_oracle_gives(T: int, H: int, K: int, D: int, 
         begins = (torch.rand(2, T, device="cuda") < 0.01) * torch.arange(T, device="cuda")
         starts = begins.cummax(1).values.int()
     selected = triton_select.select(gate, leaves, sparsity, starts_BT=starts)
-    plain = select(gate, leaves, sparsity, starts_BT=starts)
+    plain = select_blocks(gate, leaves, sparsity, starts_BT=starts)
     assert (selected.sort(-1).values == plain.sort(-1).values).float().mean() > 0.999  # near ties may differ
     pairs = triton_forward.pair(selected, T, sparsity, 0, starts)
     out, lse, _ = triton_forward.forward(q, k, v, pairs, sparsity, 0, starts)

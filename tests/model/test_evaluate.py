@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -17,9 +18,12 @@ from tests.factories.documents import passage
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402
 from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
-from model.evaluation.evaluate import EvaluationOptions  # noqa: E402
-from model.evaluation.evaluated_models import Contender, dense_twin, group, mean_and_error, ratio  # noqa: E402
-from model.evaluation.perplexity import Score, Unigram, score, windows  # noqa: E402
+from model.evaluation.evaluated_model import EvaluatedModel  # noqa: E402
+from model.evaluation.groups import dense_twin, group_models  # noqa: E402
+from model.evaluation.options import EvaluationOptions  # noqa: E402
+from model.evaluation.perplexity import Score, score, windows  # noqa: E402
+from model.evaluation.seeds import mean_and_error, ratio_and_error  # noqa: E402
+from model.evaluation.unigram import Unigram  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
 from pipeline.cli import main  # noqa: E402
 from stages.sources.documents import Document  # noqa: E402
@@ -97,7 +101,7 @@ def test_unigram_by_hand():
 # --- held-out text ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("domain", ["law", "medicine"])
 def test_real_text_is_capped_and_no_document_comes_twice(domain):
-    texts = held_out.read_real(domain, 50_000)
+    texts = held_out.read_corpora(domain, 50_000)
     assert 49_990 <= texts.bytes <= 50_000
     assert texts.bytes == sum(len(text.encode()) for text in texts.documents)
     assert len(set(texts.documents)) == len(texts.documents)
@@ -106,15 +110,15 @@ def test_real_text_is_capped_and_no_document_comes_twice(domain):
 
 
 def test_text_is_cut_between_characters():
-    texts = held_out.Texts("x", [])
-    assert texts.keep("abc", 5)
-    assert not texts.keep("§§", 5)
+    texts = held_out.HeldOutText("x", [])
+    assert texts.add("abc", 5)
+    assert not texts.add("§§", 5)
     assert (texts.documents, texts.bytes) == (["abc", "§"], 5)
 
 
 def test_a_domain_without_held_out_text_is_named():
     with pytest.raises(InputError, match=r"--domains: no held-out text for 'finance', only for general, law, medicine"):
-        held_out.read_real("finance", 1000)
+        held_out.read_corpora("finance", 1000)
 
 
 # --- retrieval -------------------------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ class Reader:
     def __call__(self, ids, use_cache, logits_to_keep):
         text = bytes(ids[0].tolist()).decode()
         self.lengths.append(len(text) + 1)
-        key = text.split(passkey.NEEDLE, 1)[1].split(passkey.AFTER)[0] if self.knows else "x" * logits_to_keep
+        key = text.split(passkey.BEFORE_KEY, 1)[1].split(passkey.AFTER_KEY)[0] if self.knows else "x" * logits_to_keep
         logits = torch.zeros(1, logits_to_keep, 256)
         for place, byte in enumerate(key.encode()):
             logits[0, place, byte] = 50.0
@@ -149,7 +153,7 @@ def test_keys_are_found_by_one_who_knows_them(knows):
     assert reader.lengths == [256] * 10 + [512] * 10
     assert {cell.found for cell in cells} == {2 if knows else 0}
     assert all((cell.nats < 1e-6) == knows for cell in cells)
-    of = passkey.by_length(cells)
+    of = passkey.sum_over_depths(cells)
     assert [(row.length, row.trials, row.share, row.error) for row in of] == [
         (256, 10, float(knows), 0.0),
         (512, 10, float(knows), 0.0),
@@ -158,7 +162,7 @@ def test_keys_are_found_by_one_who_knows_them(knows):
 
 def test_retrievals_standard_error_by_hand():
     cells = [passkey.Cell(256, 0.0, 4, 4, 1.0), passkey.Cell(256, 1.0, 4, 0, 3.0)]
-    (of,) = passkey.by_length(cells)
+    (of,) = passkey.sum_over_depths(cells)
     assert (of.share, of.nats) == (0.5, 2.0)
     assert of.error == pytest.approx(math.sqrt(0.25 / 8))
 
@@ -166,7 +170,7 @@ def test_retrievals_standard_error_by_hand():
 def test_a_key_stands_at_its_depth():
     filler = encode("." * 400)
     for depth, place in ((0.0, 0), (1.0, 1)):
-        tokens, size = passkey.prompt(encode, filler, "amber lemon", 300, depth)
+        tokens, size = passkey.build_text(encode, filler, "amber lemon", 300, depth)
         text = bytes(tokens).decode()
         assert len(tokens) == 300
         assert text.endswith(" amber lemon")
@@ -178,43 +182,50 @@ def test_a_key_stands_at_its_depth():
 @pytest.mark.parametrize(("length", "filler", "said"), [(20, 400, "--max-length"), (300, 10, "raise --bytes")])
 def test_no_room_for_a_key(length, filler, said):
     with pytest.raises((ConfigError, InputError), match=said):
-        passkey.prompt(encode, [0] * filler, "amber lemon", length, 0.5)
+        passkey.build_text(encode, [0] * filler, "amber lemon", length, 0.5)
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------
-def contender(name, attention="sparse", family="a", label=None):
-    from pathlib import Path
-
-    return Contender(Path(name), attention, family, "16x1", label)
+def evaluated_model(name, attention="sparse", family="a", label=None):
+    return EvaluatedModel(Path(name), attention, family, "16x1", label)
 
 
 def test_models_that_differ_in_seed_alone_are_a_group():
-    of = [contender("s1"), contender("d1", "dense"), contender("s2"), contender("d2", "dense")]
-    groups = group(of)
+    models = [
+        evaluated_model("s1"),
+        evaluated_model("d1", "dense"),
+        evaluated_model("s2"),
+        evaluated_model("d2", "dense"),
+    ]
+    groups = group_models(models)
     assert groups == {"sparse": [0, 2], "dense": [1, 3]}
-    assert dense_twin(groups, of, "sparse") == dense_twin(groups, of, "dense") == "dense"
+    assert dense_twin(groups, models, "sparse") == dense_twin(groups, models, "dense") == "dense"
 
 
 def test_labels_and_other_families():
-    of = [contender("s1", label="ours"), contender("d1", "dense"), contender("t", "sparse", "b", "theirs")]
-    groups = group(of)
+    models = [
+        evaluated_model("s1", label="ours"),
+        evaluated_model("d1", "dense"),
+        evaluated_model("t", "sparse", "b", "theirs"),
+    ]
+    groups = group_models(models)
     assert groups == {"ours": [0], "dense": [1], "theirs": [2]}
-    assert dense_twin(groups, of, "ours") == "dense"
-    assert dense_twin(groups, of, "theirs") is None
+    assert dense_twin(groups, models, "ours") == "dense"
+    assert dense_twin(groups, models, "theirs") is None
     with pytest.raises(ConfigError, match="two groups are both"):
-        group([contender("s1"), contender("s2", family="b")])
+        group_models([evaluated_model("s1"), evaluated_model("s2", family="b")])
     with pytest.raises(ConfigError, match="given twice"):
-        group([contender("s1"), contender("s1")])
+        group_models([evaluated_model("s1"), evaluated_model("s1")])
 
 
 def test_means_errors_and_ratios_by_hand():
     assert mean_and_error([3.0]) == (3.0, None)
     mean, error = mean_and_error([8.0, 12.0])  # deviation √8, over √2
     assert (mean, error) == (10.0, pytest.approx(2.0))
-    value, error = ratio([8.0, 12.0], [19.0, 21.0])
+    value, error = ratio_and_error([8.0, 12.0], [19.0, 21.0])
     assert value == 0.5
     assert error == pytest.approx(0.5 * math.hypot(2 / 10, 1 / 20))
-    assert ratio([8.0], [16.0, 16.0]) == (0.5, None)
+    assert ratio_and_error([8.0], [16.0, 16.0]) == (0.5, None)
 
 
 # --- tasks of lm-eval ------------------------------------------------------------------------------------------------
@@ -240,7 +251,9 @@ def test_a_task_holds_the_corpus_and_its_chance_level(tmp_path, name):
 
 
 def test_a_model_asked_by_lm_eval_says_what_it_says_alone():
-    asked = pytest.importorskip("model.evaluation.lm_eval_model").Asked(model := network(attention="dense"), encode, 32)
+    asked = pytest.importorskip("model.evaluation.lm_eval_model").LmEvalModel(
+        model := network(attention="dense"), encode, 32
+    )
     pieces = [([1, 2, 3], [4]), ([9], [10, 11, 12]), (list(range(40)), [5, 6])]
     found = asked._loglikelihood_tokens([(("", ""), *piece) for piece in pieces])
     for (context, answer), (value, greedy) in zip(pieces, found, strict=True):
@@ -365,7 +378,7 @@ def test_bad_input_is_named(trained, tmp_path, capsys, monkeypatch):
     assert "no tokenizer.json" in refused(capsys, "--model", copied, *out)
     assert "no held-out text for 'cooking'" in refused(capsys, "--model", model, *out, "--domains", "cooking")
     said = refused(capsys, "--model", model, *out, "--lm-eval", "bar-exam")
-    assert "no task 'bar-exam'; there are consumer-contracts, contracts" in said
+    assert "no task 'bar-exam'; the tasks are consumer-contracts, contracts" in said
     assert "--max-length: 100" in refused(capsys, "--model", model, *out, "--max-length", "100")
     assert "--bytes: 0" in refused(capsys, "--model", model, *out, "--bytes", "0")
     assert "--data: no such file" in refused(capsys, "--model", model, *out, "--data", tmp_path / "no")

@@ -9,9 +9,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
-from model.attention.attend import attend, choose  # noqa: E402
+from model.attention.attend import attend, choose_blocks  # noqa: E402
 from model.attention.gate import Gate, distill  # noqa: E402
-from model.attention.select import select  # noqa: E402
+from model.attention.select import select_blocks  # noqa: E402
 from model.attention.sparsity import Sparsity  # noqa: E402
 from model.lm import DsaConfig, DsaForCausalLM  # noqa: E402
 
@@ -54,7 +54,7 @@ def test_the_implementations_agree_forward_and_backward(T: int, seed: int, docum
     shapes = (2, T, 4, 8), (2, T, 2, 8), (2, T, 2, 8), (2, T, 2, 4), (2, T // 4, 2, 4)
     q, k, v, gate, leaves = (torch.randn(*shape, generator=made) for shape in shapes)
     starts = torch.where(torch.arange(T) < T // 2, 0, T // 2).expand(2, T) if documents else None
-    selected = choose(gate, leaves, SMALL, starts_BT=starts) if sparse else None
+    selected = choose_blocks(gate, leaves, SMALL, starts_BT=starts) if sparse else None
     found = []
     for name in ("reference", "sdpa"):
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
@@ -68,10 +68,10 @@ def test_the_implementations_agree_forward_and_backward(T: int, seed: int, docum
 def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(1, 70, n, 8, generator=made).requires_grad_() for n in (4, 2, 2))
-    selected = select(torch.randn(1, 70, 2, 4), torch.randn(1, 17, 2, 4), SMALL)
+    selected = select_blocks(torch.randn(1, 70, 2, 4), torch.randn(1, 17, 2, 4), SMALL)
     whole = attend(q, k, v, selected, SMALL, implementation="sdpa")
     grads = torch.autograd.grad(whole.square().sum(), (q, k, v))
-    monkeypatch.setattr("model.attention.attend.CHUNK", 16)
+    monkeypatch.setattr("model.attention.attend.QUERIES_PER_CHUNK", 16)
     parts = attend(q, k, v, selected, SMALL, implementation="sdpa")
     assert torch.allclose(whole, parts, atol=1e-5)
     for a, b in zip(grads, torch.autograd.grad(parts.square().sum(), (q, k, v)), strict=True):
@@ -80,7 +80,7 @@ def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_triton_refuses_what_it_cannot_do() -> None:
     q = torch.randn(1, 8, 2, 8)
-    with pytest.raises(ValueError, match="take sdpa"):
+    with pytest.raises(ValueError, match="use sdpa"):
         attend(q, q, q, None, SMALL, implementation="triton")
 
 
@@ -108,7 +108,7 @@ def test_the_gate_learns_where_attention_looks() -> None:
         losses.append(float(loss))
     assert losses[-1] < 0.3 * losses[0]
     x, q, k = draw()
-    found = select(gate.queries(x), gate.leaves(k, 4), sparsity)[:, 0, -1, 0]
+    found = select_blocks(gate.queries(x), gate.leaves(k, 4), sparsity)[:, 0, -1, 0]
     topic = k[torch.arange(B), found.long() * 4, 0].argmax(-1)
     right = x[:, -1].argmax(-1)
     there = (k[:, : T - 8, 0].argmax(-1) == right[:, None]).any(1)
@@ -238,10 +238,15 @@ def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
     assert one == model.generate("The court of", max_length=60)
     drawn = {model.generate("The court of", max_length=60, temperature=1.5, seed=seed) for seed in (1, 1, 2)}
     assert len(drawn) == 2
+    torch.manual_seed(3)
+    assert len({model.generate("The court of", max_length=60, temperature=1.5) for _ in range(3)}) == 3  # no seed: anew
+    state = torch.get_rng_state()
+    model.generate("The court of", max_length=60, temperature=1.5, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
     assert model.generate_batch(["The", "The court of case"], max_length=60)[1] == model.generate(
         "The court of case", max_length=60
     )
-    with pytest.raises(ValueError, match="the prompt alone has"):
+    with pytest.raises(ValueError, match="but the prompt alone has"):
         model.generate("The court of", max_length=2)
     with pytest.raises(ValueError, match="empty"):
         model.generate("")

@@ -1,4 +1,4 @@
-"""Token files and the loader: each document once an epoch, exact resume at any cut, and errors that name the mend."""
+"""Token files and the loader: each document once an epoch, exact resume at any cut, and errors that name the fix."""
 
 import json
 import os
@@ -22,33 +22,13 @@ from model.data import epoch_plan, token_reader
 from model.data import tokenize as tokenize_module
 from model.data.loader import IGNORED_LABEL, Loader
 from model.data.shards import published_shards
-from model.data.token_file import HEADER_KEY, RowGroupBuffer, TokenFileHeader, token_schema
+from model.data.token_file import HEADER_KEY, TokenFileHeader, token_schema
 from model.data.tokenize import tokenize
 from stages.record import schema_id
 from tests.factories.documents import passage
+from tests.factories.token_files import EOS, documents_of, write_tokens
 
-EOS = 0
 quick = settings(max_examples=25, deadline=None)
-
-
-def write_tokens(
-    path: Path, groups: list[list[list[int]]], vocabulary: int = 50_000, held: tuple[int, ...] = ()
-) -> Path:
-    """A token file with these documents in these row groups; those whose number is in `held` are held out."""
-    schema = token_schema(vocabulary)
-    header = TokenFileHeader("t" * 64, vocabulary, EOS, 0.1, path.name, path.name, schema_id(schema))
-    with pq.ParquetWriter(path, schema.with_metadata({HEADER_KEY: json.dumps(asdict(header))})) as writer:
-        for number, documents in enumerate(groups):
-            group = RowGroupBuffer(schema, number in held)
-            for document in documents:
-                group.add(document, "law", "en")
-            writer.write_table(group.take())
-    return path
-
-
-def documents_of(lengths: list[int], first: int = 1) -> list[list[int]]:
-    """Documents of these lengths, each of tokens of its own; the last token is the end-of-sequence id."""
-    return [[first + place] * (length - 1) + [EOS] for place, length in enumerate(lengths)]
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +308,7 @@ def truncated(path: Path) -> Path:
     return path
 
 
-def test_bad_shards_are_named_with_the_mend(tmp_path, tokenizer):
+def test_bad_shards_are_named_with_the_fix(tmp_path, tokenizer):
     good = write_shard(tmp_path / "good.parquet", range(3))
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"body": ["x"]}), other)
@@ -370,7 +350,7 @@ def test_a_damaged_byte_inside_a_shard_is_found(tmp_path, tokenizer):
         tokenize([path], tokenizer, tmp_path / "cache")
 
 
-def test_bad_tokenizers_are_named_with_the_mend(tmp_path, tokenizer):
+def test_bad_tokenizers_are_named_with_the_fix(tmp_path, tokenizer):
     shard = write_shard(tmp_path / "s.parquet", range(3))
     (tmp_path / "tokenizer.json").write_text("{}")
     for path, eos, words in (
@@ -391,7 +371,7 @@ def test_bad_tokenizers_are_named_with_the_mend(tmp_path, tokenizer):
         tokenize([shard], folder, tmp_path / "cache")
 
 
-def test_bad_token_files_are_named_with_the_mend(tmp_path, tokenizer):
+def test_bad_token_files_are_named_with_the_fix(tmp_path, tokenizer):
     shard = write_shard(tmp_path / "s.parquet", range(3))
     (file,) = tokenize([shard], tokenizer, tmp_path / "cache")
     options = {"length": 8, "lanes": 2, "seed": 0}
@@ -427,7 +407,7 @@ def test_bad_token_files_are_named_with_the_mend(tmp_path, tokenizer):
 
 
 def test_columns_of_a_token_file_are_found_by_name_in_any_order(tmp_path):
-    path = write_tokens(tmp_path / "a.parquet", [documents_of([3, 4]), documents_of([2])], held=(1,))
+    path = write_tokens(tmp_path / "a.parquet", [documents_of([3, 4]), documents_of([2])], held_out=(1,))
     turned = pq.read_schema(path).names[::-1]
     schema = token_schema(50_000)
     schema = pa.schema([schema.field(name) for name in turned])

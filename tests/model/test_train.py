@@ -15,15 +15,16 @@ import pytest
 
 from tests.factories.command_line import ROOT, command, environment
 from tests.factories.documents import passage
+from tests.factories.token_files import documents_of, write_tokens
 
 torch = pytest.importorskip("torch")
 from configs.errors import BackendError, ConfigError, InputError, StoreError  # noqa: E402
 from configs.load import load_training  # noqa: E402
 from configs.schema.training import Schedule  # noqa: E402
-from model.training import checkpoint  # noqa: E402
+from model.training import checkpoint, held_out  # noqa: E402
 from model.training.distributed import ProcessGroup  # noqa: E402
 from model.training.loop import train  # noqa: E402
-from model.training.optimizers import factor  # noqa: E402
+from model.training.optimizers import learning_rate_factor  # noqa: E402
 
 pytestmark = pytest.mark.weights
 CONFIG = """
@@ -227,6 +228,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(undisturbed, 
     assert curve(tmp_path) == curve(undisturbed)
 
 
+def test_only_the_first_rank_removes_leftovers(undisturbed, shards) -> None:
+    leftover = undisturbed / "out" / "checkpoints" / ".tmp-of-a-killed-process"
+    leftover.mkdir()
+    assert checkpoint.latest(undisturbed / "out").step == 12  # what every rank calls
+    assert leftover.is_dir()
+    run(undisturbed, shards)
+    assert not leftover.exists()
+
+
 @pytest.mark.parametrize("call", ["torch.save", "os.replace"])
 def test_a_full_disk_while_saving_keeps_the_checkpoint_before(undisturbed, shards, tmp_path, monkeypatch, call) -> None:
     real = {"torch.save": torch.save, "os.replace": os.replace}[call]
@@ -265,10 +275,52 @@ def test_a_split_without_rows_is_refused_before_the_first_step(tmp_path) -> None
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
 
 
+def unigram_by_hand(trained: list[list[int]], held: list[list[int]], size: int) -> float:
+    counts = [1 + sum(document.count(token) for document in trained) for token in range(size)]
+    losses = [-math.log(counts[token] / sum(counts)) for document in held for token in document]
+    return sum(losses) / len(losses)
+
+
+def test_the_unigram_baseline_counts_every_nth_row_group_of_too_many(tmp_path, monkeypatch) -> None:
+    groups = [documents_of([10], first) for first in range(1, 9)]
+    files = [
+        write_tokens(tmp_path / "a.parquet", groups[:5], vocabulary=16, held_out=(1,)),
+        write_tokens(tmp_path / "b.parquet", groups[5:], vocabulary=16, held_out=(2,)),
+    ]
+    trained, held = [groups[place][0] for place in (0, 2, 3, 4, 5, 6)], [groups[1][0], groups[7][0]]
+    assert held_out.unigram_loss(files, 16) == pytest.approx(unigram_by_hand(trained, held, 16))
+    counted: list[int] = []
+    count_tokens = held_out._count_tokens
+    monkeypatch.setattr(held_out, "MAX_UNIGRAM_TOKENS", 20)  # of 60
+    monkeypatch.setattr(
+        held_out, "_count_tokens", lambda *given: (found := count_tokens(*given), counted.append(int(found.sum())))[0]
+    )
+    assert held_out.unigram_loss(files, 16) == pytest.approx(unigram_by_hand(trained[::3], held, 16))
+    assert counted == [20, 20]  # training, held out
+
+
+def test_the_gates_curve_has_every_logged_step(tmp_path, monkeypatch) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from model.training.plot import draw_curves
+
+    lines = [{"step": step, "loss": 2.0, "gate_loss": loss} for step, loss in ((1, 0.5), (2, 0.0), (3, 0.1))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png", 3.0)
+    assert figures[0].axes[1].lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.0], [3, 0.1]]
+    monkeypatch.undo()
+    pyplot.close(figures[0])
+
+
 def test_schedules() -> None:
     cosine, wsd = Schedule(warmup=10, floor=0.1), Schedule(kind="wsd", warmup=10, decay=0.5, floor=0.0)
-    assert [factor(cosine, step, 100) for step in (0, 9, 10)] == [0.1, 1.0, 1.0]
-    assert factor(cosine, 99, 100) == pytest.approx(0.1, abs=1e-3)
-    assert factor(cosine, 55, 100) == pytest.approx(0.55)
-    assert [factor(wsd, step, 100) for step in (4, 10, 50, 75)] == [0.5, 1.0, 1.0, 0.5]
-    assert factor(wsd, 99, 100) == pytest.approx(0.02)
+    assert [learning_rate_factor(cosine, step, 100) for step in (0, 9, 10)] == [0.1, 1.0, 1.0]
+    assert learning_rate_factor(cosine, 99, 100) == pytest.approx(0.1, abs=1e-3)
+    assert learning_rate_factor(cosine, 55, 100) == pytest.approx(0.55)
+    assert [learning_rate_factor(wsd, step, 100) for step in (4, 10, 50, 75)] == [0.5, 1.0, 1.0, 0.5]
+    assert learning_rate_factor(wsd, 99, 100) == pytest.approx(0.02)
