@@ -29,7 +29,7 @@ from model.data.token_file import (
 )
 from model.data.vocabulary import Vocabulary
 from stages.record import schema_id
-from stages.storage.atomic import replacing
+from stages.storage.atomic import TEMPORARY_PREFIX, replacing
 from stages.storage.checksum import sha256_file
 
 if TYPE_CHECKING:
