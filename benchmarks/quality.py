@@ -32,10 +32,13 @@ from model.training.loop import train
 LENGTH = 4096
 
 
-def coarse(self: Any, x: Any, q: Any, k: Any, v: Any, plain: Any, context: Any) -> Any:
+def coarse(
+    self: Any, x_BTC: Any, q_BTHD: Any, k_BTKD: Any, v_BTKD: Any, unrotated_k_BTKD: Any, context: Any
+) -> tuple[Any, None]:
     """One softmax over the exact keys of the chosen blocks and a pooled key of each of the others."""
+    x, q, k, v = x_BTC, q_BTHD, k_BTKD, v_BTKD
     sparsity, S = self.sparsity, self.sparsity.block
-    gate, leaves = self.gate.queries(x), self.gate.leaves(plain, S)
+    gate, leaves = self.gate.queries(x), self.gate.leaves(unrotated_k_BTKD, S)
     selected = choose_blocks(gate, leaves, sparsity, starts_BT=context.starts_BT)
     T, H, D = q.shape[1:]
     K, N = k.shape[2], leaves.shape[1]

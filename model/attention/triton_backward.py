@@ -21,9 +21,9 @@ def row_products(out, d_out, delta, T, H, D: tl.constexpr, TILE: tl.constexpr):
     t = tl.program_id(0) * TILE + tl.arange(0, TILE)
     inside = t < T
     source = ((b * T + t.to(tl.int64)) * H + h)[:, None] * D + tl.arange(0, D)
-    made = tl.load(out + source, mask=inside[:, None], other=0.0).to(tl.float32)
+    value = tl.load(out + source, mask=inside[:, None], other=0.0).to(tl.float32)
     grad = tl.load(d_out + source, mask=inside[:, None], other=0.0).to(tl.float32)
-    tl.store(delta + head.to(tl.int64) * T + t, tl.sum(made * grad, 1), mask=inside)
+    tl.store(delta + head.to(tl.int64) * T + t, tl.sum(value * grad, 1), mask=inside)
 
 
 @triton.jit
@@ -33,6 +33,7 @@ def gather_backward(
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
     STARTS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
+    """dK and dV of up to CHUNK pairs of one block, added to the sums, and each pair's part of dQ."""
     work = tl.program_id(0)
     place = tl.load(work_block + work)
     if place >= BLOCKS:

@@ -31,7 +31,7 @@ def _store(
     """Applies RoPE, writes key and value to the pages, and the summaries of the block and nodes that are complete."""
     b, h = tl.program_id(0), tl.program_id(1)
     d, at = tl.arange(0, D), tl.load(lengths + b)
-    other, sign = (d + D // 2) % D, tl.where(d < D // 2, -1.0, 1.0)
+    pair, sign = (d + D // 2) % D, tl.where(d < D // 2, -1.0, 1.0)
     # Rounded as in the prefill: the angles before the products, the products before the sum.
     kind = keys.dtype.element_ty
     c = tl.load(cos + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32)
@@ -39,21 +39,21 @@ def _store(
     source = (b * K + h) * D
     fresh = tl.load(k + source + d)
     key = (fresh.to(tl.float32) * c).to(kind).to(tl.float32)
-    key += (tl.load(k + source + other).to(tl.float32) * n).to(kind).to(tl.float32)
+    key += (tl.load(k + source + pair).to(tl.float32) * n).to(kind).to(tl.float32)
     target = b.to(tl.int64) * key_b + at.to(tl.int64) * key_t + h * D + d
     tl.store(keys + target, key.to(kind))
     tl.store(values + target, tl.load(v + source + d))
     for g in range(G):
         head = source * G + g * D
         query = (tl.load(q + head + d).to(tl.float32) * c).to(kind).to(tl.float32)
-        query += (tl.load(q + head + other).to(tl.float32) * n).to(kind).to(tl.float32)
+        query += (tl.load(q + head + pair).to(tl.float32) * n).to(kind).to(tl.float32)
         tl.store(turned + head + d, query.to(kind))
     if GATE:
-        held = tail + (b * S * K + h) * D
-        tl.store(held + at % S * K * D + d, fresh)
+        tail_row = tail + (b * S * K + h) * D
+        tl.store(tail_row + at % S * K * D + d, fresh)
         if at % S == S - 1:
             s, e = tl.arange(0, S), tl.arange(0, E)
-            rows = tl.load(held + s[:, None] * K * D + d[None, :], mask=s[:, None] < S - 1, other=0.0)
+            rows = tl.load(tail_row + s[:, None] * K * D + d[None, :], mask=s[:, None] < S - 1, other=0.0)
             # The last row was just written by this program, so it is not read back.
             rows = tl.where(s[:, None] == S - 1, fresh[None, :], rows).to(tl.float32)
             weight = summary + (h * 3 * D + d[:, None]) * E + e[None, :]
@@ -91,8 +91,8 @@ def _scores(gate, nodes, n, there, row, E: tl.constexpr, PART: tl.constexpr, WID
     e = tl.arange(0, PART)
     total = tl.zeros([WIDTH], tl.float32)
     for first in tl.static_range(0, E, PART):
-        held = tl.load(nodes + n[:, None] * row + first + e, mask=there[:, None], other=0.0).to(tl.float32)
-        total += tl.sum(held * tl.load(gate + first + e).to(tl.float32), 1)
+        summaries = tl.load(nodes + n[:, None] * row + first + e, mask=there[:, None], other=0.0).to(tl.float32)
+        total += tl.sum(summaries * tl.load(gate + first + e).to(tl.float32), 1)
     return total
 
 
@@ -208,8 +208,8 @@ def _attend(
         tl.store(part + target[:, None] * D + d[None, :], acc / tl.maximum(total, 1e-30)[:, None], mask=g[:, None] < G)
         tl.store(part_lse + target, top + tl.log2(total), mask=g < G)
     else:
-        made = (acc / total[:, None]).to(out.dtype.element_ty)
-        tl.store(out + head[:, None] * D + d[None, :], made, mask=g[:, None] < G)
+        result = (acc / total[:, None]).to(out.dtype.element_ty)
+        tl.store(out + head[:, None] * D + d[None, :], result, mask=g[:, None] < G)
 
 
 @triton.jit
@@ -224,12 +224,12 @@ def _join(part, part_lse, out, splits, D: tl.constexpr, WIDTH: tl.constexpr):
     tl.store(out + head * D + d, tl.sum(rows * weight[:, None], 0).to(out.dtype.element_ty))
 
 
-def _four(levels: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
+def _kernel_levels(levels: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
     """Returns pointers and strides for LEVELS levels. Missing ones repeat the leaves; the kernels do not read them."""
     if len(levels) > LEVELS:
         raise ValueError(f"a tree of {len(levels)} levels, but the kernels take {LEVELS}; raise roots or fanout")
-    held = [*levels, *(levels[0] for _ in range(LEVELS - len(levels)))]
-    return held, [level.stride(0) for level in held]
+    levels_4 = [*levels, *(levels[0] for _ in range(LEVELS - len(levels)))]
+    return levels_4, [level.stride(0) for level in levels_4]
 
 
 def store(
@@ -248,13 +248,13 @@ def store(
     """
     B, H, D = q_BHD.shape
     K, levels = k_BKD.shape[1], pages.levels
-    held, strides = _four(levels)
+    levels_4, strides = _kernel_levels(levels)
     turned = torch.empty(B, H, D, dtype=q_BHD.dtype, device=q_BHD.device)
     _store[(B, K)](
         q_BHD.contiguous(), k_BKD.contiguous(), v_BKD.contiguous(), cos_BD.contiguous(), sin_BD.contiguous(), turned,
-        pages.keys, pages.values, pages.tail, turned if gate is None else gate.summary, *held, at_B, K,
+        pages.keys, pages.values, pages.tail, turned if gate is None else gate.summary, *levels_4, at_B, K,
         pages.keys.stride(0), pages.keys.stride(1), *strides, G=H // K, S=pages.sparsity.block, D=D,
-        E=max(held[0].shape[3], 1), F=pages.sparsity.fanout, DEPTH=len(levels), GATE=gate is not None,
+        E=max(levels_4[0].shape[3], 1), F=pages.sparsity.fanout, DEPTH=len(levels), GATE=gate is not None,
     )  # fmt: skip
     return turned
 
@@ -265,11 +265,11 @@ def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.T
     The own, the previous and the first block, then those of `select.select_last_blocks`; `asked_BKE`: gate queries.
     """
     B, K, E = asked_BKE.shape
-    sparsity, (held, strides) = pages.sparsity, _four(pages.levels)
+    sparsity, (levels_4, strides) = pages.sparsity, _kernel_levels(pages.levels)
     out = torch.empty(B, K, sparsity.top, dtype=torch.int32, device=asked_BKE.device)
-    width = max(16, triton.next_power_of_2(min(held[0].shape[1], sparsity.roots)))
+    width = max(16, triton.next_power_of_2(min(levels_4[0].shape[1], sparsity.roots)))
     _choose[(B, K)](
-        asked_BKE.contiguous(), *held, at_B, out, K, *strides, S=sparsity.block, E=E, PART=min(E, 32),
+        asked_BKE.contiguous(), *levels_4, at_B, out, K, *strides, S=sparsity.block, E=E, PART=min(E, 32),
         F=sparsity.fanout, BEAM=sparsity.beam, ROOTS=sparsity.roots, WIDTH=width, PICKS=sparsity.picks,
         DEPTH=len(pages.levels), num_warps=1 if width <= 64 else 4,
     )  # fmt: skip

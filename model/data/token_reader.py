@@ -16,6 +16,8 @@ MAX_CACHED_BYTES = 64 << 20  # of row groups
 
 
 class TokenFile(NamedTuple):
+    """A token file and what its footer says."""
+
     path: Path
     header: TokenFileHeader
     footer: pq.FileMetaData

@@ -17,6 +17,8 @@ _USUAL_EOS_TOKENS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
+    """What token files depend on: which tokenizer, how many tokens, which of them ends a document."""
+
     path: Path  # of tokenizer.json
     sha256: str  # of its bytes
     size: int  # the largest token id plus one

@@ -27,6 +27,8 @@ _OPTION = re.compile(r"^([A-H])\. ", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """A question, its choices and the right one of them."""
+
     text: str  # without the choices
     choices: list[str]
     label: int  # the place of the right choice

@@ -1,7 +1,6 @@
 """`LoadedModel`: an evaluated model in memory, and the measurements that are made with it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +93,10 @@ class LoadedModel:
                 options.seed,
                 lambda length: self._say(f"retrieval, {length} tokens"),
             )
-        rows = [asdict(row) | {"share": row.share, "share_se": row.error} for row in passkey.sum_over_depths(cells)]
-        return {"retrieval": rows, "retrieval_cells": list(map(asdict, cells))}
+        return {
+            "retrieval": [result.to_json() for result in passkey.sum_over_depths(cells)],
+            "retrieval_cells": [cell.to_json() for cell in cells],
+        }
 
     def measure_tasks(self, folder: Path) -> dict[str, Any]:
         """Returns the accuracy of each of the options' tasks; `folder` is where they were written."""

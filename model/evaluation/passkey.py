@@ -33,8 +33,18 @@ class Cell:
     length: int  # tokens of the whole text, the answer included
     depth: float
     trials: int
-    found: int  # trials in which every token of the key was right
+    keys_found: int  # trials in which every token of the key was right
     nats: float  # mean loss of a token of the key
+
+    def to_json(self) -> dict[str, float]:
+        """Returns the cell as in evaluation.json."""
+        return {
+            "length": self.length,
+            "depth": self.depth,
+            "trials": self.trials,
+            "found": self.keys_found,
+            "nats": self.nats,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +53,29 @@ class LengthResult:
 
     length: int
     trials: int
-    found: int
+    keys_found: int
     nats: float
 
     @property
     def share(self) -> float:
         """Share of the keys that were found."""
-        return self.found / self.trials
+        return self.keys_found / self.trials
 
     @property
     def error(self) -> float:
         """Binomial standard error of the share."""
         return math.sqrt(self.share * (1 - self.share) / self.trials)
+
+    def to_json(self) -> dict[str, float]:
+        """Returns the result as in evaluation.json."""
+        return {
+            "length": self.length,
+            "trials": self.trials,
+            "found": self.keys_found,
+            "nats": self.nats,
+            "share": self.share,
+            "share_se": self.error,
+        }
 
 
 def lengths_up_to(max_length: int) -> list[int]:
@@ -128,7 +149,7 @@ def retrieve(
         watch(length)
         for depth in DEPTHS:
             rng = random.Random(f"{seed} {length} {depth}")
-            found, nats, answer_tokens = 0, 0.0, 0
+            keys_found, nats, answer_tokens = 0, 0.0, 0
             for _ in range(trials):
                 key = " ".join(rng.sample(WORDS, 2))
                 begin = rng.randrange(max(len(filler) - length, 0) + 1)
@@ -136,10 +157,10 @@ def retrieve(
                 input_ids = torch.tensor([tokens[:-1]], device=network.device)
                 logits_TV = network(input_ids, use_cache=False, logits_to_keep=size).logits[0, -size:].float()
                 answer_T = torch.tensor(tokens[-size:], device=network.device)
-                found += bool((logits_TV.argmax(-1) == answer_T).all())
+                keys_found += bool((logits_TV.argmax(-1) == answer_T).all())
                 nats += float(F.cross_entropy(logits_TV, answer_T, reduction="sum"))
                 answer_tokens += size
-            cells.append(Cell(length, depth, trials, found, nats / answer_tokens))
+            cells.append(Cell(length, depth, trials, keys_found, nats / answer_tokens))
     return cells
 
 
@@ -150,5 +171,5 @@ def sum_over_depths(cells: Sequence[Cell]) -> list[LengthResult]:
         depths = [cell for cell in cells if cell.length == length]
         trials = sum(cell.trials for cell in depths)
         nats = sum(cell.nats * cell.trials for cell in depths) / trials
-        results.append(LengthResult(length, trials, sum(cell.found for cell in depths), nats))
+        results.append(LengthResult(length, trials, sum(cell.keys_found for cell in depths), nats))
     return results

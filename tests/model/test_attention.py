@@ -1,4 +1,4 @@
-"""Sparse attention: what is chosen, what is seen, and that no token looks ahead. The GPU kernels against the oracle."""
+"""Sparse attention: what is chosen and seen, that no token looks ahead, and the GPU kernels against the reference."""
 
 import importlib.util
 import math
@@ -19,9 +19,9 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def texts(seed: int, T: int, *, H: int = 4, K: int = 2, D: int = 8, E: int = 4, B: int = 2, block: int = 4):
-    made = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     shapes = (B, T, H, D), (B, T, K, D), (B, T, K, D), (B, T, K, E), (B, T // block, K, E)
-    return [torch.randn(*shape, generator=made) for shape in shapes]
+    return [torch.randn(*shape, generator=generator) for shape in shapes]
 
 
 def chosen_flat(gate, leaves, sparsity: Sparsity, t: int, start: int) -> set[int]:
@@ -38,10 +38,10 @@ def test_under_the_roots_the_choice_is_the_best_of_all(T: int, seed: int, offset
     *_, gate, leaves = texts(seed, T + offset)
     gate = gate[:, offset:]
     starts = torch.full((2, T), offset // 2) if documents else None
-    found = select_blocks(gate, leaves, sparsity, offset=offset, starts_BT=starts)
+    selected = select_blocks(gate, leaves, sparsity, offset=offset, starts_BT=starts)
     for b, k, t in ((b, k, t) for b in range(2) for k in range(2) for t in range(T)):
         want = chosen_flat(gate[b, t, k], leaves[b, :, k], sparsity, t + offset, offset // 2 if documents else 0)
-        assert {n for n in found[b, k, t].tolist() if n >= 0} == want
+        assert {n for n in selected[b, k, t].tolist() if n >= 0} == want
 
 
 def test_the_tree_finds_a_leaf_that_stands_out_of_many() -> None:
@@ -122,7 +122,9 @@ def test_a_geometry_that_cannot_be_is_refused(key: str, value: int) -> None:
         (20, 4, 1, 64, Sparsity(block=32, top=6)),
     ],
 )
-def test_the_kernels_give_what_the_oracle_gives(T: int, H: int, K: int, D: int, sparsity: Sparsity, documents) -> None:
+def test_the_kernels_give_what_the_reference_gives(
+    T: int, H: int, K: int, D: int, sparsity: Sparsity, documents
+) -> None:
     from model.attention import triton_backward, triton_forward, triton_select
 
     torch.manual_seed(T)
@@ -142,5 +144,5 @@ def test_the_kernels_give_what_the_oracle_gives(T: int, H: int, K: int, D: int, 
     want.backward(d_out.float())
     assert (lse * math.log(2) - want_lse).abs().max() < 1e-4
     gradients = triton_backward.backward(d_out, q, k, v, out, lse, pairs, sparsity, starts)
-    for found, right in zip((out, *gradients), (want, *(x.grad for x in exact)), strict=True):
-        assert (found.float() - right).norm() / right.norm() < 5e-3
+    for result, expected in zip((out, *gradients), (want, *(x.grad for x in exact)), strict=True):
+        assert (result.float() - expected).norm() / expected.norm() < 5e-3

@@ -55,9 +55,9 @@ def test_a_stride_outside_the_window_is_refused(stride):
 
 def test_bits_per_byte_by_hand():
     # 2 documents; 6 predicted tokens of 2 bits each, 2 first ones of log2(16) = 4 bits: 20 bits over 10 bytes
-    of = Score(nats=6 * 2 * math.log(2), tokens=6, documents=2, bytes=10, vocabulary=16)
-    assert of.bits_per_byte == pytest.approx(2.0)
-    assert of.perplexity == pytest.approx(4.0)
+    result = Score(nats=6 * 2 * math.log(2), tokens=6, documents=2, bytes=10, vocabulary=16)
+    assert result.bits_per_byte == pytest.approx(2.0)
+    assert result.perplexity == pytest.approx(4.0)
 
 
 def network(**changes):
@@ -70,10 +70,10 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(attention):
     model = network(attention=attention)
     torch.nn.init.zeros_(model.embed_tokens.weight)  # tied: all logits are 0
     documents = [list(range(1, 60)), [5], [7, 8]]
-    of = score(model, documents, 124, window=16, stride=8)
-    assert of.perplexity == pytest.approx(64, rel=1e-5)
-    assert (of.tokens, of.documents) == (58 + 0 + 1, 3)
-    assert of.bits_per_byte == pytest.approx(62 * 6 / 124, rel=1e-5)
+    result = score(model, documents, 124, window=16, stride=8)
+    assert result.perplexity == pytest.approx(64, rel=1e-5)
+    assert (result.tokens, result.documents) == (58 + 0 + 1, 3)
+    assert result.bits_per_byte == pytest.approx(62 * 6 / 124, rel=1e-5)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(64, 64), (16, 4), (7, 7)])
@@ -87,15 +87,15 @@ def test_windows_give_what_the_model_says_of_each_token(window, stride):
         for begin, first, end in windows(len(document) - 1, window, stride):
             logits = model(torch.tensor([document[begin:end]]), use_cache=False).logits[0].log_softmax(-1)
             nats -= sum(float(logits[at - begin, document[at + 1]]) for at in range(first, end))
-    of = score(model, documents, 1, window, stride)
-    assert of.nats == pytest.approx(nats, rel=1e-5)
-    assert of.tokens == 39 + 2 + 16
+    result = score(model, documents, 1, window, stride)
+    assert result.nats == pytest.approx(nats, rel=1e-5)
+    assert result.tokens == 39 + 2 + 16
 
 
 def test_unigram_by_hand():
-    of = Unigram(iter([[0, 0, 1], [0]]), 4).score([[3, 0, 2]], 5)  # counts 3 1 0 0, plus one each: of 8
-    assert of.nats == pytest.approx(-math.log(4 / 8) - math.log(1 / 8))
-    assert of.tokens == 2
+    result = Unigram(iter([[0, 0, 1], [0]]), 4).score([[3, 0, 2]], 5)  # counts 3 1 0 0, plus one each: of 8
+    assert result.nats == pytest.approx(-math.log(4 / 8) - math.log(1 / 8))
+    assert result.tokens == 2
 
 
 # --- held-out text ---------------------------------------------------------------------------------------------------
@@ -151,10 +151,10 @@ def test_keys_are_found_by_one_who_knows_them(knows):
     cells = passkey.retrieve(reader, encode, filler, 700, trials=2, seed=1, watch=lambda _: None)
     assert [(cell.length, cell.depth) for cell in cells] == [(L, d) for L in (256, 512) for d in passkey.DEPTHS]
     assert reader.lengths == [256] * 10 + [512] * 10
-    assert {cell.found for cell in cells} == {2 if knows else 0}
+    assert {cell.keys_found for cell in cells} == {2 if knows else 0}
     assert all((cell.nats < 1e-6) == knows for cell in cells)
-    of = passkey.sum_over_depths(cells)
-    assert [(row.length, row.trials, row.share, row.error) for row in of] == [
+    results = passkey.sum_over_depths(cells)
+    assert [(row.length, row.trials, row.share, row.error) for row in results] == [
         (256, 10, float(knows), 0.0),
         (512, 10, float(knows), 0.0),
     ]
@@ -162,9 +162,9 @@ def test_keys_are_found_by_one_who_knows_them(knows):
 
 def test_retrievals_standard_error_by_hand():
     cells = [passkey.Cell(256, 0.0, 4, 4, 1.0), passkey.Cell(256, 1.0, 4, 0, 3.0)]
-    (of,) = passkey.sum_over_depths(cells)
-    assert (of.share, of.nats) == (0.5, 2.0)
-    assert of.error == pytest.approx(math.sqrt(0.25 / 8))
+    (result,) = passkey.sum_over_depths(cells)
+    assert (result.share, result.nats) == (0.5, 2.0)
+    assert result.error == pytest.approx(math.sqrt(0.25 / 8))
 
 
 def test_a_key_stands_at_its_depth():
@@ -179,9 +179,9 @@ def test_a_key_stands_at_its_depth():
         assert text.startswith(".") == bool(place)
 
 
-@pytest.mark.parametrize(("length", "filler", "said"), [(20, 400, "--max-length"), (300, 10, "raise --bytes")])
-def test_no_room_for_a_key(length, filler, said):
-    with pytest.raises((ConfigError, InputError), match=said):
+@pytest.mark.parametrize(("length", "filler", "message"), [(20, 400, "--max-length"), (300, 10, "raise --bytes")])
+def test_no_room_for_a_key(length, filler, message):
+    with pytest.raises((ConfigError, InputError), match=message):
         passkey.build_text(encode, [0] * filler, "amber lemon", length, 0.5)
 
 
@@ -231,10 +231,10 @@ def test_means_errors_and_ratios_by_hand():
 # --- tasks of lm-eval ------------------------------------------------------------------------------------------------
 def test_questions_and_their_choices():
     listed = Document("Which?\nA. one\nB. two\nor three", "", "", answer="B. two\nor three")
-    of = lm_eval_tasks.to_question(listed, ["A. one"] * 9)
-    assert of == lm_eval_tasks.Question("Which?", ["one", "two\nor three"], 1)
-    said = lm_eval_tasks.to_question(Document("A text.\nIs it?", "", "", answer="no"), ["maybe", "no", "yes"])
-    assert said == lm_eval_tasks.Question("A text.\nIs it?", ["maybe", "no", "yes"], 1)
+    question = lm_eval_tasks.to_question(listed, ["A. one"] * 9)
+    assert question == lm_eval_tasks.Question("Which?", ["one", "two\nor three"], 1)
+    question = lm_eval_tasks.to_question(Document("A text.\nIs it?", "", "", answer="no"), ["maybe", "no", "yes"])
+    assert question == lm_eval_tasks.Question("A text.\nIs it?", ["maybe", "no", "yes"], 1)
     assert lm_eval_tasks.to_question(Document("Q\nA. x\nB. y", "", "", answer="D. z"), []) is None
 
 
@@ -255,8 +255,8 @@ def test_a_model_asked_by_lm_eval_says_what_it_says_alone():
         model := network(attention="dense"), encode, 32
     )
     pieces = [([1, 2, 3], [4]), ([9], [10, 11, 12]), (list(range(40)), [5, 6])]
-    found = asked._loglikelihood_tokens([(("", ""), *piece) for piece in pieces])
-    for (context, answer), (value, greedy) in zip(pieces, found, strict=True):
+    answers = asked._loglikelihood_tokens([(("", ""), *piece) for piece in pieces])
+    for (context, answer), (value, greedy) in zip(pieces, answers, strict=True):
         tokens = [*context, *answer][-33:]
         logits = model(torch.tensor([tokens[:-1]]), use_cache=False).logits[0, -len(answer) :].log_softmax(-1)
         picked = logits.gather(1, torch.tensor(answer)[:, None]).sum()
@@ -320,11 +320,11 @@ def test_end_to_end(trained, tmp_path, capsys):
     )
     assert set(result["texts"]) == {"law", "medicine", "law, data", "medicine, data"}
     assert {row["window"] for row in result["models"]} == {64}  # its training's sequences
-    of = sparse["perplexity"]["law"]
+    law = sparse["perplexity"]["law"]
     values = [row["perplexity"]["law"]["perplexity"] for row in result["models"][:2]]
-    assert of["perplexity"] == pytest.approx(sum(values) / 2)
-    assert of["perplexity_se"] == pytest.approx(abs(values[0] - values[1]) / 2)
-    assert of["to_dense"] == pytest.approx(of["perplexity"] / dense["perplexity"]["law"]["perplexity"])
+    assert law["perplexity"] == pytest.approx(sum(values) / 2)
+    assert law["perplexity_se"] == pytest.approx(abs(values[0] - values[1]) / 2)
+    assert law["to_dense"] == pytest.approx(law["perplexity"] / dense["perplexity"]["law"]["perplexity"])
     assert 0 < sparse["perplexity"]["law, data"]["unigram_perplexity"] < 320
     assert sparse["retrieval"][0] | {"nats": 0} == {
         "length": 256, "share": 0.0, "share_se": 0.0, "nats": 0, "found": 0, "trials": 10,
@@ -339,13 +339,13 @@ def test_end_to_end(trained, tmp_path, capsys):
 def test_the_same_command_gives_the_same_figures(trained, tmp_path, capsys):
     line = ["evaluate", "--model", f"mine={trained / 's1' / 'model'}", "--domains", "law", "--bytes", "3000"]
     line += ["--max-length", "256", "--trials", "1", "--window", "32", "--stride", "16", "--json", "--out"]
-    found = []
+    results = []
     for name in ("a", "b"):
         assert main([*line, str(tmp_path / name)]) == 0
-        found.append(json.loads(capsys.readouterr().out))
-    assert found[0] == found[1]
-    assert found[0]["groups"][0]["name"] == "mine"
-    assert (found[0]["models"][0]["window"], found[0]["models"][0]["stride"]) == (32, 16)
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0] == results[1]
+    assert results[0]["groups"][0]["name"] == "mine"
+    assert (results[0]["models"][0]["window"], results[0]["models"][0]["stride"]) == (32, 16)
 
 
 def test_held_out_rows_score_as_in_training(trained, tmp_path, capsys):
@@ -368,23 +368,23 @@ def refused(capsys, *line) -> str:
 def test_bad_input_is_named(trained, tmp_path, capsys, monkeypatch):
     model, out = trained / "s1" / "model", ["--out", tmp_path / "out"]
     assert "--model: no such folder" in refused(capsys, "--model", tmp_path / "none", *out)
-    said = refused(capsys, "--model", trained / "s1", *out)
-    assert "no config.json" in said
-    assert str(model) in said
+    message = refused(capsys, "--model", trained / "s1", *out)
+    assert "no config.json" in message
+    assert str(model) in message
     copied = tmp_path / "copied"
     copied.mkdir()
     for name in ("config.json", "model.safetensors"):
         os.link(model / name, copied / name)
     assert "no tokenizer.json" in refused(capsys, "--model", copied, *out)
     assert "no held-out text for 'cooking'" in refused(capsys, "--model", model, *out, "--domains", "cooking")
-    said = refused(capsys, "--model", model, *out, "--lm-eval", "bar-exam")
-    assert "no task 'bar-exam'; the tasks are consumer-contracts, contracts" in said
+    message = refused(capsys, "--model", model, *out, "--lm-eval", "bar-exam")
+    assert "no task 'bar-exam'; the tasks are consumer-contracts, contracts" in message
     assert "--max-length: 100" in refused(capsys, "--model", model, *out, "--max-length", "100")
     assert "--bytes: 0" in refused(capsys, "--model", model, *out, "--bytes", "0")
     assert "--data: no such file" in refused(capsys, "--model", model, *out, "--data", tmp_path / "no")
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    said = refused(capsys, "--model", model, *out, "--lm-eval", "contracts")
-    assert "pip install 'gristmill[evaluate]'" in said
+    message = refused(capsys, "--model", model, *out, "--lm-eval", "contracts")
+    assert "pip install 'gristmill[evaluate]'" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -50,24 +50,24 @@ def ids(seed: int, *shape: int):
 @settings(max_examples=15, deadline=None)
 @given(T=st.integers(1, 90), seed=st.integers(0, 9), documents=st.booleans(), sparse=st.booleans())
 def test_the_implementations_agree_forward_and_backward(T: int, seed: int, documents: bool, sparse: bool) -> None:
-    made = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     shapes = (2, T, 4, 8), (2, T, 2, 8), (2, T, 2, 8), (2, T, 2, 4), (2, T // 4, 2, 4)
-    q, k, v, gate, leaves = (torch.randn(*shape, generator=made) for shape in shapes)
+    q, k, v, gate, leaves = (torch.randn(*shape, generator=generator) for shape in shapes)
     starts = torch.where(torch.arange(T) < T // 2, 0, T // 2).expand(2, T) if documents else None
     selected = choose_blocks(gate, leaves, SMALL, starts_BT=starts) if sparse else None
-    found = []
+    results = []
     for name in ("reference", "sdpa"):
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
         out = attend(*inputs, selected, SMALL, starts_BT=starts, implementation=name)
         out.square().sum().backward()
-        found.append([out.detach(), *(x.grad for x in inputs)])
-    for one, other in zip(*found, strict=True):
+        results.append([out.detach(), *(x.grad for x in inputs)])
+    for one, other in zip(*results, strict=True):
         assert torch.allclose(one, other, atol=2e-4)
 
 
 def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = torch.Generator().manual_seed(1)
-    q, k, v = (torch.randn(1, 70, n, 8, generator=made).requires_grad_() for n in (4, 2, 2))
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(1, 70, n, 8, generator=generator).requires_grad_() for n in (4, 2, 2))
     selected = select_blocks(torch.randn(1, 70, 2, 4), torch.randn(1, 17, 2, 4), SMALL)
     whole = attend(q, k, v, selected, SMALL, implementation="sdpa")
     grads = torch.autograd.grad(whole.square().sum(), (q, k, v))
@@ -108,8 +108,8 @@ def test_the_gate_learns_where_attention_looks() -> None:
         losses.append(float(loss))
     assert losses[-1] < 0.3 * losses[0]
     x, q, k = draw()
-    found = select_blocks(gate.queries(x), gate.leaves(k, 4), sparsity)[:, 0, -1, 0]
-    topic = k[torch.arange(B), found.long() * 4, 0].argmax(-1)
+    chosen = select_blocks(gate.queries(x), gate.leaves(k, 4), sparsity)[:, 0, -1, 0]
+    topic = k[torch.arange(B), chosen.long() * 4, 0].argmax(-1)
     right = x[:, -1].argmax(-1)
     there = (k[:, : T - 8, 0].argmax(-1) == right[:, None]).any(1)
     assert (topic == right)[there].float().mean() > 0.8
@@ -203,7 +203,7 @@ def test_a_packed_document_knows_nothing_of_its_neighbour() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"attention": "flash"}, "attention"),
         ({"num_attention_heads": 3}, "num_attention_heads"),
@@ -211,8 +211,8 @@ def test_a_packed_document_knows_nothing_of_its_neighbour() -> None:
         ({"hidden_size": 36, "num_attention_heads": 4}, "even"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(change: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_config_that_cannot_be_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         DsaConfig(**SIZES | change)
 
 
@@ -222,7 +222,7 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
     assert 0.9 < sparse.flops_per_token(1024) / dense.flops_per_token(1024) < 1.1
 
 
-def test_the_facade_draws_only_where_a_temperature_is_given(tmp_path) -> None:
+def test_text_is_drawn_only_where_a_temperature_is_given(tmp_path) -> None:
     from configs.errors import InputError
     from model.data.tokenizer_training import train_tokenizer
     from model.lm.text_generator import TextGenerator

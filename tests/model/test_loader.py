@@ -51,13 +51,13 @@ def same(ours, theirs) -> bool:
 
 
 def split_at_ends(stream: list[int]) -> list[tuple[int, ...]]:
-    found, begin = [], 0
+    documents, begin = [], 0
     for place, token in enumerate(stream):
         if token == EOS:
-            found.append(tuple(stream[begin : place + 1]))
+            documents.append(tuple(stream[begin : place + 1]))
             begin = place + 1
     assert begin == len(stream)
-    return found
+    return documents
 
 
 def delivered(loader: Loader) -> list[list[int]]:
@@ -99,11 +99,11 @@ def test_labels_and_starts_are_those_of_a_plain_packer(tmp_path_factory, lengths
         rows: list[tuple[int, int, int]] = []  # token, label, where its document begins in the stream
         epoch = window = 0
         while len(rows) < 7 * length:
-            found = loader._plan.read_window(epoch, lane, window)
-            epoch, window = (epoch + 1, 0) if found is None else (epoch, window + 1)
-            if found is not None:
-                for begin, end in zip(found.bounds[:-1], found.bounds[1:], strict=True):
-                    document = found.tokens[begin:end].tolist()
+            window_documents = loader._plan.read_window(epoch, lane, window)
+            epoch, window = (epoch + 1, 0) if window_documents is None else (epoch, window + 1)
+            if window_documents is not None:
+                for begin, end in zip(window_documents.bounds[:-1], window_documents.bounds[1:], strict=True):
+                    document = window_documents.tokens[begin:end].tolist()
                     following = [*document[1:], IGNORED_LABEL]
                     start = len(rows)
                     rows += [(token, label, start) for token, label in zip(document, following, strict=True)]
@@ -184,9 +184,9 @@ def test_orders_are_the_same_in_every_version(tmp_path):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
     """A byte-level BPE of 300 entries, with settings that must not matter: it truncates and pads."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.train_from_iterator(
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(
         [passage(number) for number in range(5)],
         trainers.BpeTrainer(
             vocab_size=300,
@@ -195,10 +195,10 @@ def tokenizer(tmp_path_factory) -> Path:
             show_progress=False,
         ),
     )
-    made.enable_truncation(5)
-    made.enable_padding(length=9)
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=9)
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    made.save(str(path))
+    tokenizer.save(str(path))
     return path
 
 
@@ -240,13 +240,13 @@ def test_ranks_that_start_together_make_each_file_once(tmp_path, tokenizer, monk
     shards = [write_shard(tmp_path / f"{number}.parquet", range(number, number + 9)) for number in range(3)]
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / ".tmp-of-a-killed-process").touch()
-    made: list[Path] = []
+    written: list[Path] = []
     write = tokenize_module._write
-    monkeypatch.setattr(tokenize_module, "_write", lambda path, *rest: (made.append(path), write(path, *rest)))
+    monkeypatch.setattr(tokenize_module, "_write", lambda path, *rest: (written.append(path), write(path, *rest)))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: tokenize(shards, tokenizer, tmp_path / "cache"), range(4)))
-    assert all(files == found[0] for files in found)
-    assert sorted(made) == shards
+        results = list(pool.map(lambda _: tokenize(shards, tokenizer, tmp_path / "cache"), range(4)))
+    assert all(files == results[0] for files in results)
+    assert sorted(written) == shards
     assert len(list((tmp_path / "cache").iterdir())) == 3 + 1
 
 
@@ -280,10 +280,12 @@ def test_the_held_out_split_goes_by_passage_and_never_overlaps(tmp_path, tokeniz
             sides[held].add(text_seed[text])
     assert not sides[True] & sides[False]
     assert 2 <= len(sides[True]) <= 16
-    held, train = (Loader(files, length=64, lanes=2, seed=0, split=split, epochs=1) for split in ("held_out", "train"))
-    assert held.documents + train.documents == 320
-    assert held.documents == 2 * 4 * len(sides[True])
-    seen = [{d for stream in delivered(loader) for d in split_at_ends(stream)} for loader in (held, train)]
+    held_out, train = (
+        Loader(files, length=64, lanes=2, seed=0, split=split, epochs=1) for split in ("held_out", "train")
+    )
+    assert held_out.documents + train.documents == 320
+    assert held_out.documents == 2 * 4 * len(sides[True])
+    seen = [{d for stream in delivered(loader) for d in split_at_ends(stream)} for loader in (held_out, train)]
     assert not seen[0] & seen[1]
 
 

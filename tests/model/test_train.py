@@ -109,8 +109,8 @@ def test_kill_9_and_go_on_gives_the_same_curve_bit_by_bit(undisturbed, shards, t
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert checkpoint.latest(tmp_path / "out").step < 12
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     assert curve(tmp_path) == curve(undisturbed)
 
 
@@ -118,8 +118,8 @@ def test_four_ranks_walk_the_same_curve(undisturbed, shards, tmp_path) -> None:
     configured(tmp_path)
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "4", "--master-port", "29571"]
     line += ["-m", "pipeline", "train", "--config", str(tmp_path / "small.yaml"), "--data", str(shards)]
-    done = subprocess.run(line, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    result = subprocess.run(line, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
     one, four = curve(undisturbed), curve(tmp_path)
     assert [row[0] for row in one] == [row[0] for row in four]
     for a, b in zip(one, four, strict=True):
@@ -175,7 +175,7 @@ def plain(shards, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("modle={preset: tiny}", "unknown key, did you mean 'model'"),
         ("model={preset: huge}", "model.preset"),
@@ -187,17 +187,17 @@ def plain(shards, tmp_path_factory):
         ("optimizer={name: adamw, learning_rate: 1, matrix_learning_rate: 1}", "Muon's"),
     ],
 )
-def test_a_configuration_that_cannot_be_is_refused(tmp_path, change, said) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_configuration_that_cannot_be_is_refused(tmp_path, change, message) -> None:
+    with pytest.raises(ConfigError, match=message):
         configured(tmp_path, change)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [("model.heads=3", "model.heads: unknown key"), ("model.num_attention_heads=3", "model: hidden_size")],
 )
-def test_a_model_that_cannot_be_is_refused(shards, tmp_path, change, said) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_model_that_cannot_be_is_refused(shards, tmp_path, change, message) -> None:
+    with pytest.raises(ConfigError, match=message):
         run(tmp_path, shards, change)
 
 
