@@ -139,9 +139,8 @@ def _sdpa(
     heads_per_group = H // k_BTKD.shape[2]
     is_grouped = heads_per_group > 1
     if selected_BKTR is None and starts_BT is None and (T == 1 or not offset):  # PyTorch's own kernels need no mask
-        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=T > 1, enable_gqa=is_grouped).transpose(
-            1, 2
-        )
+        out = F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=T > 1, enable_gqa=is_grouped)
+        return out.transpose(1, 2)
 
     def attend_chunk(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         t = torch.arange(begin, end, device=q.device) + offset
@@ -157,12 +156,12 @@ def _sdpa(
         end = min(begin + QUERIES_PER_CHUNK, T)
         inputs = q_BHTD[:, :, begin:end], k_BKTD[:, :, : end + offset], v_BKTD[:, :, : end + offset]
         recomputes_mask = T > QUERIES_PER_CHUNK and torch.is_grad_enabled()
-        out: Any = (
+        chunk: Any = (
             checkpoint(attend_chunk, *inputs, begin, end, use_reentrant=False, preserve_rng_state=False)
             if recomputes_mask
             else attend_chunk(*inputs, begin, end)
         )
-        outs.append(out)
+        outs.append(chunk)
     return torch.cat(outs, 2).transpose(1, 2)
 
 
