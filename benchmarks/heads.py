@@ -24,7 +24,7 @@ from filters.heads.features import features
 from filters.heads.logistic import fit
 from filters.heads.metrics import auc, balance
 from filters.heads.training import L2, SOURCE_PENALTY, Trainer, between_sources
-from pipeline.commands.filter.train import Wanted, trainer_of
+from pipeline.filtering.head_training import Wanted, trainer_of
 
 FOLDS = 7
 PAIRS = ("law en", "medicine en", "law zh", "general en", "general es", "general zh", "medicine es", "medicine zh")

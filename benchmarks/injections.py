@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figures import Figures, processor
 from configs.schema import Generator
 from model.backends import identify, open_generator
-from pipeline.commands.filter.judge import _request, read_rubric, verdict
+from pipeline.filtering.judging import _request, read_rubric, verdict
 from stages.record import Candidate
 from tests.factories.injections import INJECTIONS
 

@@ -1,20 +1,29 @@
-"""What the command line ends with, and which of several ends is the worst."""
+"""The exit codes of the command line, and which of several is the worst."""
 
 from collections.abc import Iterable
 
 from configs.errors import ConfigError, GristmillError
 
 DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED = range(7)
+MEANINGS = {
+    DONE: "done, or nothing to do",
+    FAILED: "failed",
+    USAGE: "wrong flags or configuration",
+    DEFERRED: "deferred (stopped; run again to go on)",
+    QUARANTINED: "done, with quarantined rows",
+    HELD: "another run holds the data set",
+    DRIFTED: "done, with drift alarms (drift.fail)",
+}
 BY_WEIGHT = (DONE, DRIFTED, QUARANTINED, DEFERRED, HELD, USAGE, FAILED)
 
 
 def of_error(error: GristmillError) -> int:
-    """The code of an error that a user can mend."""
+    """The exit code of an error that a user can fix."""
     if type(error).__name__ == "HeldError":  # of pipeline.store.dataset, which only commands with a data set load
         return HELD
     return USAGE if isinstance(error, ConfigError) else FAILED
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The gravest of some codes; of none, DONE."""
+    """The worst of some exit codes; DONE if there are none."""
     return max(codes, key=BY_WEIGHT.index, default=DONE)

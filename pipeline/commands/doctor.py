@@ -1,141 +1,33 @@
-"""`gristmill doctor`: what this machine can run, what is missing, and the command that mends it."""
+"""Show what this machine can run, what is missing, and the command that fixes it."""
 
-import importlib.util
-import json
-import os
-import platform
-import shutil
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
+from typing import Annotated
 
-from stages.storage.packages import cache_folder
+import typer
 
-GIB = 1 << 30
+from pipeline.command_line.flags import JsonFlag
+from pipeline.command_line.output import print_json
+from pipeline.exit_codes import DONE, FAILED
+
+HELP_GROUP = "Set-up"
+app = typer.Typer()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    what: str
-    state: str  # ok | missing | note
-    detail: str
-    mend: str = ""
+@app.command()
+def doctor(
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="Also check what this config needs.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Prints findings. Returns the exit code."""
+    from pipeline.planning.machine import inspect_machine
 
-
-def doctor(config: str | None, *, as_json: bool) -> int:
-    """Prints the findings. Returns 1 when something is missing that the config, or any run, needs."""
-    findings = [finding for look in (_python, _packages, _machine, _device, _engines, _cache) for finding in look()]
-    if config:
-        findings += _config(config)
+    findings = inspect_machine(config)
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            print(
-                f"{finding.state:<8}{finding.what:<14}{finding.detail}"
-                + (f"\n{'':22}→ {finding.mend}" if finding.mend else "")
-            )
-    return int(any(finding.state == "missing" for finding in findings))
-
-
-def _python() -> Iterator[Finding]:
-    version = platform.python_version()
-    good = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    yield Finding("Python", "ok" if good else "missing", version, "" if good else "use Python 3.11 or 3.12")
-
-
-def _packages() -> Iterator[Finding]:
-    for name, module in (
-        ("Beam", "apache_beam"),
-        ("pyarrow", "pyarrow"),
-        ("torch", "torch"),
-        ("transformers", "transformers"),
-        ("peft", "peft"),
-        ("pip", "pip"),
-    ):
-        found = importlib.util.find_spec(module) is not None
-        yield Finding(
-            name,
-            "ok" if found else "missing",
-            "installed" if found else "not installed",
-            "" if found else "pip install -r requirements.lock",
-        )
-
-
-def _machine() -> Iterator[Finding]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding("machine", "ok", f"{len(os.sched_getaffinity(0))} cores, {memory / GIB:.0f} GiB memory")
-    free = shutil.disk_usage(Path.cwd()).free
-    enough = free > 5 * GIB
-    yield Finding(
-        "disk",
-        "ok" if enough else "note",
-        f"{free / GIB:.0f} GiB free here",
-        "" if enough else "free space, or set --out elsewhere",
-    )
-
-
-def _device() -> Iterator[Finding]:
-    if importlib.util.find_spec("torch") is None:
-        return
-    import torch
-
-    from model.device import choose_device
-
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            of = torch.cuda.get_device_properties(index)
-            yield Finding("GPU", "ok", f"{of.name}, {of.total_memory / GIB:.0f} GiB")
-    else:
-        yield Finding("GPU", "note", "none: generation runs on the CPU", "")
-        bf16 = choose_device("auto")[1] is torch.bfloat16
-        yield Finding(
-            "bfloat16", "ok" if bf16 else "note", "fast on this CPU" if bf16 else "slow on this CPU: float32 is used"
-        )
-
-
-def _engines() -> Iterator[Finding]:
-    from model import backends
-
-    for name in backends.BACKENDS:
-        found = backends.get(name).readiness()
-        yield Finding(name, "ok" if found.ready else "note", f"generator backend, {found.detail}", found.fix)
-
-
-def _cache() -> Iterator[Finding]:
-    folder = cache_folder()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    yield Finding("cache", "ok", f"{folder}, {size / 1e6:.0f} MB of models and texts")
-
-
-def _config(path: str) -> list[Finding]:
-    from configs.errors import GristmillError
-    from configs.load import load
-    from pipeline.run.supervisor import find_models
-    from pipeline.store.remote import stamp, utc_now
-    from stages import seeds
-    from stages.storage.bucket import Bucket
-
-    def attempt(what: str, do: Callable[[], str]) -> Finding:
-        try:
-            return Finding(what, "ok", do())
-        except GristmillError as error:
-            return Finding(what, "missing", "", str(error))
-
-    try:
-        config = load(path)
-    except GristmillError as error:
-        return [Finding("config", "missing", "", str(error))]
-
-    def probed(url: str) -> str:
-        Bucket.open(url).probe(stamp(utc_now()))
-        return f"{url} honours conditional puts"
-
-    url = config.publish
-    return [
-        Finding("config", "ok", path),
-        *([attempt("publish", lambda: probed(url))] if url else []),
-        attempt("models", lambda: find_models(config).generator.name),
-        attempt("seeds", lambda: f"{len(seeds.list_files(config))} files"),
-    ]
+            fix = f"\n{'':22}→ {finding.fix}" if finding.fix else ""
+            print(f"{finding.state:<8}{finding.what:<14}{finding.detail}{fix}")
+    return FAILED if any(finding.state == "missing" for finding in findings) else DONE

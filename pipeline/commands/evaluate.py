@@ -1,140 +1,113 @@
-"""`gristmill evaluate`: finds models and shards, shows the figures."""
+"""Measure trained models on held-out text: perplexity, retrieval and tasks.
 
-import argparse
+Progress goes to standard error, the result to standard output.
+"""
+
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-NUMBERS = {
-    "bytes": "held-out text a domain; 200000",
-    "window": "tokens read at once; the training's sequence length",
-    "stride": "tokens from window to window; half a window",
-    "max-length": "longest text of passkey retrieval, tokens; 1024",
-    "trials": "keys for each length and depth; 8; 0: no retrieval",
-    "questions": "of each task; 200; 0: all",
-    "seed": "draws keys and their places; 17",
-}
-LOOK: dict[str, Any] = {"title_justify": "left", "padding": (0, 1, 0, 0)}  # six columns fit a terminal of 80
+import typer
+
+from pipeline.command_line.flags import JsonFlag
+from pipeline.command_line.output import print_json
+
+HELP_GROUP = "Language model"
+app = typer.Typer()
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Those of the command, but for --json."""
-    add = parser.add_argument
-    grouped = "folders of models; those that differ in seed alone, or share a label, are one group"
-    add("--model", required=True, nargs="+", metavar="[LABEL=]DIR", help=grouped)
-    add("--data", nargs="+", default=[], metavar="PATH", help="a data set whose held-out rows are scored, too")
-    add("--out", required=True, metavar="DIR", help="where evaluation.json and evaluation.png are written")
-    add("--domains", nargs="+", metavar="NAME", help="of the real held-out text; law medicine")
-    add("--lm-eval", nargs="+", metavar="TASK", help="held-out corpora as multiple-choice tasks")
-    add("--held-out", type=float, metavar="SHARE", help="of --data; the one in the model's token files")
-    for name, text in NUMBERS.items():
-        add(f"--{name}", type=int, metavar="N", help=text)
-
-
-def evaluate(options: argparse.Namespace) -> int:
-    """Returns the exit code. What is going on goes to standard error, the result to standard output."""
-    names = ["domains", "held_out", *(name.replace("-", "_") for name in NUMBERS)]
-    given = {name: getattr(options, name) for name in names} | {"tasks": options.lm_eval}
+@app.command()
+def evaluate(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            metavar="[LABEL=]DIR...",
+            help="Folders of models. Those that differ in their seed only, or share a label, are one group.",
+        ),
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for evaluation.json and evaluation.png.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="PATH...", help="Data sets whose held-out rows are scored, too."),
+    ] = None,
+    domains: Annotated[
+        list[str] | None,
+        typer.Option("--domains", metavar="NAME...", help="Domains of the real held-out text; law medicine."),
+    ] = None,
+    lm_eval: Annotated[
+        list[str] | None,
+        typer.Option("--lm-eval", metavar="TASK...", help="Held-out corpora as multiple-choice tasks."),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option("--held-out", metavar="SHARE", help="Held-out share of --data; the model's own if left out."),
+    ] = None,
+    n_bytes: Annotated[
+        int | None, typer.Option("--bytes", metavar="N", help="Bytes of held-out text of a domain; 200000.")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", metavar="N", help="Tokens read at once; the training's sequence length."),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option("--stride", metavar="N", help="Tokens from window to window; half a window.")
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", metavar="N", help="Tokens of the longest text of passkey retrieval; 1024."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", metavar="N", help="Keys for each length and depth; 8. 0: no retrieval."),
+    ] = None,
+    questions: Annotated[
+        int | None, typer.Option("--questions", metavar="N", help="Questions of each task; 200. 0: all.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Seed that draws keys and their places; 17.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Evaluates models, and prints the result."""
+    given = {
+        "domains": domains,
+        "tasks": lm_eval,
+        "held_out": held_out,
+        "bytes": n_bytes,
+        "window": window,
+        "stride": stride,
+        "max_length": max_length,
+        "trials": trials,
+        "questions": questions,
+        "seed": seed,
+    }
     with _offline():
-        from model.evaluation.evaluate import evaluate as work
         from model.evaluation.options import EvaluationOptions
-        from pipeline.commands.train import find_shards
+        from model.evaluation.evaluate import evaluate as evaluate_models
+        from pipeline.command_line.training_data import find_shards
 
-        asked = EvaluationOptions(**{name: value for name, value in given.items() if value is not None})
-        shards = find_shards(options.data) if options.data else []
-        result = work(options.model, shards, asked, Path(options.out), _tell)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        show(result, options.out)
-    return 0
+        options = EvaluationOptions(**{name: value for name, value in given.items() if value is not None})
+        shards = find_shards(data) if data else []
+        result = evaluate_models(model, shards, options, Path(out), _print_progress)
+    if as_json:
+        print_json(result)
+        return
+    from pipeline.command_line.evaluation_tables import print_evaluation
 
-
-def show(result: dict[str, Any], out: str) -> None:
-    """The tables of perplexity, retrieval and tasks, a row a group of models."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    groups = result["groups"]
-    table = Table(Column("text", no_wrap=True), Column("model", no_wrap=True), title="held-out text", **LOOK)
-    for name in ("perplexity", "bits a byte", "to dense", "unigram"):
-        table.add_column(name, justify="right")
-    for place, text in enumerate(result["texts"]):
-        if place:
-            table.add_section()
-        for group in groups:
-            row = group["perplexity"][text]
-            dense = "to_dense" in row and group["name"] != group["dense_twin"]
-            table.add_row(
-                text,
-                _named(group),
-                _figure(row["perplexity"], row["perplexity_se"], 1),
-                _figure(row["bits_per_byte"], row["bits_per_byte_se"], 3),
-                _figure(row["to_dense"], row["to_dense_se"], 3) if dense else "–",
-                f"{row['unigram_perplexity']:.1f}" if "unigram_perplexity" in row else "–",
-            )
-    console.print(table)
-    if groups[0]["retrieval"]:
-        table = Table("length", "model", title="passkey retrieval", **LOOK)
-        for name in ("keys given back", "share", "nats a token"):
-            table.add_column(name, justify="right")
-        for place, of in enumerate(groups[0]["retrieval"]):
-            for group in groups:
-                row = group["retrieval"][place]
-                share = _figure(row["share"], row["share_se"], 2)
-                count = f"{row['found']} of {row['trials']}"
-                table.add_row(str(of["length"]), _named(group), count, share, f"{row['nats']:.2f}")
-        console.print(table)
-        if not any(row["found"] for group in groups for row in group["retrieval"]):
-            console.print(Text("No model gives any key back: none of them has learnt to retrieve."))
-    if result["tasks"]:
-        table = Table(
-            Column("task", no_wrap=True),
-            Column("model", no_wrap=True),
-            title="lm-eval, no examples",
-            **LOOK,
-        )
-        for name in ("accuracy", "per byte", "chance", "majority", "asked"):
-            table.add_column(name, justify="right")
-        for task, of in result["tasks"].items():
-            for group in groups:
-                row = group["tasks"][task]
-                figures = [_figure(row[key], row[f"{key}_se"], 2) for key in ("accuracy", "accuracy_per_byte")]
-                levels = [f"{of[key]:.2f}" for key in ("chance", "majority")]
-                table.add_row(task, _named(group), *figures, *levels, str(of["questions"]))
-        console.print(table)
-    for row in result["models"]:
-        size = f"{row['parameters'] / 1e6:.2f} M parameters, windows of {row['window']} tokens by {row['stride']}"
-        console.print(Text(f"model     {row['model']}  {row['attention']}, {size}"), soft_wrap=True)
-    for name, of in result["texts"].items():
-        about = f"{of['documents']} documents, {of['bytes'] / 1000:.0f} kB of {', '.join(of['sources'])}"
-        console.print(Text(f"text      {name}: {about}"), soft_wrap=True)
-    for name in ("evaluation.json", "evaluation.png"):
-        console.print(Text(f"written   {Path(out) / name}"), soft_wrap=True)
+    print_evaluation(result, out)
 
 
-def _named(group: dict[str, Any]) -> str:
-    count = len(group["models"])
-    return group["name"] if count == 1 else f"{group['name']} ×{count}"
-
-
-def _figure(value: float, error: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f}±{error:.{digits}f}"
-
-
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """Nothing here is on the Hub: its client, which reads this when it is imported, is not to look."""
+    """Keeps the Hub's client, which reads this variable when it is imported, from looking for files there."""
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:

@@ -1,36 +1,50 @@
-"""`gristmill report`: a date's page, written anew, or the pages of all dates, served on this machine."""
+"""Write the HTML page of a finished date, or serve the pages of all dates to a browser."""
 
-import argparse
-import json
+from typing import Annotated
 
+import typer
+
+from pipeline.command_line.flags import DataSetFlag, JsonFlag
+from pipeline.command_line.output import print_json
+
+HELP_GROUP = "Data set"
 HOST, PORT = "127.0.0.1", 8765
+app = typer.Typer()
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
-    """The command's flags."""
-    parser.add_argument("what", metavar="DATE|serve", help="a finished date to write the page of; or serve")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
-    parser.add_argument("--port", type=int, metavar="N", help=f"serve: {PORT} if left out; 0 takes a free one")
-    parser.add_argument("--host", help=f"serve: the address to listen on; {HOST}, this machine alone, if left out")
-
-
-def report(options: argparse.Namespace) -> int:
-    """Writes or serves. Raises ConfigError for flags that do not fit, InputError for a date that is not finished."""
+@app.command()
+def report(
+    what: Annotated[str, typer.Argument(metavar="DATE|serve", help="A finished date to write the page of; or serve.")],
+    out: DataSetFlag,
+    as_json: JsonFlag = False,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="N", help=f"serve: the port; {PORT} if left out, 0 for a free one.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="HOST", help=f"serve: the address to listen on; {HOST}, this machine only, if left out."
+        ),
+    ] = None,
+) -> None:
+    """Writes a page, or serves pages until it is interrupted."""
     from configs.errors import ConfigError
     from pipeline.store.dataset import DataSet
 
-    data = DataSet.open(options.out)
-    if options.what != "serve":
-        if options.port is not None or options.host is not None:
-            raise ConfigError("--port, --host: only gristmill report serve listens")
+    data = DataSet.open(out)
+    if what != "serve":
+        if port is not None or host is not None:
+            raise ConfigError("--port, --host: only gristmill report serve listens; leave them out")
         from pipeline.pages.report import write
 
-        path = write(data, options.what)
-        print(json.dumps({"report": str(path), "bytes": path.stat().st_size}) if options.json else path)
-        return 0
+        path = write(data, what)
+        if as_json:
+            print_json({"report": str(path), "bytes": path.stat().st_size})
+        else:
+            print(path)
+        return
     if not data.root.is_dir():
-        raise ConfigError(f"--out: no such folder {data.root}")
+        raise ConfigError(f"--out: no such folder {data.root}; name the folder that gristmill run wrote")
     from pipeline.pages.serve import serve
 
-    serve(data, options.host or HOST, PORT if options.port is None else options.port)
-    return 0
+    serve(data, host or HOST, PORT if port is None else port)

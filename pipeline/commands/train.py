@@ -1,71 +1,63 @@
-"""`gristmill train`: finds the shards, shows how it goes."""
+"""Train the language model on shards, or resume a training.
+
+Progress goes to standard error, the result to standard output.
+"""
 
 import json
 import math
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from configs.errors import ConfigError
-from configs.load import load_training
+import typer
 
+from pipeline.command_line.flags import JsonFlag, OverridesFlag
+from pipeline.command_line.output import print_json
 
-def find_shards(paths: Sequence[str]) -> list[Path]:
-    """What a data set's pointer names, at a URL fetched into the cache; of other folders every Parquet file.
-
-    Raises ConfigError, InputError, StoreError.
-    """
-    from model.data.shards import published_shards
-    from stages.storage import snapshot
-    from stages.storage.bucket import is_url
-
-    found: list[Path] = []
-    for given in paths:
-        place = Path(given)
-        if is_url(given):
-            found += sorted(snapshot.fetch(given))
-        elif (place / "manifests").is_dir():
-            found += published_shards(place)
-        elif place.is_dir():
-            found += sorted(place.rglob("*.parquet"))
-        elif place.is_file():
-            found.append(place)
-        else:
-            raise ConfigError(f"--data: no such file or folder {str(place)!r}; name a data set that gristmill run made")
-    if not found:
-        raise ConfigError(f"--data: no Parquet files in {', '.join(paths)}; name a data set that gristmill run made")
-    return found
+HELP_GROUP = "Language model"
+app = typer.Typer()
 
 
-def train(config: str, overrides: Sequence[str], out: str | None, data: Sequence[str], *, as_json: bool) -> int:
-    """Returns the exit code. The progress goes to standard error, the result to standard output."""
-    extra = [*overrides, *([f"out={json.dumps(out)}"] if out is not None else [])]
-    asked = load_training(config, extra)
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a preset: laptop, nano.")
+    ],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="PATH...", help="Folders of data sets, or Parquet files with a column `text`."),
+    ],
+    overrides: OverridesFlag = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Folder of the run; overrides `out`.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Trains a model, and prints the result from the first process."""
+    from configs.load import load_training
+    from pipeline.command_line.training_data import find_shards
+
+    loaded = load_training(config, [*(overrides or ()), *([f"out={json.dumps(out)}"] if out is not None else [])])
     shards = find_shards(data)
     from model.training.distributed import ProcessGroup
-    from model.training.loop import train as work
+    from model.training.loop import train as train_model
 
-    ranks = ProcessGroup.join()
+    group = ProcessGroup.join()
     try:
-        result = work(asked, shards, ranks, _show)
+        result = train_model(loaded, shards, group, _print_progress)
     finally:
-        ranks.leave()
-    if ranks.rank:
-        return 0
+        group.leave()
+    if group.rank:
+        return  # the first process prints the result
     if as_json:
-        print(json.dumps(result))
-    else:
-        print(
-            f"{result['steps']} steps, {result['tokens']:,} tokens ({result['epochs']} epochs), "
-            f"{result['parameters'] / 1e6:.2f} M parameters\n"
-            f"held-out perplexity {result['perplexity']:.1f}, of a unigram model {result['unigram_perplexity']:.1f}\n"
-            f"model     {result['model']}\ncurves    {asked.out}/curves.png"
-        )
-    return 0
+        print_json(result)
+        return
+    print(
+        f"{result['steps']} steps, {result['tokens']:,} tokens ({result['epochs']} epochs), "
+        f"{result['parameters'] / 1e6:.2f} M parameters\n"
+        f"held-out perplexity {result['perplexity']:.1f}, of a unigram model {result['unigram_perplexity']:.1f}\n"
+        f"model     {result['model']}\ncurves    {loaded.out}/curves.png"
+    )
 
 
-def _show(line: dict[str, Any]) -> None:
+def _print_progress(line: dict[str, Any]) -> None:
     if "held_out" in line:
         text = f"held out {line['held_out']:.4f}, perplexity {math.exp(min(line['held_out'], 50)):.1f}"
     else:

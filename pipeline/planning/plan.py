@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.catalogue import corpora
 from configs.schema import Config
-from pipeline.planning.target import Target, from_date, from_table, told
+from pipeline.planning.target import Target, describe_target, from_date, from_table
 from pipeline.report.summary import cost
 from pipeline.run.supervisor import find_models, fingerprint, owner_of
 from pipeline.store.dataset import DataSet
@@ -14,7 +14,7 @@ from stages import seeds
 from stages.ports import ModelCard
 
 
-def plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, Any]:
+def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, Any]:
     """Raises what `run` would raise before its first stage; writes nothing into the data set.
 
     With a target, what that takes; ConfigError where nothing tells.
@@ -142,7 +142,7 @@ def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
 
 
-def show(planned: dict[str, Any]) -> None:
+def print_plan(planned: dict[str, Any]) -> None:
     """The plan as text."""
     from rich.console import Console
     from rich.table import Table
@@ -173,6 +173,6 @@ def show(planned: dict[str, Any]) -> None:
     else:
         console.print(Text(f"estimate   none: {estimate['why']}"))
     if planned["target"]:
-        console.print(Text(f"target     {told(planned['target'], planned['currency'])}"), soft_wrap=True)
+        console.print(Text(f"target     {describe_target(planned['target'], planned['currency'])}"), soft_wrap=True)
     for warning in planned["warnings"]:
         console.print(Text(f"warning    {warning}"), soft_wrap=True)

@@ -26,7 +26,7 @@ class Target:
     keep: float | None = None
 
 
-def asked(gb: float | None, by: str | None, keep: float | None, now: datetime) -> Target | None:
+def target_from_flags(gb: float | None, by: str | None, keep: float | None, now: datetime) -> Target | None:
     """What the flags of `plan` ask for. Raises ConfigError naming the flag."""
     if gb is None:
         if by or keep is not None:
@@ -117,7 +117,7 @@ def _machines(wanted: Target, busy: float, loading: float, now: datetime) -> dic
     }
 
 
-def told(found: Mapping[str, Any], currency: str) -> str:
+def describe_target(found: Mapping[str, Any], currency: str) -> str:
     """One line for people."""
     until = f" by {datetime.fromisoformat(found['by']).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if "by" in found else ""
     passages = ", ".join(f"{name} {count:,}" for name, count in (found["passages"] or {}).items())

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError, InputError
 from configs.load import load
 from filters.heads.labels import Label, read_labels
-from pipeline.commands.filter import judge
-from pipeline.commands.filter.judge import read_rubric, sample
+from pipeline.filtering import judging as judge
+from pipeline.filtering.judging import read_rubric, sample
 from stages.prompt import check
 from tests.factories.command_line import gristmill
 from tests.factories.documents import passage, write_config, write_documents

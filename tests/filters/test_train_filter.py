@@ -16,7 +16,7 @@ from filters.heads.head import DEPTHS, QualityHead
 from model.encoder.encoder import open_encoder
 from model.encoder.tuning import MAX_TEXTS_PER_BATCH, RANKING_WEIGHT, page_batches, tune, tuning_loss
 from model.encoder.weights import identify_encoder
-from pipeline.commands.filter import train as train_filter
+from pipeline.filtering import head_training as train_filter
 from stages.ports import TuningEpoch
 from tests.factories.command_line import gristmill
 from tests.factories.documents import passage, write_config

@@ -14,7 +14,7 @@ from configs.load import load
 from configs.schema import Dedup, FilterSpec
 from filters.build import build_filters
 from filters.sketch import SKETCH_BYTES, Sketch, project
-from pipeline.commands.filter.explain import Found, nearest
+from pipeline.filtering.explanation import Found, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
 from stages.dedup.semantic import BANDS, WINDOW, closest, semantic_keys

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from configs.schema.operation import Run
-from pipeline.cli import _config, _parser
+from pipeline.cli import parse
+from pipeline.command_line.flags import load_config
 from tests.factories.command_line import ROOT, environment
 
 DEPLOY = ROOT / "deploy"
@@ -76,14 +77,14 @@ def test_the_image_is_locked_and_nobodys_root():
 
 @pytest.mark.parametrize("service", OURS)
 def test_the_services_commands_parse(service):
-    options = _parser().parse_args(SERVICES[service]["command"])
-    assert options.out == "/data"
+    flags = parse(SERVICES[service]["command"])
+    assert flags["out"] == "/data"
     if service == "run":
-        options.beam_args = []
-        config = _config(options)
+        keys = {"metrics.port": flags["metrics_port"], "metrics.textfile": flags["metrics_textfile"]}
+        config = load_config(flags["config"], flags["overrides"], keys)
         assert (config.metrics.port, config.metrics.host, config.metrics.textfile) == (9464, "0.0.0.0", "/textfile")
     else:
-        assert (options.what, options.host, options.port) == ("serve", "0.0.0.0", 8765)
+        assert (flags["what"], flags["host"], flags["port"]) == ("serve", "0.0.0.0", 8765)
 
 
 def test_a_stop_waits_for_the_grace_of_a_run():

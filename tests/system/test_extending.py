@@ -63,3 +63,33 @@ def test_a_filter_is_a_file_and_a_line(copy: ExtendedCopy, tmp_path: Path) -> No
     assert "screen.filters[0].marks: unknown option; shouting has mark" in refused.err + refused.out
     screened = copy.gristmill(*run, 'screen.filters=[{name: length}, {name: shouting, mark: "."}]')
     assert json.loads(screened.out.splitlines()[-1])["rejected"]["shouting"] > 0, screened.err
+
+
+HELLO = '''"""Greet somebody.
+
+The greeting goes to standard output.
+"""
+
+import typer
+
+HELP_GROUP = "Set-up"
+app = typer.Typer()
+
+
+@app.command()
+def greet(name: str, times: int = 1) -> int:
+    print(f"Hello, {name}. " * times)
+    return 4
+'''
+
+
+def test_a_command_is_a_file(copy: ExtendedCopy) -> None:
+    """Help and completion list it, and what it returns is the exit code."""
+    copy.write("pipeline/commands/hello.py", HELLO)
+    assert copy.changed == ["pipeline/commands/hello.py"]
+    listed = copy.gristmill("--help").out
+    assert "hello     Greet somebody." in listed[listed.index("Set-up:") :]
+    assert "The greeting goes to standard output." in copy.gristmill("hello", "--help").out
+    greeting = copy.gristmill("hello", "Ada", "--times", "2")
+    assert (greeting.code, greeting.out) == (4, "Hello, Ada. Hello, Ada. \n")
+    assert "did you mean 'hello'?" in copy.gristmill("helo").err

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from configs.load import load
 from model.backends.prompt import chat_tokens
-from pipeline.commands.filter.judge import _request, as_data, read_rubric, verdict
+from pipeline.filtering.judging import _request, as_data, read_rubric, verdict
 from pipeline.report.terminal import shown
 from pipeline.store.dataset import DataSet
 from stages.prompt import converse, render

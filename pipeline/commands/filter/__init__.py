@@ -1,1 +1,6 @@
-"""`gristmill filter`: list the filters, explain a row, train, evaluate and judge; one command a file."""
+"""List the filters, explain a row, train and evaluate quality heads, let a judge label rows.
+
+Read `list` and `explain`, then `train`, `evaluate` and `judge`.
+"""
+
+HELP_GROUP = "Data set"

@@ -42,17 +42,17 @@ def run(options: argparse.Namespace, config: Callable[[argparse.Namespace], Any]
     if options.verb in ("train", "evaluate"):
         from filters.heads.training import HeadTrainingOptions
         from pipeline.commands.filter.evaluate import evaluate
-        from pipeline.commands.filter.train import train
+        from pipeline.filtering.head_training import train
 
         training = HeadTrainingOptions(options.per_source, options.labels, options.tune, options.folds)
         if options.verb == "train":
             return train(config(options), options.head, training, as_json=options.json)
         return evaluate(config(options), options.to, training, as_json=options.json)
     if options.verb == "judge":
-        from pipeline.commands.filter.judge import judge
+        from pipeline.filtering.judging import judge
 
         return judge(config(options), options.data, options.labels, options.rows, options.rubric, as_json=options.json)
-    from pipeline.commands.filter.explain import explain
+    from pipeline.filtering.explanation import explain
 
     return explain(options.out, options.row, as_json=options.json)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import cli, exit_codes
-from pipeline.commands import doctor
+from pipeline.planning import machine
 from pipeline.run.supervisor import Result
 from tests.factories.command_line import DATE, gristmill
 
@@ -74,5 +74,5 @@ def test_doctor_claims_the_precision_that_models_take(monkeypatch, dtype):
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("model.device.choose_device", lambda _: (torch.device("cpu"), getattr(torch, dtype)))
-    (found,) = (finding for finding in doctor._device() if finding.what == "bfloat16")
+    (found,) = (finding for finding in machine.inspect_machine(None) if finding.what == "bfloat16")
     assert found.state == ("ok" if dtype == "bfloat16" else "note")

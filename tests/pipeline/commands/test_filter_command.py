@@ -12,7 +12,7 @@ from configs.load import load
 from configs.schema import FilterSpec
 from filters import FILTERS
 from filters.build import build_filters, describe
-from pipeline.commands.filter.explain import Found, nearest
+from pipeline.filtering.explanation import Found, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.match import KEY, keys
 from tests.factories.candidates import candidate

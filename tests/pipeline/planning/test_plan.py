@@ -25,7 +25,7 @@ def planned(folder, monkeypatch, parameters, *overrides):
     config = load(str(config), [f"generator={{backend: transformers, model: {SMOL}}}", *overrides])
     card = ModelCard(SMOL, "0" * 64, "transformers", "", parameters)
     monkeypatch.setattr(plan, "find_models", lambda config: Models(config, card, None, "none"))
-    return plan.plan(config, "2026-01-02")
+    return plan.make_plan(config, "2026-01-02")
 
 
 def test_a_task_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
@@ -49,7 +49,7 @@ def test_a_model_of_unknown_or_enough_parameters_is_not(tmp_path, monkeypatch, p
 
 
 def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
-    plan.show(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
+    plan.print_plan(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
     assert (
         f"warning    domains.law.tasks: question-answer needs about 400 M parameters, {SMOL}" in capsys.readouterr().out
     )
@@ -79,20 +79,22 @@ def test_a_target_is_scaled_from_a_finished_date(tmp_path):
 
 
 def test_a_time_gives_the_number_of_machines(tmp_path):
-    by = target.asked(0.004, "13:00", None, NOON)
+    by = target.target_from_flags(0.004, "13:00", None, NOON)
     found = target.from_date(config_of(tmp_path), by, PAST, NOON)
     assert found["machines"] == 3  # 10,000 s in 3,500
     assert found["hours"] == round((10_000 / 3 + 100) / 3600, 2)
-    assert target.told(found, "USD").startswith(
+    assert target.describe_target(found, "USD").startswith(
         "0.004 GB of accepted text by 2026-03-01 13:00 UTC: 3 machines like that"
     )
 
 
 def test_without_a_date_the_table_tells_of_gpus(tmp_path):
-    found = target.from_table(config_of(tmp_path), target.asked(200, "2026-03-02T12:00", 0.5, NOON), 134_515_008, NOON)
+    found = target.from_table(
+        config_of(tmp_path), target.target_from_flags(200, "2026-03-02T12:00", 0.5, NOON), 134_515_008, NOON
+    )
     assert found["unit"] == "GPUs"
     assert found["machines"] == math.ceil(200e9 / 0.5 / 4.98 / 104_535 / 86_400) == 9
-    larger = target.from_table(config_of(tmp_path), target.asked(200, None, 0.5, NOON), 500_000_000, NOON)
+    larger = target.from_table(config_of(tmp_path), target.target_from_flags(200, None, 0.5, NOON), 500_000_000, NOON)
     assert "18969 tokens/s, of 1711 M parameters" in larger["rates"]
 
 
@@ -109,7 +111,7 @@ def test_without_a_date_the_table_tells_of_gpus(tmp_path):
 )
 def test_flags_that_make_no_target_are_named(flags, word):
     with pytest.raises(ConfigError, match=re.escape(word)):
-        target.asked(*flags, NOON)
+        target.target_from_flags(*flags, NOON)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +141,8 @@ def test_a_date_that_accepted_nothing_tells_nothing(tmp_path):
 
 def test_a_target_is_shown_with_the_plan(tmp_path, finished, capsys):
     config = load(str(finished.config), [f"out={finished.out}"])
-    wanted = target.asked(0.001, None, None, NOON)
-    planned = plan.plan(config, DATE, wanted)
-    plan.show(planned)
+    wanted = target.target_from_flags(0.001, None, None, NOON)
+    planned = plan.make_plan(config, DATE, wanted)
+    plan.print_plan(planned)
     assert planned["target"]["passages"]["law"] > 0
     assert "target     0.001 GB of accepted text: 1 machines like that" in capsys.readouterr().out

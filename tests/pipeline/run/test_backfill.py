@@ -106,8 +106,8 @@ def test_a_held_data_set_ends_a_backfill(finished):
     ("flags", "message"),
     [
         (["backfill", "--from", DATE, "--to", DATE, "--max-parallel", "2"], "cannot be made at once"),
-        (["backfill", "--from", "2026-01-03", "--to", DATE], "--from: 2026-01-03 lies after --to 2026-01-02"),
-        (["backfill", "--from", DATE, "--to", "9999-12-31"], "--to: 9999-12-31 has not begun"),
+        (["backfill", "--from", "2026-01-03", "--to", DATE], "--from: 2026-01-03 is after --to 2026-01-02"),
+        (["backfill", "--from", DATE, "--to", "9999-12-31"], "--to: 9999-12-31 is in the future"),
         (["backfill", "--from", "soon", "--to", DATE], "--from: 'soon' is no date"),
         (["run", "--catch-up", "0"], "--catch-up: 0 days hold no date"),
         (["run", "--catch-up", "--force"], "--force: makes one date anew"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError, InputError, StoreError
 from configs.load import fingerprint, load
 from pipeline.cli import main
-from pipeline.commands.train import find_shards
+from pipeline.command_line.training_data import find_shards
 from pipeline.store import remote as published
 from pipeline.store import remote_maintenance as published_audit
 from pipeline.store.dataset import DataSet
