@@ -86,8 +86,8 @@ def evaluate(
         "seed": seed,
     }
     with _offline():
-        from model.evaluation.options import EvaluationOptions
         from model.evaluation.evaluate import evaluate as evaluate_models
+        from model.evaluation.options import EvaluationOptions
         from pipeline.command_line.training_data import find_shards
 
         options = EvaluationOptions(**{name: value for name, value in given.items() if value is not None})
