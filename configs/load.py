@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
-from configs.renamed_keys import rename_keys, renamed_path
+from configs.renamed_keys import RENAMED_KEYS, rename_keys, renamed_path
 from configs.schema import Config
 from configs.schema.policy import Policy
 from configs.schema.training import Training
@@ -126,6 +126,22 @@ def identity(config: Config) -> dict[str, Any]:
         spec.pop("head", None)
         spec.pop("policy", None)
     return body
+
+
+def changed_keys(before: Config, after: Config) -> list[str]:
+    """The keys in which two configurations ask for different rows, under their present names, sorted."""
+    return sorted(RENAMED_KEYS.get(key, key) for key in _differing(identity(before), identity(after)))
+
+
+def _differing(before: Any, after: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = dict.fromkeys([*before, *after])
+        return [
+            line
+            for key in keys
+            for line in _differing(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [] if before == after else [path]
 
 
 def fingerprint(config: Config, *models: Any) -> str:

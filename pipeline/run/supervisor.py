@@ -294,19 +294,10 @@ def _ended(data: DataSet, date: str, mark: str, said: dict[str, Any]) -> Result:
 def _changes(folder: Path, config: Config) -> str:
     """The config paths that differ from what the date was begun with."""
     try:
-        old = load.identity(load.load(str(folder / "config.yaml")))
+        keys = load.changed_keys(load.load(str(folder / "config.yaml")), config)
     except ConfigError:
         return ""
-    return ", ".join(sorted(_differ(old, load.identity(config)))[:5]) or "a model or filter file differs"
-
-
-def _differ(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [
-            line for key in keys for line in _differ(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    return [] if old == new else [path]
+    return ", ".join(keys[:5]) or "a model or filter file differs"
 
 
 def _log_tail(folder: Path) -> str:

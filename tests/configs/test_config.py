@@ -174,6 +174,13 @@ class TestRenamedKeys:
         assert saved["max_attempts"] == 2
         assert "tries" not in saved
 
+    def test_a_changed_key_is_named_as_it_is_called_now(self):
+        changes = ["generate.max_attempts=3", "dedup.bands=8", "run.workers=2"]
+        assert load.changed_keys(load.load("echo"), load.load("echo", changes)) == [
+            "dedup.bands",
+            "generate.max_attempts",
+        ]
+
     def test_digests_use_the_first_name(self):
         assert load.identity(load.load("echo"))["generate"]["tries"] == 2
 
