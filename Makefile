@@ -70,10 +70,13 @@ bench: setup ## the benchmarks that take minutes on a CPU; results go to benchma
 	$(BIN)/python benchmarks/planted/paraphrases.py
 	$(BIN)/python benchmarks/planted/names.py
 
+reference: setup ## docs/reference from the schema and the command line
+	$(BIN)/python docs/generate_reference.py
+
 wheel: setup ## the package that workers install
 	$(BIN)/uv build --wheel --out-dir dist
 
 clean: ## remove environments and caches, not data
 	rm -rf $(VENV) $(VLLM) .prometheus dist build .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup run test test-slow prometheus chaos install-vllm test-vllm check lock bench wheel clean
+.PHONY: help setup run test test-slow prometheus chaos install-vllm test-vllm check lock bench reference wheel clean

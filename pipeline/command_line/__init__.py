@@ -1,5 +1,5 @@
-"""What all commands share: how they are found, their common flags, and what they print.
+"""What the command line is made from: how commands are found, their common flags, what they print, reference pages.
 
 Read `folder` (how a file of pipeline/commands becomes a command), `flags`, `output`, then `run_dates`, which `run` and
-`backfill` call.
+`backfill` call. `config_reference` and `command_reference` write docs/reference.
 """

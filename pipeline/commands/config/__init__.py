@@ -1,0 +1,6 @@
+"""Look up the keys of a configuration.
+
+Read `schema`.
+"""
+
+HELP_GROUP = "Set-up"
