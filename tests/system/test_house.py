@@ -121,7 +121,10 @@ def test_names_say_what_they_hold():
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("pipeline.cli", ("apache_beam", "torch", "pyarrow", "pydantic", "yaml", "rich", "sklearn", "scipy", "starlette")),
+        (
+            "pipeline.cli",
+            ("apache_beam", "torch", "pyarrow", "pydantic", "yaml", "rich", "sklearn", "scipy", "starlette"),
+        ),
         ("pipeline.run.supervisor", ("apache_beam", "torch", "transformers", "sklearn", "starlette")),
         ("pipeline.run.graph", ("torch", "transformers", "peft", "vllm", "sklearn", "starlette")),
         ("pipeline.pages.report", ("apache_beam", "torch", "starlette", "uvicorn", "sklearn")),
