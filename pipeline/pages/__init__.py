@@ -1,4 +1,6 @@
-"""What people read in a browser: a date's report, and all dates served.
+"""The pages that people read in a browser: a date's report, and the report server for all dates.
 
-Read `report` and `serve`, then `browse`, `compare`, `samples`, `figures`, `charts` and `template`.
+Read `report` first, with `figures` (numbers from manifests), `charts` (their geometry), `samples` (rows to show) and
+`template` (HTML). Then the server: `serve` (the socket), `app` (addresses), `views` (its pages), `browse` (the search
+for rows) and `compare` (two dates).
 """

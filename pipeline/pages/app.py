@@ -39,7 +39,7 @@ def create_app(data: DataSet, *, loopback: bool) -> Starlette:
         routes=[
             route("/", lambda request: dates_page(data)),
             route("/report/{date:path}", lambda request: report(data, request.path_params["date"], served=True)),
-            route("/rows", lambda request: rows_page(data, Query.read(_query(request)))),
+            route("/rows", lambda request: rows_page(data, Query.from_fields(_query(request)))),
             route(
                 "/row/{id:path}",
                 lambda request: row_page(data, request.path_params["id"], _query(request).get("date", "")),

@@ -1,4 +1,7 @@
-"""Rows of finished dates by domain, task, language, source, text and score: a page at a time, a row group in memory."""
+"""Searches the rows of finished dates by domain, task, language, source, text and score.
+
+Results come a page at a time. One row group of a Parquet file is in memory at once.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +16,16 @@ from configs.errors import InputError
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
 
-pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
-PAGE = 25  # rows
-READ = 200_000  # rows looked at for one page; the next page goes on from there
-EQUAL = ("task", "language", "source")
+ROWS_PER_PAGE = 25
+MAX_ROWS_SEARCHED = 200_000  # for one page; the next page continues from there
+EXACT_FIELDS = ("task", "language", "source")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for; an empty string or None asks for nothing."""
+    """The conditions of a search. An empty string or None is no condition."""
 
     date: str = ""
     domain: str = ""
@@ -33,21 +36,23 @@ class Query:
     score: str = ""  # a filter's name
     low: float | None = None
     high: float | None = None
-    at: tuple[int, int] = (0, 0)  # shard and row to begin with
+    at: tuple[int, int] = (0, 0)  # index of the shard and the row to start from
 
     @classmethod
-    def read(cls, fields: Mapping[str, str]) -> "Query":
-        """Of a form's fields. Raises InputError for a number that is none."""
-        texts = {name: fields.get(name, "") for name in ("date", "domain", *EQUAL, "text", "score")}
+    def from_fields(cls, fields: Mapping[str, str]) -> "Query":
+        """The query of a form's fields. Raises InputError for a field that should be a number and is not."""
+        texts = {name: fields.get(name, "") for name in ("date", "domain", *EXACT_FIELDS, "text", "score")}
         low, high = (_number(fields, name) for name in ("low", "high"))
         shard, _, row = fields.get("at", "0.0").partition(".")
         if not (shard.isdecimal() and row.isdecimal() and len(shard + row) < 24):
-            raise InputError(f"at: {fields['at'][:40]!r} is no place; begin with the first page")
+            raise InputError(f"at: {fields['at'][:40]!r} is not a position; start from the first page")
         return cls(**texts, low=low, high=high, at=(int(shard), int(row)))
 
     def fields(self) -> dict[str, str]:
-        """The form's fields again, those that ask for something."""
-        values = {name: getattr(self, name) for name in ("date", "domain", *EQUAL, "text", "score", "low", "high")}
+        """The form's fields of this query, without the empty ones."""
+        values = {
+            name: getattr(self, name) for name in ("date", "domain", *EXACT_FIELDS, "text", "score", "low", "high")
+        }
         values["at"] = "" if self.at == (0, 0) else f"{self.at[0]}.{self.at[1]}"
         asked = {name: value for name, value in values.items() if value not in ("", None)}
         return {name: f"{value:g}" if isinstance(value, float) else value for name, value in asked.items()}
@@ -58,36 +63,36 @@ def _number(fields: Mapping[str, str], name: str) -> float | None:
     try:
         return float(text) if text else None
     except ValueError:
-        raise InputError(f"{name}: {text[:40]!r} is no number; write 0.5") from None
+        raise InputError(f"{name}: {text[:40]!r} is not a number; write for example 0.5") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A page of rows; `more` asks for the next one, if there may be one; `read`: rows that were looked at."""
+class ResultPage:
+    """One page of matching rows."""
 
     rows: list[dict[str, Any]]
-    more: Query | None
-    read: int
+    next_page: Query | None  # None if this is the last page
+    searched: int  # rows that were searched for this page
 
 
-def find(data: DataSet, query: Query) -> Found:
-    """The first PAGE rows from `query.at` on, in the order of dates and shards, newest date first."""
+def find(data: DataSet, query: Query) -> ResultPage:
+    """Finds the next ROWS_PER_PAGE rows from `query.at` on. The newest date comes first, then the order of shards."""
     shards = _shards(data, query)
     rows: list[dict[str, Any]] = []
-    read, first = 0, query.at[1]
+    searched, first_row = 0, query.at[1]
     for number in range(query.at[0], len(shards)):
-        for start, table in _groups(shards[number], first):
+        for start, table in _row_groups(shards[number], first_row):
             mask = _mask(table, query)
             hits = pc.indices_nonzero(mask).to_pylist() if mask is not None else range(table.num_rows)
             for hit in hits:
-                if len(rows) == PAGE:
-                    return Found(rows, replace(query, at=(number, start + hit)), read + hit)
+                if len(rows) == ROWS_PER_PAGE:
+                    return ResultPage(rows, replace(query, at=(number, start + hit)), searched + hit)
                 rows += table.slice(hit, 1).to_pylist()
-            read += table.num_rows
-            if read >= READ:
-                return Found(rows, replace(query, at=(number, start + table.num_rows)), read)
-        first = 0
-    return Found(rows, None, read)
+            searched += table.num_rows
+            if searched >= MAX_ROWS_SEARCHED:
+                return ResultPage(rows, replace(query, at=(number, start + table.num_rows)), searched)
+        first_row = 0
+    return ResultPage(rows, None, searched)
 
 
 def _shards(data: DataSet, query: Query) -> list[Path]:
@@ -101,46 +106,46 @@ def _shards(data: DataSet, query: Query) -> list[Path]:
     ]
 
 
-def _groups(path: Path, first: int) -> Iterator[tuple[int, pa.Table]]:
-    """The row groups of a file from row `first` on, each with its first row's number."""
+def _row_groups(path: Path, first_row: int) -> Iterator[tuple[int, pa.Table]]:
+    """The row groups of a file from row `first_row` on, each with the number of its first row."""
     with reading(path), pq.ParquetFile(path) as source:
         start = 0
         for group in range(source.num_row_groups):
             count = source.metadata.row_group(group).num_rows
-            if start + count > first:
-                skip = max(first - start, 0)
+            if start + count > first_row:
+                skip = max(first_row - start, 0)
                 yield start + skip, source.read_row_group(group).slice(skip)
             start += count
 
 
 def _mask(table: pa.Table, query: Query) -> pa.ChunkedArray | None:
-    """Which rows are asked for; None for all."""
-    masks = [pc.equal(table[name], wanted) for name in EQUAL if (wanted := getattr(query, name))]
+    """Which rows of the table match the query; None means all."""
+    masks = [pc.equal(table[name], value) for name in EXACT_FIELDS if (value := getattr(query, name))]
     if query.text:
         masks.append(pc.match_substring(table["text"], query.text, ignore_case=True))
     if query.score:
-        masks.append(pa.chunked_array([_scored(table["scores"].combine_chunks(), query)]))
+        masks.append(pa.chunked_array([_score_mask(table["scores"].combine_chunks(), query)]))
     mask = None
     for one in masks:
         mask = one if mask is None else pc.and_(mask, one)
     return mask
 
 
-def _scored(scores: pa.Array, query: Query) -> pa.Array:
-    """Rows that have a score of the filter asked for, within the limits."""
+def _score_mask(scores: pa.Array, query: Query) -> pa.Array:
+    """Which rows have a score of the query's filter within its limits."""
     parents, flat = pc.list_parent_indices(scores), scores.flatten()
-    fits = pc.equal(pc.struct_field(flat, "filter"), query.score)
+    matches = pc.equal(pc.struct_field(flat, "filter"), query.score)
     values = pc.struct_field(flat, "score")
     if query.low is not None:
-        fits = pc.and_(fits, pc.greater_equal(values, pa.scalar(query.low, pa.float32())))
+        matches = pc.and_(matches, pc.greater_equal(values, pa.scalar(query.low, pa.float32())))
     if query.high is not None:
-        fits = pc.and_(fits, pc.less_equal(values, pa.scalar(query.high, pa.float32())))
-    return pc.is_in(pa.array(range(len(scores)), parents.type), parents.filter(fits))
+        matches = pc.and_(matches, pc.less_equal(values, pa.scalar(query.high, pa.float32())))
+    return pc.is_in(pa.array(range(len(scores)), parents.type), parents.filter(matches))
 
 
 def choices(manifests: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What the form offers: domains, tasks, languages, sources and scores of these dates."""
-    of: dict[str, set[str]] = {name: set() for name in ("domain", *EQUAL, "score")}
+    """The values that the search form offers for these dates."""
+    of: dict[str, set[str]] = {name: set() for name in ("domain", *EXACT_FIELDS, "score")}
     for manifest in manifests:
         of["domain"].update(manifest["domains"])
         for name, key in (("task", "tasks"), ("language", "languages"), ("source", "sources")):

@@ -1,4 +1,4 @@
-"""Two dates side by side: figures, reject reasons, distributions."""
+"""The numbers of the comparison of two dates: figures, reject reasons and distributions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from pipeline.pages import charts, figures
 
 
 def compare(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A dictionary a domain of either date: `figures` and `reasons` of both, histograms laid over each other."""
+    """Compares two dates: a dictionary for each domain of either, with `figures`, `reasons` and `histograms`."""
     distances = {(row.domain, row.what): row for row in figures.distances(now, then)}
     found = []
     for name in dict.fromkeys((*now["domains"], *then["domains"])):
@@ -34,7 +34,7 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[dict[str, A
 def _reasons(
     new: Mapping[str, Any] | None, old: Mapping[str, Any] | None
 ) -> list[tuple[str, float | None, float | None]]:
-    """Shares of the domain's seeds that each reason took, the largest change first."""
+    """For each reason the share of the domain's seeds on both dates, the largest change first."""
     rows = []
     of = [made or {"rejected": {}, "generated": 0} for made in (new, old)]
     for reason in dict.fromkeys((*of[0]["rejected"], *of[1]["rejected"])):

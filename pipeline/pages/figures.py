@@ -1,4 +1,4 @@
-"""Manifests as the numbers of a page: rows through the stages, reasons, distances to the reference date, days."""
+"""The numbers of a page, from manifests: rows through the stages, distances to the reference date, and trends."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,21 +10,21 @@ from stages.histograms import BINS
 from stages.storage.records import stage_kind
 
 STEPS = ("generate", "screen", "dedup", "shards")
-DAYS = 60  # of the newest, in trends
+MAX_DATES_IN_TRENDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage did to a domain's rows, rounds and waves together. rows_in = kept + what is lost, by reason."""
+    """What one stage did to a domain's rows, in all rounds and waves. `rows_in` is `kept` plus the sum of `lost`."""
 
     name: str
     rows_in: int
     kept: int
-    lost: dict[str, int]
+    lost: dict[str, int]  # rows by reason
 
 
 def steps(of: Mapping[str, Any]) -> list[Step]:
-    """A domain's stages in order. One step stands for all in a manifest that does not hold the stages."""
+    """A domain's stages in order. Old manifests without numbers per stage give a single step."""
     quarantined = {"quarantined": of["quarantined"]} if of["quarantined"] else {}
     if "flow" not in of:
         return [Step("all stages", of["generated"], of["accepted"], of["rejected"] | quarantined)]
@@ -41,7 +41,7 @@ def steps(of: Mapping[str, Any]) -> list[Step]:
 
 
 def rounds(of: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of stages: rows in and kept of each round, as the manifest holds them."""
+    """Rows in, rows kept and their share for each stage and round."""
     return [
         {"stage": stage, "in": counts["in"], "kept": counts["kept"], "share": share(counts["kept"], counts["in"])}
         for stage, counts in of.get("flow", {}).items()
@@ -50,21 +50,22 @@ def rounds(of: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def share(part: float, whole: float) -> float | None:
+    """`part / whole`, or None if the whole is zero."""
     return part / whole if whole else None
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far a date's distribution is from the reference date's; `index` None where there are too few rows."""
+    """How far one distribution of a date is from the reference date's; without values where there are too few rows."""
 
     domain: str
     what: str
-    index: float | None
+    index: float | None  # the population stability index
     chance: float | None  # the 99th percentile of the index between two samples of one population
 
 
 def distances(manifest: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Distance]:
-    """Population stability indices of lengths and scores, a domain after another."""
+    """The population stability index of the length and of each score, domain by domain."""
     for domain, of in manifest["domains"].items():
         before = reference["domains"].get(domain)
         if before is None:
@@ -77,7 +78,7 @@ def distances(manifest: Mapping[str, Any], reference: Mapping[str, Any]) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One figure of a domain over days; None where a day has none. `form` names how it is written."""
+    """One figure of a domain over dates; None where a date has no value. `form` is one of template.figure's."""
 
     domain: str
     name: str
@@ -87,8 +88,8 @@ class Trend:
 
 
 def trends(manifests: Sequence[Mapping[str, Any]]) -> list[Trend]:
-    """Of the newest dates, oldest first: each domain's rows, keep rate, diversity, speed and cost."""
-    newest = manifests[-DAYS:]
+    """Each domain's figures over the newest dates, oldest first."""
+    newest = manifests[-MAX_DATES_IN_TRENDS:]
     dates = [manifest["date"] for manifest in newest]
     found = []
     for domain in dict.fromkeys(name for manifest in newest for name in manifest["domains"]):
@@ -99,18 +100,18 @@ def trends(manifests: Sequence[Mapping[str, Any]]) -> list[Trend]:
 
 
 FORMS = {
-    "accepted": "count",
+    "accepted rows": "count",
     "keep rate": "percent",
     "compression": "ratio",
     "distinct 3-grams": "percent",
     "shared 8-grams": "percent",
-    "tokens a second": "count",
-    "cost per 1,000": "money",
+    "tokens per second": "count",
+    "cost per 1,000 rows": "money",
 }
 
 
 def figures(of: Mapping[str, Any] | None) -> dict[str, float | None]:
-    """What trends and comparisons show of a domain's date."""
+    """The figures of a domain on one date that trends and comparisons show."""
     if of is None:
         return dict.fromkeys(FORMS)
     diversity = of["diversity"] if of.get("diversity", {}).get("rows") else {}
@@ -128,7 +129,7 @@ def figures(of: Mapping[str, Any] | None) -> dict[str, float | None]:
 
 
 def median(what: str, histogram: Mapping[str, int]) -> str:
-    """The bin that holds the median, in words: `0.7 to 0.8`, `724 to 1,024`."""
+    """The bin of a histogram that contains the median, as text: `0.7 to 0.8`, `724 to 1,024`."""
     rows, seen = sum(histogram.values()), 0
     for place, count in sorted((int(place), count) for place, count in histogram.items()):
         seen += count

@@ -1,4 +1,4 @@
-"""The report of a date: one HTML file from its manifest, those of the other dates, and samples of its files."""
+"""The report of a date: one HTML page from its manifest, the manifests of earlier dates, and samples of its rows."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,30 +13,35 @@ from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
 from stages.storage.atomic import write_text
 
-ROWS = 10
-REJECTS = 3  # examples of a reason
-REASONS = 30  # a domain shows by name
+SAMPLED_ROWS = 10
+EXAMPLES_PER_REASON = 3
+MAX_REASONS_PER_DOMAIN = 30  # further reasons are added up
 
 
 def report_path(data: DataSet, date: str) -> Path:
-    """In the run folder: it shows what was rejected, which is not for publishing."""
+    """The report's path. It is in the run folder because it shows rejected text, which must not be published."""
     return data.run_folder(date) / "report.html"
 
 
 def write(data: DataSet, date: str) -> Path:
-    """Makes a finished date's report anew and returns its path. Raises InputError and StoreError."""
+    """Writes a finished date's report and returns its path.
+
+    Raises InputError when the date is not finished, StoreError when a shard is missing or damaged.
+    """
     path = report_path(data, date)
     write_text(path, report(data, date, served=False))
     return path
 
 
 def report(data: DataSet, date: str, *, served: bool) -> str:
-    """The page. `served`: with links to the pages of `gristmill report serve`."""
+    """The report as HTML. With `served` it links to the other pages of `gristmill report serve`."""
     manifest = finished(data, date)
     dates = data.dates()
-    past = [made for other in dates[-2 * figures.DAYS :] if other <= date and (made := data.manifest(other))]
+    past = [
+        made for other in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if other <= date and (made := data.manifest(other))
+    ]
     reference = _reference(data, manifest, dates)
-    rows, rejects = sample_rows(data, manifest, ROWS), sample_rejects(data, manifest, REJECTS)
+    rows, rejects = sample_rows(data, manifest, SAMPLED_ROWS), sample_rejects(data, manifest, EXAMPLES_PER_REASON)
     return render(
         "report.html",
         served=served,
@@ -62,17 +67,17 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
 
 
 def finished(data: DataSet, date: str) -> dict[str, Any]:
-    """A date's manifest. Raises InputError when there is none."""
+    """The manifest of a finished date. Raises InputError when the date is not finished."""
     dates = data.dates()
     manifest = data.manifest(date) if date in dates else None
     if manifest is None:
         known = f"its dates are {dates[0]} to {dates[-1]}" if dates else "it has none"
-        raise InputError(f"{date!r}: no finished date of {data.root}: {known}")
+        raise InputError(f"{date!r} is no finished date of {data.root}: {known}")
     return manifest
 
 
 def _reference(data: DataSet, manifest: Mapping[str, Any], dates: list[str]) -> dict[str, Any] | None:
-    """The date that the run was compared with; the oldest one where the manifest does not say."""
+    """The manifest of the date that the run was compared with; of the oldest date if the manifest does not name one."""
     date = manifest.get("reference", dates[0])
     return data.manifest(date) if date in dates and date != manifest["date"] else None
 
@@ -80,13 +85,13 @@ def _reference(data: DataSet, manifest: Mapping[str, Any], dates: list[str]) -> 
 def _examples(
     rejects: Mapping[tuple[str, str], list[dict[str, Any]]], domain: str, counts: Mapping[str, int]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """A domain's rejects, the commonest reason first."""
+    """A domain's rejected rows by reason, the most frequent reason first."""
     found = [(reason, rows) for (of, reason), rows in rejects.items() if of == domain]
     return sorted(found, key=lambda item: (-counts.get(item[0], 0), item[0]))
 
 
 def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures at the head of a page and in the list of days."""
+    """The figures at the top of the report and in the list of dates."""
     of = manifest["domains"].values()
     made = sum(domain["generated"] for domain in of)
     return {
@@ -102,7 +107,7 @@ def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def domain(manifest: Mapping[str, Any], name: str, reference: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the templates show of one domain."""
+    """The values that the template shows of one domain."""
     of = manifest["domains"][name]
     steps = figures.steps(of)
     most = max(made["generated"] for made in manifest["domains"].values())
@@ -117,8 +122,8 @@ def domain(manifest: Mapping[str, Any], name: str, reference: Mapping[str, Any] 
         "flow": charts.flow(steps, most),
         "rounds": figures.rounds(of),
         "seeds": seeds,
-        "lost": lost.most_common(REASONS),
-        "others": sum(count for _, count in lost.most_common()[REASONS:]),
+        "lost": lost.most_common(MAX_REASONS_PER_DOMAIN),
+        "others": sum(count for _, count in lost.most_common()[MAX_REASONS_PER_DOMAIN:]),
         "most_lost": max(lost.values(), default=1),
         "histograms": [
             (what, charts.bars(what, histogram, before.get(what)), figures.median(what, histogram))

@@ -1,7 +1,7 @@
-"""Rows and rejects to show, out of files of any size: the same ones for the same files, in bounded memory.
+"""Samples rows and rejects from files of any size, in bounded memory; the same files always give the same sample.
 
-Ids are hashes, so the rows with the smallest ids are a fair sample (bottom-k sampling, Cohen and Kaplan, PODC 2007).
-A first pass reads ids alone, a row group at a time; a second reads the row groups that the chosen rows lie in.
+Ids are hashes, so the rows with the smallest ids are a random sample (bottom-k sampling, Cohen and Kaplan, PODC 2007).
+The first pass reads only ids, one row group at a time; the second reads the row groups with the chosen rows.
 """
 
 import json
@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
 
-pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
-GROUPS = 200  # of rejects that are told apart: a filter of one's own may give each row a reason of its own
+MAX_GROUPS = 200  # a user's own filter may give each row a reason of its own
 
 
 class Place(NamedTuple):
-    """Where a row is; in the order of ids."""
+    """The position of a row in a file. Places sort by row id."""
 
     id: str
     path: str
@@ -33,7 +33,10 @@ class Place(NamedTuple):
 
 
 def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple[str, ...], list[Place]]:
-    """The `count` rows with the smallest ids of each combination of the string columns `by`, GROUPS of them at most."""
+    """The `count` rows with the smallest ids of each combination of values of the string columns `by`.
+
+    At most MAX_GROUPS combinations are returned; those that come later in the files are left out.
+    """
     found: dict[tuple[str, ...], list[Place]] = {}
     for path in paths:
         with reading(path), pq.ParquetFile(path) as source:
@@ -42,7 +45,7 @@ def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple
                 table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
                 for of in table.group_by(list(by)).aggregate([]).to_pylist():
                     key = tuple(of[name] for name in by)
-                    if key not in found and len(found) >= GROUPS:
+                    if key not in found and len(found) >= MAX_GROUPS:
                         continue
                     part = table
                     for name in by:
@@ -54,7 +57,7 @@ def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple
 
 
 def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
-    """The rows at these places; each row group is read once."""
+    """Reads the rows at these places; each row group is read once."""
     wanted: dict[tuple[str, int], list[Place]] = defaultdict(list)
     for place in places:
         wanted[place.path, place.group].append(place)
@@ -67,20 +70,20 @@ def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
 
 
 def sample_rows(data: DataSet, manifest: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """Published rows, dealt to the domains in turn. Raises StoreError when a shard is missing or damaged."""
+    """Samples published rows, from each domain in turn. Raises StoreError when a shard is missing or damaged."""
     paths = [inside(data, shard["file"]) for shard in manifest["shards"]]
     chosen = [places for _, places in sorted(smallest(paths, ["domain"], count).items())]
-    dealt = [places[turn] for turn in range(count) for places in chosen if turn < len(places)][:count]
-    rows = fetch(dealt)
-    return [rows[place] for place in dealt]
+    sampled = [places[turn] for turn in range(count) for places in chosen if turn < len(places)][:count]
+    rows = fetch(sampled)
+    return [rows[place] for place in sampled]
 
 
 def sample_rejects(
     data: DataSet, manifest: Mapping[str, Any], count: int
 ) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Rows of REJECT by domain and reason, as the rejects files hold them: masked. Empty once the run folder is gone.
+    """Samples rejected rows by domain and reason, masked as in the rejects files; none if the run folder was deleted.
 
-    What the generator's own stage drops never came to the filters that mask: its text is left out.
+    The text of rows that the generate stage rejected is left out, because no filter has masked it.
     """
     places = smallest(rejects_files(data, manifest), ["domain", "reason"], count)
     rows = fetch(place for chosen in places.values() for place in chosen)
@@ -93,7 +96,7 @@ def sample_rejects(
 
 
 def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
-    """Those that the date's run committed, of the stages that rows go through; seeds that were passed over are none."""
+    """The rejects files of the date's run, without those of the seeds stage; none if the run folder was deleted."""
     folder = data.run_folder(manifest["date"])
     found = []
     for stage in manifest["seconds"]:
@@ -101,7 +104,7 @@ def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
             continue
         try:
             if json.loads((folder / "run.json").read_text("utf-8"))["run_id"] != manifest["run_id"]:
-                return []  # the date is being made anew with another configuration
+                return []  # the date is being run again with another configuration
             plan = json.loads((folder / "stages" / stage / "plan.json").read_text("utf-8"))
             path = folder / "stages" / stage / f"manifest-{plan['fingerprint']}.json"
             shards = json.loads(path.read_text("utf-8"))["shards"]
@@ -112,12 +115,15 @@ def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
 
 
 def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Where seeds stand in their source; none once the run folder is gone. Their titles and texts are not masked."""
+    """The id and location of these seeds; none if the run folder was deleted."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted((data.run_folder(date) / "stages" / "seeds").glob("part-*.parquet")):
         if path.name.count(".") > 1:  # rejects
             continue
-        with reading(path, "remove it and its .json: the report is made without it"), pq.ParquetFile(path) as source:
+        with (
+            reading(path, "remove it and its .json file; the report does not need them"),
+            pq.ParquetFile(path) as source,
+        ):
             for batch in source.iter_batches(columns=["id", "location"]):
                 hit = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.string())))
                 found |= {row["id"]: row for row in hit.to_pylist()}

@@ -1,8 +1,7 @@
-"""A run's figures for Prometheus: an endpoint while it works, and a textfile for node_exporter that stays.
+"""A run's metrics for Prometheus: an HTTP endpoint during the run, and a textfile for node_exporter that remains.
 
-The supervisor reads them from what is committed (`pipeline/report/counters.py`), so they are right with any number
-of workers,
-after a resume and after a kill. Nothing here may end a run, but a port that is taken before it began.
+The supervisor computes them from committed files (`pipeline/report/counters.py`), so they are right with any number of
+workers, after a resume and after a kill. No error here ends a run, except a port that is taken when the run starts.
 """
 
 import time
@@ -23,19 +22,19 @@ from model.backends.vllm.gpus import Gpu, Nvml
 from pipeline.report.counters import COUNTERS, Counts, Finished, Ledger, RunFolder, StageState, added, zero
 from pipeline.store.dataset import DataSet, HeldError
 
-READ_S = 1.0  # between two looks at the run folder
-SHARE = 0.05  # of the supervisor's time that looks may take: with many shards they are rarer
-WRITE_S = 5.0  # between two textfiles
+MIN_READ_INTERVAL_S = 1.0  # between two reads of the run folder
+MAX_READ_TIME_SHARE = 0.05  # of the supervisor's time; with many shards the run folder is read less often
+WRITE_INTERVAL_S = 5.0  # between two textfiles
 STATES = ("running", "done", "nothing", "deferred", "failed")
 Samples = Iterable[tuple[tuple[str, ...], float]]  # label values and a value
 
 
 class Metrics(Collector):
-    """Call it with the run folder as often as you like, as `watch` of `pipeline.run.supervisor.run`; `ended` tells
-    how a date did.
+    """The metrics of one command: call it with the run folder while a date runs, and call `ended` after the date.
 
-    As a context it closes the endpoint. Raises ConfigError for a folder or port that cannot be had: the port is asked
-    for at the first call only, when this run holds the data set.
+    Calls may be as frequent as you like. Use it as a context manager, which closes the endpoint. Raises ConfigError
+    when the textfile's folder does not exist or the port is taken. The port is opened at the first call, because only
+    then does this run have the data set's lock.
     """
 
     def __init__(self, config: Config, tell: Callable[[str], None]) -> None:
@@ -45,19 +44,21 @@ class Metrics(Collector):
         if self._options.textfile is not None:
             folder = Path(self._options.textfile)
             if not folder.is_dir():
-                raise ConfigError(f"metrics.textfile: no such folder {folder}; name the one that node_exporter reads")
+                raise ConfigError(
+                    f"metrics.textfile: no such folder {folder}; name the folder that node_exporter reads"
+                )
             self._textfile = folder / f"gristmill-{config.name}.prom"
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        self._metrics: list[Metric] = []  # what the endpoint tells: replaced at once
+        self._metrics: list[Metric] = []  # what the endpoint serves; replaced as a whole, since its threads read it
         self._server: Any = None
         self._run: RunFolder | None = None
         self._state = ""
-        self._past: dict[str, tuple[int, Finished]] = {}  # finished dates, with their manifest's inode
-        self._others: Counts | None = None  # counts of all dates but the run's
-        self._ledger: Ledger | None = None  # read when this run holds the data set: nobody else writes it then
-        self._due = self._wrote_at = float("-inf")  # by time.monotonic()
-        self._unsaved = self._complained = False
+        self._past: dict[str, tuple[int, Finished]] = {}  # finished dates, with the inodes of their manifests
+        self._other_dates: Counts | None = None  # the counts of all dates except the run's
+        self._ledger: Ledger | None = None  # read once this run has the lock: nobody else writes it then
+        self._next_read_at = self._written_at = float("-inf")  # by time.monotonic()
+        self._ledger_changed = self._warned = False
         self._nvml: Nvml | None = None
         self._gpus: list[Gpu] = []
 
@@ -74,35 +75,35 @@ class Metrics(Collector):
             self._server.server_close()
 
     def collect(self) -> Iterator[Metric]:
-        """What was last read; called by the endpoint's threads."""
+        """The metrics of the last read; called by the endpoint's threads."""
         return iter(self._metrics)
 
     @property
     def port(self) -> int | None:
-        """Where the endpoint listens."""
+        """The port on which the endpoint listens, or None."""
         return self._server.server_port if self._server is not None else None
 
     def __call__(self, folder: Path) -> None:
         if self._run is None or self._run.folder != folder:
-            self._run, self._others, self._due = RunFolder(folder), None, float("-inf")
+            self._run, self._other_dates, self._next_read_at = RunFolder(folder), None, float("-inf")
         if self._nvml is None:
             self._listen()
             self._nvml = Nvml()
             self._gpus = self._nvml.gpus()
         now = time.monotonic()
-        if now < self._due:
+        if now < self._next_read_at:
             return
         self._state = "running"
-        self._update(write=now - self._wrote_at >= WRITE_S)
-        self._due = now + max(READ_S, (time.monotonic() - now) / SHARE)
+        self._update(write=now - self._written_at >= WRITE_INTERVAL_S)
+        self._next_read_at = now + max(MIN_READ_INTERVAL_S, (time.monotonic() - now) / MAX_READ_TIME_SHARE)
 
     def ended(self, status: str) -> None:
-        """How the date ended: a word of `pipeline.run.supervisor.Result`. The textfile tells it from then on."""
+        """Reports how the date ended; `status` is the one of `pipeline.run.supervisor.Result`."""
         self._state = status
         self._update(write=True)
 
     def failed(self, error: GristmillError) -> None:
-        """As `ended`; a run that found the data set held leaves the word to the one that holds it."""
+        """Reports a failed date, unless another run has the lock: that run writes the textfile then."""
         if isinstance(error, HeldError):
             self._state = "held"
         else:
@@ -121,35 +122,42 @@ class Metrics(Collector):
         self._tell(f"metrics on http://{host}:{self.port}/metrics")
 
     def _update(self, *, write: bool) -> None:
-        """Reads and, if it is time, writes. What fails is told once: it is no reason to end a run."""
+        """Reads, and writes if asked to. The first error is printed; none ends the run."""
         try:
             self._read()
             if write:
-                self._wrote_at = time.monotonic()
+                self._written_at = time.monotonic()
                 self._write()
         except Exception as error:
-            if not self._complained:
-                self._complained = True
-                self._tell(f"metrics: {type(error).__name__}: {error}; the run goes on")
+            if not self._warned:
+                self._warned = True
+                self._tell(f"metrics: {type(error).__name__}: {error}; the run continues without them")
 
     def _write(self) -> None:
         if self._textfile is not None:
             write_to_textfile(str(self._textfile), self._registry)
-        if self._unsaved and self._ledger is not None and self._run is not None:
+        if self._ledger_changed and self._ledger is not None and self._run is not None:
             self._ledger.save()
-            self._unsaved = False
+            self._ledger_changed = False
 
     def _read(self) -> None:
-        """Looks at the disk and the GPUs."""
+        """Computes the metrics from the run folder, the manifests and the GPUs."""
         ledger = self._ledger = self._ledger or Ledger.open(self._data.root / "runs" / "metrics.json")
         stages = self._run.stages() if self._run else {}
-        others = self._others = self._others if self._others is not None else self._elsewhere()
-        counts = added([others, *(stage.counts for stage in stages.values())], zero(self._config.domains))
-        self._unsaved = ledger.see(counts) or self._unsaved
-        self._metrics = [*self._counters(ledger), *self._of_run(stages), *self._of_dates(), *self._of_gpus(stages)]
+        other_dates = self._other_dates = (
+            self._other_dates if self._other_dates is not None else self._count_other_dates()
+        )
+        counts = added([other_dates, *(stage.counts for stage in stages.values())], zero(self._config.domains))
+        self._ledger_changed = ledger.see(counts) or self._ledger_changed
+        self._metrics = [
+            *self._counter_metrics(ledger),
+            *self._run_metrics(stages),
+            *self._date_metrics(),
+            *self._gpu_metrics(stages),
+        ]
 
-    def _elsewhere(self) -> Counts:
-        """Counts of all dates but the run's: what is finished, and what unfinished dates have committed."""
+    def _count_other_dates(self) -> Counts:
+        """The counts of all dates except the run's: finished ones, and what unfinished ones have committed."""
         own = self._run.folder.name if self._run else None
         self._finished()
         parts = [past.counts for date, (_, past) in self._past.items() if date != own]
@@ -158,19 +166,19 @@ class Metrics(Collector):
         return added(parts, zero(()))
 
     def _finished(self) -> dict[str, Finished]:
-        """Finished dates, oldest first; a manifest is read once, and again when another one took its place."""
+        """Finished dates, oldest first. A manifest is read once, and again after it was replaced."""
         known, self._past = self._past, {}
         for date in self._data.dates():
             try:
                 inode = self._data.manifest_path(date).stat().st_ino
                 past = known[date][1] if date in known and known[date][0] == inode else Finished.read(self._data, date)
-            except (OSError, StoreError, KeyError):  # withdrawn since, or damaged: `gristmill store verify` says so
+            except (OSError, StoreError, KeyError):  # removed since, or damaged: `gristmill store verify` reports it
                 continue
             if past is not None:
                 self._past[date] = inode, past
         return {date: past for date, (_, past) in self._past.items()}
 
-    def _counters(self, ledger: Ledger) -> Iterator[Metric]:
+    def _counter_metrics(self, ledger: Ledger) -> Iterator[Metric]:
         name = self._config.name
         for metric, (text, labels) in COUNTERS.items():
             family = CounterMetricFamily(metric, text, labels=("config", *labels))
@@ -179,41 +187,41 @@ class Metrics(Collector):
                     family.add_metric((name, *series[1:]), value)
             yield family
 
-    def _of_run(self, stages: dict[str, StageState]) -> Iterator[Metric]:
+    def _run_metrics(self, stages: dict[str, StageState]) -> Iterator[Metric]:
         try:
             version = metadata.version("gristmill")
-        except metadata.PackageNotFoundError:  # run from its tree
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
             version = "unknown"
         yield self._gauge(
             "gristmill_build_info",
-            "1; the label says which version.",
+            "Always 1; the label is the version.",
             ("version",),
             [((version,), 1)],
         )
         yield self._gauge(
             "gristmill_run_state",
-            "1 for what the last run is: running, or how it ended.",
+            "1 for the state of the last run: running, or how it ended.",
             ("state",),
             [((state,), float(state == self._state)) for state in STATES],
         )
         yield self._gauge(
-            "gristmill_heartbeat_timestamp_seconds", "When the run last told its figures.", (), [((), time.time())]
+            "gristmill_heartbeat_timestamp_seconds", "When the run last updated its metrics.", (), [((), time.time())]
         )
         if self._run is None:
             return
         day = datetime.fromisoformat(self._run.folder.name).replace(tzinfo=UTC)
-        text = "The date that the last run is of, its first second in UTC."
+        text = "The date of the last run, as its first second in UTC."
         yield self._gauge("gristmill_run_date_timestamp_seconds", text, (), [((), day.timestamp())])
         if last := max((stage.last_commit for stage in stages.values()), default=0.0):
             text = "When the last run last committed a shard."
             yield self._gauge("gristmill_last_commit_timestamp_seconds", text, (), [((), last)])
-        shards = [((name, state), of) for name, stage in stages.items() for state, of in stage.shards.items()]
+        shards = [((name, state), count) for name, stage in stages.items() for state, count in stage.shards.items()]
         yield self._gauge("gristmill_shards", "Planned shards of the last run.", ("stage", "state"), shards)
         busy = [((name,), stage.busy_seconds) for name, stage in stages.items()]
-        text = "Seconds in which at least one shard of the stage was at work, in the last run."
+        text = "Seconds in which at least one shard of the stage was running, in the last run."
         yield self._gauge("gristmill_stage_busy_seconds", text, ("stage",), busy)
 
-    def _of_dates(self) -> Iterator[Metric]:
+    def _date_metrics(self) -> Iterator[Metric]:
         finished = self._finished()
         if not finished:
             return
@@ -222,12 +230,12 @@ class Metrics(Collector):
         last = max(past.published for past in finished.values())
         for name, text, value in (
             ("last_success_timestamp_seconds", "When a date was last published.", last),
-            ("last_finished_date_timestamp_seconds", "The newest published date, its first second in UTC.", day),
+            ("last_finished_date_timestamp_seconds", "The newest published date, as its first second in UTC.", day),
             ("drift_alarms", "Drift alarms of the newest published date.", newest.alarms),
         ):
             yield self._gauge(f"gristmill_{name}", text, (), [((), value)])
 
-    def _of_gpus(self, stages: dict[str, StageState]) -> Iterator[Metric]:
+    def _gpu_metrics(self, stages: dict[str, StageState]) -> Iterator[Metric]:
         load = self._nvml.load(self._gpus) if self._nvml and self._gpus else {}
         memory = {gpu.device: gpu.memory for gpu in self._gpus}
         for name, text, values in (
@@ -236,15 +244,15 @@ class Metrics(Collector):
                 "Share of the last second in which a kernel ran.",
                 [(d, u) for d, (u, _) in load.items()],
             ),
-            ("memory_used_bytes", "Memory in use, of all processes.", [(d, used) for d, (_, used) in load.items()]),
-            ("memory_size_bytes", "Memory in all.", list(memory.items())),
+            ("memory_used_bytes", "Memory in use by all processes.", [(d, used) for d, (_, used) in load.items()]),
+            ("memory_size_bytes", "Total memory.", list(memory.items())),
         ):
             if values:
                 samples = [((device,), float(value)) for device, value in values]
                 yield self._gauge(f"gristmill_gpu_{name}", f"{text} GPUs of this host.", ("gpu",), samples)
         newest: dict[str, tuple[float, float]] = {}
-        for engine, told in (pair for stage in stages.values() for pair in stage.fragmentation.items()):
-            newest[engine] = max(newest.get(engine, told), told)
+        for engine, sample in (pair for stage in stages.values() for pair in stage.fragmentation.items()):
+            newest[engine] = max(newest.get(engine, sample), sample)
         if newest:
             fragments = [((engine,), share) for engine, (_, share) in sorted(newest.items())]
             text = "1 - allocated / reserved of PyTorch's allocator, of the engine's newest shard."

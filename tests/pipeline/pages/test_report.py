@@ -131,10 +131,10 @@ def test_samples_are_the_smallest_ids_however_rows_are_grouped(tmp_path):
 
 
 def test_reasons_without_end_are_cut_off(tmp_path):
-    count = samples.GROUPS + 50
+    count = samples.MAX_GROUPS + 50
     table = pa.table({"id": [f"{n:05}" for n in range(count)], "reason": [f"reason {n}" for n in range(count)]})
     pq.write_table(table, tmp_path / "r")
-    assert len(samples.smallest([tmp_path / "r"], ["reason"], 3)) == samples.GROUPS
+    assert len(samples.smallest([tmp_path / "r"], ["reason"], 3)) == samples.MAX_GROUPS
 
 
 def test_rejects_are_shown_as_long_as_the_run_folder_is_there(data):

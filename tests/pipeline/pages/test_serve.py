@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from configs.errors import ConfigError, StoreError
 from pipeline.pages import browse, serve
 from pipeline.pages.app import create_app
-from pipeline.pages.browse import PAGE, Query, find
+from pipeline.pages.browse import ROWS_PER_PAGE, Query, find
 from pipeline.pages.serve import address, create_server, listen
 from pipeline.store.dataset import DataSet
 from stages.record import ROW, content_id
@@ -71,11 +71,11 @@ def all_rows(data: DataSet, query: Query) -> list[str]:
     found = []
     while True:
         page = find(data, query)
-        assert len(page.rows) <= PAGE
+        assert len(page.rows) <= ROWS_PER_PAGE
         found += [row["id"] for row in page.rows]
-        if page.more is None:
+        if page.next_page is None:
             return found
-        query = Query.read(page.more.fields())  # as a link carries it
+        query = Query.from_fields(page.next_page.fields())  # as a link carries it
 
 
 def test_all_pages_answer_and_lead_to_each_other(data, served):
@@ -116,11 +116,11 @@ def test_rows_are_those_that_pyarrow_finds(data):
 
 
 def test_a_search_without_hits_goes_on_where_it_stopped(data, monkeypatch):
-    monkeypatch.setattr(browse, "READ", 10)
+    monkeypatch.setattr(browse, "MAX_ROWS_SEARCHED", 10)
     first = find(data, Query(text="nowhere to be found"))
     assert first.rows == []
-    assert first.read >= 10
-    assert first.more is not None
+    assert first.searched >= 10
+    assert first.next_page is not None
     assert all_rows(data, Query(text="nowhere to be found")) == []
     assert len(all_rows(data, Query(date=DATE))) == (data.manifest(DATE) or {})["accepted"]
 

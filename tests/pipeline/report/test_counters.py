@@ -278,7 +278,7 @@ def test_what_cannot_be_written_is_told_once_and_ends_nothing(finished, data, fo
         metrics.ended("done")
     assert len(told) == 1
     assert "No such file" in told[0]
-    assert told[0].endswith("the run goes on")
+    assert told[0].endswith("the run continues without them")
 
 
 def test_held_data_leave_the_textfile_alone_and_failures_are_told(finished, data, folder):
