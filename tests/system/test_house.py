@@ -22,7 +22,7 @@ CATCH_ALL_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "misc
 FORMER_FILE_NAMES = {"audit", "card", "commit", "curves", "deal", "drive", "literals", "memo", "published", "quota"}
 FORMER_FILE_NAMES |= {"ranks", "tally", "terminal", "tidy"}
 FORMER_NAMES = {"Contender", "Leave", "Lesson", "Seat", "Wanted", "_Life", "curb", "hide", "tries"}
-UNSPECIFIC_CONSTANTS = {"FULL", "KEEP", "LEAST", "READ"}
+UNSPECIFIC_CONSTANTS = {"FULL", "LEAST", "READ"}  # `KEEP` of stages.ports is a verdict, not a count
 UNSPECIFIC_VARIABLES = {
     "begun",
     "done",
