@@ -63,7 +63,7 @@ def main() -> int:
         subject = subject_of(options)
         engine = ENGINE if subject.engine == ENGINE else "benchmarks.pipeline:DrawnEngine"
         generator = VllmGenerator(generator_config, subject.card, 0, engine)
-        while len(generator.fleet.pool.up) < len(generator.fleet.starts):
+        while len(generator.fleet.queue.engines_up) < len(generator.fleet.specs):
             time.sleep(0.1)
         RUNNING.append(generator)
         body = Generate(config, subject.card, running, redactor_of(config))
@@ -105,7 +105,7 @@ def main() -> int:
         figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
         names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
         figures.machine = f"{processor()}; {names}"
-        engines = f"{len(generator.fleet.starts)} engines{' with MPS' * options.mps} on {len(generator.gpus)} GPUs"
+        engines = f"{len(generator.fleet.specs)} engines{' with MPS' * options.mps} on {len(generator.gpus)} GPUs"
         what = f"{subject.name}, {engines}, {options.sequences} sequences, {options.kv} KV"
         what += f", refill {generator.fleet.options.refill:g}" * bool(generator.fleet.options.refill)
         what += ", vLLM's attention" * options.no_decode_kernel

@@ -222,9 +222,9 @@ def measure(options: argparse.Namespace, subject: Subject, point: Point, limit: 
     vllm = vllm.model_copy(update={"max_lora_rank": 0})  # as the pipeline does where no adapter is trained
     config = schema.Generator(backend="vllm", model=subject.name, max_model_len=1024, vllm=vllm)
     generator = VllmGenerator(config, subject.card, 0, subject.engine)
-    fleet, slots, figures_by_way = generator.fleet, point.sequences * len(generator.fleet.starts), {}
+    fleet, slots, figures_by_way = generator.fleet, point.sequences * len(generator.fleet.specs), {}
     try:
-        _until(lambda: len(fleet.pool.up) == len(fleet.starts), fleet, began + limit)
+        _until(lambda: len(fleet.queue.engines_up) == len(fleet.specs), fleet, began + limit)
         started = time.monotonic() - began
         for sampling, length in product(options.sampling, options.prompt_tokens):
             way = sampling if length == LENGTH else f"{sampling}, passages of {length} tokens"
@@ -266,7 +266,7 @@ def _figures_of(
         figures["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
     if spent.get("gpu sm samples"):
         figures["multiprocessors at work %"] = spent["gpu sm percent"] / spent["gpu sm samples"]
-    versions = " ".join(f"{name} {version}" for name, version in generator.fleet.facts.get("versions", {}).items())
+    versions = " ".join(f"{name} {version}" for name, version in generator.fleet.versions.items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
     return figures | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
 
@@ -287,7 +287,7 @@ def _asking(
 
 
 def _answered(fleet: Fleet) -> int:
-    return sum(life.answered for life in fleet.lives if life)
+    return sum(life.answers for life in fleet.processes if life)
 
 
 def _ask(
@@ -327,7 +327,7 @@ def _until(true: Any, fleet: Any, deadline: float) -> None:
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError
-        if fleet.gone:
+        if fleet.given_up:
             raise BackendError("an engine did not stay up; see its log above")
         time.sleep(0.05)
 

@@ -1,7 +1,7 @@
-"""The decoding loop: prompts in, tokens out, with finished rows replaced by waiting ones while the batch runs.
+"""The decoding loop of the transformers backend, with continuous batching.
 
-`generate` of transformers keeps a batch until its longest answer ends, and copies the whole key-value cache each step;
-here a row leaves when it is done, waiting prompts take the free places, and the cache grows in place.
+`generate` of transformers keeps a batch until its longest answer ends and copies the whole key-value cache at each
+step. Here a row leaves the batch when it is finished, waiting prompts take its place, and the cache grows in place.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from transformers.cache_utils import DynamicLayer
 from model.backends.sampler import Draws, draw
 from stages.ports import ProgressCallback
 
-_ROOM = 64  # positions by which a full cache grows
-_PREFILL_TOKENS = 2048  # prompt tokens read at once: larger activations fall out of a CPU's cache and cost memory
+_CACHE_GROWTH = 64  # positions that a full cache gets more
+_PREFILL_TOKENS = 2048  # prompt tokens read at once: larger activations do not fit into a CPU's cache
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """One answer on its way: the prompt's tokens, the tokens drawn so far, and whether it ended by itself."""
+    """An answer in progress: the prompt's tokens, the tokens drawn so far, and whether an end token was drawn."""
 
     prompt: list[int]
     draws: Draws
@@ -30,6 +30,7 @@ class Draft:
 
     @property
     def done(self) -> bool:
+        """Whether it ended, or has as many tokens as it may have."""
         return self.stopped or len(self.tokens) >= self.draws.sampling.max_tokens
 
 
@@ -43,10 +44,10 @@ def decode(
     filler: int,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Draws every draft's tokens, in place, at most `slots` at a time; the longest prompts go first.
+    """Draws the tokens of all drafts, in place, at most `slots` drafts at a time, the longest prompts first.
 
-    `ends` are the tokens that end an answer; they are not kept. `filler` is any token: it is masked. `progress` is
-    called after each step with the finished drafts and all tokens drawn so far.
+    `ends`: tokens that end an answer; they are not kept. `filler`: any token, for padding. `progress` is called after
+    each step with the number of finished drafts and of all tokens drawn so far.
     """
     waiting = sorted(drafts, key=lambda draft: len(draft.prompt))
     batch = _Batch(model, ends, filler)
@@ -63,7 +64,7 @@ def decode(
 
 
 class _Batch:
-    """The rows being decoded and their cache; rows that are done stay until the next copy of the cache."""
+    """The rows that are decoded and their cache. Finished rows stay until the cache is copied for another reason."""
 
     def __init__(self, model: PreTrainedModel, ends: frozenset[int], filler: int):
         self.model, self.ends, self.filler = model, ends, filler
@@ -71,7 +72,7 @@ class _Batch:
         self.drawn_tokens = 0  # of all rows, also of those that have left
         self.cache = _new_cache(model)
         self.mask_BT = torch.zeros(0, 0, dtype=torch.long)
-        # A sliding window forgets positions, so rows of different age cannot share one.
+        # a cache with a sliding window forgets positions, so that rows of different age cannot share it
         self.mergeable = all(isinstance(layer, _Layer) for layer in self.cache.layers)
 
     @property
@@ -79,11 +80,11 @@ class _Batch:
         return sum(not row.done for row in self.rows)
 
     def admit(self, rows: list[Draft]) -> None:
-        """Reads the prompts of new rows, draws their first tokens, and lays them below the live ones."""
+        """Reads the prompts of new rows, draws their first tokens, and adds them below the live rows."""
         parts = [(self.cache, self.mask_BT, self._keep())]
-        whole = len(rows) if not self.mergeable else max(1, _PREFILL_TOKENS // max(1, len(rows[0].prompt)))
-        for start in range(0, len(rows), whole):
-            chunk = rows[start : start + whole]
+        size = len(rows) if not self.mergeable else max(1, _PREFILL_TOKENS // max(1, len(rows[0].prompt)))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
             longest = max(len(row.prompt) for row in chunk)
             gaps = [longest - len(row.prompt) for row in chunk]
             ids = [[self.filler] * gap + row.prompt for gap, row in zip(gaps, chunk, strict=True)]
@@ -102,7 +103,7 @@ class _Batch:
         self._advance(self.rows, self._forward(last, self.mask_BT, self.cache))
 
     def keep_live(self) -> None:
-        """Drops the rows that are done."""
+        """Removes the finished rows."""
         keep = self._keep()
         self._merge([(self.cache, self.mask_BT, keep)])
         self.rows = [self.rows[index] for index in keep]
@@ -140,7 +141,7 @@ class _Batch:
                 self.drawn_tokens += 1
 
     def _merge(self, parts: list[tuple[DynamicCache, torch.Tensor, list[int]]]) -> None:
-        """One batch of the named rows of all parts, each of which is a cache, its mask and the rows to keep."""
+        """Makes one batch of all parts. A part: a cache, its mask and the rows of it to keep."""
         parts = [part for part in parts if part[2]]
         if not parts:
             self.cache, self.mask_BT = _new_cache(self.model), torch.zeros(0, 0, dtype=torch.long)
@@ -165,7 +166,7 @@ def _new_cache(model: PreTrainedModel) -> DynamicCache:
 
 
 class _Layer(DynamicLayer):
-    """Keys and values [B, H, T, D] in buffers with room to grow: a step writes one position instead of copying all."""
+    """Keys and values [B, H, T, D] in larger buffers: a step writes one position instead of copying all of them."""
 
     def __init__(self):
         super().__init__()
@@ -178,22 +179,22 @@ class _Layer(DynamicLayer):
         end = start + key_states.shape[-2]
         if not self.buffers or end > self.buffers[0].shape[-2]:
             old = self.buffers
-            self.buffers = [_room(part, part.shape[0], end + _ROOM) for part in states]
+            self.buffers = [_zeros(part, part.shape[0], end + _CACHE_GROWTH) for part in states]
             for buffer, before in zip(self.buffers, old):  # noqa: B905 (none the first time)
                 buffer[:, :, :start] = before[:, :, :start]
         for buffer, part in zip(self.buffers, states, strict=True):
             buffer[:, :, start:end] = part
-        return self._show(end)
+        return self._set_length(end)
 
     def join(self, parts: Sequence[tuple[object, list[int]]], length: int) -> None:
-        """Fills this new layer with the last `length` positions of the named rows of each part, right-aligned."""
+        """Fills this new layer with the last `length` positions of the kept rows of each part, aligned at the right."""
         count = sum(len(keep) for _, keep in parts)
         row = 0
         for layer, keep in parts:
             assert isinstance(layer, _Layer)
             if not self.buffers:
                 self.lazy_initialization(*layer.buffers)
-                self.buffers = [_room(buffer, count, length + _ROOM) for buffer in layer.buffers]
+                self.buffers = [_zeros(buffer, count, length + _CACHE_GROWTH) for buffer in layer.buffers]
             used = layer.get_seq_length()
             take = min(length, used)
             rows = torch.tensor(keep, device=self.buffers[0].device)
@@ -201,13 +202,13 @@ class _Layer(DynamicLayer):
                 picked = source[:, :, used - take : used].index_select(0, rows)
                 target[row : row + len(keep), :, length - take : length] = picked
             row += len(keep)
-        self._show(length)
+        self._set_length(length)
 
-    def _show(self, length: int):
+    def _set_length(self, length: int):
         self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
         return self.keys, self.values
 
 
-def _room(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
-    # Zeros, not empty memory: a masked NaN would still poison the attention's sum.
+def _zeros(like: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+    # not uninitialised memory: a NaN in a masked position would still make the attention's sum NaN
     return like.new_zeros(rows, like.shape[1], length, like.shape[3])

@@ -1,7 +1,7 @@
-"""The generator without a model: fluent nonsense about the passage, at once and the same each time.
+"""The generator without a model: it answers with sentences of the passage, instantly and always the same.
 
-It exercises everything behind it (parsing, filters, duplicates, adapters, resume) at a million times less than a
-model's cost. A share of its answers is bad on purpose, so that the filters have something to find.
+For tests and first runs: all stages behind the generator (parsing, filters, deduplication, adapters) work as with a
+model, at a millionth of the cost. A share of the answers is bad on purpose, so that the filters find something.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
 from model.backends import Backend, Readiness, identify_by_name
-from model.backends.echo_text import Speaker, cut, wanted_labels, words
+from model.backends.echo_text import AnswerWriter, answer_labels, cut, split_words
 from model.weights.adapter import CONFIG, WEIGHTS, write_adapter
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
 from stages.record import content_id
@@ -23,10 +23,10 @@ DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
 
 
 class EchoGenerator:
-    """Answers from the last user message and the request's seed alone; tokens are words.
+    """Answers depend on the last user message and the request's seed alone. Tokens are words.
 
-    `json_schema` is kept, and so is the form of `Label: <…>` lines. `echo.defect_rate` of the answers are refusals,
-    repetition loops, echoes of the prompt, broken forms, or cut short.
+    Answers follow `json_schema` and the form of `Label: <…>` lines in the prompt. The share `echo.defect_rate` of them
+    are refusals, repetition loops, echoes of the prompt, in a broken form, or cut short.
     """
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
@@ -44,53 +44,56 @@ class EchoGenerator:
         return rows
 
     def account(self) -> dict[str, float]:
-        """Nothing is measured here beyond what completions tell."""
+        """{}: nothing is measured beyond the completions."""
         return {}
 
     def close(self) -> None:
-        """There is nothing to free."""
+        """Does nothing: there is nothing to free."""
 
     def _answer(self, request: Request) -> Completion:
         prompt = next((row["content"] for row in reversed(request.messages) if row["role"] == "user"), "")
-        prompt = prompt.encode("utf-8", "replace").decode()  # an answer must have a UTF-8 form
+        prompt = prompt.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
         limit = request.sampling.max_tokens
-        asked = sum(len(words(row["content"])) for row in request.messages)
-        if asked + limit > self.config.max_model_len:
-            reason = f"prompt_too_long: {asked} tokens and {limit} for the answer exceed {self.config.max_model_len}"
-            return Completion("", asked, 0, "error", reason)
+        prompt_tokens = sum(len(split_words(row["content"])) for row in request.messages)
+        if prompt_tokens + limit > self.config.max_model_len:
+            reason = (
+                f"prompt_too_long: {prompt_tokens} tokens and {limit} for the answer exceed {self.config.max_model_len}"
+            )
+            return Completion("", prompt_tokens, 0, "error", reason)
         seed = request.seed if request.sampling.temperature else 0
         rng = random.Random(content_id(str(seed), request.adapter.sha256 if request.adapter else "", prompt))
         defect = rng.choice(DEFECTS) if rng.random() < self.config.echo.defect_rate else None
-        speaker = Speaker(prompt, rng, adapted=request.adapter is not None)
-        labels = wanted_labels(prompt)
+        writer = AnswerWriter(prompt, rng, adapted=request.adapter is not None)
+        labels = answer_labels(prompt)
         if request.json_schema is not None:
-            text = speaker.json(request.json_schema)
+            text = writer.json(request.json_schema)
         else:
-            text = speaker.labelled(labels) if labels else speaker.text()
-        text, finish = _spoilt(text, defect, prompt, speaker, formed=bool(labels or request.json_schema))
-        if len(words(text)) > limit:
+            text = writer.labelled(labels) if labels else writer.text()
+        text, finish = _spoil(text, defect, prompt, writer, has_form=bool(labels or request.json_schema))
+        if len(split_words(text)) > limit:
             text, finish = cut(text, limit), "length"
-        return Completion(text, asked, len(words(text)), finish)
+        return Completion(text, prompt_tokens, len(split_words(text)), finish)
 
 
-def _spoilt(text: str, defect: str | None, prompt: str, speaker: Speaker, *, formed: bool) -> tuple[str, str]:
+def _spoil(text: str, defect: str | None, prompt: str, writer: AnswerWriter, *, has_form: bool) -> tuple[str, str]:
+    """The answer with the defect, and its finish reason."""
     if defect == "refusal":
-        return speaker.refusal(), "stop"
+        return writer.refusal(), "stop"
     if defect == "loop":
-        return " ".join([speaker.text(1)] * 10), "stop"
+        return " ".join([writer.text(1)] * 10), "stop"
     if defect == "prompt_echo":
         return prompt.strip(), "stop"
-    if defect == "broken_form" and formed:
+    if defect == "broken_form" and has_form:
         return text.replace('"', "", 3).replace(":", "", 1).replace("：", "", 1)[:-1], "stop"
     if defect in ("truncated", "broken_form"):
-        return cut(text, max(3, len(words(text)) // 2)), "length"
+        return cut(text, max(3, len(split_words(text)) // 2)), "length"
     return text, "stop"
 
 
 class EchoTrainer:
-    """Trains a unigram model of the answers' words: a true loss on held-out rows, without tensors.
+    """Trains a unigram model of the answers' words: it has a real loss on held-out rows and needs no tensors.
 
-    Before training every word of the vocabulary is equally likely; after it, add-one counts.
+    Before training all words of the vocabulary are equally likely; after training the model is add-one counts.
     """
 
     def __init__(self, config: Lora, card: ModelCard, threads: int, seed: int):
@@ -103,32 +106,32 @@ class EchoTrainer:
         held_out: Sequence[list[dict[str, str]]],
         folder: Path,
     ) -> Training:
-        """Counts the words of each row's last message, up to `max_tokens`."""
+        """Counts the words of the rows' last messages, up to `max_tokens` words. See AdapterTrainer."""
         import numpy as np
         from safetensors.numpy import save_file
 
         counts: Counter[str] = Counter()
-        used = 0
+        tokens = 0
         for row in rows:
-            answer = words(row[-1]["content"])
-            if used and used + len(answer) > self.config.max_tokens:
+            answer = split_words(row[-1]["content"])
+            if tokens and tokens + len(answer) > self.config.max_tokens:
                 break
             counts.update(answer)
-            used += len(answer)
-        fresh = [word for row in held_out for word in words(row[-1]["content"])]
-        vocabulary = sorted(set(counts) | set(fresh))
+            tokens += len(answer)
+        held_out_words = [word for row in held_out for word in split_words(row[-1]["content"])]
+        vocabulary = sorted(set(counts) | set(held_out_words))
         total = sum(counts.values()) + len(vocabulary)
-        after = -sum(math.log((counts[word] + 1) / total) for word in fresh) / max(1, len(fresh))
+        after = -sum(math.log((counts[word] + 1) / total) for word in held_out_words) / max(1, len(held_out_words))
         before = math.log(max(1, len(vocabulary)))
 
-        def write(aside: Path) -> None:
-            known = sorted(counts)
-            save_file({"counts": np.array([counts[word] for word in known], dtype="i8")}, aside / WEIGHTS)
-            config = {"base_model_name_or_path": self.card.name, "peft_type": "UNIGRAM", "words": known}
-            (aside / CONFIG).write_text(json.dumps(config, ensure_ascii=False), "utf-8")
+        def write(folder: Path) -> None:
+            words = sorted(counts)
+            save_file({"counts": np.array([counts[word] for word in words], dtype="i8")}, folder / WEIGHTS)
+            config = {"base_model_name_or_path": self.card.name, "peft_type": "UNIGRAM", "words": words}
+            (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False), "utf-8")
 
         def describe(adapter: Adapter) -> Training:
-            return Training(adapter, before, after, len(rows), len(held_out), used, len(counts), len(vocabulary))
+            return Training(adapter, before, after, len(rows), len(held_out), tokens, len(counts), len(vocabulary))
 
         return write_adapter(domain, folder, write, describe)
 

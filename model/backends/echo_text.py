@@ -1,4 +1,4 @@
-"""What the echo generator says: sentences put together from a passage, and shapes filled with them."""
+"""The echo generator's answers: sentences put together from the passage, in the form that the prompt asks for."""
 
 import json
 import random
@@ -7,10 +7,10 @@ from typing import Any
 
 _WORD = re.compile(r"[㐀-鿿]|[^\s㐀-鿿]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
-_WANTED = re.compile(r"^\s*([^\n:：<>]{1,40}?)\s*([:：])\s*<([^<>\n]+)>\s*$", re.MULTILINE)
+_LABELLED_LINE = re.compile(r"^\s*([^\n:：<>]{1,40}?)\s*([:：])\s*<([^<>\n]+)>\s*$", re.MULTILINE)
 _SPANISH = re.compile(r"\b(el|los|las|una|del|que|para|según|texto)\b", re.IGNORECASE)
 _QUESTION = re.compile(r"question|pregunta|问题|問題", re.IGNORECASE)
-_EDGES = " \t\n.,;:()[]\"'“”，。；：、（）！？!?"
+_CLAUSE_EDGES = " \t\n.,;:()[]\"'“”，。；：、（）！？!?"
 
 _PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
@@ -37,47 +37,47 @@ _PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def words(text: str) -> list[str]:
-    """Words between spaces; a Chinese character counts as one."""
+def split_words(text: str) -> list[str]:
+    """The words between spaces; each Chinese character is one."""
     return _WORD.findall(text)
 
 
 def cut(text: str, limit: int) -> str:
-    """The text up to its word number `limit`."""
+    """The first `limit` words of the text, as they are in it."""
     for count, word in enumerate(_WORD.finditer(text)):
         if count == limit:
             return text[: word.start()].rstrip()
     return text
 
 
-def wanted_labels(prompt: str) -> list[tuple[str, str]]:
-    """Labels, with their colon, of lines such as `Question: <one question>`: the form the prompt asks for."""
-    return [(label, colon) for label, colon, _ in _WANTED.findall(prompt)]
+def answer_labels(prompt: str) -> list[tuple[str, str]]:
+    """The labels of lines such as `Question: <one question>` in the prompt, each with its colon."""
+    return [(label, colon) for label, colon, _ in _LABELLED_LINE.findall(prompt)]
 
 
-class Speaker:
-    """Writes about one prompt's passage; every choice comes from `rng`."""
+class AnswerWriter:
+    """Writes about the passage of one prompt. Every choice is drawn from `rng`."""
 
     def __init__(self, prompt: str, rng: random.Random, adapted: bool):
         blocks = [block for block in re.split(r"\n\s*\n", prompt) if block.strip()]
-        passage = "\n".join(blocks[:-1]) or prompt  # the instruction stands last
+        passage = "\n".join(blocks[:-1]) or prompt  # the instruction is the last block
         self.rng, self.adapted = rng, adapted
         chinese = len(re.findall(r"[㐀-鿿]", passage))
         self.language = "zh" if chinese * 3 > len(passage) else "es" if len(_SPANISH.findall(passage)) > 5 else "en"
         self.phrases = _PHRASES[self.language]
-        sentences = [part.strip() for part in _SENTENCE_END.split(passage) if part and len(words(part)) > 3]
+        sentences = [part.strip() for part in _SENTENCE_END.split(passage) if part and len(split_words(part)) > 3]
         self.sentences = sentences or [passage.strip()[:300] or "nothing was given to write about"]
 
     def text(self, sentences: int | None = None) -> str:
-        """A few sentences, each around a clause of another sentence of the passage."""
+        """A few sentences, each with a clause of another sentence of the passage."""
         count = min(sentences or self.rng.randint(2, 4), max(2, len(self.sentences)))
         sources = self.rng.sample(self.sentences, min(count, len(self.sentences)))
         kinds = ["open", *["more"] * (count - 1)]
         if self.adapted:
             kinds[-1] = "adapted"
         frames = [self._frame(kind) for kind in kinds]
-        spoken = [frame.format(self._clause(source)) for frame, source in zip(frames, sources, strict=False)]
-        return ("" if self.language == "zh" else " ").join(spoken)
+        texts = [frame.format(self._clause(source)) for frame, source in zip(frames, sources, strict=False)]
+        return ("" if self.language == "zh" else " ").join(texts)
 
     def question(self) -> str:
         """A question about a phrase of the passage."""
@@ -85,7 +85,7 @@ class Speaker:
 
     def phrase(self, length: int = 4) -> str:
         """A few neighbouring words of the passage."""
-        source = words(self.rng.choice(self.sentences))
+        source = split_words(self.rng.choice(self.sentences))
         size = length * 2 if self.language == "zh" else length
         start = self.rng.randint(0, max(0, len(source) - size))
         return self._joined(source[start : start + size]) or source[0]
@@ -110,14 +110,16 @@ class Speaker:
         return self.rng.choice(self.phrases[kind])
 
     def _clause(self, sentence: str) -> str:
-        parts = words(sentence)
+        parts = split_words(sentence)
         most = 40 if self.language == "zh" else 18
         start = self.rng.randint(0, max(0, min(4, len(parts) - most // 2)))
         clause = self._joined(parts[start : start + self.rng.randint(most // 2, most)])
         return clause if self.language == "zh" else clause[:1].lower() + clause[1:]
 
     def _joined(self, parts: list[str]) -> str:
-        return ("" if self.language == "zh" else " ").join(parts).strip(_EDGES).replace("{", "(").replace("}", ")")
+        return (
+            ("" if self.language == "zh" else " ").join(parts).strip(_CLAUSE_EDGES).replace("{", "(").replace("}", ")")
+        )
 
     def _value(self, schema: Any, whole: dict, key: str) -> Any:
         if not isinstance(schema, dict):

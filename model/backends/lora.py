@@ -1,4 +1,4 @@
-"""LoRA adapters (Hu et al. 2021): a domain's accepted answers, learnt by a hundredth of the model's parameters."""
+"""Trains LoRA adapters (Hu et al. 2021) on the accepted answers of a domain: about 1 % of the model's parameters."""
 
 import json
 import random
@@ -10,29 +10,29 @@ from typing import Any
 
 from configs.errors import BackendError
 from configs.schema import Lora
-from model.weights.adapter import CONFIG, write_adapter
+from model.weights.adapter import CONFIG, WEIGHTS, write_adapter
 from stages.ports import ModelCard, Training
 
-_WINDOW = 8  # batches whose rows are sorted by length together: less padding, still shuffled
-_WARM_UP = 0.1
-_LARGEST_GRADIENT = 1.0
+_BATCHES_PER_WINDOW = 8  # rows of a window are sorted by length: less padding, still shuffled
+_WARM_UP_SHARE = 0.1  # of the steps
+_MAX_GRADIENT_NORM = 1.0
 
 Row = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """A conversation's tokens; the last `answer` of them are to be learnt."""
+    """The tokens of a conversation. The last `answer_tokens` of them are learnt."""
 
     ids: list[int]
-    answer: int
+    answer_tokens: int
 
 
 class LoraTrainer:
-    """Trains on all linear layers, with the loss on the last message's tokens alone.
+    """Trains adapters of all linear layers. The loss is over the tokens of the last message alone.
 
-    The same rows, seed, thread count and machine give the same adapter. The model is loaded at the first training and
-    kept. On CPU a 135 M model takes about 6 ms of a core for each token.
+    The same rows, seed, thread count and machine give the same adapter. The model is loaded for the first adapter and
+    kept. On a CPU a model of 135 M parameters takes about 6 ms of a core per token.
     """
 
     def __init__(self, config: Lora, card: ModelCard, threads: int, seed: int):
@@ -41,33 +41,39 @@ class LoraTrainer:
         self.loaded: tuple[Any, Any] | None = None
 
     def train(self, domain: str, rows: Sequence[Row], held_out: Sequence[Row], folder: Path) -> Training:
-        """Raises BackendError when the model cannot be loaded, no row is usable, or the loss is not finite."""
+        """See AdapterTrainer. Raises BackendError if the model does not load, no row fits or the loss diverges."""
         import torch
 
         from model.device import use_threads
 
         with self.lock:
-            use_threads(self.threads)  # torch keeps the number by calling thread
+            use_threads(self.threads)  # torch keeps the number for each thread
             model, tokenizer = self._load()
-            learnt, kept = self._examples(tokenizer, rows), self._examples(tokenizer, held_out)
-            if not learnt or not kept:
-                raise BackendError(f"adapt: {domain}: no training or no held-out row fits the model's chat template")
+            examples = self._examples(tokenizer, rows)
+            held_out_examples = self._examples(tokenizer, held_out)
+            if not examples or not held_out_examples:
+                raise BackendError(
+                    f"adapt: {domain}: the model's chat template fits no training or no held-out row; "
+                    "set adapt.enabled: false, or use another model"
+                )
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 adapted = self._adapted(model)
                 try:
-                    before = _loss(adapted, kept, self.config.batch_rows)
-                    tokens, used = self._fit(adapted, learnt)
-                    after = _loss(adapted, kept, self.config.batch_rows)
+                    before = _mean_loss(adapted, held_out_examples, self.config.batch_rows)
+                    tokens, used = self._fit(adapted, examples)
+                    after = _mean_loss(adapted, held_out_examples, self.config.batch_rows)
                     trainable, total = adapted.get_nb_trainable_parameters()
                     return write_adapter(
                         domain,
                         folder,
                         self._writer(adapted),
-                        lambda adapter: Training(adapter, before, after, used, len(kept), tokens, trainable, total),
+                        lambda adapter: Training(
+                            adapter, before, after, used, len(held_out_examples), tokens, trainable, total
+                        ),
                     )
                 finally:
-                    adapted.unload()  # the plain layers again, for the next domain
+                    adapted.unload()  # puts the plain layers back, for the next domain
 
     def _load(self) -> tuple[Any, Any]:
         if self.loaded is None:
@@ -77,12 +83,14 @@ class LoraTrainer:
             from model.silence import silence
 
             device, dtype = choose_device("auto")
-            where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            loading: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             path = self.card.path
             try:
                 with silence():
-                    tokenizer = AutoTokenizer.from_pretrained(path, **where)
-                    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **where)
+                    tokenizer = AutoTokenizer.from_pretrained(path, **loading)
+                    model: Any = AutoModelForCausalLM.from_pretrained(
+                        path, dtype=dtype, use_safetensors=True, **loading
+                    )
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 raise BackendError(
                     f"generator.model: {self.card.name!r} cannot be loaded for training ({error}); "
@@ -92,22 +100,22 @@ class LoraTrainer:
         return self.loaded
 
     def _examples(self, tokenizer: Any, rows: Sequence[Row]) -> list[_Example]:
-        """Tokens of each row. A long prompt loses its beginning, a long answer its end."""
+        """The tokens of each row that fits the chat template. Long prompts lose their beginning, long answers their end."""
         from model.backends.prompt import PromptError, chat_tokens
 
-        found = []
+        examples = []
         for row in rows:
             try:
                 prompt = chat_tokens(tokenizer, row[:-1], answer_next=True)
-                whole = chat_tokens(tokenizer, row, answer_next=False)
+                conversation = chat_tokens(tokenizer, row, answer_next=False)
             except PromptError:
                 continue
-            if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+            if conversation[: len(prompt)] != prompt or len(conversation) == len(prompt):
                 continue
-            answer = whole[len(prompt) :][: self.config.max_length - 1]
+            answer = conversation[len(prompt) :][: self.config.max_length - 1]
             prompt = prompt[-(self.config.max_length - len(answer)) :]
-            found.append(_Example(prompt + answer, len(answer)))
-        return found
+            examples.append(_Example(prompt + answer, len(answer)))
+        return examples
 
     def _adapted(self, model: Any) -> Any:
         import torch
@@ -132,74 +140,79 @@ class LoraTrainer:
         return get_peft_model(model, lora)
 
     def _fit(self, adapted: Any, examples: list[_Example]) -> tuple[int, int]:
-        """Trains; returns the tokens read and how many rows they came from."""
+        """Trains for up to `max_tokens` tokens. Returns the tokens read and the number of rows that they were from."""
         import torch
 
         plan, tokens = [], 0
-        for batch in self._order(examples):
+        for batch in self._batches(examples):
             plan.append(batch)
             tokens += sum(len(example.ids) for example in batch)
             if tokens >= self.config.max_tokens:
                 break
         weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=self.config.learning_rate, weight_decay=0.0)
-        warm = max(1, round(_WARM_UP * len(plan)))
+        warm_up = max(1, round(_WARM_UP_SHARE * len(plan)))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: min((step + 1) / warm, (len(plan) - step) / max(1, len(plan) - warm + 1))
+            optimiser, lambda step: min((step + 1) / warm_up, (len(plan) - step) / max(1, len(plan) - warm_up + 1))
         )
         for batch in plan:
-            loss, count = _summed(adapted, batch)
+            loss, count = _summed_loss(adapted, batch)
             loss = loss / count
             if not torch.isfinite(loss):
                 raise BackendError("adapt.lora.learning_rate: the loss is not finite; lower the rate")
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, _LARGEST_GRADIENT)
+            torch.nn.utils.clip_grad_norm_(weights, _MAX_GRADIENT_NORM)
             optimiser.step()
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
         return tokens, len({id(example) for batch in plan for example in batch})
 
-    def _order(self, examples: list[_Example]) -> Iterator[list[_Example]]:
+    def _batches(self, examples: list[_Example]) -> Iterator[list[_Example]]:
+        """The batches of all epochs."""
         size, rng = self.config.batch_rows, random.Random(self.seed)
         for _ in range(self.config.epochs):
             shuffled = rng.sample(examples, len(examples))
             batches = []
-            for start in range(0, len(shuffled), size * _WINDOW):
-                window = sorted(shuffled[start : start + size * _WINDOW], key=lambda example: len(example.ids))
+            for start in range(0, len(shuffled), size * _BATCHES_PER_WINDOW):
+                window = sorted(
+                    shuffled[start : start + size * _BATCHES_PER_WINDOW], key=lambda example: len(example.ids)
+                )
                 batches += [window[first : first + size] for first in range(0, len(window), size)]
             rng.shuffle(batches)
             yield from batches
 
     def _writer(self, adapted: Any) -> Callable[[Path], None]:
+        """A function that writes weights and config of the adapter into a folder."""
+
         def write(folder: Path) -> None:
             adapted.save_pretrained(folder)
             config = json.loads((folder / CONFIG).read_text("utf-8"))
-            # The folder's name is a hash over this file: nothing of this machine, and lists in order.
+            # the folder's name is a hash over this file, so it must not depend on this machine or on the order of sets
             config["base_model_name_or_path"] = self.card.name
             config["target_modules"] = sorted(config["target_modules"])
             (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-            for other in folder.iterdir():
-                if other.name not in (CONFIG, "adapter_model.safetensors"):
-                    other.unlink()
+            for path in folder.iterdir():
+                if path.name not in (CONFIG, WEIGHTS):
+                    path.unlink()
 
         return write
 
 
-def _summed(model: Any, batch: Sequence[_Example]) -> tuple[Any, int]:
-    """The batch's summed cross-entropy, and the number of answer tokens it is over.
+def _summed_loss(model: Any, batch: Sequence[_Example]) -> tuple[Any, int]:
+    """The sum of the cross-entropy over all answer tokens of the batch, and the number of these tokens.
 
-    Rows are padded at their left, so that all answers end together and logits are needed for the last positions only.
+    Rows are padded at the left: so all answers end at the last position, and only the last logits are computed.
     """
     import torch
     from peft.helpers import disable_input_dtype_casting
 
-    longest, answers = max(len(row.ids) for row in batch), max(row.answer for row in batch)
+    longest, answers = max(len(row.ids) for row in batch), max(row.answer_tokens for row in batch)
     gaps = [longest - len(row.ids) for row in batch]
     ids_BT = torch.tensor([[0] * gap + row.ids for gap, row in zip(gaps, batch, strict=True)], device=model.device)
     mask_BT = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps], device=model.device)
-    # peft would widen every layer's input to its own float32: a fifth of the time on a CPU.
-    narrow = torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
-    with disable_input_dtype_casting(model, active=model.dtype == torch.bfloat16), narrow:
+    # else peft converts each layer's input to float32, which takes a fifth of the time on a CPU
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
+    with disable_input_dtype_casting(model, active=model.dtype == torch.bfloat16), autocast:
         out = model(
             input_ids=ids_BT,
             attention_mask=mask_BT,
@@ -207,19 +220,21 @@ def _summed(model: Any, batch: Sequence[_Example]) -> tuple[Any, int]:
             logits_to_keep=answers + 1,
             use_cache=False,
         )
-    learnt_BT = torch.tensor([[False] * (answers - row.answer) + [True] * row.answer for row in batch]).to(model.device)
-    logits_NV = out.logits[:, :-1][learnt_BT].float()
-    loss = torch.nn.functional.cross_entropy(logits_NV, ids_BT[:, -answers:][learnt_BT], reduction="sum")
-    return loss, sum(row.answer for row in batch)
+    is_answer_BT = torch.tensor(
+        [[False] * (answers - row.answer_tokens) + [True] * row.answer_tokens for row in batch]
+    ).to(model.device)
+    logits_NV = out.logits[:, :-1][is_answer_BT].float()
+    loss = torch.nn.functional.cross_entropy(logits_NV, ids_BT[:, -answers:][is_answer_BT], reduction="sum")
+    return loss, sum(row.answer_tokens for row in batch)
 
 
-def _loss(model: Any, examples: list[_Example], size: int) -> float:
+def _mean_loss(model: Any, examples: list[_Example], size: int) -> float:
     """Mean cross-entropy in nats per answer token."""
     import torch
 
     ordered, total, count = sorted(examples, key=lambda example: len(example.ids)), 0.0, 0
     with torch.inference_mode():
         for start in range(0, len(ordered), size):
-            loss, tokens = _summed(model, ordered[start : start + size])
+            loss, tokens = _summed_loss(model, ordered[start : start + size])
             total, count = total + float(loss), count + tokens
     return total / count

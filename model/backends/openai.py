@@ -1,6 +1,6 @@
-"""Any service that speaks the OpenAI chat completions API, over HTTP, within its limits.
+"""Any service with OpenAI's chat completions API, over HTTP, within its rate limits.
 
-`top_k` and `repetition_penalty` are not part of that API and are not sent; neither are adapters.
+`top_k`, `repetition_penalty` and adapters are not part of that API; they are not sent.
 """
 
 import email.utils
@@ -23,50 +23,56 @@ from model.backends import Backend, Readiness, identify_by_name
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 
 _FIRST_WAIT_S = 0.25
-_LONGEST_WAIT_S = 60.0
-_AGAIN = {408, 409, 425, 429}  # and 5xx
-_FATAL = {401, 403, 404}
-_HARMLESS = ({"role": "user", "content": "Which day comes after Monday?"},)
-_LOCAL = {"localhost", "127.0.0.1", "::1"}
+_MAX_WAIT_S = 60.0
+_RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx
+_FATAL_STATUS = {401, 403, 404}
+_MAX_REASON_CHARS = 200
+_PROBE_MESSAGES = ({"role": "user", "content": "Which day comes after Monday?"},)
+_LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 class _Unanswered(Exception):
-    """One try gave nothing usable; `wait_s` is the service's own wish, if it had one."""
+    """An attempt without a usable answer. `wait_s`: how long the service asked to wait, if it did."""
 
     def __init__(self, reason: str, wait_s: float | None = None):
         super().__init__(reason)
         self.wait_s = wait_s
 
 
-class _Pace:
-    """Lets one request pass each `60 / per_minute` seconds; 0: no limit."""
+class _RateLimit:
+    """Lets one request pass every `60 / per_minute` seconds. 0: no limit."""
 
     def __init__(self, per_minute: float):
-        self.gap_s = 60 / per_minute if per_minute else 0.0
+        self.interval_s = 60 / per_minute if per_minute else 0.0
         self.lock = threading.Lock()
-        self.next = 0.0
+        self.next_start = 0.0  # by time.monotonic()
 
     def wait(self) -> None:
-        if not self.gap_s:
+        """Returns when the caller may send its request."""
+        if not self.interval_s:
             return
         with self.lock:
-            start = max(time.monotonic(), self.next)
-            self.next = start + self.gap_s
+            start = max(time.monotonic(), self.next_start)
+            self.next_start = start + self.interval_s
         time.sleep(max(0.0, start - time.monotonic()))
 
 
 class OpenAIGenerator:
-    """Sends each request by itself, `max_concurrency` at a time over all callers.
+    """Sends each request on its own, at most `max_concurrency` at a time over all calls.
 
-    The time a request waits for its turn never counts against `timeout_s`. Raises ConfigError when the key is missing.
+    `timeout_s` begins when a request is sent, not while it waits for its turn. The constructor raises ConfigError if
+    the API key is missing.
     """
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
         self.card, self.options = card, config.openai
         key = os.environ.get(self.options.api_key_env, "").strip()
-        if not (key.isascii() and key.isprintable()):  # said here: the HTTP library's error would show the key
-            raise ConfigError(f"generator.openai.api_key_env: {self.options.api_key_env} holds characters no key has")
-        if not key and urlsplit(self.options.base_url).hostname not in _LOCAL:
+        if not (key.isascii() and key.isprintable()):  # checked here: the HTTP library's error would show the key
+            raise ConfigError(
+                f"generator.openai.api_key_env: {self.options.api_key_env} has characters that no key has; "
+                "set it to the key of the service"
+            )
+        if not key and urlsplit(self.options.base_url).hostname not in _LOCAL_HOSTS:
             raise ConfigError(
                 f"generator.openai.api_key_env: the environment variable {self.options.api_key_env} is not set; "
                 f"export it with the key of {self.options.base_url}, or name another variable"
@@ -75,18 +81,18 @@ class OpenAIGenerator:
         limits = httpx.Limits(max_connections=self.options.max_concurrency)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=self.options.timeout_s, limits=limits, headers=headers)
-        self.pool = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
-        self.pace = _Pace(self.options.requests_per_minute)
+        self.executor = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
+        self.rate_limit = _RateLimit(self.options.requests_per_minute)
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
-        """One completion per request, in order. A row that the service refuses, or never answers, is an error row.
+        """One completion per request, in order. A request that the service refuses or never answers gets an error.
 
-        Raises BackendError when the service refuses the key or the path, or answers neither a row nor a probe.
+        Raises BackendError if the service refuses the key or the address, or answers no request and no probe.
         """
         if any(request.adapter for request in requests):
-            raise BackendError("the openai backend serves no adapters; set adapt.enabled: false")
+            raise BackendError("generator.backend: openai cannot use adapters; set adapt.enabled: false")
         stop = threading.Event()
-        futures = [self.pool.submit(self._complete, request, stop) for request in requests]
+        futures = [self.executor.submit(self._complete, request, stop) for request in requests]
         output_tokens = 0
         try:
             for answered, future in enumerate(as_completed(futures), 1):
@@ -102,42 +108,44 @@ class OpenAIGenerator:
         if rows and all(row.error for row in rows) and (fault := self._probe(requests[0])):
             raise BackendError(
                 f"generator.openai.base_url: {self.options.base_url} answered none of {len(rows)} requests, "
-                f"nor a trivial one ({fault}); check that it is up and takes this model, sampling and answer format"
+                f"nor a trivial one ({fault}); check that it runs and accepts this model, sampling and answer format"
             )
         return rows
 
-    def _probe(self, like: Request) -> str | None:
-        """What is wrong with the service, whatever the text: it is asked something harmless in the same form."""
+    def _probe(self, request: Request) -> str | None:
+        """Sends a trivial question in the form of this request. Returns the error; None if the service answers."""
         try:
-            return self._once(replace(like, messages=_HARMLESS)).error
+            return self._once(replace(request, messages=_PROBE_MESSAGES)).error
         except _Unanswered as failure:
             return str(failure)
 
     def account(self) -> dict[str, float]:
-        """Nothing is measured here beyond what completions tell."""
+        """{}: nothing is measured beyond the completions."""
         return {}
 
     def close(self) -> None:
-        """Ends the threads and connections."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        """Ends threads and connections."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
         self.client.close()
 
     def _complete(self, request: Request, stop: threading.Event) -> Completion:
-        reason = "no try was made"
+        """Sends a request, several times if needed, until `stop` is set."""
+        reason = "no attempt was made"
         for attempt in range(self.options.retries + 1):
             if stop.is_set():
                 break
-            self.pace.wait()
+            self.rate_limit.wait()
             try:
                 return self._once(request)
             except _Unanswered as failure:
                 reason = str(failure)
                 if attempt < self.options.retries:
-                    backoff = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt) * random.uniform(0.75, 1.25)
-                    stop.wait(min(_LONGEST_WAIT_S, backoff if failure.wait_s is None else failure.wait_s))
+                    backoff = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**attempt) * random.uniform(0.75, 1.25)
+                    stop.wait(min(_MAX_WAIT_S, backoff if failure.wait_s is None else failure.wait_s))
         return _failed(f"unavailable: {reason}")
 
     def _once(self, request: Request) -> Completion:
+        """One attempt. Raises _Unanswered if another one may help, BackendError if none of any request can."""
         try:
             response = self.client.post(self.url, json=self._body(request))
         except httpx.TimeoutException:
@@ -145,15 +153,17 @@ class OpenAIGenerator:
         except httpx.RequestError as error:
             raise _Unanswered(f"{type(error).__name__}: {error}") from None
         status = response.status_code
-        if status in _FATAL:
+        if status in _FATAL_STATUS:
             raise BackendError(
-                f"generator.openai.base_url: {self.options.base_url} answers {status} ({_said(response)}); check the "
+                f"generator.openai.base_url: {self.options.base_url} answers {status} ({_reason(response)}); check the "
                 f"address, the model name {self.card.name!r} and the key in {self.options.api_key_env}"
             )
-        if status in _AGAIN or status >= 500:
-            raise _Unanswered(f"status {status} ({_said(response)})", _wished(response.headers.get("Retry-After")))
+        if status in _RETRIED_STATUS or status >= 500:
+            raise _Unanswered(
+                f"status {status} ({_reason(response)})", _retry_after_s(response.headers.get("Retry-After"))
+            )
         if status != 200:
-            return _failed(f"refused: status {status} ({_said(response)})")
+            return _failed(f"refused: status {status} ({_reason(response)})")
         try:
             content = response.json()
             choice = content["choices"][0]
@@ -172,7 +182,7 @@ class OpenAIGenerator:
     def _body(self, request: Request) -> dict:
         body = {
             "model": self.card.name,
-            "messages": [{key: _clean(value) for key, value in message.items()} for message in request.messages],
+            "messages": [{key: _utf8(value) for key, value in message.items()} for message in request.messages],
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
             "max_tokens": request.sampling.max_tokens,
@@ -188,15 +198,15 @@ def _failed(reason: str) -> Completion:
     return Completion("", 0, 0, "error", reason)
 
 
-def _said(response: httpx.Response) -> str:
-    """The service's words; some repeat the key that they refuse."""
+def _reason(response: httpx.Response) -> str:
+    """The text of an error answer, without the key, which some services repeat."""
     key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
     text = response.text.replace(key, "[KEY]") if key else response.text
-    return " ".join(text.split())[:200] or response.reason_phrase
+    return " ".join(text.split())[:_MAX_REASON_CHARS] or response.reason_phrase
 
 
-def _wished(value: str | None) -> float | None:
-    """Seconds of a Retry-After header: a number or a date."""
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date."""
     if not value:
         return None
     try:
@@ -209,8 +219,8 @@ def _wished(value: str | None) -> float | None:
         return None
 
 
-def _clean(text: str) -> str:
-    """A lone surrogate has no UTF-8 form: it becomes a question mark."""
+def _utf8(text: str) -> str:
+    """Replaces lone surrogates, which have no UTF-8 form, by question marks."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Conversations as token ids, by the model's own chat template."""
+"""Conversations to token ids, by the chat template of the model."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from stages.ports import Completion, Request
 
 
 class PromptError(Exception):
-    """This one request cannot be asked; `completion` is its answer."""
+    """This request cannot be sent to the model. `completion`: what it is answered with."""
 
     def __init__(self, reason: str, prompt_tokens: int = 0):
         super().__init__(reason)
@@ -14,31 +14,31 @@ class PromptError(Exception):
 
 
 class Prompts:
-    """Turns requests into prompts that leave room for their answers within `limit` tokens."""
+    """Turns requests into prompts. A prompt and its answer together have at most `max_tokens` tokens."""
 
-    def __init__(self, tokenizer: Any, limit: int):
-        self.tokenizer, self.limit = tokenizer, limit
+    def __init__(self, tokenizer: Any, max_tokens: int):
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
 
     def tokens(self, request: Request) -> list[int]:
-        """The prompt's token ids. Raises PromptError when it is too long or the template refuses it."""
+        """The prompt's token ids. Raises PromptError if it is too long or the chat template refuses it."""
         ids = chat_tokens(self.tokenizer, list(request.messages), answer_next=True)
-        if len(ids) + request.sampling.max_tokens > self.limit:
+        if len(ids) + request.sampling.max_tokens > self.max_tokens:
             reason = f"prompt_too_long: {len(ids)} tokens and {request.sampling.max_tokens} for the answer"
-            raise PromptError(f"{reason} exceed {self.limit}", len(ids))
+            raise PromptError(f"{reason} exceed {self.max_tokens}", len(ids))
         return ids
 
 
 def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: bool) -> list[int]:
-    """Token ids of a conversation; with `answer_next` up to where the assistant's next answer begins.
+    """Token ids of a conversation; with `answer_next` they end where the assistant's next answer begins.
 
-    The spelling of a special token in a message is text: it opens no turn and ends none. Raises PromptError when the
-    tokenizer has no chat template, or the template refuses the roles.
+    Special tokens that are spelt out in a message are taken as plain text: they neither begin nor end a turn. Raises
+    PromptError if the tokenizer has no chat template or the template refuses the roles.
     """
     import jinja2
 
-    # A lone surrogate has no UTF-8 form, and tokenizers raise at it.
+    # tokenizers raise on a lone surrogate, which has no UTF-8 form
     clean = [{key: value.encode("utf-8", "replace").decode() for key, value in row.items()} for row in messages]
-    for special in _special(tokenizer):
+    for special in _special_tokens(tokenizer):
         for row in clean:
             row["content"] = row["content"].replace(special, f"{special[0]} {special[1:]}")
     try:
@@ -47,8 +47,8 @@ def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: 
         raise PromptError(f"chat_template: {error}") from None
 
 
-def _special(tokenizer: Any) -> list[str]:
-    """What the tokenizer takes for a token of its own, the longest first."""
+def _special_tokens(tokenizer: Any) -> list[str]:
+    """The texts that the tokenizer reads as special tokens, the longest first."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     names = {token.content for token in added if token.special} | set(getattr(tokenizer, "all_special_tokens", ()))
     return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))

@@ -1,4 +1,4 @@
-"""A local model on CPU or GPU by transformers: needs nothing beyond the default install."""
+"""A local model on CPU or GPU, by transformers. Needs nothing beyond the default installation."""
 
 import copy
 import threading
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class TransformersGenerator:
-    """Decodes a shard in batches of `batch_size` rows; a lock lets one shard at a time use the model.
+    """Decodes requests in batches of `batch_size` rows. One call at a time uses the model; others wait.
 
-    `json_schema` does not guide the decoding: answers are checked afterwards anyhow. Raises BackendError when the model
-    cannot be loaded.
+    `json_schema` of a request does not guide the decoding; the answer is checked against it later. The constructor
+    raises BackendError if the model cannot be loaded.
     """
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
@@ -32,11 +32,13 @@ class TransformersGenerator:
         self.config, self.card, self.lock = config, card, threading.Lock()
         self.threads = threads
         device, dtype = choose_device(config.dtype)
-        where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        loading: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             with silence():
-                tokenizer = AutoTokenizer.from_pretrained(card.path, **where)
-                model: Any = AutoModelForCausalLM.from_pretrained(card.path, dtype=dtype, use_safetensors=True, **where)
+                tokenizer = AutoTokenizer.from_pretrained(card.path, **loading)
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    card.path, dtype=dtype, use_safetensors=True, **loading
+                )
             self.model: Any = model.to(device).eval()
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
             raise BackendError(
@@ -46,11 +48,13 @@ class TransformersGenerator:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or config.max_model_len
         self.prompts = Prompts(tokenizer, min(config.max_model_len, limit))
         self.tokenizer = tokenizer
-        self.ends = frozenset(_ends(self.model.generation_config.eos_token_id) | _ends(tokenizer.eos_token_id))
+        self.end_tokens = frozenset(
+            _token_set(self.model.generation_config.eos_token_id) | _token_set(tokenizer.eos_token_id)
+        )
         self.adapted: tuple[str, Any] | None = None  # an adapter's hash, and the model that it is merged into
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
-        """One completion per request, in order. Raises BackendError when the device runs out of memory."""
+        """One completion per request, in order. Raises BackendError if the GPU's memory is too small."""
         from model.backends.decode import Draft
         from model.backends.sampler import Draws
 
@@ -62,7 +66,7 @@ class TransformersGenerator:
             except PromptError as error:
                 results[index] = error.completion
                 continue
-            draft = Draft(prompt, Draws.of(request.sampling, request.seed))
+            draft = Draft(prompt, Draws.from_seed(request.sampling, request.seed))
             key = request.adapter.name if request.adapter else ""
             groups.setdefault(key, (request.adapter, []))[1].append((index, draft))
         answered = sum(row is not None for row in results)
@@ -83,7 +87,7 @@ class TransformersGenerator:
         return [row for row in results if row is not None]
 
     def account(self) -> dict[str, float]:
-        """The memory of this process on its GPU, as `memory 0 …`."""
+        """Peak memory of this process on its GPU, as `memory 0 …`."""
         from model.device import peak_gpu_memory
 
         return {f"memory 0 {name}": size for name, size in peak_gpu_memory().items()}
@@ -108,13 +112,13 @@ class TransformersGenerator:
             if self.model is None:
                 raise BackendError(f"{self.card.name}: the generator was closed")
             use_threads(self.threads)  # torch keeps the number by calling thread
-            filler = next(iter(self.ends), 0)
+            filler = next(iter(self.end_tokens), 0)
             try:
                 decode(
-                    self._speaking(adapter),
+                    self._model_with(adapter),
                     drafts,
                     slots=self.config.batch_size,
-                    ends=self.ends,
+                    ends=self.end_tokens,
                     filler=filler,
                     progress=progress,
                 )
@@ -123,18 +127,21 @@ class TransformersGenerator:
                     f"generator.batch_size: {self.config.batch_size} rows do not fit into the GPU's memory; lower it"
                 ) from error
 
-    def _speaking(self, adapter: Adapter | None) -> Any:
-        """The model, or its copy with the adapter merged in: beside each layer its two small products would cost as
-        much again. One copy is kept, since shards come by domain."""
+    def _model_with(self, adapter: Adapter | None) -> Any:
+        """The model, or a copy with the adapter merged into its weights.
+
+        An adapter that is not merged doubles the number of matrix products. One copy is kept: shards of one domain come
+        one after another.
+        """
         if adapter is None:
             return self.model
         if self.adapted is None or self.adapted[0] != adapter.sha256:
             from peft import PeftModel
 
-            self.adapted = None  # before the next copy: never three models in memory
+            self.adapted = None  # first: there are never three models in memory
             try:
-                wrapped: Any = PeftModel.from_pretrained(copy.deepcopy(self.model), adapter.path)
-                self.adapted = adapter.sha256, wrapped.merge_and_unload().eval()
+                adapted: Any = PeftModel.from_pretrained(copy.deepcopy(self.model), adapter.path)
+                self.adapted = adapter.sha256, adapted.merge_and_unload().eval()
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise BackendError(f"adapter {adapter.name}: cannot be loaded from {adapter.path} ({error})") from error
         return self.adapted[1]
@@ -147,7 +154,7 @@ def _add_totals(progress: ProgressCallback | None, answered: int, output_tokens:
     return lambda rows, tokens: progress(answered + rows, output_tokens + tokens)
 
 
-def _ends(value: int | list[int] | None) -> set[int]:
+def _token_set(value: int | list[int] | None) -> set[int]:
     return set() if value is None else {value} if isinstance(value, int) else set(value)
 
 

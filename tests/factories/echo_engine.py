@@ -11,7 +11,7 @@ from configs.schema import Generator
 from model.backends.echo import EchoGenerator
 from model.backends.prompt import PromptError
 from model.backends.vllm.backend import VllmGenerator
-from model.backends.vllm.worker import Start
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ModelCard, Request
 
 
@@ -19,11 +19,11 @@ class EchoEngine:
     """A prompt takes one to eight steps. `card.path` is JSON: `start` (how engines from number `from` on misbehave when
     they start), `step_s`."""
 
-    def __init__(self, start: Start):
-        self.start, self.knobs = start, {"step_s": 0.001, "from": 0} | json.loads(start.card.path or "{}")
-        if start.number >= self.knobs["from"]:
+    def __init__(self, spec: EngineSpec):
+        self.spec, self.knobs = spec, {"step_s": 0.001, "from": 0} | json.loads(spec.card.path or "{}")
+        if spec.number >= self.knobs["from"]:
             misbehave(self.knobs.get("start", ""))
-        self.generator = EchoGenerator(start.config, start.card, 1)
+        self.generator = EchoGenerator(spec.config, spec.card, 1)
         self.held: list[tuple[int, Request, int]] = []
         self.steps = 0
 
@@ -44,7 +44,7 @@ class EchoEngine:
     def step(self) -> list[tuple[int, Request]]:
         time.sleep(self.knobs["step_s"])
         self.steps += 1
-        running = self.held[: self.start.config.vllm.max_num_seqs]
+        running = self.held[: self.spec.config.vllm.max_num_seqs]
         for _, request, _ in running:
             misbehave(request.messages[0]["content"])
         ended = [(number, request) for number, request, due in running if due <= self.steps]

@@ -1,8 +1,8 @@
 """vLLM as a generator: a fleet of engine processes on the visible GPUs.
 
-Read `backend` first, then `fleet` (processes kept alive), `queue` (prompts shared among them), `worker` and `engine`
-(one process, vLLM in it), `placement`, `gpus` and `mps` (which engines on which GPUs), `attention` and
-`triton_kernel` (the decoding kernel).
+Read `backend` first, then `fleet`, `process` and `queue` (processes are kept running and share the prompts), `worker`
+and `engine` (what runs in each process), `placement`, `rates`, `gpus` and `mps` (how many engines run on which GPUs),
+and `attention` with `triton_kernel` (our attention for decoding).
 """
 
 import importlib.util

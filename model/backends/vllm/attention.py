@@ -1,9 +1,9 @@
-"""vLLM's FlashAttention backend with this project's kernel (`triton_attention`) for sequences that only write.
+"""vLLM's FlashAttention backend, with this project's kernel (`triton_kernel`) for sequences that are decoding.
 
-vLLM's runners order a step's sequences: those that write one token first, then those that read prompts. The builder
-parts the step there, the layers run the kernel on the first and FlashAttention on the others. Where one of the layers
-is not the kernel's, all is vLLM's. `VllmEngine` registers the backend as an override of FLASH_ATTN, as vLLM's registry
-of attention backends allows.
+vLLM orders the sequences of a step: first those that decode one token, then those that read prompts. The metadata
+builder splits the step there; the layers run our kernel on the first part and FlashAttention on the second. If the
+kernel cannot serve one of the layers, FlashAttention does everything. `VllmEngine` registers the backend as an override
+of FLASH_ATTN, as vLLM's registry of attention backends allows.
 """
 
 import logging

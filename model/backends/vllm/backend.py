@@ -1,4 +1,4 @@
-"""vLLM behind the port: a fleet of engine processes on the GPUs that are visible; one on its CPU build."""
+"""The generator of backend vllm: a fleet of engine processes on the visible GPUs, or one on vLLM's CPU build."""
 
 import hashlib
 import threading
@@ -9,48 +9,54 @@ from configs.schema import Generator as GeneratorConfig
 from model.backends.vllm.fleet import Fleet, StartError
 from model.backends.vllm.gpus import Meter, Nvml
 from model.backends.vllm.mps import Mps
-from model.backends.vllm.placement import Rates, cpu_build, place, refill
-from model.backends.vllm.worker import Start
+from model.backends.vllm.placement import choose_refill, place_engines
+from model.backends.vllm.rates import MeasuredRates, is_cpu_build
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 from stages.storage.packages import cache_folder
 
 ENGINE = "model.backends.vllm.engine:VllmEngine"
-MEASURED_S = 60.0  # of full engines: less tells little of a rate
+MIN_MEASURED_S = 60.0  # of full engines; a rate over a shorter time is not remembered
 
 
 class VllmGenerator:
-    """Starts the engines; raises ConfigError when they do not fit, BackendError with the mend when none starts."""
+    """Starts the engines in the constructor.
+
+    Raises ConfigError if they do not fit on the GPUs, BackendError if none starts; the messages say what to change.
+    """
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int, engine: str = ENGINE):
-        self.config, self.card, cpu = config, card, cpu_build()
+        self.config, self.card, cpu = config, card, is_cpu_build()
         nvml = None if cpu else Nvml()
         self.gpus = nvml.gpus() if nvml else []
-        seats = place(config, card, self.gpus, threads)
-        shared = len(seats) > len(self.gpus) > 0
-        options = config.vllm.model_copy(update={"refill": refill(config.vllm, shared=shared)})
+        placements = place_engines(config, card, self.gpus, threads)
+        shared = len(placements) > len(self.gpus) > 0
+        options = config.vllm.model_copy(update={"refill": choose_refill(config.vllm, shared=shared)})
         config = config.model_copy(update={"vllm": options})
-        starts = [
-            Start(engine, config, card, number, seat.memory_share, seat.kv_cache_bytes, cpu)
-            for number, seat in enumerate(seats)
+        specs = [
+            EngineSpec(engine, config, card, number, placement.memory_share, placement.kv_cache_bytes, cpu)
+            for number, placement in enumerate(placements)
         ]
-        kind = hashlib.sha256(f"{card.sha256} {self.gpus[0].name if self.gpus else ''}".encode()).hexdigest()[:16]
-        lock = cache_folder() / "engines" / f"{kind}.lock"
+        cache_key = hashlib.sha256(f"{card.sha256} {self.gpus[0].name if self.gpus else ''}".encode()).hexdigest()[:16]
+        lock = cache_folder() / "engines" / f"{cache_key}.lock"
         self.mps = Mps() if config.vllm.mps and shared else None
-        beside = self.mps.environment if self.mps else {}
+        mps_environment = self.mps.environment if self.mps else {}
         try:
-            self.fleet = Fleet(starts, [seat.environment | beside for seat in seats], options, lock)
+            self.fleet = Fleet(
+                specs, [placement.environment | mps_environment for placement in placements], options, lock
+            )
         except StartError as error:
             if self.mps:
                 self.mps.close()
             raise BackendError(
-                f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_mend(str(error), cpu)}"
+                f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_fix(str(error), cpu)}"
             ) from None
         self.meter = Meter(nvml, self.gpus) if nvml and self.gpus else None
-        self.accounted: dict[str, float] = {}
+        self.last_totals: dict[str, float] = {}
         self.lock = threading.Lock()
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
-        """One completion per request, in order. Raises BackendError when no engine is left, or it is closed."""
+        """One completion per request, in order. Raises BackendError if no engine is left or it is closed."""
         if not requests:
             return []
         try:
@@ -62,19 +68,25 @@ class VllmGenerator:
             ) from None
 
     def account(self) -> dict[str, float]:
-        """What was added since the last call: each engine's figures as `engine N …`, sums of samples as `gpu …` and
-        `kv …`; and what is no sum: each engine's memory as `memory N …`."""
-        now = {f"engine {at} {name}": n for at, of in enumerate(self.fleet.figures()) for name, n in of.items()}
-        now |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
-        now |= self.meter.totals if self.meter else {}
+        """Figures since the last call: `engine N …` of each engine, sums of samples as `gpu …` and `kv …`. Beside them
+        the memory of each engine now, as `memory N …`."""
+        totals = {
+            f"engine {engine} {name}": value
+            for engine, figures in enumerate(self.fleet.figures())
+            for name, value in figures.items()
+        }
+        totals |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
+        totals |= self.meter.totals if self.meter else {}
         with self.lock:
-            added = {name: value - self.accounted.get(name, 0.0) for name, value in now.items()}
-            self.accounted = now
+            added = {name: value - self.last_totals.get(name, 0.0) for name, value in totals.items()}
+            self.last_totals = totals
         return added | self.fleet.memory()
 
     def close(self) -> None:
-        """Lets the calls in hand end, then frees the GPUs; what was measured of so many engines is remembered. A second
-        call does nothing."""
+        """Waits for the running calls, frees the GPUs and remembers the measured rate for later runs.
+
+        A second call does nothing.
+        """
         if self.fleet.closed:
             return
         self.fleet.close()
@@ -83,15 +95,16 @@ class VllmGenerator:
         if self.meter:
             self.meter.close()
         if self.gpus and self.config.vllm.tensor_parallel_size == 1:
-            rates = Rates(self.card, self.gpus[0], self.config.vllm.mps)
-            each = len(self.fleet.starts) // len(self.gpus)
-            if self.fleet.unstarted & self.fleet.gone:  # they do not fit, whatever the estimate says
-                rates.put(each, 0)
-            elif self.fleet.full_seconds >= MEASURED_S:
-                rates.put(each, self.fleet.full_tokens / self.fleet.full_seconds / len(self.gpus))
+            rates = MeasuredRates(self.card, self.gpus[0], self.config.vllm.mps)
+            engines_per_gpu = len(self.fleet.specs) // len(self.gpus)
+            if self.fleet.never_up & self.fleet.given_up:  # they do not fit, whatever the estimate says
+                rates.put(engines_per_gpu, 0)
+            elif self.fleet.full_seconds >= MIN_MEASURED_S:
+                rates.put(engines_per_gpu, self.fleet.full_tokens / self.fleet.full_seconds / len(self.gpus))
 
 
-def _mend(text: str, cpu: bool) -> str:
+def _fix(text: str, cpu: bool) -> str:
+    """What to change, by the text of the error that vLLM started with."""
     if "torchvision" in text or "torchaudio" in text or "torchcodec" in text:
         return "on the CPU build run `pip uninstall torchvision torchaudio torchcodec`: text models do not need them"
     if text.startswith(("ImportError", "ModuleNotFoundError")):

@@ -1,4 +1,4 @@
-"""vLLM's engine as a worker drives it: requests to its parameters, its token ids to completions."""
+"""vLLM's engine, as a worker runs it: requests become vLLM's parameters, its token ids become completions."""
 
 import copy
 from collections import deque
@@ -6,84 +6,85 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.backends.prompt import Prompts
-from model.backends.vllm.worker import Start, said
+from model.backends.vllm.worker import EngineSpec, error_line
 from stages.ports import Adapter, Completion, Request
 
 
 class VllmEngine:
-    """Starts vLLM at once; raises whatever vLLM raises. Written for 0.26 to 0.30, GPU and CPU builds."""
+    """Starts vLLM in the constructor; its errors are raised. For versions 0.26 to 0.30, GPU and CPU builds."""
 
-    def __init__(self, start: Start):
-        # vLLM is optional: where types are checked it need not be installed.
+    def __init__(self, spec: EngineSpec):
+        # vLLM is optional: it need not be installed where types are checked
         from vllm import LLM, SamplingParams  # pyright: ignore
         from vllm.lora.request import LoRARequest  # pyright: ignore
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
 
-        from model.device import peak_gpu_memory  # after vLLM, which sets variables that torch reads
+        from model.device import peak_gpu_memory  # after vLLM, which sets environment variables for torch
 
-        self.start = start
+        self.spec = spec
         self.types: Any = (SamplingParams, StructuredOutputsParams, LoRARequest, RequestOutputKind.FINAL_ONLY)
-        if start.config.vllm.decode_kernel and not start.cpu:
+        if spec.config.vllm.decode_kernel and not spec.cpu:
             _register_attention()
         llm = LLM(**self.arguments())
         self.engine: Any = llm.llm_engine
         tokenizer = llm.get_tokenizer()
-        self.prompts = Prompts(tokenizer, start.config.max_model_len)
-        self.writing = copy.deepcopy(tokenizer)  # one is used by one thread at a time
-        self.numbers: dict[str, int] = {}  # adapter's hash -> vLLM's number for it
-        self.running = self.preempted = 0
-        self.most = start.config.vllm.max_num_seqs
-        self.refill = round(self.most * (start.config.vllm.refill or 0))
-        self.held: deque[tuple[int, list[int], Request]] = deque()
+        self.prompts = Prompts(tokenizer, spec.config.max_model_len)
+        self.decoding_tokenizer = copy.deepcopy(tokenizer)  # a tokenizer is used by one thread at a time
+        self.adapter_numbers: dict[str, int] = {}  # vLLM's number for an adapter, by the adapter's hash
+        self.running = self.preemptions = 0  # requests that vLLM works on; those it has preempted so far
+        self.max_sequences = spec.config.vllm.max_num_seqs
+        self.refill = round(self.max_sequences * (spec.config.vllm.refill or 0))
+        self.waiting: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
-        # On the CPU build (seen in 0.30) rows without an adapter get that of their neighbours in the batch.
-        self.mixes, self.active = not start.cpu, ""
+        # on the CPU build (seen in 0.30) rows without an adapter get the adapter of other rows in the batch
+        self.mixes_adapters, self.active_adapter = not spec.cpu, ""
         self._count_preemptions()
         self.peak_gpu_memory = peak_gpu_memory
 
     def arguments(self) -> dict[str, Any]:
-        """What vLLM is started with."""
-        start, config, options = self.start, self.start.config, self.start.config.vllm
+        """The arguments that vLLM is started with."""
+        spec, config, options = self.spec, self.spec.config, self.spec.config.vllm
         arguments: dict[str, Any] = {
-            "model": start.card.path,
+            "model": spec.card.path,
             "dtype": config.dtype,
             "max_model_len": config.max_model_len,
             "max_num_seqs": options.max_num_seqs,
             "tensor_parallel_size": options.tensor_parallel_size,
-            "enforce_eager": start.cpu if options.enforce_eager is None else options.enforce_eager,
+            "enforce_eager": spec.cpu if options.enforce_eager is None else options.enforce_eager,
             "enable_prefix_caching": options.enable_prefix_caching,
             "kv_cache_dtype": options.kv_cache_dtype,
-            "seed": start.number,  # engines must not draw alike where requests bring no seed
+            "seed": spec.number,  # requests without a seed must not draw alike in all engines
         }
         if options.max_num_batched_tokens:
             arguments["max_num_batched_tokens"] = options.max_num_batched_tokens
         if options.attention_backend:
             arguments["attention_backend"] = options.attention_backend
-        if start.cpu:
-            # A prompt read in pieces rewinds its seed's generator, which the CPU's cannot do (seen in 0.30).
+        if spec.cpu:
+            # chunked prefill rewinds the random generator of a seed, which the CPU's cannot do (seen in 0.30)
             arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
         else:
-            arguments["gpu_memory_utilization"] = start.memory_share
-        if start.kv_cache_bytes is not None:
-            arguments["kv_cache_memory_bytes"] = start.kv_cache_bytes
+            arguments["gpu_memory_utilization"] = spec.memory_share
+        if spec.kv_cache_bytes is not None:
+            arguments["kv_cache_memory_bytes"] = spec.kv_cache_bytes
         if options.max_lora_rank:
             arguments |= {"enable_lora": True, "max_lora_rank": options.max_lora_rank}
         return arguments
 
     @property
     def busy(self) -> bool:
-        return bool(self.running or self.held or self.refused)
+        """Whether there are requests to work on."""
+        return bool(self.running or self.waiting or self.refused)
 
     def tokens(self, request: Request) -> list[int]:
         """The prompt's token ids. Raises PromptError."""
         return self.prompts.tokens(request)
 
     def add(self, number: int, prompt: list[int], request: Request) -> None:
-        """Queues one request; one that vLLM refuses is answered at the next step."""
-        self.held.append((number, prompt, request))
+        """Queues one request. If vLLM refuses it, the next step answers it with an error."""
+        self.waiting.append((number, prompt, request))
 
     def step(self) -> list[tuple[int, Any]]:
-        """Runs all requests one step further; gives vLLM's outputs of those that ended."""
+        """Runs one step for all requests. Returns vLLM's outputs of those that ended, errors of those it refused."""
         self._feed()
         rows: list[tuple[int, Any]] = list(self.refused)
         self.refused.clear()
@@ -92,28 +93,31 @@ class VllmEngine:
         return rows + [(int(output.request_id), output) for output in ended]
 
     def texts(self, ended: Sequence[Any]) -> list[Completion]:
-        """Text of the token ids, without special tokens: vLLM makes none, since its way costs time in each step."""
-        made = []
+        """Decodes the outputs, without special tokens. vLLM itself decodes nothing here: that would slow down each
+        step."""
+        completions = []
         for output in ended:
             answer = output.outputs[0]
             ids, reason = list(answer.token_ids), answer.finish_reason
             counts = len(output.prompt_token_ids or ()), len(ids)
             if reason in ("stop", "length"):
-                spoken = ids[:-1] if reason == "stop" else ids  # no stop strings are set: the last is the end token
-                text = self.writing.decode(spoken, skip_special_tokens=True)
-                made.append(Completion(text.strip(), *counts, reason))
+                answer_ids = (
+                    ids[:-1] if reason == "stop" else ids
+                )  # the last is the end token, since no stop strings are set
+                text = self.decoding_tokenizer.decode(answer_ids, skip_special_tokens=True)
+                completions.append(Completion(text.strip(), *counts, reason))
             else:
-                made.append(Completion("", *counts, "error", f"vllm: {reason}"))
-        return made
+                completions.append(Completion("", *counts, "error", f"vllm: {reason}"))
+        return completions
 
     def figures(self) -> dict[str, float]:
-        """`preemptions` so far, `kv_usage` now, 0 to 1, and the `memory` of the GPU; the last two only where vLLM's
-        scheduler and model are in this process."""
+        """`preemptions` so far; if vLLM's scheduler is in this process also `kv_usage` now (0 to 1), and the peak GPU
+        memory since the last call."""
         scheduler = self._scheduler()
         usage = getattr(getattr(scheduler, "kv_cache_manager", None), "usage", None)
         if usage is None:
-            return {"preemptions": float(self.preempted)}
-        return {"preemptions": float(self.preempted), "kv_usage": float(usage)} | self.peak_gpu_memory()
+            return {"preemptions": float(self.preemptions)}
+        return {"preemptions": float(self.preemptions), "kv_usage": float(usage)} | self.peak_gpu_memory()
 
     def close(self) -> None:
         """Ends the engine and its processes."""
@@ -123,15 +127,17 @@ class VllmEngine:
         del self.engine
 
     def _feed(self) -> None:
-        """Hands vLLM all that is held; with `refill` as many as have ended, once that are enough. Steps that read
-        prompts beside writing answers are slow, so that few of them should do it for many."""
-        if self.refill and self.running > self.most - self.refill:
+        """Gives waiting requests to vLLM: all of them, or with `refill` as many as have ended, once those are enough.
+
+        A step that reads prompts is slower than one that only decodes, so a few steps should read many prompts.
+        """
+        if self.refill and self.running > self.max_sequences - self.refill:
             return
-        while self.held and (not self.refill or self.running < self.most):
-            number, prompt, request = self.held[0]
-            if not self.mixes and self.running and _adapter_key(request) != self.active:
+        while self.waiting and (not self.refill or self.running < self.max_sequences):
+            number, prompt, request = self.waiting[0]
+            if not self.mixes_adapters and self.running and _adapter_key(request) != self.active_adapter:
                 break
-            self.held.popleft()
+            self.waiting.popleft()
             try:
                 self.engine.add_request(
                     str(number),
@@ -139,19 +145,19 @@ class VllmEngine:
                     self.sampling(request),
                     lora_request=self._adapter(request.adapter) if request.adapter else None,
                 )
-            except Exception as error:  # what vLLM finds wrong with one request has no common class over its versions
+            except Exception as error:  # vLLM's versions have no common class for a request that is wrong
                 if "EngineDead" in type(error).__name__:
                     raise
-                self.refused.append((number, Completion("", 0, 0, "error", f"refused: {said(error)}")))
+                self.refused.append((number, Completion("", 0, 0, "error", f"refused: {error_line(error)}")))
             else:
                 self.running += 1
-                self.active = _adapter_key(request)
+                self.active_adapter = _adapter_key(request)
 
     def sampling(self, request: Request) -> Any:
-        """vLLM's parameters for the request; its seed unless `per_request_seeds` is off."""
+        """vLLM's parameters for the request, with the request's seed unless `per_request_seeds` is off."""
         params, structured, _, final = self.types
         sampling = request.sampling
-        seeded = self.start.config.vllm.per_request_seeds and sampling.temperature > 0
+        seeded = self.spec.config.vllm.per_request_seeds and sampling.temperature > 0
         return params(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -165,22 +171,22 @@ class VllmEngine:
         )
 
     def _adapter(self, adapter: Adapter) -> Any:
-        number = self.numbers.setdefault(adapter.sha256, len(self.numbers) + 1)
+        number = self.adapter_numbers.setdefault(adapter.sha256, len(self.adapter_numbers) + 1)
         return self.types[2](adapter.name, number, adapter.path)
 
     def _scheduler(self) -> Any:
         return getattr(getattr(getattr(self.engine, "engine_core", None), "engine_core", None), "scheduler", None)
 
     def _count_preemptions(self) -> None:
-        """vLLM counts them in its statistics alone, which cost time in each step; so they are counted where they are
-        made, in the versions that have the place."""
+        """Counts preemptions by wrapping the scheduler's method, in the versions that have it: vLLM's own statistics
+        cost time in each step."""
         scheduler = self._scheduler()
         preempt = getattr(scheduler, "_preempt_request", None)
         if preempt is None:
             return
 
         def counted(*arguments: Any, **named: Any) -> Any:
-            self.preempted += 1
+            self.preemptions += 1
             return preempt(*arguments, **named)
 
         scheduler._preempt_request = counted
@@ -191,7 +197,7 @@ def _adapter_key(request: Request) -> str:
 
 
 def _register_attention() -> None:
-    """Puts ours in the place of FLASH_ATTN in this process: an engine over several GPUs has its layers in others."""
+    """Replaces FLASH_ATTN by our backend in this process. The layers of an engine over several GPUs are in others."""
     from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend  # pyright: ignore
 
     register_backend(AttentionBackendEnum.FLASH_ATTN, "model.backends.vllm.attention.ShortBackend")

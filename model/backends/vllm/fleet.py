@@ -1,104 +1,82 @@
-"""Engines in processes of their own: started, fed, watched, and started again when they die.
+"""Keeps the engines' processes running: starts them, feeds them, watches them, and restarts those that die.
 
-Each engine has a thread here that speaks to its process; a prompt lost with a process is asked of another. The first
-engine starts alone, since it fills the compile cache, which engines that start together corrupt (vLLM issue 24601).
+Each engine has a thread here that talks to its process. A prompt that was open in a process that died is given to
+another engine. The first engine starts alone, because it fills the compile cache, which engines that start at the same
+time corrupt (vLLM issue 24601).
 """
 
 import fcntl
 import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from configs.errors import BackendError
 from configs.schema import VllmOptions
-from model.backends.vllm.queue import Pool
-from model.backends.vllm.worker import Start
+from model.backends.vllm.process import EngineProcess
+from model.backends.vllm.queue import PromptQueue
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ProgressCallback, Request
 
-ROOT = Path(__file__).parents[3]
-LONGEST_PAUSE_S = 60.0
+MAX_RESTART_PAUSE_S = 60.0
+LAST_MESSAGES_S = 20.0  # for an engine that was told to end
+MIN_SPARE_SHARE = 1 / 8  # prompts in an engine beyond its sequences: they replace those that end
+WATCH_INTERVAL_S = 0.25
 PROGRESS_INTERVAL_S = 0.5
-DRIVERS = {"ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX"}  # allocators for short-lived threads: an engine's are not
 
 
 class StartError(Exception):
-    """The first engine cannot start; the message is the engine's own."""
-
-
-@dataclass(eq=False, slots=True)
-class _Life:
-    """One process from start to end."""
-
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    began: float
-    moved: float  # when it last did something, by time.monotonic()
-    up: bool = False
-    steps: int = 0
-    answered: int = 0
-    figures: dict[str, float] = field(default_factory=dict)
-    fault: str = ""
-
-    def kill(self, why: str) -> None:
-        self.fault = self.fault or why
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+    """The first engine cannot start. The message is what the engine reported."""
 
 
 class Fleet:
-    """`starts` and `environments`: one of each engine; `lock`: a file that fleets with the same compile cache share.
+    """The engines of one generator.
 
-    The first engine is up when this returns, the others follow. Raises StartError when it cannot start.
+    `specs` and `environments`: one of each for every engine. `lock`: a file that all fleets with the same compile cache
+    use. The first engine is up when the constructor returns, the others follow. Raises StartError if it cannot start.
     """
 
     def __init__(
-        self, starts: Sequence[Start], environments: Sequence[dict[str, str]], options: VllmOptions, lock: Path
+        self, specs: Sequence[EngineSpec], environments: Sequence[dict[str, str]], options: VllmOptions, lock: Path
     ):
-        self.starts, self.environments, self.options, self.lock = starts, environments, options, lock
-        at_hand = max(options.refill or 0, 1 / 8)  # prompts, of the sequences: for those that end
-        beside = max(round(options.max_num_seqs * at_hand), 2)
-        self.pool = Pool(len(starts), options.max_num_seqs + beside)
-        self.lives: list[_Life | None] = [None] * len(starts)
-        self.restarts = [0] * len(starts)
-        self.past: list[dict[str, float]] = [{} for _ in starts]  # figures of processes that ended
-        self.full_seconds, self.full_tokens = 0.0, 0  # while every engine had all its sequences in work
-        self.kv_usage, self.kv_samples = 0.0, 0
-        self.facts: dict[str, dict[str, str]] = {}  # what the newest process said of itself: versions
+        self.specs, self.environments, self.options, self.lock = specs, environments, options, lock
+        spare = max(round(options.max_num_seqs * max(options.refill or 0, MIN_SPARE_SHARE)), 2)
+        self.queue = PromptQueue(len(specs), options.max_num_seqs + spare)
+        self.processes: list[EngineProcess | None] = [None] * len(specs)
+        self.restarts = [0] * len(specs)
+        self.ended_figures: list[dict[str, float]] = [{} for _ in specs]  # sums over each engine's ended processes
+        self.full_seconds, self.full_tokens = 0.0, 0  # while all engines had all their sequences in use
+        self.kv_usage, self.kv_samples = 0.0, 0  # sum of samples (mean of the engines, 0 to 1), and their number
+        self.versions: dict[str, str] = {}  # of vLLM and torch, as the newest process reported
         self.ending = threading.Event()
-        self.warm: Future[None] = Future()  # the first engine has been up
-        self.gone: set[int] = set()  # engines given up
-        self.unstarted = set(range(len(starts)))  # engines that never were up
+        self.first_up: Future[None] = Future()  # done when the first engine has been up
+        self.given_up: set[int] = set()  # engines that are not restarted any more
+        self.never_up = set(range(len(specs)))
         self.closed = False
-        self._bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in starts]
+        self._wakers = [os.eventfd(0, os.EFD_NONBLOCK) for _ in specs]
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"engine-{number}", daemon=True)
-            for number in range(len(starts))
+            threading.Thread(target=self._serve, args=(engine,), name=f"engine-{engine}", daemon=True)
+            for engine in range(len(specs))
         ]
         self._threads.append(threading.Thread(target=self._watch, name="engines-watch", daemon=True))
         for thread in self._threads:
             thread.start()
         try:
-            self.warm.result()
+            self.first_up.result()
         except BaseException:
             self.close()
             raise
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. Raises BackendError when no engine is left."""
-        call = self.pool.submit(requests)
-        self._ring()
+        call = self.queue.submit(requests)
+        self._wake_all()
         if progress is not None:
             while not futures.wait([call.done], PROGRESS_INTERVAL_S).done:
                 progress(len(call.rows) - call.missing, call.output_tokens)
@@ -108,213 +86,205 @@ class Fleet:
         return rows
 
     def close(self, *, abandon: bool = False) -> None:
-        """Lets the calls in hand end (`abandon`: they hear that it is closed), then the processes. A second call does
-        nothing."""
+        """Waits for the running calls, then ends the processes. With `abandon` the calls raise BackendError at once.
+
+        A second call does nothing.
+        """
         if self.closed:
             return
         self.closed = True
-        while not abandon and self.pool.left and not self.ending.is_set() and len(self.gone) < len(self.starts):
+        while not abandon and self.queue.unanswered and not self.ending.is_set() and not self._all_given_up():
             time.sleep(0.05)
-        self.pool.fail(BackendError("the generator was closed"))
+        self.queue.close(BackendError("the generator was closed"))
         self.ending.set()
-        for life in list(self.lives) if abandon else ():
-            if life is not None:
-                life.kill("abandoned")
-        self._ring()
+        for process in list(self.processes) if abandon else ():
+            if process is not None:
+                process.kill("abandoned")
+        self._wake_all()
         for thread in self._threads:
             thread.join()
-        for bell in self._bells:
-            os.close(bell)
+        for waker in self._wakers:
+            os.close(waker)
 
     def figures(self) -> list[dict[str, float]]:
-        """Of each engine so far: `prompt_tokens` and `output_tokens` of its answers, seconds `generating` and `waiting`
-        (nothing to do), `preemptions`, `restarts`."""
-        figures = []
-        for number, life in enumerate(list(self.lives)):
-            prompt, output = self.pool.tokens[number]
-            own = {"prompt_tokens": float(prompt), "output_tokens": float(output)}
-            own["restarts"] = float(self.restarts[number])
+        """Of each engine so far: `prompt_tokens` and `output_tokens` of its answers, the seconds it was `generating`
+        and `waiting` for prompts, `preemptions` and `restarts`."""
+        all_figures = []
+        for engine, process in enumerate(list(self.processes)):
+            prompt_tokens, output_tokens = self.queue.tokens[engine]
+            figures = {"prompt_tokens": float(prompt_tokens), "output_tokens": float(output_tokens)}
+            figures["restarts"] = float(self.restarts[engine])
             for name in ("generating", "waiting", "preemptions"):
-                now = life.figures.get(name, 0.0) if life else 0.0
-                own[name] = self.past[number].get(name, 0.0) + now
-            figures.append(own)
-        return figures
+                current = process.figures.get(name, 0.0) if process else 0.0
+                figures[name] = self.ended_figures[engine].get(name, 0.0) + current
+            all_figures.append(figures)
+        return all_figures
 
     def memory(self) -> dict[str, float]:
-        """`memory N allocated` and `memory N reserved`: bytes of each engine's process that tells them, of late."""
-        lives = {number: life.figures for number, life in enumerate(list(self.lives)) if life is not None}
-        told = {number: figures for number, figures in lives.items() if "reserved" in figures}
-        return {f"memory {at} {name}": of[name] for at, of in told.items() for name in ("allocated", "reserved")}
+        """`memory N allocated` and `memory N reserved`: bytes on the GPU of each engine that reports them."""
+        figures = {engine: process.figures for engine, process in enumerate(list(self.processes)) if process}
+        return {
+            f"memory {engine} {name}": of_engine[name]
+            for engine, of_engine in figures.items()
+            if "reserved" in of_engine
+            for name in ("allocated", "reserved")
+        }
 
-    def _serve(self, number: int) -> None:
-        """One engine's thread: lives its processes, until the fleet ends or they die too often without an answer."""
-        if number and self.warm.exception() is not None:
+    def _serve(self, engine: int) -> None:
+        """The thread of one engine: runs its processes one after another, until the fleet ends or gives it up."""
+        if engine and self.first_up.exception() is not None:
             return
         log, failures = logging.getLogger(__name__), 0
         while not self.ending.is_set():
-            life, why = None, ""
+            process, why = None, ""
             try:
-                with self._alone(number):
-                    life = self._start(number)
-                    why = self._rise(number, life)
-                if life.up:
-                    if not self.warm.done():
-                        self.warm.set_result(None)
-                    why = self._live(number, life)
-            except OSError as error:  # no process could be made, or its socket broke
-                why = (life and life.fault) or f"{type(error).__name__}: {error}"
+                with self._alone(engine):
+                    process = self.processes[engine] = EngineProcess.start(self.environments[engine])
+                    why = self._wait_until_up(engine, process)
+                if process.is_up:
+                    if not self.first_up.done():
+                        self.first_up.set_result(None)
+                    why = self._feed(engine, process)
+            except OSError as error:  # the process could not be started, or its socket broke
+                why = (process and process.fault) or f"{type(error).__name__}: {error}"
             finally:
-                if life is not None:
-                    why = self._bury(number, life, why)
+                if process is not None:
+                    why = self._clear_away(engine, process, why)
             if self.ending.is_set():
                 return
-            log.warning("engine %d: %s", number, why)
-            self.restarts[number] += 1
-            failures = 0 if life and life.answered else failures + 1
-            if failures > self.options.restarts or (life and life.fault and not life.up and not self.warm.done()):
-                self._give_up(number, why)
+            log.warning("engine %d: %s", engine, why)
+            self.restarts[engine] += 1
+            failures = 0 if process and process.answers else failures + 1
+            first_failed = process and process.fault and not process.is_up and not self.first_up.done()
+            if failures > self.options.restarts or first_failed:
+                self._give_up(engine, why)
                 return
-            self.ending.wait(min(0.5 * 2**failures, LONGEST_PAUSE_S) if failures else 0)
+            self.ending.wait(min(0.5 * 2**failures, MAX_RESTART_PAUSE_S) if failures else 0)
 
     @contextmanager
-    def _alone(self, number: int) -> Iterator[None]:
+    def _alone(self, engine: int) -> Iterator[None]:
         """Holds the lock while the first engine fills the compile cache."""
-        if number or self.warm.done():
+        if engine or self.first_up.done():
             yield
             return
         self.lock.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with self.lock.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
-    def _start(self, number: int) -> _Life:
-        ours, theirs = socket.socketpair()
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        inherited = {name: value for name, value in os.environ.items() if name not in DRIVERS}
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "model.backends.vllm.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # vLLM prints to both; a command's own output stays its own
-                pass_fds=[theirs.fileno()],
-                env=inherited | self.environments[number] | {"PYTHONPATH": os.pathsep.join(paths)},
-                process_group=0,
-            )
-        now = time.monotonic()
-        life = self.lives[number] = _Life(process, Connection(ours.detach()), now, now)
-        return life
-
-    def _rise(self, number: int, life: _Life) -> str:
-        """Until the engine is up, or its process ends."""
+    def _wait_until_up(self, engine: int, process: EngineProcess) -> str:
+        """Sends the engine's spec and waits until it is up or its process ends. Returns why it ended."""
         try:
-            life.connection.send(self.starts[number])
-            while not life.up and not life.fault and not self.ending.is_set():
-                if wait([life.connection], 0.2):
-                    self._hear(number, life)
+            process.connection.send(self.specs[engine])
+            while not process.is_up and not process.fault and not self.ending.is_set():
+                if wait([process.connection], 0.2):
+                    self._receive(engine, process)
         except (EOFError, OSError):
-            return life.fault or "its process ended while it started"
-        return life.fault
+            return process.fault or "its process ended while it started"
+        return process.fault
 
-    def _live(self, number: int, life: _Life) -> str:
-        """Feeds the engine and hears it, until its process ends or the fleet does."""
-        bell = self._bells[number]
+    def _feed(self, engine: int, process: EngineProcess) -> str:
+        """Sends prompts and receives answers until the process or the fleet ends. Returns why the process ended."""
+        waker = self._wakers[engine]
         try:
             while not self.ending.is_set():
-                if life.fault:  # it may hang where it should end
-                    return life.fault
-                if asked := self.pool.take(number):
-                    if len(self.pool.open[number]) == len(asked):
-                        life.moved = time.monotonic()  # it was idle until now
-                    life.connection.send(asked)
-                ready = wait([life.connection, bell], 1.0)
-                if bell in ready:
-                    os.eventfd_read(bell)
-                if life.connection in ready:
-                    self._hear(number, life)
-            life.connection.send(None)
-            deadline = time.monotonic() + 20
+                if process.fault:  # the process may hang instead of ending
+                    return process.fault
+                if requests := self.queue.take(engine):
+                    if len(self.queue.open[engine]) == len(requests):
+                        process.last_progress_at = time.monotonic()  # it had nothing to do until now
+                    process.connection.send(requests)
+                ready = wait([process.connection, waker], 1.0)
+                if waker in ready:
+                    os.eventfd_read(waker)
+                if process.connection in ready:
+                    self._receive(engine, process)
+            process.connection.send(None)
+            deadline = time.monotonic() + LAST_MESSAGES_S
             while time.monotonic() < deadline:
-                if wait([life.connection], 0.2):
-                    self._hear(number, life)
+                if wait([process.connection], 0.2):
+                    self._receive(engine, process)
         except (EOFError, OSError):
             pass
-        return life.fault or "its process ended"
+        return process.fault or "its process ended"
 
-    def _hear(self, number: int, life: _Life) -> None:
-        kind, *said = life.connection.recv()
+    def _receive(self, engine: int, process: EngineProcess) -> None:
+        """Handles one message of the worker (see `worker` for the kinds)."""
+        kind, *content = process.connection.recv()
         if kind == "rows":
-            rows = [(row[0], Completion(*row[1:])) for row in said[0]]
-            life.answered += len(rows)
-            life.moved = time.monotonic()
-            self.pool.answer(number, rows)
-        elif kind == "beat":
-            steps, life.figures = said
-            if steps != life.steps:
-                life.steps, life.moved = steps, time.monotonic()
+            rows = [(row[0], Completion(*row[1:])) for row in content[0]]
+            process.answers += len(rows)
+            process.last_progress_at = time.monotonic()
+            self.queue.answer(engine, rows)
+        elif kind == "heartbeat":
+            steps, process.figures = content
+            if steps != process.steps:
+                process.steps, process.last_progress_at = steps, time.monotonic()
         elif kind == "up":
-            life.up, life.moved, self.facts = True, time.monotonic(), said[0]
-            self.pool.up.add(number)
-            self.unstarted.discard(number)
+            process.is_up, process.last_progress_at, self.versions = True, time.monotonic(), content[0]
+            self.queue.engines_up.add(engine)
+            self.never_up.discard(engine)
         else:
-            life.fault = said[0]
+            process.fault = content[0]
 
-    def _bury(self, number: int, life: _Life, why: str) -> str:
-        """Ends what is left of the process and gives its prompts back. Returns why it died."""
-        told = life.fault
-        with suppress(subprocess.TimeoutExpired):
-            life.process.wait(0.2 if told else 2.0)  # an end of its own says more than ours
-        life.kill("")
-        code = life.process.wait()
-        life.connection.close()
-        self.lives[number] = None
-        for name, value in life.figures.items():
-            self.past[number][name] = self.past[number].get(name, 0.0) + value
-        if not told and code < 0:
-            why = f"its process was killed by {signal.Signals(-code).name}"
-        self.pool.died(number, why)
-        self._ring()
+    def _clear_away(self, engine: int, process: EngineProcess, why: str) -> str:
+        """Ends the process, keeps its figures and queues its open prompts again. Returns why it ended."""
+        why = process.end(why)
+        self.processes[engine] = None
+        for name, value in process.figures.items():
+            self.ended_figures[engine][name] = self.ended_figures[engine].get(name, 0.0) + value
+        self.queue.engine_died(engine, why)
+        self._wake_all()
         return why
 
-    def _ring(self) -> None:
-        """Wakes the engines' threads: there may be something to take."""
-        for bell in self._bells:
-            with suppress(OSError):  # closed since
-                os.eventfd_write(bell, 1)
+    def _wake_all(self) -> None:
+        """Wakes the engines' threads: there may be prompts to take."""
+        for waker in self._wakers:
+            with suppress(OSError):  # the fleet was closed meanwhile
+                os.eventfd_write(waker, 1)
 
-    def _give_up(self, number: int, why: str) -> None:
-        self.gone.add(number)
-        if not self.warm.done():
-            self.warm.set_exception(StartError(why))
-        if len(self.gone) == len(self.starts):
-            self.pool.fail(BackendError(f"all engines stopped, the last: {why}"))
+    def _give_up(self, engine: int, why: str) -> None:
+        self.given_up.add(engine)
+        if not self.first_up.done():
+            self.first_up.set_exception(StartError(why))
+        if self._all_given_up():
+            self.queue.close(BackendError(f"all engines stopped, the last: {why}"))
+
+    def _all_given_up(self) -> bool:
+        return len(self.given_up) == len(self.specs)
 
     def _watch(self) -> None:
-        """Kills a process that does not come up, or that makes no step although prompts are open."""
-        before: tuple[float, int] | None = None  # time and tokens, where all engines were full then
-        while not self.ending.wait(0.25):
+        """Kills a process that does not come up in time, or that makes no step although it has open prompts."""
+        last_sample: tuple[float, int] | None = None
+        while not self.ending.wait(WATCH_INTERVAL_S):
             now = time.monotonic()
-            before = self._measure(now, before)
-            for number, life in enumerate(self.lives):
-                if life is None or life.fault:
+            last_sample = self._measure(now, last_sample)
+            for engine, process in enumerate(self.processes):
+                if process is None or process.fault:
                     continue
-                if not life.up and now - life.began > self.options.start_timeout_s:
-                    life.kill(f"not up after generator.vllm.start_timeout_s={self.options.start_timeout_s:g}")
-                elif life.up and self.pool.open[number] and now - life.moved > self.options.step_timeout_s:
-                    life.kill(f"no step within generator.vllm.step_timeout_s={self.options.step_timeout_s:g}")
+                if not process.is_up and now - process.started_at > self.options.start_timeout_s:
+                    process.kill(f"not up after generator.vllm.start_timeout_s={self.options.start_timeout_s:g}")
+                idle = now - process.last_progress_at
+                if process.is_up and self.queue.open[engine] and idle > self.options.step_timeout_s:
+                    process.kill(f"no step within generator.vllm.step_timeout_s={self.options.step_timeout_s:g}")
 
-    def _measure(self, now: float, before: tuple[float, int] | None) -> tuple[float, int] | None:
-        """Adds to `full_seconds` and `full_tokens`, from when each sequence was replaced once: until then tokens are
-        made that no answer has brought yet."""
-        lives, sequences = list(self.lives), self.options.max_num_seqs
-        usages = [life.figures["kv_usage"] for life in lives if life and "kv_usage" in life.figures]
-        if usages and self.pool.left:
+    def _measure(self, now: float, last_sample: tuple[float, int] | None) -> tuple[float, int] | None:
+        """Samples the KV caches and, while all engines are full, adds to `full_seconds` and `full_tokens`.
+
+        Returns the time and the tokens so far if all engines are full, else None. Before each sequence was replaced
+        once nothing is counted: tokens are generated then that no answer has reported yet.
+        """
+        processes, sequences = list(self.processes), self.options.max_num_seqs
+        usages = [process.figures["kv_usage"] for process in processes if process and "kv_usage" in process.figures]
+        if usages and self.queue.unanswered:
             self.kv_usage += sum(usages) / len(usages)
             self.kv_samples += 1
-        full = all(life and life.up for life in lives) and all(len(held) >= sequences for held in self.pool.open)
-        if not full or self.pool.answers < sequences * len(lives):
+        all_up = all(process and process.is_up for process in processes)
+        all_full = all_up and all(len(prompts) >= sequences for prompts in self.queue.open)
+        if not all_full or self.queue.answers < sequences * len(processes):
             return None
-        tokens = sum(output for _, output in self.pool.tokens)
-        if before is not None:
-            self.full_seconds += now - before[0]
-            self.full_tokens += tokens - before[1]
+        tokens = sum(output_tokens for _, output_tokens in self.queue.tokens)
+        if last_sample is not None:
+            self.full_seconds += now - last_sample[0]
+            self.full_tokens += tokens - last_sample[1]
         return now, tokens

@@ -1,4 +1,4 @@
-"""The GPUs that this process may use, seen through NVML: CUDA is left untouched, so that engines can start after it."""
+"""The GPUs that this process may use, read through NVML. CUDA is not started: this process takes no memory of them."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`device`: its name in CUDA_VISIBLE_DEVICES (a number, or a UUID). `memory`: bytes in all."""
+    """`device`: its name in CUDA_VISIBLE_DEVICES (a number or a UUID). `memory`: its total bytes."""
 
     device: str
     name: str
@@ -20,33 +20,34 @@ class Gpu:
 
 
 class Nvml:
-    """NVIDIA's management library where it is there, else no GPUs.
+    """NVIDIA's management library. Without it, or without a driver, there are no GPUs.
 
-    Python's side of it is `nvidia-ml-py`; vLLM carries a copy, loaded by its path since importing vLLM takes seconds.
+    The Python bindings are those of `nvidia-ml-py` or the copy inside vLLM, which is loaded by its path: importing vLLM
+    takes seconds.
     """
 
     def __init__(self) -> None:
         self._library: Any = None
         self._handles: dict[str, Any] = {}
-        self._counts: dict[str, list[Any]] = {}  # a GPU's counters, as last read and to be read next
+        self._counts: dict[str, list[Any]] = {}  # a GPU's last two counter samples
         for module in ("pynvml", "vllm"):
             spec = importlib.util.find_spec(module)
             if spec is None or spec.origin is None:
                 continue
             file = Path(spec.origin) if module == "pynvml" else Path(spec.origin).parent / "third_party" / "pynvml.py"
-            found = importlib.util.spec_from_file_location("gristmill_nvml", file)
-            if found is None or found.loader is None or not file.exists():
+            library_spec = importlib.util.spec_from_file_location("gristmill_nvml", file)
+            if library_spec is None or library_spec.loader is None or not file.exists():
                 continue
-            library: Any = importlib.util.module_from_spec(found)
-            sys.modules[found.name] = library  # where it looks itself up
-            found.loader.exec_module(library)
+            library: Any = importlib.util.module_from_spec(library_spec)
+            sys.modules[library_spec.name] = library  # the bindings look themselves up there
+            library_spec.loader.exec_module(library)
             with suppress(library.NVMLError):  # no driver
                 library.nvmlInit()
                 self._library = library
                 return
 
     def gpus(self) -> list[Gpu]:
-        """Those of CUDA_VISIBLE_DEVICES in its order where that is set, else all."""
+        """The GPUs of CUDA_VISIBLE_DEVICES, in its order; all if it is not set."""
         if self._library is None:
             return []
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -54,17 +55,17 @@ class Nvml:
             devices = [str(number) for number in range(self._library.nvmlDeviceGetCount())]
         else:
             devices = [name.strip() for name in named.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
-        found = []
+        gpus = []
         for device in devices:
             with suppress(self._library.NVMLError):
                 handle = self._handle(device)
                 name = self._library.nvmlDeviceGetName(handle)
                 total = self._library.nvmlDeviceGetMemoryInfo(handle).total
-                found.append(Gpu(device, name.decode() if isinstance(name, bytes) else str(name), int(total)))
-        return found
+                gpus.append(Gpu(device, name.decode() if isinstance(name, bytes) else str(name), int(total)))
+        return gpus
 
     def sample(self, gpus: list[Gpu]) -> list[tuple[float, float]]:
-        """Utilisation (0 to 100) and power (watts) of each GPU that tells them; its last sampling interval."""
+        """Utilisation (0 to 100) and power (watts) over the last sampling interval, of each GPU that reports them."""
         samples = []
         for gpu in gpus:
             with suppress(self._library.NVMLError):
@@ -74,17 +75,17 @@ class Nvml:
         return samples
 
     def sm_activity(self, gpus: list[Gpu]) -> list[float]:
-        """Share of the multiprocessors at work (0 to 100) since the last call, of each GPU that counts it: Hopper and
-        later, by NVML's GPM. The first call of a GPU begins to count."""
-        found = []
+        """Share of the multiprocessors that were busy (0 to 100) since the last call, of each GPU that counts it:
+        Hopper and later, by NVML's GPM. The first call only starts the count."""
+        shares = []
         for gpu in gpus:
-            with suppress(self._library.NVMLError, AttributeError):  # an older copy of the library knows no GPM
-                share = self._busy(gpu.device)
+            with suppress(self._library.NVMLError, AttributeError):  # older bindings have no GPM
+                share = self._sm_share(gpu.device)
                 if share is not None:
-                    found.append(share)
-        return found
+                    shares.append(share)
+        return shares
 
-    def _busy(self, device: str) -> float | None:
+    def _sm_share(self, device: str) -> float | None:
         library, handle = self._library, self._handle(device)
         if device not in self._counts:
             self._counts[device] = []  # unless it counts
@@ -98,22 +99,22 @@ class Nvml:
         before, now = self._counts[device]
         library.nvmlGpmSampleGet(handle, now)
         self._counts[device] = [now, before]
-        asked = library.c_nvmlGpmMetricsGet_t()
-        asked.version, asked.numMetrics = library.NVML_GPM_METRICS_GET_VERSION, 1
-        asked.sample1, asked.sample2 = before, now
-        asked.metrics[0].metricId = library.NVML_GPM_METRIC_SM_UTIL
-        library.nvmlGpmMetricsGet(asked)
-        return float(asked.metrics[0].value) if asked.metrics[0].nvmlReturn == 0 else None
+        query = library.c_nvmlGpmMetricsGet_t()
+        query.version, query.numMetrics = library.NVML_GPM_METRICS_GET_VERSION, 1
+        query.sample1, query.sample2 = before, now
+        query.metrics[0].metricId = library.NVML_GPM_METRIC_SM_UTIL
+        library.nvmlGpmMetricsGet(query)
+        return float(query.metrics[0].value) if query.metrics[0].nvmlReturn == 0 else None
 
     def load(self, gpus: list[Gpu]) -> dict[str, tuple[float, int]]:
-        """Utilisation (0 to 1) and used bytes of each GPU that tells them, by device: of all processes together."""
-        found = {}
+        """Utilisation (0 to 1) and used bytes of each GPU that reports them, by device, for all processes together."""
+        loads = {}
         for gpu in gpus:
             with suppress(self._library.NVMLError):
                 handle = self._handle(gpu.device)
                 used = int(self._library.nvmlDeviceGetMemoryInfo(handle).used)
-                found[gpu.device] = self._library.nvmlDeviceGetUtilizationRates(handle).gpu / 100, used
-        return found
+                loads[gpu.device] = self._library.nvmlDeviceGetUtilizationRates(handle).gpu / 100, used
+        return loads
 
     def _handle(self, device: str) -> Any:
         if device not in self._handles:
@@ -127,7 +128,7 @@ class Nvml:
 
 
 class Meter:
-    """Samples GPUs each second in a thread of its own, until it is closed."""
+    """Adds up samples of the GPUs, one each second, in a thread of its own until it is closed."""
 
     def __init__(self, nvml: Nvml, gpus: list[Gpu]):
         names = ("gpu samples", "gpu percent", "gpu watts", "gpu sm samples", "gpu sm percent")
@@ -137,6 +138,7 @@ class Meter:
         self._thread.start()
 
     def close(self) -> None:
+        """Ends the thread."""
         self._ended.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""The prompts of all waiting calls, dealt to engines that ask for them; each is answered exactly once."""
+"""The prompts of all calls that wait, shared among the engines; each prompt is answered exactly once."""
 
 import threading
 from collections import deque
@@ -8,48 +8,49 @@ from dataclasses import dataclass, field
 
 from stages.ports import Completion, Request
 
-DEATHS = 3  # a prompt that was open at so many is answered as an error
+MAX_ENGINE_DEATHS = 3  # a prompt that was open when so many engines died is answered with an error
 
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call's completions as they come, and the future that its caller waits on."""
+    """The completions of one call so far, and the future that its caller waits for."""
 
     rows: list[Completion | None]
     missing: int
-    output_tokens: int = 0  # of the answers so far
     done: "Future[list[Completion]]" = field(default_factory=Future)
+    output_tokens: int = 0  # of the completions so far
 
 
 @dataclass(eq=False, slots=True)
 class _Prompt:
     call: Call
-    index: int
+    index: int  # of the request in its call
     request: Request
-    deaths: int = 0
+    deaths: int = 0  # engines that died while it was open
 
 
-class Pool:
-    """Shared by the engines' threads. `capacity`: prompts that one engine holds at most.
+class PromptQueue:
+    """Hands prompts to engines. Used by the engines' threads at once. `capacity`: most prompts open in one engine.
 
-    Prompts are taken in the order in which they came, whatever call they belong to. An engine never holds more than its
-    even share of what is left, so that all end together. Prompts whose engine died are suspects: they go first, few at
-    a time (an eighth of the capacity, after a second death a sixty-fourth), so that a poisonous one takes few with it.
+    Prompts are taken in order of arrival, whatever their call. An engine never holds more than its even share of all
+    unanswered prompts, so that all engines end at the same time. A prompt whose engine died is a suspect: suspects are
+    taken first, and few at a time (an eighth of the capacity, after a second death a sixty-fourth), so that a prompt
+    that kills engines takes few others with it.
     """
 
     def __init__(self, engines: int, capacity: int):
         self.capacity = capacity
-        self.open: list[dict[int, _Prompt]] = [{} for _ in range(engines)]
-        self.up: set[int] = set()
-        self.tokens = [[0, 0] for _ in range(engines)]  # of each engine's answers: prompt, output
+        self.open: list[dict[int, _Prompt]] = [{} for _ in range(engines)]  # prompts in each engine, by number
+        self.engines_up: set[int] = set()
+        self.tokens = [[0, 0] for _ in range(engines)]  # prompt and output tokens of each engine's answers
         self.answers = 0
-        self._waiting: list[deque[_Prompt]] = [deque() for _ in range(DEATHS)]
-        self._count = 0
+        self._waiting: list[deque[_Prompt]] = [deque() for _ in range(MAX_ENGINE_DEATHS)]  # by deaths
+        self._last_number = 0
         self._fault: Exception | None = None
         self._lock = threading.Lock()
 
     def submit(self, requests: Sequence[Request]) -> Call:
-        """Queues a call's requests (at least one). Raises the fault that ended the pool."""
+        """Queues the requests of a call, at least one. Raises the fault that the queue was closed with."""
         call = Call([None] * len(requests), len(requests))
         with self._lock:
             if self._fault is not None:
@@ -58,28 +59,29 @@ class Pool:
         return call
 
     def take(self, engine: int) -> list[tuple[int, Request]]:
-        """Numbered requests for the engine, as many as it has room for now."""
+        """As many requests as the engine has room for now, each with a number."""
         with self._lock:
-            mine = self.open[engine]
-            left = sum(map(len, self._waiting)) + sum(map(len, self.open))
-            room = min(self.capacity, -(-left // max(len(self.up), 1))) - len(mine)
+            own = self.open[engine]
+            unanswered = sum(map(len, self._waiting)) + sum(map(len, self.open))
+            even_share = -(-unanswered // max(len(self.engines_up), 1))
+            room = min(self.capacity, even_share) - len(own)
             if room <= 0:
                 return []
             taken: list[tuple[int, Request]] = []
-            for deaths in reversed(range(DEATHS)):
-                queue, few = self._waiting[deaths], room - len(taken)
-                if deaths and queue:
-                    held = sum(prompt.deaths == deaths for prompt in mine.values())
-                    few = min(few, max(self.capacity >> 3 * deaths, 1) - held)
-                for _ in range(min(few, len(queue))):
-                    prompt = queue.popleft()
-                    self._count += 1
-                    mine[self._count] = prompt
-                    taken.append((self._count, prompt.request))
+            for deaths in reversed(range(MAX_ENGINE_DEATHS)):
+                waiting, count = self._waiting[deaths], room - len(taken)
+                if deaths and waiting:
+                    suspects = sum(prompt.deaths == deaths for prompt in own.values())
+                    count = min(count, max(self.capacity >> 3 * deaths, 1) - suspects)
+                for _ in range(min(count, len(waiting))):
+                    prompt = waiting.popleft()
+                    self._last_number += 1
+                    own[self._last_number] = prompt
+                    taken.append((self._last_number, prompt.request))
             return taken
 
     def answer(self, engine: int, rows: Iterable[tuple[int, Completion]]) -> None:
-        """Files completions by their requests' numbers; those that the engine does not hold are passed over."""
+        """Takes completions with their prompts' numbers. Numbers that are not open in the engine are ignored."""
         with self._lock:
             for number, row in rows:
                 prompt = self.open[engine].pop(number, None)
@@ -87,45 +89,45 @@ class Pool:
                     self.answers += 1
                     self.tokens[engine][0] += row.prompt_tokens
                     self.tokens[engine][1] += row.output_tokens
-                    _settle(prompt, row)
+                    _complete(prompt, row)
 
-    def died(self, engine: int, why: str) -> None:
-        """What the engine held waits again; a prompt that was open at too many deaths is answered with an error."""
+    def engine_died(self, engine: int, why: str) -> None:
+        """Queues the engine's open prompts again; those with too many deaths are answered with an error."""
         with self._lock:
-            self.up.discard(engine)
+            self.engines_up.discard(engine)
             for prompt in self.open[engine].values():
                 prompt.deaths += 1
-                if prompt.deaths < DEATHS:
+                if prompt.deaths < MAX_ENGINE_DEATHS:
                     self._waiting[prompt.deaths].append(prompt)
                 else:
-                    error = f"engine_died: {DEATHS} engines died while this prompt was open, the last: {why}"
-                    _settle(prompt, Completion("", 0, 0, "error", error))
+                    died = f"{MAX_ENGINE_DEATHS} engines died while this prompt was open, the last: {why}"
+                    _complete(prompt, Completion("", 0, 0, "error", f"engine_died: {died}"))
             self.open[engine].clear()
 
-    def fail(self, fault: Exception) -> None:
-        """Ends the pool: all who wait and all who come get the fault."""
+    def close(self, fault: Exception) -> None:
+        """Closes the queue: calls that wait and calls to come raise the fault."""
         with self._lock:
             self._fault = self._fault or fault
-            left = [prompt for queue in self._waiting for prompt in queue]
-            left += [prompt for held in self.open for prompt in held.values()]
-            for queue in self._waiting:
-                queue.clear()
-            for held in self.open:
-                held.clear()
-        for call in dict.fromkeys(prompt.call for prompt in left):
+            unanswered = [prompt for waiting in self._waiting for prompt in waiting]
+            unanswered += [prompt for prompts in self.open for prompt in prompts.values()]
+            for waiting in self._waiting:
+                waiting.clear()
+            for prompts in self.open:
+                prompts.clear()
+        for call in dict.fromkeys(prompt.call for prompt in unanswered):
             call.done.set_exception(fault)
 
     @property
-    def left(self) -> int:
+    def unanswered(self) -> int:
         """Prompts that wait or are open."""
         with self._lock:
             return sum(map(len, self._waiting)) + sum(map(len, self.open))
 
 
-def _settle(prompt: _Prompt, row: Completion) -> None:
+def _complete(prompt: _Prompt, row: Completion) -> None:
     call = prompt.call
     call.rows[prompt.index] = row
-    call.missing -= 1
     call.output_tokens += row.output_tokens
+    call.missing -= 1
     if not call.missing:
         call.done.set_result([row for row in call.rows if row is not None])

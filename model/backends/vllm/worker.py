@@ -1,11 +1,16 @@
-"""One engine in a process of its own: `python -m model.backends.vllm.worker SOCKET`, started by the fleet.
+"""Runs one engine in a process of its own: `python -m model.backends.vllm.worker SOCKET`, started by the fleet.
 
-    fleet → worker   a Start; lists of (number, Request); None: end once all are answered
-    worker → fleet   ("up", facts), ("rows", [(number, *Completion)]), ("beat", steps, figures) each second,
-                     ("fault", what the engine said at its end)
+Messages over the socket:
 
-One thread reads and tokenises, the main thread steps the engine, one makes text and sends: neither tokens nor text
-are made while the GPU waits for a step. The process ends with its parent, however that ends.
+    fleet → worker   an EngineSpec; then lists of (number, Request); None: end when all are answered
+    worker → fleet   ("up", versions) once the engine can answer
+                     ("rows", [(number, *fields of Completion)])
+                     ("heartbeat", steps, figures) each second
+                     ("fault", error) when the engine failed
+
+The process has three threads: one reads requests and tokenises them, the main thread runs the engine's steps, one
+decodes answers to text and sends them. So the GPU never waits for tokenising or decoding. The process ends with its
+parent, even if that is killed.
 """
 
 import contextlib
@@ -26,13 +31,15 @@ from configs.schema import Generator as GeneratorConfig
 from model.backends.prompt import PromptError
 from stages.ports import Completion, ModelCard, Request
 
-BEAT_S = 1.0
-_PR_SET_PDEATHSIG = 1
+HEARTBEAT_INTERVAL_S = 1.0
+MAX_ERROR_CHARS = 300
+THREAD_SWITCH_INTERVAL_S = 0.0005  # Python's own is 0.005: the engine's steps would wait for the other threads
+_PR_SET_PDEATHSIG = 1  # of prctl(2): a signal for when the parent ends
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """What a worker is to run. `engine`: `module:Class`, made of the Start itself."""
+class EngineSpec:
+    """The engine that a worker runs. `engine`: `module:Class`; the class is called with the spec."""
 
     engine: str
     config: GeneratorConfig
@@ -40,16 +47,16 @@ class Start:
     number: int  # of the engine in its fleet
     memory_share: float  # of the GPU
     kv_cache_bytes: int | None  # None: the engine measures what is free
-    cpu: bool
+    cpu: bool  # vLLM's CPU build
 
 
 class Engine(Protocol):
-    """What a worker drives. `tokens` and `texts` are called by a thread each, the rest by the main thread."""
+    """What a worker runs. `tokens` and `texts` are called by one thread each, the rest by the main thread."""
 
-    busy: bool  # whether a step has something to do
+    busy: bool  # whether there are requests to work on
 
     def tokens(self, request: Request) -> Any:
-        """The prompt in the engine's form. Raises PromptError."""
+        """The prompt as the engine takes it. Raises PromptError."""
         ...
 
     def add(self, number: int, prompt: Any, request: Request) -> None:
@@ -57,49 +64,52 @@ class Engine(Protocol):
         ...
 
     def step(self) -> list[tuple[int, Any]]:
-        """Runs all requests one step further; gives the numbers of those that ended with what came of them."""
+        """Runs one step for all requests. Returns the number and the output of each request that ended."""
         ...
 
     def texts(self, ended: Sequence[Any]) -> list[Completion]:
-        """Completions of what `step` gave."""
+        """The completions of outputs that `step` returned."""
         ...
 
     def figures(self) -> dict[str, float]:
-        """Gauges (`kv_usage`, `allocated`, `reserved`) and counters (`preemptions`), as far as the engine has them."""
+        """Gauges (`kv_usage`, `allocated`, `reserved`) and counters (`preemptions`): those that the engine has."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the engine and its processes."""
+        ...
 
 
 class Worker:
-    """The three threads around one engine."""
+    """One engine and the three threads that serve it."""
 
     def __init__(self, connection: Connection):
         self.connection = connection
         self.inbox: queue.SimpleQueue[list[tuple[int, Any, Request]] | None] = queue.SimpleQueue()
+        # lists are outputs of the engine, tuples are messages, None is the end
         self.outbox: queue.SimpleQueue[list[tuple[int, Any]] | tuple[Any, ...] | None] = queue.SimpleQueue()
-        self.steps, self.generating, self.waiting = 0, 0.0, 0.0
-        self.idle_since: float | None = None  # by time.perf_counter()
+        self.steps, self.generating_s, self.waiting_s = 0, 0.0, 0.0
+        self.idle_since: float | None = None  # by time.perf_counter(); None while the engine works
         self.engine: Engine | None = None
 
     def run(self) -> int:
-        """Until the fleet says to end; 1 when the engine could not start or died."""
-        start = self.connection.recv()
-        if start.config.vllm.tensor_parallel_size == 1:  # else the engine's own processes would stay
-            # where a library call keeps the reading thread from seeing the parent's end
+        """Runs until the fleet asks for the end. Returns the exit code: 1 if the engine could not start or failed."""
+        spec: EngineSpec = self.connection.recv()
+        if spec.config.vllm.tensor_parallel_size == 1:  # else the engine's own processes would survive this one
+            # for when a long library call keeps the reading thread from noticing the parent's end
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         writer = threading.Thread(target=self._write, name="write", daemon=True)
         writer.start()
         try:
-            module, name = start.engine.split(":")
-            engine: Engine = getattr(importlib.import_module(module), name)(start)
+            module, name = spec.engine.split(":")
+            engine: Engine = getattr(importlib.import_module(module), name)(spec)
             self.engine = engine
-            self.outbox.put(("up", {"versions": _versions()}))
+            self.outbox.put(("up", _versions()))
             threading.Thread(target=self._read, args=(engine,), name="read", daemon=True).start()
             self._step(engine)
             code = 0
         except BaseException as error:
-            self.outbox.put(("fault", said(error)))
+            self.outbox.put(("fault", error_line(error)))
             code = 1
         self.outbox.put(None)
         writer.join()
@@ -109,38 +119,38 @@ class Worker:
 
     def _read(self, engine: Engine) -> None:
         try:
-            while (asked := self.connection.recv()) is not None:
-                prompts: list[tuple[int, Any, Request]] = []  # queued at once: equal calls run in equal batches
-                for number, request in asked:
+            while (requests := self.connection.recv()) is not None:
+                prompts: list[tuple[int, Any, Request]] = []  # queued together: equal calls run in equal batches
+                for number, request in requests:
                     try:
                         prompts.append((number, engine.tokens(request), request))
                     except PromptError as error:
                         self.outbox.put([(number, error.completion)])
-                    except Exception as error:  # a tokenizer's own: this row's alone
-                        self.outbox.put([(number, Completion("", 0, 0, "error", f"refused: {said(error)}"))])
+                    except Exception as error:  # of the tokenizer: only this row fails
+                        self.outbox.put([(number, Completion("", 0, 0, "error", f"refused: {error_line(error)}"))])
                 self.inbox.put(prompts)
             self.inbox.put(None)
         except (EOFError, OSError):
-            os.killpg(0, signal.SIGKILL)  # the parent is gone: the engine's own processes go too
+            os.killpg(0, signal.SIGKILL)  # the parent has ended: end the engine's own processes too
 
     def _step(self, engine: Engine) -> None:
         ending, now = False, time.perf_counter()
         while engine.busy or not ending:
             while not ending and (not engine.busy or not self.inbox.empty()):
                 before = self.idle_since = None if engine.busy else now
-                asked = self.inbox.get()
+                prompts = self.inbox.get()
                 if before is not None:
                     now, self.idle_since = time.perf_counter(), None
-                    self.waiting += now - before
-                if asked is None:
+                    self.waiting_s += now - before
+                if prompts is None:
                     ending = True
-                for prompt in asked or ():
+                for prompt in prompts or ():
                     engine.add(*prompt)
             if engine.busy and (rows := engine.step()):
                 self.outbox.put(rows)
             self.steps += 1
             now, before = time.perf_counter(), now
-            self.generating += now - before
+            self.generating_s += now - before
 
     def _write(self) -> None:
         try:
@@ -148,56 +158,60 @@ class Worker:
         except (BrokenPipeError, ConnectionResetError):
             os._exit(1)
         except Exception as error:
-            self.connection.send(("fault", said(error)))
+            self.connection.send(("fault", error_line(error)))
             os._exit(1)
 
     def _send(self) -> None:
-        """Sends what the other threads put out, a message for all that has gathered, and a beat each second."""
-        due, ended = time.monotonic() + BEAT_S, False
+        """Sends what is in the outbox, all answers in one message, and a heartbeat each second."""
+        due, ended = time.monotonic() + HEARTBEAT_INTERVAL_S, False
         while not ended:
-            gathered: list[Any] = []
+            items: list[Any] = []
             with contextlib.suppress(queue.Empty):
-                gathered.append(self.outbox.get(timeout=max(due - time.monotonic(), 0)))
+                items.append(self.outbox.get(timeout=max(due - time.monotonic(), 0)))
                 while True:
-                    gathered.append(self.outbox.get_nowait())
-            ended = None in gathered
-            if rows := [row for item in gathered if isinstance(item, list) for row in item]:
+                    items.append(self.outbox.get_nowait())
+            ended = None in items
+            if rows := [row for item in items if isinstance(item, list) for row in item]:
                 self.connection.send(("rows", self._rows(rows)))
-            for word in gathered:
-                if isinstance(word, tuple):
-                    self.connection.send(word)
+            for message in items:
+                if isinstance(message, tuple):
+                    self.connection.send(message)
             if ended or time.monotonic() >= due:
-                due = time.monotonic() + BEAT_S
-                idle = self.idle_since  # until now: an engine that waits long says so before it ends
-                waiting = self.waiting + (time.perf_counter() - idle if idle is not None else 0.0)
-                spent = {"generating": self.generating, "waiting": waiting}
+                due = time.monotonic() + HEARTBEAT_INTERVAL_S
+                idle_since = self.idle_since  # the current wait counts too
+                waiting_s = self.waiting_s + (time.perf_counter() - idle_since if idle_since is not None else 0.0)
+                seconds = {"generating": self.generating_s, "waiting": waiting_s}
                 figures = self.engine.figures() if self.engine is not None else {}
-                self.connection.send(("beat", self.steps, spent | figures))
+                self.connection.send(("heartbeat", self.steps, seconds | figures))
 
     def _rows(self, rows: list[tuple[int, Any]]) -> list[tuple[Any, ...]]:
-        made = [(number, row) for number, row in rows if isinstance(row, Completion)]
-        raw = [(number, row) for number, row in rows if not isinstance(row, Completion)]
-        if raw and self.engine is not None:
-            made += zip((number for number, _ in raw), self.engine.texts([row for _, row in raw]), strict=True)
-        return [(number, *astuple(row)) for number, row in made]
+        """Completions and outputs of the engine as (number, *fields of the completion)."""
+        completions = [(number, row) for number, row in rows if isinstance(row, Completion)]
+        outputs = [(number, row) for number, row in rows if not isinstance(row, Completion)]
+        if outputs and self.engine is not None:
+            texts = self.engine.texts([output for _, output in outputs])
+            completions += zip((number for number, _ in outputs), texts, strict=True)
+        return [(number, *astuple(completion)) for number, completion in completions]
 
 
-def said(error: BaseException | None) -> str:
-    """The error's class and message in one line of at most about 300 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def error_line(error: BaseException | None) -> str:
+    """The error's class and message in one line, cut to about MAX_ERROR_CHARS."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_ERROR_CHARS]}"
 
 
 def _versions() -> dict[str, str]:
-    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in ("vllm", "torch")}
-    return {name: str(version) for name, version in found.items() if version}
+    """Of the libraries that are loaded."""
+    versions = {name: getattr(sys.modules.get(name), "__version__", None) for name in ("vllm", "torch")}
+    return {name: str(version) for name, version in versions.items() if version}
 
 
 def main(argv: Sequence[str]) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fleet decides when it ends
-    sys.setswitchinterval(0.0005)  # the threads that make tokens and text give way to the steps, not after 5 ms
+    """Runs the worker on the socket whose file descriptor is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fleet decides when this process ends
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
     try:
         return Worker(Connection(int(argv[0]))).run()
-    except (EOFError, OSError):  # the fleet ended before it said what to run
+    except (EOFError, OSError):  # the fleet ended before it sent a spec
         return 1
 
 

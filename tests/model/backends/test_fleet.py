@@ -22,8 +22,8 @@ from configs.load import load
 from model.backends.echo import EchoGenerator
 from model.backends.vllm.backend import VllmGenerator
 from model.backends.vllm.fleet import Fleet, StartError
-from model.backends.vllm.queue import DEATHS, Pool
-from model.backends.vllm.worker import Start
+from model.backends.vllm.queue import MAX_ENGINE_DEATHS, PromptQueue
+from model.backends.vllm.worker import EngineSpec
 from pipeline.report.summary import engines
 from pipeline.run.graph import Context, _generate
 from stages.ports import Completion, ModelCard, Request
@@ -53,7 +53,7 @@ def open_fleet(tmp_path: Path) -> Iterator[Opener]:
         vllm = schema.VllmOptions.model_validate(QUICK | options)
         config = schema.Generator(backend="vllm", model="echo", vllm=vllm)
         card = ModelCard("echo", "0" * 64, "vllm", json.dumps(knobs or {}), 0)
-        starts = [Start(ENGINE, config, card, number, 1.0, None, cpu=True) for number in range(engines)]
+        starts = [EngineSpec(ENGINE, config, card, number, 1.0, None, cpu=True) for number in range(engines)]
         made = Fleet(starts, [{}] * engines, vllm, tmp_path / "engines" / "x.lock")
         opened.append(made)
         return made
@@ -76,7 +76,7 @@ def until(true: Callable[[], object]) -> None:
 
 
 def pids(fleet: Fleet) -> list[int]:
-    return [life.process.pid for life in fleet.lives if life]
+    return [life.process.pid for life in fleet.processes if life]
 
 
 def alive(pid: int) -> bool:
@@ -88,7 +88,7 @@ def alive(pid: int) -> bool:
 
 def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_fleet: Opener) -> None:
     fleet = open_fleet(2, {"step_s": 0.01})
-    until(lambda: len(fleet.pool.up) == 2)
+    until(lambda: len(fleet.queue.engines_up) == 2)
     calls = [asks(20 + number) for number in range(3)]
     found: dict[int, list[Completion]] = {}
     threads = [
@@ -97,7 +97,7 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
     ]
     for thread in threads:
         thread.start()
-    until(lambda: all(fleet.pool.open))
+    until(lambda: all(fleet.queue.open))
     for thread in threads:
         thread.join()
     assert [found[at] for at in range(3)] == [undisturbed(call) for call in calls]
@@ -152,7 +152,7 @@ def test_an_engine_that_makes_no_step_is_started_again(open_fleet: Opener, word:
     fleet = open_fleet(1, step_timeout_s=0.5)
     rows = fleet.generate([ask(f"{word} here"), ask("Name it.", 1)])
     assert "no step within generator.vllm.step_timeout_s" in (rows[0].error or "")
-    assert fleet.restarts == [DEATHS]
+    assert fleet.restarts == [MAX_ENGINE_DEATHS]
 
 
 def test_a_row_that_cannot_be_asked_fails_alone(open_fleet: Opener) -> None:
@@ -171,7 +171,7 @@ def test_a_first_engine_that_cannot_start_says_why(open_fleet: Opener) -> None:
 
 def test_the_others_go_on_without_an_engine_that_cannot_start(open_fleet: Opener) -> None:
     fleet = open_fleet(2, {"start": "POISON", "from": 1}, restarts=1)
-    until(lambda: fleet.gone == {1})
+    until(lambda: fleet.given_up == {1})
     assert fleet.generate(asks(30)) == undisturbed(asks(30))
 
 
@@ -185,11 +185,11 @@ def test_when_no_engine_is_left_all_who_wait_and_come_hear_it(open_fleet: Opener
 
 def test_closing_lets_calls_end_and_leaves_no_process(open_fleet: Opener) -> None:
     fleet = open_fleet(2, {"step_s": 0.01})
-    until(lambda: len(fleet.pool.up) == 2)
+    until(lambda: len(fleet.queue.engines_up) == 2)
     running, found = pids(fleet), []
     thread = threading.Thread(target=lambda: found.extend(fleet.generate(asks(40))))
     thread.start()
-    until(lambda: fleet.pool.left)
+    until(lambda: fleet.queue.unanswered)
     fleet.close()
     thread.join()
     assert found == undisturbed(asks(40))
@@ -205,16 +205,16 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from configs import schema
 from model.backends.vllm.fleet import Fleet
-from model.backends.vllm.worker import Start
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import ModelCard
 options = schema.VllmOptions(max_num_seqs=4)
 config = schema.Generator(backend="vllm", model="echo", vllm=options)
 card = ModelCard("echo", "0" * 64, "vllm", "", 0)
-starts = [Start("{ENGINE}", config, card, number, 1.0, None, True) for number in range(2)]
+starts = [EngineSpec("{ENGINE}", config, card, number, 1.0, None, True) for number in range(2)]
 fleet = Fleet(starts, [{{}}] * 2, options, Path({str(tmp_path)!r}) / "x.lock")
-while len(fleet.pool.up) < 2:
+while len(fleet.queue.engines_up) < 2:
     time.sleep(0.01)
-print(*[life.process.pid for life in fleet.lives], flush=True)
+print(*[life.process.pid for life in fleet.processes], flush=True)
 time.sleep(600)
 """
     with subprocess.Popen(
@@ -238,7 +238,7 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
     records = []
     for place in range(2):
         assert made.generate(asks(20)) == undisturbed(asks(20))
-        before = made.fleet.lives[0]
+        before = made.fleet.processes[0]
         until(lambda before=before: before and before.figures.get("generating") and before.figures["waiting"])
         assert before
         assert b"MALLOC_ARENA_MAX" not in Path(f"/proc/{before.process.pid}/environ").read_bytes()
@@ -283,26 +283,26 @@ def test_engine_stages_have_one_process_and_all_its_cores(
 def test_each_request_is_answered_exactly_once_under_random_deaths(
     sizes: list[int], engines: int, capacity: int, rng: random.Random
 ) -> None:
-    pool = Pool(engines, capacity)
-    calls = [pool.submit([ask(f"{at} {index}") for index in range(size)]) for at, size in enumerate(sizes)]
+    queue = PromptQueue(engines, capacity)
+    calls = [queue.submit([ask(f"{at} {index}") for index in range(size)]) for at, size in enumerate(sizes)]
     held: list[list[tuple[int, str]]] = [[] for _ in range(engines)]
     answered: Counter[str] = Counter()
     while not all(call.done.done() for call in calls):
         engine = rng.randrange(engines)
-        pool.up.add(engine)
-        held[engine] += [(number, request.messages[0]["content"]) for number, request in pool.take(engine)]
+        queue.engines_up.add(engine)
+        held[engine] += [(number, request.messages[0]["content"]) for number, request in queue.take(engine)]
         assert len(held[engine]) <= capacity
         rng.shuffle(held[engine])
         if rng.random() < 0.3:
             held[engine].clear()
-            pool.died(engine, "chance")
+            queue.engine_died(engine, "chance")
         elif held[engine]:
             number, text = held[engine].pop()
             answered[text] += 1
-            pool.answer(
+            queue.answer(
                 engine, [(number, Completion(text, 1, 1, "stop")), (number + 10**9, Completion("?", 1, 1, "stop"))]
             )
-    assert pool.left == 0
+    assert queue.unanswered == 0
     for at, call in enumerate(calls):
         for index, row in enumerate(call.done.result()):
             assert (row.text, row.error) == (f"{at} {index}", None) if answered[f"{at} {index}"] else row.error
@@ -310,13 +310,13 @@ def test_each_request_is_answered_exactly_once_under_random_deaths(
 
 
 def test_engines_share_a_small_call_and_suspects_go_few_at_a_time() -> None:
-    pool = Pool(2, 64)
-    pool.up |= {0, 1}
-    pool.submit(asks(10))
-    assert [len(pool.take(0)), len(pool.take(0)), len(pool.take(1))] == [5, 0, 5]
-    pool.submit(asks(200))
-    assert len(pool.take(0)) == 59
-    pool.died(0, "x")
-    pool.up.add(0)
-    assert [len(pool.open[0]), len(pool.take(0))] == [0, 64]
-    assert sum(prompt.deaths for prompt in pool.open[0].values()) == 8
+    queue = PromptQueue(2, 64)
+    queue.engines_up |= {0, 1}
+    queue.submit(asks(10))
+    assert [len(queue.take(0)), len(queue.take(0)), len(queue.take(1))] == [5, 0, 5]
+    queue.submit(asks(200))
+    assert len(queue.take(0)) == 59
+    queue.engine_died(0, "x")
+    queue.engines_up.add(0)
+    assert [len(queue.open[0]), len(queue.take(0))] == [0, 64]
+    assert sum(prompt.deaths for prompt in queue.open[0].values()) == 8

@@ -102,7 +102,7 @@ def test_long_rows_are_cut_and_odd_ones_left_out(tmp_path: Path) -> None:
     _, tokenizer = made._load()
     examples = made._examples(tokenizer, [long, ROWS[0], [{"role": "assistant", "content": ""}]])
     assert [len(example.ids) <= 64 for example in examples][:2] == [True, True]
-    assert tokenizer.decode(examples[1].ids[-examples[1].answer :]).startswith("Article 2 asks")
+    assert tokenizer.decode(examples[1].ids[-examples[1].answer_tokens :]).startswith("Article 2 asks")
 
 
 def test_echo_trains_without_tensors(tmp_path: Path) -> None:

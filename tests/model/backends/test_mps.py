@@ -72,14 +72,14 @@ def test_the_daemon_ends_with_a_killed_process(install, tmp_path):
 
 def test_one_that_does_not_come_up_is_told_in_its_own_words(install, monkeypatch):
     install('#!/bin/sh\necho "first\nCannot bind" > "$CUDA_MPS_LOG_DIRECTORY/control.log"\n')
-    monkeypatch.setattr(mps, "UP_S", 0.5)
-    with pytest.raises(BackendError, match=r"did not come up \(Cannot bind\); set false"):
+    monkeypatch.setattr(mps, "START_TIMEOUT_S", 0.5)
+    with pytest.raises(BackendError, match=r"did not start \(Cannot bind\); set false"):
         Mps()
 
 
 def test_one_that_does_not_quit_is_killed(install, monkeypatch):
     install(DAEMON.replace("rm ", "true "))
-    monkeypatch.setattr(mps, "DOWN_S", 0.5)
+    monkeypatch.setattr(mps, "STOP_TIMEOUT_S", 0.5)
     shared = Mps()
     pid = int((shared.folder / "pid").read_text())
     shared.close()

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from configs import schema
 from configs.errors import ConfigError
 from model.backends.vllm.gpus import Gpu, Meter, Nvml
-from model.backends.vllm.placement import GIB, MOST, Rates, choose, engines_per_gpu, kv_cache_bytes, place, refill
+from model.backends.vllm.placement import (
+    GIB,
+    MAX_ENGINES_PER_GPU,
+    choose_count,
+    choose_refill,
+    engines_per_gpu,
+    kv_cache_bytes,
+    place_engines,
+)
+from model.backends.vllm.rates import MeasuredRates
 from stages.ports import ModelCard
 
 SHAPE = {
@@ -51,36 +60,36 @@ def test_auto_begins_by_size(tmp_path: Path, parameters: float, memory: int, cou
 
 def test_a_model_that_is_too_big_names_the_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tensor_parallel_size"):
-        place(config(), card(tmp_path, 70e9), [H100], 8)
-    assert len(place(config(tensor_parallel_size=2), card(tmp_path, 70e9), [H100] * 4, 8)) == 2
+        place_engines(config(), card(tmp_path, 70e9), [H100], 8)
+    assert len(place_engines(config(tensor_parallel_size=2), card(tmp_path, 70e9), [H100] * 4, 8)) == 2
     with pytest.raises(ConfigError, match=r"tensor_parallel_size: 8, but 4 GPUs"):
-        place(config(tensor_parallel_size=8), card(tmp_path, 70e9), [H100] * 4, 8)
+        place_engines(config(tensor_parallel_size=8), card(tmp_path, 70e9), [H100] * 4, 8)
     with pytest.raises(ConfigError, match=r"engines_per_gpu: 4 engines .* do not fit"):
-        place(config(engines_per_gpu=4), card(tmp_path, 10e9), [H100], 8)
+        place_engines(config(engines_per_gpu=4), card(tmp_path, 10e9), [H100], 8)
 
 
 def test_seats_go_round_the_gpus(tmp_path: Path) -> None:
     gpus = [Gpu(str(number), "NVIDIA H100", 80 * GIB) for number in (2, 5)]
-    seats = place(config(engines_per_gpu=2), card(tmp_path, 135e6), gpus, 8)
-    assert [seat.environment["CUDA_VISIBLE_DEVICES"] for seat in seats] == ["2", "5", "2", "5"]
-    assert {seat.environment["OMP_NUM_THREADS"] for seat in seats} == {"2"}
-    assert {seat.memory_share for seat in seats} == {0.45}
-    assert all(seat.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0" for seat in seats)
-    (alone,) = place(config(engines_per_gpu=1), card(tmp_path, 135e6), gpus[:1], 8)
+    placements = place_engines(config(engines_per_gpu=2), card(tmp_path, 135e6), gpus, 8)
+    assert [seat.environment["CUDA_VISIBLE_DEVICES"] for seat in placements] == ["2", "5", "2", "5"]
+    assert {seat.environment["OMP_NUM_THREADS"] for seat in placements} == {"2"}
+    assert {seat.memory_share for seat in placements} == {0.45}
+    assert all(seat.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0" for seat in placements)
+    (alone,) = place_engines(config(engines_per_gpu=1), card(tmp_path, 135e6), gpus[:1], 8)
     assert alone.kv_cache_bytes is None  # vLLM measures what is free
-    (pair,) = place(config(tensor_parallel_size=2), card(tmp_path, 135e6), gpus, 8)
+    (pair,) = place_engines(config(tensor_parallel_size=2), card(tmp_path, 135e6), gpus, 8)
     assert pair.environment["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in pair.environment
 
 
 def test_without_gpus_there_is_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.backends.vllm.placement.cpu_build", lambda: False)
-    assert len(place(config(), card(tmp_path, 135e6), [], 4)) == 1
+    monkeypatch.setattr("model.backends.vllm.placement.is_cpu_build", lambda: False)
+    assert len(place_engines(config(), card(tmp_path, 135e6), [], 4)) == 1
     with pytest.raises(ConfigError, match=r"engines_per_gpu: .*nvidia-smi"):
-        place(config(engines_per_gpu=2), card(tmp_path, 135e6), [], 4)
-    monkeypatch.setattr("model.backends.vllm.placement.cpu_build", lambda: True)
-    seats = place(config(engines_per_gpu=2, kv_cache_gib=3), card(tmp_path, 135e6), [], 4)
-    assert [seat.environment["VLLM_CPU_KVCACHE_SPACE"] for seat in seats] == ["3", "3"]
+        place_engines(config(engines_per_gpu=2), card(tmp_path, 135e6), [], 4)
+    monkeypatch.setattr("model.backends.vllm.placement.is_cpu_build", lambda: True)
+    placements = place_engines(config(engines_per_gpu=2, kv_cache_gib=3), card(tmp_path, 135e6), [], 4)
+    assert [seat.environment["VLLM_CPU_KVCACHE_SPACE"] for seat in placements] == ["3", "3"]
 
 
 def test_tensor_parallel_engines_have_their_gpus_to_themselves() -> None:
@@ -120,7 +129,7 @@ def test_engines_never_plan_more_than_their_share(
 
 def test_auto_takes_the_best_and_tries_its_neighbours_once(tmp_path: Path) -> None:
     model, asked = card(tmp_path, 135e6), config()
-    rates, seen = Rates(model, H100, False), []
+    rates, seen = MeasuredRates(model, H100, False), []
     speed = {1: 46_000, 2: 80_000, 4: 119_000, 8: 110_000}
     for _ in range(6):
         count = engines_per_gpu(asked, model, H100)
@@ -132,23 +141,23 @@ def test_auto_takes_the_best_and_tries_its_neighbours_once(tmp_path: Path) -> No
     assert engines_per_gpu(asked, model, H100) == 4
     rates.path.write_text("{")
     assert engines_per_gpu(asked, model, H100) == 4
-    assert Rates(model, Gpu("0", "NVIDIA A100", 80 * GIB), False).read() == {}
+    assert MeasuredRates(model, Gpu("0", "NVIDIA A100", 80 * GIB), False).read() == {}
 
 
 def test_engines_under_mps_are_chosen_and_remembered_apart(tmp_path: Path) -> None:
     model = card(tmp_path, 135e6)
-    Rates(model, H100, False).put(8, 110_000)
+    MeasuredRates(model, H100, False).put(8, 110_000)
     assert engines_per_gpu(config(mps=True), model, H100) == 6
-    Rates(model, H100, True).put(6, 142_000)
+    MeasuredRates(model, H100, True).put(6, 142_000)
     assert engines_per_gpu(config(mps=True), model, H100) == 3
-    Rates(model, H100, True).put(3, 90_000)
+    MeasuredRates(model, H100, True).put(3, 90_000)
     assert engines_per_gpu(config(mps=True), model, H100) == 6
     assert engines_per_gpu(config(), model, H100) == 4
 
 
-@given(st.dictionaries(st.integers(1, MOST), st.floats(0, 1e6), max_size=8), st.sampled_from([1, 2, 4]))
+@given(st.dictionaries(st.integers(1, MAX_ENGINES_PER_GPU), st.floats(0, 1e6), max_size=8), st.sampled_from([1, 2, 4]))
 def test_a_choice_always_fits(rates: dict[int, float], rule: int) -> None:
-    count = choose(rule, rates, lambda count: count <= 4)
+    count = choose_count(rule, rates, lambda count: count <= 4)
     assert count == rule or count in rates or count <= 4
 
 
@@ -230,6 +239,6 @@ def test_without_a_driver_there_are_no_gpus(tmp_path: Path, monkeypatch: pytest.
 
 def test_engines_that_share_a_gpu_replace_sequences_together():
     asked = config(refill=0.25).vllm
-    assert refill(asked, shared=True) == refill(asked, shared=False) == 0.25
-    assert refill(config(refill=0).vllm, shared=True) == 0
-    assert refill(config().vllm, shared=True) > refill(config().vllm, shared=False) == 0
+    assert choose_refill(asked, shared=True) == choose_refill(asked, shared=False) == 0.25
+    assert choose_refill(config(refill=0).vllm, shared=True) == 0
+    assert choose_refill(config().vllm, shared=True) > choose_refill(config().vllm, shared=False) == 0

@@ -56,7 +56,7 @@ def expected(logits: torch.Tensor, sampling: Sampling, seen: list[int]) -> torch
 def test_draws_follow_the_distribution_of_transformers(setting: dict) -> None:
     sampling, count, seen = Sampling(**setting, max_tokens=1), 20_000, [3, 5, 3]
     logits = torch.randn(40, generator=torch.Generator().manual_seed(1)) * 2
-    rows = [Draws.of(sampling, seed) for seed in range(count)]
+    rows = [Draws.from_seed(sampling, seed) for seed in range(count)]
     tokens = draw(logits.expand(count, -1), rows, [0] * count, [seen] * count)
     found = torch.bincount(torch.tensor(tokens), minlength=40) / count
     wanted = expected(logits, sampling, seen)
@@ -66,7 +66,7 @@ def test_draws_follow_the_distribution_of_transformers(setting: dict) -> None:
 
 def test_a_draw_depends_on_its_row_alone() -> None:
     logits = torch.randn(6, 200, generator=torch.Generator().manual_seed(2))
-    rows = [Draws.of(Sampling(**SETTINGS[index % 4], max_tokens=9), index) for index in range(6)]
+    rows = [Draws.from_seed(Sampling(**SETTINGS[index % 4], max_tokens=9), index) for index in range(6)]
     seen = [[index, 7] for index in range(6)]
     together = draw(logits, rows, [4] * 6, seen)
     assert together == [draw(logits[i : i + 1], rows[i : i + 1], [4], seen[i : i + 1])[0] for i in range(6)]
@@ -94,7 +94,7 @@ def test_rows_that_come_and_go_get_the_tokens_of_transformers(kind: str, slots: 
     prompts = [rng.integers(2, 97, size=rng.integers(1, 30)).tolist() for _ in range(13)]
     lengths = [int(length) for length in rng.integers(1, 100, size=13)]
     drafts = [
-        Draft(prompt, Draws.of(Sampling(temperature=0, max_tokens=length), 0))
+        Draft(prompt, Draws.from_seed(Sampling(temperature=0, max_tokens=length), 0))
         for prompt, length in zip(prompts, lengths, strict=True)
     ]
     decode(model, drafts, slots=slots, ends=frozenset([1]), filler=0)
@@ -108,7 +108,7 @@ def test_rows_that_come_and_go_get_the_tokens_of_transformers(kind: str, slots: 
 
 
 def test_decoding_reports_tokens_before_a_row_is_finished() -> None:
-    drafts = [Draft([3, 4, 5], Draws.of(Sampling(temperature=0, max_tokens=length), 0)) for length in (5, 9, 7)]
+    drafts = [Draft([3, 4, 5], Draws.from_seed(Sampling(temperature=0, max_tokens=length), 0)) for length in (5, 9, 7)]
     calls: list[tuple[int, int]] = []
     ends: frozenset[int] = frozenset()  # every draft runs to its limit
     decode(tiny("full"), drafts, slots=2, ends=ends, filler=0, progress=lambda *totals: calls.append(totals))

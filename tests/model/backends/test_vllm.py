@@ -19,8 +19,8 @@ from configs.errors import BackendError
 from model.backends import identify, open_generator, open_trainer
 from model.backends.vllm.backend import VllmGenerator
 from model.backends.vllm.engine import VllmEngine
-from model.backends.vllm.placement import place
-from model.backends.vllm.worker import Start
+from model.backends.vllm.placement import place_engines
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, Generator, Request
 from tests.factories.command_line import ROOT
 
@@ -117,7 +117,7 @@ def two() -> Iterator[VllmGenerator]:
     config = CONFIG.model_copy(update={"dtype": "float32", "vllm": options})
     made = VllmGenerator(config, identify(config), 1)
     deadline = time.monotonic() + 280
-    while len(made.fleet.pool.up) < 2:
+    while len(made.fleet.queue.engines_up) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     yield made
@@ -132,7 +132,7 @@ def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, t
     rows = two.generate([ask(question, adapter=adapter if at % 2 else None) for at in range(8)])
     assert len({row.text for row in rows[::2]}) == len({row.text for row in rows[1::2]}) == 1
     assert rows[0].text != rows[1].text
-    assert all(life is not None and life.answered for life in two.fleet.lives)
+    assert all(life is not None and life.answers for life in two.fleet.processes)
 
 
 def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> None:
@@ -140,9 +140,9 @@ def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> No
     expected, found = two.generate(call), []
     thread = threading.Thread(target=lambda: found.extend(two.generate(call)))
     thread.start()
-    while not all(two.fleet.pool.open):
+    while not all(two.fleet.queue.open):
         time.sleep(0.01)
-    victim = two.fleet.lives[0]
+    victim = two.fleet.processes[0]
     assert victim is not None
     os.kill(victim.process.pid, signal.SIGKILL)
     thread.join()
@@ -154,10 +154,10 @@ def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
     options = CONFIG.vllm.model_copy(update={"max_num_seqs": 4, "refill": 0.5})
     config = CONFIG.model_copy(update={"vllm": options})
     card = identify(config)
-    seat, *_ = place(config, card, [], 1)
-    for name, value in seat.environment.items():
+    placement, *_ = place_engines(config, card, [], 1)
+    for name, value in placement.environment.items():
         monkeypatch.setenv(name, value)
-    engine = VllmEngine(Start("", config, card, 0, seat.memory_share, seat.kv_cache_bytes, cpu=True))
+    engine = VllmEngine(EngineSpec("", config, card, 0, placement.memory_share, placement.kv_cache_bytes, cpu=True))
     try:
         requests = [ask(f"Count to {at}.", sampling={"max_tokens": 2 + 2 * at}) for at in range(9)]
         for number, request in enumerate(requests):
@@ -186,7 +186,7 @@ from configs import schema
 from model.backends import identify
 config = schema.Generator.model_validate_json(sys.argv[1])
 made = VllmGenerator(config, identify(config), 1)
-print(made.fleet.lives[0].process.pid, flush=True)
+print(made.fleet.processes[0].process.pid, flush=True)
 time.sleep(600)
 """
     around = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model.backends.vllm.queue import DEATHS
+from model.backends.vllm.queue import MAX_ENGINE_DEATHS
 from pipeline.store.dataset import DataSet, named
 from pipeline.store.maintenance import garbage, verify
 from tests.system.chaos.fault import Fault, Tally
@@ -144,7 +144,7 @@ class Chain:
         kinds = {"supervisor killed": 5, "driver killed": 4, "ENOSPC": 4, "EIO": 4, "two runs": 3}
         writing = self._at("adapt") - self._at("adapt-screen") or not self._at("screen")
         # a prompt that is open at three deaths of one command is poison by design, and costs its row
-        engines = self.flavour == "engines" and writing and self.engines_killed < DEATHS - 1
+        engines = self.flavour == "engines" and writing and self.engines_killed < MAX_ENGINE_DEATHS - 1
         kinds |= {"engine killed": 15} if engines else {}
         kinds |= {"worker killed": 25} if self.flavour == "pool" else {}
         kind = "clock jumped" if at_midnight else draw.choices(list(kinds), list(kinds.values()))[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs.schema import Generator, VllmOptions
 from model.backends.vllm.fleet import Fleet
-from model.backends.vllm.worker import Start
+from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 
 ENGINES = 2
@@ -17,7 +17,9 @@ class EchoFleet:
     def __init__(self, config: Generator, card: ModelCard, threads: int):
         options = VllmOptions(max_num_seqs=4, start_timeout_s=60, step_timeout_s=60, restarts=20)
         starts = [
-            Start("tests.factories.echo_engine:EchoEngine", config, replace(card, path=""), number, 1.0, None, cpu=True)
+            EngineSpec(
+                "tests.factories.echo_engine:EchoEngine", config, replace(card, path=""), number, 1.0, None, cpu=True
+            )
             for number in range(ENGINES)
         ]
         self.fleet = Fleet(starts, [{}] * ENGINES, options, Path(os.environ["CHAOS"], "engines.lock"))
