@@ -100,7 +100,7 @@ class LoraTrainer:
         return self.loaded
 
     def _examples(self, tokenizer: Any, rows: Sequence[Row]) -> list[_Example]:
-        """The tokens of each row that fits the chat template. Long prompts lose their beginning, long answers their end."""
+        """The tokens of the rows that fit the chat template. Long prompts lose their start, long answers their end."""
         from model.backends.prompt import PromptError, chat_tokens
 
         examples = []

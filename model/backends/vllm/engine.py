@@ -93,17 +93,15 @@ class VllmEngine:
         return rows + [(int(output.request_id), output) for output in ended]
 
     def texts(self, ended: Sequence[Any]) -> list[Completion]:
-        """Decodes the outputs, without special tokens. vLLM itself decodes nothing here: that would slow down each
-        step."""
+        """Decodes the outputs, without special tokens. vLLM itself decodes nothing: that would slow down each step."""
         completions = []
         for output in ended:
             answer = output.outputs[0]
             ids, reason = list(answer.token_ids), answer.finish_reason
             counts = len(output.prompt_token_ids or ()), len(ids)
             if reason in ("stop", "length"):
-                answer_ids = (
-                    ids[:-1] if reason == "stop" else ids
-                )  # the last is the end token, since no stop strings are set
+                # of a stopped answer the last token is the end token, since no stop strings are set
+                answer_ids = ids[:-1] if reason == "stop" else ids
                 text = self.decoding_tokenizer.decode(answer_ids, skip_special_tokens=True)
                 completions.append(Completion(text.strip(), *counts, reason))
             else:
