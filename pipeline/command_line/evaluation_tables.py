@@ -36,12 +36,12 @@ def print_evaluation(result: dict[str, Any], out: str) -> None:
         table = Table("length", "model", title="passkey retrieval", **LOOK)
         for name in ("keys given back", "share", "nats a token"):
             table.add_column(name, justify="right")
-        for place, of in enumerate(groups[0]["retrieval"]):
+        for place, retrieval in enumerate(groups[0]["retrieval"]):
             for group in groups:
                 row = group["retrieval"][place]
                 share = _figure(row["share"], row["share_se"], 2)
                 count = f"{row['found']} of {row['trials']}"
-                table.add_row(str(of["length"]), _named(group), count, share, f"{row['nats']:.2f}")
+                table.add_row(str(retrieval["length"]), _named(group), count, share, f"{row['nats']:.2f}")
         console.print(table)
         if not any(row["found"] for group in groups for row in group["retrieval"]):
             console.print(Text("No model gives any key back: none of them has learnt to retrieve."))
@@ -54,18 +54,18 @@ def print_evaluation(result: dict[str, Any], out: str) -> None:
         )
         for name in ("accuracy", "per byte", "chance", "majority", "asked"):
             table.add_column(name, justify="right")
-        for task, of in result["tasks"].items():
+        for task, levels_of_task in result["tasks"].items():
             for group in groups:
                 row = group["tasks"][task]
                 figures = [_figure(row[key], row[f"{key}_se"], 2) for key in ("accuracy", "accuracy_per_byte")]
-                levels = [f"{of[key]:.2f}" for key in ("chance", "majority")]
-                table.add_row(task, _named(group), *figures, *levels, str(of["questions"]))
+                levels = [f"{levels_of_task[key]:.2f}" for key in ("chance", "majority")]
+                table.add_row(task, _named(group), *figures, *levels, str(levels_of_task["questions"]))
         console.print(table)
     for row in result["models"]:
         size = f"{row['parameters'] / 1e6:.2f} M parameters, windows of {row['window']} tokens by {row['stride']}"
         console.print(Text(f"model     {row['model']}  {row['attention']}, {size}"), soft_wrap=True)
-    for name, of in result["texts"].items():
-        about = f"{of['documents']} documents, {of['bytes'] / 1000:.0f} kB of {', '.join(of['sources'])}"
+    for name, text in result["texts"].items():
+        about = f"{text['documents']} documents, {text['bytes'] / 1000:.0f} kB of {', '.join(text['sources'])}"
         console.print(Text(f"text      {name}: {about}"), soft_wrap=True)
     for name in ("evaluation.json", "evaluation.png"):
         console.print(Text(f"written   {Path(out) / name}"), soft_wrap=True)

@@ -38,21 +38,21 @@ class Found:
 def explain(out: str, row_id: str, *, as_json: bool) -> int:
     """Prints what the filters say. Raises InputError when no run folder holds the row, ConfigError as the run would."""
     data = DataSet.open(out)
-    found = _find(data, row_id)
-    config = load(str(data.run_folder(found.date) / "config.yaml"), [])
-    told = {
-        "id": found.row.id,
-        "date": found.date,
-        "made_in": found.stage,
-        "ended": found.ended,
-        "text": found.row.text,
-        "filters": [asdict(verdict) for verdict in verdicts(open_filters(config), found.row)],
-        "nearest": nearest(data, config, found),
+    located = _find(data, row_id)
+    config = load(str(data.run_folder(located.date) / "config.yaml"), [])
+    explanation = {
+        "id": located.row.id,
+        "date": located.date,
+        "made_in": located.stage,
+        "ended": located.ended,
+        "text": located.row.text,
+        "filters": [asdict(verdict) for verdict in verdicts(open_filters(config), located.row)],
+        "nearest": nearest(data, config, located),
     }
     if as_json:
-        print(json.dumps(told, ensure_ascii=False, default=str))
+        print(json.dumps(explanation, ensure_ascii=False, default=str))
     else:
-        _print(told)
+        _print(explanation)
     return 0
 
 
@@ -92,13 +92,13 @@ def _matching(path: Path, row_id: str) -> Iterator[dict[str, Any]]:
             yield from table.filter(pc.starts_with(table["id"], row_id)).to_pylist()
 
 
-def nearest(data: DataSet, config: Config, found: Found) -> dict[str, Any] | None:
+def nearest(data: DataSet, config: Config, located: Found) -> dict[str, Any] | None:
     """The row of this or a finished date that shares most keys with this one, if one does.
 
     `cosine` is their sketches', where they share a semantic key.
     """
-    row, options = found.row, config.dedup
-    run = data.run_folder(found.date) / "stages"
+    row, options = located.row, config.dedup
+    run = data.run_folder(located.date) / "stages"
     signs = sorted(run.glob("*dedup-sign/part-*.parquet"))
     own = _sketched(signs, row.id)
     mine = [*keys(row.reply, options), *own]
@@ -115,8 +115,8 @@ def nearest(data: DataSet, config: Config, found: Found) -> dict[str, Any] | Non
     if not shared:
         return None
     identity, count = min(shared.items(), key=lambda item: (-item[1], item[0]))
-    told = {"id": identity, "shared_keys": count, "keys": len(mine)}
-    return told | ({"cosine": round(cosines[identity], 4)} if identity in cosines else {})
+    explanation = {"id": identity, "shared_keys": count, "keys": len(mine)}
+    return explanation | ({"cosine": round(cosines[identity], 4)} if identity in cosines else {})
 
 
 def _sketched(signs: list[Path], row_id: str) -> dict[int, bytes]:
@@ -133,7 +133,7 @@ def _hits(path: Path, column: str, values: list[Any]) -> Iterator[dict[str, Any]
             yield from batch.filter(pc.is_in(batch[column], wanted)).to_pylist()
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(explanation: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -142,19 +142,22 @@ def _print(told: dict[str, Any]) -> None:
     from pipeline.report.terminal import shown
 
     console = Console(highlight=False)
-    console.print(Text(f"{told['id']}  {told['made_in']} of {told['date']}  {told['ended']}"), soft_wrap=True)
-    console.print(Padding(Text(shown(told["text"])), (1, 2)))
+    console.print(
+        Text(f"{explanation['id']}  {explanation['made_in']} of {explanation['date']}  {explanation['ended']}"),
+        soft_wrap=True,
+    )
+    console.print(Padding(Text(shown(explanation["text"])), (1, 2)))
     table = Table("filter", "verdict", "score", "limits", "detail")
-    for row in told["filters"]:
+    for row in explanation["filters"]:
         score = "" if row.get("score") is None else f"{row['score']:.3f}"
         limits = ", ".join(f"{key} {value}" for key, value in row.get("limits", {}).items() if value not in (None, ""))
         detail = ", ".join([row["detail"], *row.get("found", [])] if row["detail"] else row.get("found", []))
         table.add_row(row["filter"], row["verdict"], score, Text(limits), Text(shown(detail)))
     console.print(table)
-    for row in told["filters"]:
+    for row in explanation["filters"]:
         for sentence in row.get("sentences", []):
             console.print(Text(shown(f"{row['filter']} {sentence['change']:+.3f}  {sentence['sentence']}")))
-    near = told["nearest"]
+    near = explanation["nearest"]
     console.print(
         Text(
             f"nearest   {near['id']}, which shares {near['shared_keys']} of {near['keys']} keys"

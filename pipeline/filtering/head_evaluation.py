@@ -16,7 +16,7 @@ NAMES = {"auc": "AUC", "f1": "F1", "spearman": "ρ", "caught": "caught"}
 def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json: bool) -> int:
     """Trains heads without sources and corruptions; writes evaluation.json, evaluation.md, auc.png, reliability.png.
 
-    Nothing of it is kept for use. Raises as `train_filter.train`, and InputError for a folder that cannot be written.
+    Nothing of it is kept for use. Raises as `head_training.train`, and InputError for a folder that cannot be written.
     """
     folder = Path(out)
     try:
@@ -25,51 +25,53 @@ def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json:
         raise InputError(f"--to: cannot write {folder} ({error.strerror}); name a folder that you may write") from None
     trainer, _ = trainer_of(config, options)
     held_out, report = trainer.evaluate()
-    told = {
+    evaluation = {
         "encoder": trainer.encoder.card.name,
         "tuned": options.tune,
         "rows": len(trainer.rows),
         "report": report,
         "calibration": trainer.calibration(held_out),
     }
-    (folder / "evaluation.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "evaluation.md").write_text(markdown(told), "utf-8")
-    draw(told, folder)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "evaluation.md").write_text(markdown(evaluation), "utf-8")
+    draw(evaluation, folder)
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(evaluation, ensure_ascii=False))
     else:
         print_report(report, str(folder))
     return 0
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(evaluation: dict[str, Any]) -> str:
     """The report and the calibration as tables."""
     titles = [*NAMES.values(), *(f"AUC of {name} alone" for name in BASELINES)]
+    tuned = "fine-tuned" if evaluation["tuned"] else "frozen"
     lines = [
-        f"# Quality head on {told['encoder']}, {'fine-tuned' if told['tuned'] else 'frozen'}, {told['rows']} texts",
+        f"# Quality head on {evaluation['encoder']}, {tuned}, {evaluation['rows']} texts",
         "",
         "| split | group | rows | " + " | ".join(titles) + " |",
         "|---|---|--:|" + "--:|" * len(titles),
     ]
-    for row in told["report"]:
+    for row in evaluation["report"]:
         values = [row[name] for name in (*NAMES, *(f"auc_{name}" for name in BASELINES))]
         shown = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
         lines.append(f"| {row['split']} | {row['group']} | {row['rows']} | {shown} |")
     lines += ["", "| group | rows | calibration error before | after |", "|---|--:|--:|--:|"]
     lines += [
-        f"| {c['group']} | {c['rows']} | {c['ece_before']:.3f} | {c['ece_after']:.3f} |" for c in told["calibration"]
+        f"| {c['group']} | {c['rows']} | {c['ece_before']:.3f} | {c['ece_after']:.3f} |"
+        for c in evaluation["calibration"]
     ]
     return "\n".join(lines) + "\n"
 
 
-def draw(told: dict[str, Any], folder: Path) -> None:
+def draw(evaluation: dict[str, Any], folder: Path) -> None:
     """auc.png: each domain and language, held out, beside the baselines; reliability.png: before and after scaling."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [r for r in told["report"] if r["split"] == "held_out" and r["group"].startswith("domain, language")]
+    rows = [r for r in evaluation["report"] if r["split"] == "held_out" and r["group"].startswith("domain, language")]
     figure, axis = pyplot.subplots(figsize=(7, 1 + 0.55 * len(rows)), layout="constrained")
     places = range(len(rows))
     axis.barh(places, [row["auc"] or 0.5 for row in rows], 0.5, color="C0", label="head")
@@ -83,18 +85,18 @@ def draw(told: dict[str, Any], folder: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "auc.png", dpi=130)
     pyplot.close(figure)
-    curves = told["calibration"]
+    curves = evaluation["calibration"]
     if not curves:
         return
     figure, axes = pyplot.subplots(
         1, len(curves), figsize=(2.6 * len(curves) + 0.6, 3.1), sharey=True, squeeze=False, layout="constrained"
     )
-    for panel, found in zip(axes[0], curves, strict=True):
+    for panel, curve in zip(axes[0], curves, strict=True):
         panel.plot([0, 1], [0, 1], color="0.7", lw=1)
         for key, color, mark in (("before", "0.45", "s"), ("after", "C0", "o")):
-            x, y, _ = zip(*found[key], strict=True)
-            panel.plot(x, y, marker=mark, color=color, ms=4, lw=1.2, label=f"{key} ({found[f'ece_{key}']:.3f})")
-        panel.set(title=found["group"], xlim=(0, 1), ylim=(0, 1), xlabel="probability said")
+            x, y, _ = zip(*curve[key], strict=True)
+            panel.plot(x, y, marker=mark, color=color, ms=4, lw=1.2, label=f"{key} ({curve[f'ece_{key}']:.3f})")
+        panel.set(title=curve["group"], xlim=(0, 1), ylim=(0, 1), xlabel="probability said")
         panel.legend(fontsize=7, frameon=False, loc="upper left")
         panel.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("share that is good")

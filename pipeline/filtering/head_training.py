@@ -33,9 +33,9 @@ def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, l
     pages: list[Seed] = []
     for file in seeds.list_files(config):
         domain = config.domains[file.domain]
-        found = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
+        passages = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
         # more than are trained on: the trainer draws its pages from all over the source
-        pages += islice((seed for seed in found if isinstance(seed, Seed)), 20 * options.per_source)
+        pages += islice((seed for seed in passages if isinstance(seed, Seed)), 20 * options.per_source)
     labels = [label for path in options.labels for label in read_labels(path)]
     encoder = CachedEncoder(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
     try:
@@ -68,16 +68,16 @@ def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_
         encoder, report = trainer.train(pages, path)
         if isinstance(encoder, TunedEncoder):
             encoder.write(adapter or SHIPPED_ADAPTERS / encoder.card.name)
-        made = [row for row in trainer.rows if row.by == CORRUPTION]
-        report += train_domains(made, encoder, beside, config.seed)
+        corruptions = [row for row in trainer.rows if row.by == CORRUPTION]
+        report += train_domains(corruptions, encoder, beside, config.seed)
     except OSError as error:
         if error.filename and Path(error.filename) not in (path, beside, *path.parents):  # a full disk names no file
             raise
         raise InputError(f"--head: cannot write {path} ({error.strerror}); name a file that you may write") from None
     if as_json:
-        told = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
-        told |= {"encoder_adapter": str(adapter or SHIPPED_ADAPTERS)} if options.tune else {}
-        print(json.dumps(told, ensure_ascii=False))
+        line = {"head": str(path), "domain_head": str(beside) if beside.exists() else None, "report": report}
+        line |= {"encoder_adapter": str(adapter or SHIPPED_ADAPTERS)} if options.tune else {}
+        print(json.dumps(line, ensure_ascii=False))
         return 0
     print_report(report, str(path))
     return 0

@@ -59,22 +59,23 @@ def judge(config: Config, data: str, labels: str, rows: int, rubric: str | None,
         config.generator.model_copy(update={"backend": card.backend}), card, len(os.sched_getaffinity(0))
     )
     try:
-        said = generator.generate([_request(task, row) for row in chosen])
+        completions = generator.generate([_request(task, row) for row in chosen])
     finally:
         generator.close()
-    made = [_label(task, card, row, done) for row, done in zip(chosen, said, strict=True)]
+    new_labels = [_label(task, card, row, completion) for row, completion in zip(chosen, completions, strict=True)]
     try:
-        write_text(Path(labels), "".join(label.model_dump_json() + "\n" for label in made))
+        write_text(Path(labels), "".join(label.model_dump_json() + "\n" for label in new_labels))
     except OSError as error:
         raise InputError(
             f"--labels: cannot write {labels} ({error.strerror}); name a file that you may write"
         ) from None
-    counts = Counter("unread" if label.score is None else f"{label.score:g}" for label in made)
+    counts = Counter("unread" if label.score is None else f"{label.score:g}" for label in new_labels)
     if as_json:
         print(json.dumps({"labels": labels, "judge": card.name, "scores": counts}))
     else:
         print(
-            f"{len(made)} labels by {card.name} in {labels}: " + ", ".join(f"{k}: {counts[k]}" for k in sorted(counts))
+            f"{len(new_labels)} labels by {card.name} in {labels}: "
+            + ", ".join(f"{k}: {counts[k]}" for k in sorted(counts))
         )
     return 0
 
@@ -96,15 +97,15 @@ def read_rubric(path: str | None) -> Task:
 
 def sample(data: str, rows: int) -> list[Candidate]:
     """Candidates of all dates whose run folder is there, as many of each domain and language, chosen by their ids."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    keys_by_group: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in _candidates(data, ["id", "domain", "language"]):
-        found[row["domain"], row["language"]].append(content_id(row["id"]) + row["id"])
-    if not found:
+        keys_by_group[row["domain"], row["language"]].append(content_id(row["id"]) + row["id"])
+    if not keys_by_group:
         raise InputError(f"{data}: no run folder holds candidates; judge a data set while its folder `runs` is there")
-    each = -(-rows // len(found))
-    wanted = {key[ID:] for keys in found.values() for key in sorted(keys)[:each]}
-    made = {row["id"]: row for row in _candidates(data, CANDIDATE.names) if row["id"] in wanted}
-    return [Candidate(**made[name]) for name in sorted(made)]
+    each = -(-rows // len(keys_by_group))
+    wanted = {key[ID:] for keys in keys_by_group.values() for key in sorted(keys)[:each]}
+    candidates = {row["id"]: row for row in _candidates(data, CANDIDATE.names) if row["id"] in wanted}
+    return [Candidate(**candidates[name]) for name in sorted(candidates)]
 
 
 def _candidates(data: str, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -135,10 +136,10 @@ def verdict(task: Task, text: str) -> float | None:
     text = text.strip()
     fenced = _FENCED.fullmatch(text)
     try:
-        said = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
+        answer_json = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return None
-    answer = parse(task, task.languages[0], json.dumps(said))
+    answer = parse(task, task.languages[0], json.dumps(answer_json))
     return None if answer.fields is None or answer.repaired else float(answer.fields["score"])
 
 
@@ -148,12 +149,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _label(task: Task, card: ModelCard, row: Candidate, done: Completion) -> Label:
+def _label(task: Task, card: ModelCard, row: Candidate, completion: Completion) -> Label:
     return Label(
         id=row.id,
         text=row.reply or " ",
         domain=row.domain,
         language=cast(Language, row.language),
-        score=verdict(task, done.text) if done.error is None else None,
+        score=verdict(task, completion.text) if completion.error is None else None,
         by=f"judge:{card.name}",
     )

@@ -42,44 +42,46 @@ class Schedule:
         return [*line, "--deadline", until] if until else line
 
 
-def systemd(of: Schedule) -> dict[str, str]:
+def systemd(schedule: Schedule) -> dict[str, str]:
     """A service and its timer, for `systemctl --user` or the system's own.
 
     With a deadline a failure waits for the next night: started again behind it, a run would have another day.
     """
-    if set("\"'\\") & set(of.program[0]):
-        raise ConfigError(f"schedule: systemd runs no program whose path has quotes or backslashes: {of.program[0]}")
-    fine = f"{DEFERRED} {QUARANTINED}" if of.deadline else str(QUARANTINED)
+    if set("\"'\\") & set(schedule.program[0]):
+        raise ConfigError(
+            f"schedule: systemd runs no program whose path has quotes or backslashes: {schedule.program[0]}"
+        )
+    fine = f"{DEFERRED} {QUARANTINED}" if schedule.deadline else str(QUARANTINED)
     again = (
         f"Restart=on-failure\nRestartPreventExitStatus={USAGE} {DRIFTED}\nRestartSec={RETRY.seconds}\n"
-        if not of.deadline
+        if not schedule.deadline
         else ""
     )
     service = (
         "[Unit]\n"
-        f"Description=Gristmill: a day of {of.name}\n"
+        f"Description=Gristmill: a day of {schedule.name}\n"
         "StartLimitIntervalSec=6h\n"
         "StartLimitBurst=4\n\n"
         "[Service]\n"
         "Type=oneshot\n"
-        f"WorkingDirectory={_specifiers(_plain(of.folder))}\n"
-        f"EnvironmentFile=-%E/gristmill/{of.name}.env\n"
-        f"ExecStart=:{' '.join(_systemd_word(word) for word in of.command())}\n"
+        f"WorkingDirectory={_specifiers(_plain(schedule.folder))}\n"
+        f"EnvironmentFile=-%E/gristmill/{schedule.name}.env\n"
+        f"ExecStart=:{' '.join(_systemd_word(word) for word in schedule.command())}\n"
         f"SuccessExitStatus={fine}\n"
         f"{again}"
         "KillMode=mixed\n"  # SIGTERM to the supervisor alone: the driver finishes what is at work
-        f"TimeoutStopSec={of.stop_s}\n"
+        f"TimeoutStopSec={schedule.stop_s}\n"
     )
     timer = (
         "[Unit]\n"
-        f"Description=Gristmill: each day of {of.name}\n\n"
+        f"Description=Gristmill: each day of {schedule.name}\n\n"
         "[Timer]\n"
-        f"OnCalendar=*-*-* {of.at:%H:%M}:00 UTC\n"
+        f"OnCalendar=*-*-* {schedule.at:%H:%M}:00 UTC\n"
         "Persistent=true\n\n"
         "[Install]\n"
         "WantedBy=timers.target\n"
     )
-    return {f"gristmill-{of.name}.service": service, f"gristmill-{of.name}.timer": timer}
+    return {f"gristmill-{schedule.name}.service": service, f"gristmill-{schedule.name}.timer": timer}
 
 
 def _systemd_word(word: str) -> str:
@@ -97,26 +99,28 @@ def _plain(text: str) -> str:
     return text
 
 
-def cron(of: Schedule) -> dict[str, str]:
+def cron(schedule: Schedule) -> dict[str, str]:
     """Lines for `crontab`, right in whatever zone the daemon lives: zones differ by quarters of an hour."""
-    quarters = sorted((of.at.minute + 15 * quarter) % 60 for quarter in range(4))
-    guard = f'[ "$(date -u +%H:%M)" = {of.at:%H:%M} ]'
-    line = f"{guard} && cd {shlex.quote(_plain(of.folder))} && {_shell(of.command())}".replace("%", r"\%")
-    text = f"{_begin(of.name)}\n{','.join(map(str, quarters))} * * * * {line}\n{_end(of.name)}\n"
-    return {f"gristmill-{of.name}.crontab": text}
+    quarters = sorted((schedule.at.minute + 15 * quarter) % 60 for quarter in range(4))
+    guard = f'[ "$(date -u +%H:%M)" = {schedule.at:%H:%M} ]'
+    line = f"{guard} && cd {shlex.quote(_plain(schedule.folder))} && {_shell(schedule.command())}".replace("%", r"\%")
+    text = f"{_begin(schedule.name)}\n{','.join(map(str, quarters))} * * * * {line}\n{_end(schedule.name)}\n"
+    return {f"gristmill-{schedule.name}.crontab": text}
 
 
-def replaced(crontab: str, of: Schedule) -> str:
+def replaced(crontab: str, schedule: Schedule) -> str:
     """A crontab with this schedule's lines in the place of its older ones; all others are kept as they are."""
     kept, mine = [], False
     for line in crontab.splitlines():
-        mine = mine or line == _begin(of.name)
+        mine = mine or line == _begin(schedule.name)
         if not mine:
             kept.append(line)
-        mine = mine and line != _end(of.name)
+        mine = mine and line != _end(schedule.name)
     if mine:
-        raise ConfigError(f"crontab: the line {_begin(of.name)!r} has no {_end(of.name)!r}; mend it with crontab -e")
-    (text,) = cron(of).values()
+        raise ConfigError(
+            f"crontab: the line {_begin(schedule.name)!r} has no {_end(schedule.name)!r}; fix it with crontab -e"
+        )
+    (text,) = cron(schedule).values()
     return "".join(f"{line}\n" for line in kept) + text
 
 
@@ -132,19 +136,23 @@ def _shell(command: list[str]) -> str:
     return " ".join(shlex.quote(_plain(word)) for word in command)
 
 
-def airflow(of: Schedule) -> dict[str, str]:
+def airflow(schedule: Schedule) -> dict[str, str]:
     """A DAG for Airflow 3 whose interval is the day that is made: at 02:00 of D+1 it makes D.
 
     Exit code 4 is a success; others fail the task, which is tried again, after the retry delay.
     """
-    line = [_literal(word) for word in map(shlex.quote, map(_plain, of.command("DAY", "UNTIL" if of.deadline else "")))]
-    line[-5 if of.deadline else -3] = "{{ data_interval_start | ds }}"
-    if of.deadline:
-        ahead = int(of.deadline <= of.at)
+    line = [
+        _literal(word)
+        for word in map(shlex.quote, map(_plain, schedule.command("DAY", "UNTIL" if schedule.deadline else "")))
+    ]
+    line[-5 if schedule.deadline else -3] = "{{ data_interval_start | ds }}"
+    if schedule.deadline:
+        ahead = int(schedule.deadline <= schedule.at)
         day = f"{{{{ macros.ds_add(data_interval_end | ds, {ahead}) }}}}"
-        line[-1] = f"{day}T{of.deadline:%H:%M}"
+        line[-1] = f"{day}T{schedule.deadline:%H:%M}"
     bash = f"{' '.join(line)}; code=$?; if [ $code = {QUARANTINED} ]; then exit 0; fi; exit $code"
-    text = f'''"""Gristmill: each day of {of.name}. Day D is [D, D+1) in UTC, made at {of.at:%H:%M} UTC of D+1."""
+    at = f"{schedule.at:%H:%M}"
+    text = f'''"""Gristmill: each day of {schedule.name}. Day D is [D, D+1) in UTC, made at {at} UTC of D+1."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -153,22 +161,22 @@ from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 with DAG(
-    dag_id={f"gristmill-{of.name}"!r},
-    schedule=CronDataIntervalTimetable({f"{of.at.minute} {of.at.hour} * * *"!r}, timezone="UTC"),
-    start_date=datetime({of.began.year}, {of.began.month}, {of.began.day}, tzinfo=timezone.utc),
+    dag_id={f"gristmill-{schedule.name}"!r},
+    schedule=CronDataIntervalTimetable({f"{schedule.at.minute} {schedule.at.hour} * * *"!r}, timezone="UTC"),
+    start_date=datetime({schedule.began.year}, {schedule.began.month}, {schedule.began.day}, tzinfo=timezone.utc),
     catchup=True,
     max_active_runs=1,
 ):
     BashOperator(
         task_id="run",
         bash_command={bash!r},
-        cwd={_literal(_plain(of.folder))!r},
+        cwd={_literal(_plain(schedule.folder))!r},
         append_env=True,
         retries=3,
         retry_delay=timedelta(minutes={RETRY.seconds // 60}),
     )
 '''
-    return {f"gristmill_{of.name.replace('-', '_')}.py": text}
+    return {f"gristmill_{schedule.name.replace('-', '_')}.py": text}
 
 
 def _literal(text: str) -> str:
@@ -176,36 +184,36 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{ '{' }}")
 
 
-def kubernetes(of: Schedule) -> dict[str, str]:
+def kubernetes(schedule: Schedule) -> dict[str, str]:
     """A CronJob. The volume is mounted at /work, the working folder: what a relative `out` names is kept.
 
     Exit codes that another try cannot mend fail the job at once; an evicted pod does not count as a try.
     """
-    name = f"gristmill-{of.name.replace('_', '-')}".strip("-")
-    settled = [USAGE, QUARANTINED, DRIFTED, *([DEFERRED] if of.deadline else [])]
+    name = f"gristmill-{schedule.name.replace('_', '-')}".strip("-")
+    settled = [USAGE, QUARANTINED, DRIFTED, *([DEFERRED] if schedule.deadline else [])]
     container = {
         "name": "gristmill",
-        "image": of.image,
+        "image": schedule.image,
         "workingDir": CLAIM,
-        "command": [word.replace("$", "$$") for word in map(_plain, of.command())],
+        "command": [word.replace("$", "$$") for word in map(_plain, schedule.command())],
         "envFrom": [{"secretRef": {"name": name, "optional": True}}],
         "volumeMounts": [{"name": "data", "mountPath": CLAIM}],
     }
     pod = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": of.stop_s,
+        "terminationGracePeriodSeconds": schedule.stop_s,
         "containers": [container],
-        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": of.claim}}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": schedule.claim}}],
     }
     rules = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(settled)}},
     ]
     job: dict[str, object] = {"backoffLimit": 3, "podFailurePolicy": {"rules": rules}, "template": {"spec": pod}}
-    if of.deadline:
-        job["activeDeadlineSeconds"] = _seconds(of.at, of.deadline) + of.stop_s
+    if schedule.deadline:
+        job["activeDeadlineSeconds"] = _seconds(schedule.at, schedule.deadline) + schedule.stop_s
     spec = {
-        "schedule": f"{of.at.minute} {of.at.hour} * * *",
+        "schedule": f"{schedule.at.minute} {schedule.at.hour} * * *",
         "timeZone": "Etc/UTC",
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": 6 * 3600,

@@ -66,8 +66,8 @@ def _target(data: DataSet, config: Config, wanted: Target, card: ModelCard) -> d
 
 def _newest(data: DataSet, model: str) -> dict[str, Any] | None:
     """The newest finished date that generated with the model."""
-    found = (data.manifest(date) or {} for date in reversed(data.dates()))
-    return next((past for past in found if past["generator"]["sha256"] == model and _generated(past)), None)
+    manifests = (data.manifest(date) or {} for date in reversed(data.dates()))
+    return next((past for past in manifests if past["generator"]["sha256"] == model and _generated(past)), None)
 
 
 def _generated(past: dict[str, Any]) -> int:
@@ -126,17 +126,17 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
 
 
 def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
-    for domain, of in config.domains.items():
-        for task in of.tasks:
+    for domain_name, domain in config.domains.items():
+        for task in domain.tasks:
             if 0 < parameters < (needs := config.tasks[task].needs_parameters):
                 yield (
-                    f"domains.{domain}.tasks: {task} needs about {needs / 1e6:.0f} M parameters, {name} has "
+                    f"domains.{domain_name}.tasks: {task} needs about {needs / 1e6:.0f} M parameters, {name} has "
                     f"{parameters / 1e6:.0f} M: expect few answers that fit"
                 )
-        other = [language for language in of.languages if language != "en"]
-        if other and 0 < parameters < MULTILINGUAL_PARAMETERS:
+        poor_languages = [language for language in domain.languages if language != "en"]
+        if poor_languages and 0 < parameters < MULTILINGUAL_PARAMETERS:
             size = f"{parameters / 1e6:.0f} M parameters"
-            yield f"domains.{domain}.languages: {', '.join(other)} will be poor: {name} has {size}"
+            yield f"domains.{domain_name}.languages: {', '.join(poor_languages)} will be poor: {name} has {size}"
 
 
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does

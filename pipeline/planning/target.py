@@ -41,33 +41,33 @@ def target_from_flags(gb: float | None, by: str | None, keep: float | None, now:
 
 def from_date(config: Config, wanted: Target, past: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """By a finished date's rates, with machines like the one that made it. Raises ConfigError where none can do."""
-    done = past["domains"]
+    rates_by_domain = past["domains"]
     each = {
-        name: done[name]["text_bytes"] / done[name]["generated"]
+        name: rates_by_domain[name]["text_bytes"] / rates_by_domain[name]["generated"]
         for name in config.domains
-        if done.get(name, {}).get("generated")
+        if rates_by_domain.get(name, {}).get("generated")
     }
     a_day = sum(config.domains[name].per_day * rate for name, rate in each.items())
     if not a_day:
         raise ConfigError(f"--target-gb: {past['date']} accepted nothing in this config's domains; mend that first")
     times = wanted.text_bytes / a_day
     passages = {name: math.ceil(config.domains[name].per_day * times) for name in each}
-    generated = sum(done[name]["generated"] for name in each)
+    generated = sum(rates_by_domain[name]["generated"] for name in each)
     loading = past["seconds"].get("loading", 0.0)
     busy = (sum(past["seconds"].values()) - loading) * sum(passages.values()) / generated
-    found = _machines(wanted, busy, loading, now)
+    estimate = _machines(wanted, busy, loading, now)
     tokens = {
-        key: sum(done[name][key] * passages[name] / done[name]["generated"] for name in each)
+        key: sum(rates_by_domain[name][key] * passages[name] / rates_by_domain[name]["generated"] for name in each)
         for key in ("prompt_tokens", "output_tokens")
     }
     service = (
         tokens["prompt_tokens"] * config.price.prompt_million + tokens["output_tokens"] * config.price.output_million
     )
-    return found | {
+    return estimate | {
         "rates": f"of {past['date']}, on {past['machine']}",
         "unit": "machines like that",
         "passages": passages,
-        "cost": round(found["hours_in_all"] * config.price.machine_hour + service / 1e6, 2),
+        "cost": round(estimate["hours_in_all"] * config.price.machine_hour + service / 1e6, 2),
     }
 
 
@@ -87,43 +87,46 @@ def from_table(config: Config, wanted: Target, parameters: int, now: datetime) -
         )
     rate = table["tokens_per_second"][min(larger)]
     busy = wanted.text_bytes / wanted.keep / table["bytes_per_token"] / rate
-    found = _machines(wanted, busy, 0.0, now)
-    return found | {
+    estimate = _machines(wanted, busy, 0.0, now)
+    return estimate | {
         "rates": f"{rate} tokens/s, of {min(larger) / 1e6:.0f} M parameters on one {table['gpu']} (docs/gpus.md)",
         "unit": "GPUs",
         "passages": None,
-        "cost": round(found["hours_in_all"] * config.price.machine_hour, 2),
+        "cost": round(estimate["hours_in_all"] * config.price.machine_hour, 2),
     }
 
 
 def _machines(wanted: Target, busy: float, loading: float, now: datetime) -> dict[str, Any]:
-    found = {
+    estimate = {
         "gb": wanted.text_bytes / GB,
         "hours_in_all": round((busy + loading) / 3600, 2),
         "machines": 1,
         "hours": None,
     }
     if wanted.by is None:
-        return found | {"hours": found["hours_in_all"]}
+        return estimate | {"hours": estimate["hours_in_all"]}
     left = (wanted.by - now).total_seconds() - loading
     if left <= 0:
         raise ConfigError(f"--by: {wanted.by:%Y-%m-%dT%H:%M} leaves no time beside {loading:.0f} s of loading")
     machines = max(math.ceil(busy / left), 1)
     hours = busy / machines + loading
-    return found | {
+    return estimate | {
         "machines": machines,
         "hours": round(hours / 3600, 2),
         "by": wanted.by.isoformat(timespec="minutes"),
     }
 
 
-def describe_target(found: Mapping[str, Any], currency: str) -> str:
+def describe_target(estimate: Mapping[str, Any], currency: str) -> str:
     """One line for people."""
-    until = f" by {datetime.fromisoformat(found['by']).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if "by" in found else ""
-    passages = ", ".join(f"{name} {count:,}" for name, count in (found["passages"] or {}).items())
+    until = (
+        f" by {datetime.fromisoformat(estimate['by']).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if "by" in estimate else ""
+    )
+    passages = ", ".join(f"{name} {count:,}" for name, count in (estimate["passages"] or {}).items())
     return (
-        f"{found['gb']:g} GB of accepted text{until}: {found['machines']:,} {found['unit']} for {found['hours']:,} h, "
-        f"{found['hours_in_all']:,} h in all, {found['cost']:,} {currency}"
+        f"{estimate['gb']:g} GB of accepted text{until}: "
+        f"{estimate['machines']:,} {estimate['unit']} for {estimate['hours']:,} h, "
+        f"{estimate['hours_in_all']:,} h in all, {estimate['cost']:,} {currency}"
         + (f"; passages: {passages}" if passages else "")
-        + f"; rates {found['rates']}"
+        + f"; rates {estimate['rates']}"
     )

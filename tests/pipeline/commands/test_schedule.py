@@ -158,7 +158,7 @@ def test_a_crontab_keeps_the_lines_of_others():
     assert second.startswith(other + "6 6 * * * false\n# gristmill mine: begin\n")
     assert "new.yaml" in second
     assert "mine.yaml" not in second
-    with pytest.raises(ConfigError, match="mend it with crontab -e"):
+    with pytest.raises(ConfigError, match="fix it with crontab -e"):
         replaced("# gristmill mine: begin\n", mine)
 
 
