@@ -29,7 +29,7 @@ class Draft:
     stopped: bool = False
 
     @property
-    def done(self) -> bool:
+    def finished(self) -> bool:
         """Whether it ended, or has as many tokens as it may have."""
         return self.stopped or len(self.tokens) >= self.draws.sampling.max_tokens
 
@@ -77,7 +77,7 @@ class _Batch:
 
     @property
     def live(self) -> int:
-        return sum(not row.done for row in self.rows)
+        return sum(not row.finished for row in self.rows)
 
     def admit(self, rows: list[Draft]) -> None:
         """Reads the prompts of new rows, draws their first tokens, and adds them below the live rows."""
@@ -109,7 +109,7 @@ class _Batch:
         self.rows = [self.rows[index] for index in keep]
 
     def _keep(self) -> list[int]:
-        return [index for index, row in enumerate(self.rows) if not row.done]
+        return [index for index, row in enumerate(self.rows) if not row.finished]
 
     def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
@@ -125,7 +125,7 @@ class _Batch:
         return out.logits[:, -1]
 
     def _advance(self, rows: list[Draft], logits_BV: torch.Tensor) -> None:
-        live = [index for index, row in enumerate(rows) if not row.done]
+        live = [index for index, row in enumerate(rows) if not row.finished]
         chosen = [rows[index] for index in live]
         drawn = draw(
             logits_BV if len(live) == len(rows) else logits_BV[live],

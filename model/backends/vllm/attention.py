@@ -109,9 +109,9 @@ class ShortBuilder(FlashAttentionMetadataBuilder):
         if not count:
             return super().build(common_prefix_len, about, fast_build)
         more = count < about.num_reqs
-        made: Any = super().build(0, _after(about, count), fast_build) if more else super().build(0, about, True)
-        made.written = Written(count, about.block_table_tensor[:count], about.seq_lens[:count], more)
-        return made
+        metadata: Any = super().build(0, _after(about, count), fast_build) if more else super().build(0, about, True)
+        metadata.written = Written(count, about.block_table_tensor[:count], about.seq_lens[:count], more)
+        return metadata
 
     @cached_property  # asked at the first step, when the caches are there
     def least(self) -> int | None:
@@ -142,14 +142,14 @@ class ShortBuilder(FlashAttentionMetadataBuilder):
 def _after(about: Any, count: int) -> Any:
     """The step without its first `count` sequences, of one token each."""
     fields = "seq_lens", "block_table_tensor", "slot_mapping", "positions", "is_prefilling", "seq_lens_cpu_upper_bound"
-    of = {name: getattr(about, name, None) for name in fields}
+    values = {name: getattr(about, name, None) for name in fields}
     return replace(
         about,
         query_start_loc=about.query_start_loc[count:] - count,
         query_start_loc_cpu=about.query_start_loc_cpu[count:] - count,
         num_reqs=about.num_reqs - count,
         num_actual_tokens=about.num_actual_tokens - count,
-        **{name: value[count:] for name, value in of.items() if value is not None},
+        **{name: value[count:] for name, value in values.items() if value is not None},
     )
 
 

@@ -78,9 +78,9 @@ class Fleet:
         call = self.queue.submit(requests)
         self._wake_all()
         if progress is not None:
-            while not futures.wait([call.done], PROGRESS_INTERVAL_S).done:
+            while not futures.wait([call.future], PROGRESS_INTERVAL_S).done:
                 progress(len(call.rows) - call.missing, call.output_tokens)
-        rows = call.done.result()
+        rows = call.future.result()
         if progress is not None:
             progress(len(rows), call.output_tokens)
         return rows

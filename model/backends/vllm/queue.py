@@ -17,7 +17,7 @@ class Call:
 
     rows: list[Completion | None]
     missing: int
-    done: "Future[list[Completion]]" = field(default_factory=Future)
+    future: "Future[list[Completion]]" = field(default_factory=Future)
     output_tokens: int = 0  # of the completions so far
 
 
@@ -115,7 +115,7 @@ class PromptQueue:
             for prompts in self.open:
                 prompts.clear()
         for call in dict.fromkeys(prompt.call for prompt in unanswered):
-            call.done.set_exception(fault)
+            call.future.set_exception(fault)
 
     @property
     def unanswered(self) -> int:
@@ -130,4 +130,4 @@ def _complete(prompt: _Prompt, row: Completion) -> None:
     call.output_tokens += row.output_tokens
     call.missing -= 1
     if not call.missing:
-        call.done.set_result([row for row in call.rows if row is not None])
+        call.future.set_result([row for row in call.rows if row is not None])

@@ -41,7 +41,7 @@ def _attend(
     values += head * v_head + d[None, :]
     most = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
-    found = tl.zeros([ROWS, WIDTH], tl.float32)
+    sums = tl.zeros([ROWS, WIDTH], tl.float32)
     whole = length // TILE * TILE
     for start in range(0, whole, TILE):  # no masks: loads of the next tiles go ahead of this one's products
         at = start + n
@@ -52,7 +52,7 @@ def _attend(
         weights, old = tl.exp2(scores - new[:, None]), tl.exp2(most - new)
         total = total * old + tl.sum(weights, 1)
         v = tl.load(values + (page * v_page + at % PAGE * v_slot)[:, None])
-        found = tl.dot(weights.to(TYPE), v.to(TYPE), found * old[:, None])
+        sums = tl.dot(weights.to(TYPE), v.to(TYPE), sums * old[:, None])
         most = new
     if whole < length:
         at = whole + n
@@ -64,10 +64,10 @@ def _attend(
         weights, old = tl.exp2(scores - new[:, None]), tl.exp2(most - new)
         total = total * old + tl.sum(weights, 1)
         v = tl.load(values + (page * v_page + at % PAGE * v_slot)[:, None], mask=here[:, None], other=0.0)
-        found = tl.dot(weights.to(TYPE), v.to(TYPE), found * old[:, None])
-    found = found * (value_scale / tl.where(total > 0, total, 1.0))[:, None]
+        sums = tl.dot(weights.to(TYPE), v.to(TYPE), sums * old[:, None])
+    sums = sums * (value_scale / tl.where(total > 0, total, 1.0))[:, None]
     place = out + seq * o_seq + heads[:, None] * o_head + d
-    tl.store(place, found.to(out.dtype.element_ty), mask=r[:, None] < GROUP)
+    tl.store(place, sums.to(out.dtype.element_ty), mask=r[:, None] < GROUP)
 
 
 def attends(heads: int, shared: int, width: int) -> bool:

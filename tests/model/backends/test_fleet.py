@@ -287,7 +287,7 @@ def test_each_request_is_answered_exactly_once_under_random_deaths(
     calls = [queue.submit([ask(f"{at} {index}") for index in range(size)]) for at, size in enumerate(sizes)]
     held: list[list[tuple[int, str]]] = [[] for _ in range(engines)]
     answered: Counter[str] = Counter()
-    while not all(call.done.done() for call in calls):
+    while not all(call.future.done() for call in calls):
         engine = rng.randrange(engines)
         queue.engines_up.add(engine)
         held[engine] += [(number, request.messages[0]["content"]) for number, request in queue.take(engine)]
@@ -304,7 +304,7 @@ def test_each_request_is_answered_exactly_once_under_random_deaths(
             )
     assert queue.unanswered == 0
     for at, call in enumerate(calls):
-        for index, row in enumerate(call.done.result()):
+        for index, row in enumerate(call.future.result()):
             assert (row.text, row.error) == (f"{at} {index}", None) if answered[f"{at} {index}"] else row.error
             assert answered[f"{at} {index}"] <= 1
 
