@@ -11,6 +11,7 @@ import pytest
 
 from configs.catalogue import Wheel
 from configs.errors import ConfigError, InputError
+from model.weights import formats
 from model.weights import resolve as weights
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside
@@ -38,7 +39,7 @@ def test_no_archive_writes_outside_of_its_folder(tmp_path, monkeypatch):
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
     (tmp_path / "y.zip").write_bytes(wheel(["ok", "../evil"]))
     with pytest.raises(InputError, match="outside of the folder"):
-        weights._unzip(tmp_path / "y.zip", tmp_path / "unzipped")
+        formats.convert("zip", tmp_path / "y.zip", tmp_path / "unzipped")
     assert not evil.exists()
 
 
