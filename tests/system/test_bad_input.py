@@ -32,7 +32,7 @@ def damaged(folder, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cut.parquet", "it is truncated or damaged: copy it again"),
+        ("cut.parquet", "the file is truncated or damaged: copy it again"),
         ("int.parquet", "column 'text' is int64, not a string; set text_field to a column of text"),
     ],
 )
@@ -77,6 +77,6 @@ def test_a_missing_model_is_named(tmp_path):
     path = write_documents(tmp_path / "d.jsonl", range(3))
     result = run(tmp_path, path, "generator.model=/no/such", "generator.backend=transformers")
     assert (result.code, result.line["status"]) == (2, "failed")
-    assert result.line["error"].startswith("generator.model: no folder or .gguf file '/no/such'")
+    assert result.line["error"].startswith("generator.model: there is no folder or .gguf file '/no/such'")
     assert "generator.model: " in result.err
     assert not (tmp_path / "out").exists()
