@@ -40,7 +40,8 @@ def beam() -> Iterator[Row]:
     from stages.execute import RunShards
     from stages.generate import Generate
     from stages.record import CANDIDATE
-    from stages.storage.records import FileRef, ShardRecord, ShardSpec
+    from stages.storage.records import FileRef, ShardRecord
+    from stages.storage.shard import ShardSpec
 
     config = load("laptop", ["domains.law.tasks=[explain]", "generate.max_attempts=1"])
     card, threads = identify(config.generator), len(os.sched_getaffinity(0))
@@ -86,7 +87,7 @@ def _seeds(folder: str, config: Any, count: int) -> Any:
     from configs.schema import Passages, Source
     from stages.record import SEED, Seed
     from stages.sources.seed_source import read_seeds, source_files
-    from stages.storage.records import ShardSpec
+    from stages.storage.shard import ShardSpec
     from stages.storage.writer import ShardWriter
 
     source = Source(corpus="eu-acts")
@@ -102,7 +103,7 @@ def writer() -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages.storage.records import ShardSpec
+    from stages.storage.shard import ShardSpec
     from stages.storage.writer import ShardWriter
 
     texts = [
@@ -169,7 +170,7 @@ def screens() -> Iterator[Row]:
         while (seconds := _seconds(lambda judge=judge, count=count: [judge(rows) for _ in range(count)])) < 0.3:
             count *= 2
         yield f"filter {name}, rows/s", len(rows) * count / seconds, None, "higher"
-    from stages.dedup.match import keys
+    from stages.dedup.keys import keys
 
     seconds = _seconds(lambda: [keys(text, config.dedup) for text in texts])
     yield "dedup keys, rows/s", len(texts) / seconds, None, "higher"
@@ -214,6 +215,7 @@ def vllm() -> Iterator[Row]:
     from configs.load import load
     from model.backends import identify, open_generator
     from stages.generate import Generate
+    from stages.storage.shard import ShardSpec
 
     speed = {}
     for backend in ("transformers", "vllm"):
@@ -223,9 +225,8 @@ def vllm() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             seeds = _seeds(folder, config, 128)
             body = Generate(config, card, partial(open_generator, config.generator, card, 1), redactor_of(config))
-            requests = [
-                body._request(body._work("law", seed), 0, None) for seed in body._seeds(folder, [[seeds, 0, 128]])
-            ]
+            payload = json.dumps({"slices": [[seeds, 0, 128]]})
+            requests = body.first_requests(ShardSpec(folder, "generate", 0, 1, "x", 128, payload, "law"))
         generator.generate(requests[:4])
         tokens = 0
 

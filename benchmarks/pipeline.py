@@ -31,7 +31,8 @@ from stages.execute import RunShards
 from stages.generate import Generate
 from stages.ports import Request
 from stages.record import CANDIDATE, SEED, Seed
-from stages.storage.records import FileRef, ShardRecord, ShardSpec
+from stages.storage.records import FileRef, ShardRecord
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 
@@ -69,8 +70,8 @@ def main() -> int:
         body = Generate(config, subject.card, running, redactor_of(config))
         seeds = _seeds(scratch, subject.prompts[options.prompt_tokens[0]], options.prompts)
         called = options.sequences if options.beam_only else options.prompts
-        works = [body._work("law", seed) for seed in body._seeds(scratch, [[seeds, 0, called]])]
-        requests = [body._request(work, 0, None) for work in works]
+        payload = json.dumps({"slices": [[seeds, 0, called]]})
+        requests = body.first_requests(ShardSpec(scratch, "generate", 0, 1, "x", called, payload, "law"))
         generator.generate(requests[: options.sequences])  # kernels and caches are warm
         seconds, bare = (0.0, []) if options.beam_only else _timed(lambda: generator.generate(requests))
         tokens = sum(row.output_tokens for row in bare)
@@ -101,7 +102,7 @@ def main() -> int:
         generating, waiting = (after - then for after, then in zip(_spent(generator), before, strict=True))
         records = [ShardRecord.read(spec.record_path) for spec in specs]
         assert all(record.error is None for record in records)
-        output_tokens = sum(record.stats["output_tokens"] for record in records)
+        output_tokens = sum(record.stats.output_tokens for record in records)
         figures = Figures("throughput", "python " + " ".join(sys.argv), processor(), options.commit)
         names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
         figures.machine = f"{processor()}; {names}"
@@ -133,7 +134,7 @@ def running() -> VllmGenerator:
 def _spent(generator: VllmGenerator) -> tuple[float, float]:
     """Seconds of all engines so far, generating and waiting; as of their last beat, a second ago at most."""
     engines = generator.fleet.figures()
-    return sum(engine["generating"] for engine in engines), sum(engine["waiting"] for engine in engines)
+    return sum(engine.generating for engine in engines), sum(engine.waiting for engine in engines)
 
 
 def _timed(work: Any) -> tuple[float, Any]:
@@ -149,7 +150,7 @@ def _seeds(folder: str, passages: list[str], count: int) -> FileRef:
     for number in range(count):
         text = f"Passage {number}. {passages[number % len(passages)]}"
         about = {"title": "", "source": "pages", "location": str(number), "licence": "Apache-2.0"}
-        rows.append(Seed.make(text, **about, language="en", domain="law"))
+        rows.append(Seed.create(text, **about, language="en", domain="law"))
     out.keep_rows(rows)
     out.rows_in = count
     kept = out.commit().kept

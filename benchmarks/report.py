@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,19 @@ import pyarrow as pa
 
 from benchmarks.figures import ROOT, Figures, processor
 from pipeline.report.summary import flow
-from stages.histograms import histogram, profile
+from pipeline.store.manifest import Diversity, DomainFigures, Manifest, PublishedShard
+from pipeline.store.run_record import RunRecord
+from stages.histograms import add_histograms, sum_histograms
+from stages.pack import Pack
+from stages.ports import ModelCard
 from stages.record import REJECT, ROW, SEED, content_id
+from stages.screen import Screen
+from stages.seeds import ReadSeeds
 from stages.storage.atomic import write_text
-from stages.storage.records import Manifest, ShardRecord, ShardSpec
+from stages.storage.plan import StagePlan
+from stages.storage.records import ShardRecord, StageResult
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import StageName
 from stages.storage.writer import ShardWriter
 
 DATE, SHARD, BATCH, REASONS = "2026-11-21", 100_000, 1000, 20
@@ -58,8 +66,13 @@ class Date:
         words = ["".join(rng.choices("abcdefghilmnoprstu", k=rng.randint(2, 9))) for _ in range(5000)]
         self._texts = [" ".join(rng.choices(words, k=180)) for _ in range(997)]
         self._root, self._rows, self._total = root, rows, -(-rows // SHARD)
-        stages = {name: [self._shard(name, n) for n in range(self._total)] for name in ("seeds", "screen", "shards")}
-        self._publish({name: Manifest(name, records) for name, records in stages.items()})
+        kinds = (ReadSeeds.kind, Screen.kind, Pack.kind)
+        self._publish(
+            [
+                StageResult(StageName(kind.name), kind, [self._shard(kind.name, n) for n in range(self._total)])
+                for kind in kinds
+            ]
+        )
 
     def _shard(self, stage: str, number: int) -> ShardRecord:
         domain, rows = ("law", "medicine")[number % 2], min(SHARD, self._rows - number * SHARD)
@@ -76,8 +89,8 @@ class Date:
                 table = _table(self._columns(domain, numbers), SEED if stage == "seeds" else ROW)
                 out.keep(table)
                 if stage == "shards":
-                    scores = table["scores"].to_pylist()
-                    out.count(**histogram([len(text) for text in table["text"].to_pylist()], scores))
+                    lengths = [len(text) for text in table["text"].to_pylist()]
+                    add_histograms(out.stats.histograms, lengths, table["scores"].to_pylist())
             out.rows_in += len(numbers)
         return out.commit()
 
@@ -96,52 +109,73 @@ class Date:
             "scores": [[{"filter": "quality", "score": number % 100 / 100}] for number in numbers],
         }
 
-    def _publish(self, stages: dict[str, Manifest]) -> None:
+    def _publish(self, results: list[StageResult]) -> None:
+        """A run folder as it is after a run, and a manifest in which the screen generated all rows."""
         folder = self._root / "runs" / DATE
-        write_text(folder / "run.json", json.dumps({"run_id": "made-up"}))
-        shards = [asdict(record) for record in stages["screen"].records]
-        write_text(folder / "stages" / "screen" / "plan.json", json.dumps({"fingerprint": "0"}))
+        seeds, screened, packed = results
+        card = ModelCard("none", "", "none", "", 0)
+        RunRecord(
+            date=DATE,
+            run_id="made-up",
+            fingerprint="made-up",
+            started=f"{DATE}T00:00:00+00:00",
+            generator=card,
+            encoder=None,
+            filters={},
+            threads=1,
+            used=[],
+            index=[],
+            versions={},
+        ).write(folder)
+        StagePlan(screened.kind, "0", []).write(folder / "stages" / "screen")
+        shards = [record.to_json() for record in screened.records]
         write_text(folder / "stages" / "screen" / "manifest-0.json", json.dumps({"shards": shards}))
-        domains = {}
-        for name in ("law", "medicine"):
-            packed = [record for record in stages["shards"].records if record.label == name]
-            screened = flow([stages["screen"]], name)["screen"]
-            accepted = sum(record.rows_in for record in packed)
-            screened |= {"in": screened["in"] + accepted, "kept": accepted}
-            domains[name] = dict.fromkeys(
-                ("quarantined", "text_bytes", "prompt_tokens", "output_tokens", "cost"), 0
-            ) | {
-                "generated": screened["in"],
-                "accepted": accepted,
-                "rejected": screened["rejected"],
-                "found": {},
-                "flow": flow([stages["seeds"]], name) | {"screen": screened},
-                "profile": profile(record.stats for record in packed),
-                "tokens_per_second": 0,
-                "diversity": {"rows": 0},
-            }
-        files = [record.kept for record in stages["shards"].records if record.kept]
-        manifest = dict.fromkeys(("fingerprint", "digest", "machine", "currency"), "made-up") | {
-            "date": DATE,
-            "run_id": "made-up",
-            "reference": None,
-            "shards": [{"file": ref.file, "domain": ref.file.split("=")[1].split("/")[0]} for ref in files],
-            "adapters": [],
-            "generator": {"name": "none", "backend": "none", "sha256": ""},
-            "encoder": None,
-            "versions": {},
-            "notes": [],
-            "alarms": [],
-            "licences": {"CC0-1.0": self._rows},
-            "sources": {"made-up": self._rows},
-            "accepted": self._rows,
-            "bytes": sum(ref.bytes for ref in files),
-            "quarantined": 0,
-            "cost": 0,
-            "seconds": {name: 0.0 for name in stages},
-            "domains": domains,
-        }
-        write_text(self._root / "manifests" / f"{DATE}.json", json.dumps(manifest))
+        files = [(label, ref) for label, ref in packed.kept_files]
+        manifest = Manifest(
+            date=DATE,
+            run_id="made-up",
+            fingerprint="made-up",
+            digest="made-up",
+            shards=[
+                PublishedShard(file=ref.file, domain=label, rows=ref.rows, bytes=ref.bytes, sha256=ref.sha256)
+                for label, ref in files
+            ],
+            index=[],
+            used=[],
+            adapters=[],
+            generator=card,
+            licences={"CC0-1.0": self._rows},
+            sources={"made-up": self._rows},
+            accepted=self._rows,
+            bytes=sum(ref.bytes for _, ref in files),
+            rejected={},
+            quarantined=0,
+            domains={name: self._domain(name, seeds, screened, packed) for name in ("law", "medicine")},
+            stages={str(result.name): result.kind for result in results},
+            seconds={str(result.name): 0.0 for result in results},
+        )
+        write_text(self._root / "manifests" / f"{DATE}.json", manifest.to_json())
+
+    def _domain(self, name: str, seeds: StageResult, screened: StageResult, packed: StageResult) -> DomainFigures:
+        records = [record for record in packed.records if record.label == name]
+        accepted = sum(record.rows_in for record in records)
+        screen = flow([screened], name)["screen"]
+        screen = screen.model_copy(update={"rows_in": screen.rows_in + accepted, "kept": accepted})
+        return DomainFigures(
+            generated=screen.rows_in,
+            accepted=accepted,
+            quarantined=0,
+            text_bytes=0,
+            shard_bytes=0,
+            prompt_tokens=0,
+            output_tokens=0,
+            rejected=screen.rejected,
+            flow=flow([seeds], name) | {"screen": screen},
+            profile=sum_histograms(record.stats.histograms for record in records),
+            tokens_per_second=0,
+            cost=0,
+            diversity=Diversity(rows=0),
+        )
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:

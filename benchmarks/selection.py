@@ -43,7 +43,7 @@ from model.lm.text_generator import TextGenerator
 from model.training.distributed import ProcessGroup
 from model.training.loop import train
 from stages.record import CANDIDATE, Candidate
-from stages.screen import BATCH, judge_all
+from stages.screen import ROWS_PER_BATCH, judge_all
 
 ARMS = ("kept", "random", "dropped")
 DOMAINS = ("law", "medicine")
@@ -59,8 +59,8 @@ def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
     assert config.screen.encoder is not None
     judges = build_filters(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
     reasons: list[str | None] = [None] * len(candidates)
-    for begin in range(0, len(candidates), BATCH):
-        left = list(range(begin, min(begin + BATCH, len(candidates))))
+    for begin in range(0, len(candidates), ROWS_PER_BATCH):
+        left = list(range(begin, min(begin + ROWS_PER_BATCH, len(candidates))))
         for _, judge in judges:
             verdicts = judge_all(judge, [candidates[index] for index in left])
             for index, verdict in zip(left, verdicts, strict=True):

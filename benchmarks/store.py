@@ -20,6 +20,8 @@ from pathlib import Path
 from benchmarks.figures import ROOT, Figures, processor
 from pipeline.store.dataset import DataSet
 from pipeline.store.maintenance import verify
+from pipeline.store.manifest import Manifest, PublishedShard
+from stages.ports import ModelCard
 from stages.storage.records import FileRef
 
 STORES = (("10,000 files of 16 kB", 10_000, 16 << 10), ("4 files of 256 MB", 4, 256 << 20))
@@ -37,9 +39,26 @@ def publish(data: DataSet, count: int, size: int) -> list[str]:
         name = f"data/domain=law/date=2026-01-02/part-{number:05d}.parquet"
         files[name] = FileRef(f"made/{number}", sha256(content).hexdigest(), 1, size)
     shards = [
-        {"file": name, "domain": "law", "rows": 1, "bytes": size, "sha256": ref.sha256} for name, ref in files.items()
+        PublishedShard(file=name, domain="law", rows=1, bytes=size, sha256=ref.sha256) for name, ref in files.items()
     ]
-    manifest = {"digest": "", "accepted": count, "shards": shards, "index": [], "used": [], "adapters": []}
+    manifest = Manifest(
+        date="2026-01-02",
+        run_id="made-up",
+        fingerprint="",
+        digest="",
+        shards=shards,
+        index=[],
+        used=[],
+        adapters=[],
+        generator=ModelCard("none", "", "echo", "", 0),
+        accepted=count,
+        bytes=count * size,
+        rejected={},
+        quarantined=0,
+        domains={},
+        stages={},
+        seconds={},
+    )
     data.publish("2026-01-02", files, manifest)
     return [str(data.root / "history" / "2026-01-02" / "0001" / name) for name in files]
 

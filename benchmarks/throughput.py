@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -264,8 +264,8 @@ def _figures_of(
     if spent.get("gpu samples"):
         figures["GPU utilisation %"] = spent["gpu percent"] / spent["gpu samples"]
         figures["watts a GPU"] = spent["gpu watts"] / spent["gpu samples"]
-    if spent.get("gpu sm samples"):
-        figures["multiprocessors at work %"] = spent["gpu sm percent"] / spent["gpu sm samples"]
+    if spent.get("gpu sm_samples"):
+        figures["multiprocessors at work %"] = spent["gpu sm_percent"] / spent["gpu sm_samples"]
     versions = " ".join(f"{name} {version}" for name, version in generator.fleet.versions.items())
     names = ", ".join(gpu.name for gpu in generator.gpus) or "no GPU"
     return figures | {"machine": f"{names}; {versions}; weights {'dummy' if subject.engine != ENGINE else 'real'}"}
@@ -317,10 +317,11 @@ def _ask(
 
 def _reading(generator: VllmGenerator) -> dict[str, float]:
     fleet = generator.fleet
-    engines = fleet.figures()
+    engines = [asdict(engine) for engine in fleet.figures()]
     sums = {name: sum(engine[name] for engine in engines) for name in engines[0]}
-    now = {"time": time.monotonic(), "kv usage": fleet.kv_usage, "kv samples": fleet.kv_samples}
-    return sums | now | (generator.meter.totals if generator.meter else {})
+    kv_cache = {f"kv {name}": value for name, value in asdict(fleet.kv_cache).items()}
+    gpu = {f"gpu {name}": value for name, value in asdict(generator.meter.totals).items()} if generator.meter else {}
+    return sums | {"time": time.monotonic()} | kv_cache | gpu
 
 
 def _until(true: Any, fleet: Any, deadline: float) -> None:

@@ -1,7 +1,8 @@
-"""A shard is the unit of work, retry and commit: specs go through Beam, rows never do.
+"""Runs the shards of a stage on Beam. The only file of the stages that knows Beam.
 
-A shard whose record stands is not made again, on whatever runner; one that fails or kills its worker too often is
-quarantined, and the rest of the stage goes on.
+A shard is the unit of work, retry and commit: shard specifications go through Beam, rows never do. A shard that has a
+record is not made again, on any runner. A shard that fails or kills its worker too often is quarantined, and the rest
+of the stage goes on.
 """
 
 import errno
@@ -10,59 +11,96 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.utils.shared import Shared
 
 from configs.errors import GristmillError, StoreError
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import NoteWriter
-from stages.storage.records import ShardSpec, attempt_markers, clear_attempts, error_path, quarantine, stop_path
+from stages.storage.records import quarantine
+from stages.storage.shard import ShardSpec, stop_path
+from stages.storage.stage import StageKind
 from stages.storage.writer import ShardWriter
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+T = TypeVar("T")
+_MAX_PAUSE_S = 5.0  # between two attempts at a shard
 
 
-class Body(Protocol):
-    """A stage's work on one shard."""
+class StageBody(Protocol):
+    """A stage's work on one shard, and what the stage is. It is pickled and sent to workers."""
 
-    def open(self) -> None:
+    kind: StageKind
+
+    def load(self) -> None:
         """Loads what is heavy, once a process."""
         ...
 
-    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
-        """Reads the inputs named in the payload and writes rows, rejects and figures to `out`."""
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
+        """Reads the inputs that the payload names; writes rows, rejects and figures to `out`."""
         ...
 
 
-class RunShards(beam.PTransform):
-    """Specs to the paths of their records. Only specs are shuffled, never rows."""
+class PerProcess(Generic[T]):
+    """A value that is created once in a process and shared by its worker threads.
 
-    def __init__(self, body: Body, schema: pa.Schema, attempts: int, level: int = 3) -> None:
+    Beam keeps it by weak reference: `close` is called when its last user is gone.
+    """
+
+    def __init__(self, name: str, create: Callable[[], T], close: Callable[[T], None] = lambda value: None) -> None:
+        self._name = name
+        self._create = create
+        self._close = close
+        self._shared = Shared()
+
+    def load(self) -> None:
+        self._holder: _Holder[T] = self._shared.acquire(lambda: _Holder(self._create(), self._close), tag=self._name)
+
+    @property
+    def value(self) -> T:
+        return self._holder.value
+
+
+class _Holder(Generic[T]):
+    def __init__(self, value: T, close: Callable[[T], None]) -> None:
+        self.value = value
+        self._close = close
+
+    def __del__(self) -> None:
+        self._close(self.value)
+
+
+class RunShards(beam.PTransform):
+    """Shard specifications to the paths of their records. Only specifications are shuffled, never rows."""
+
+    def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int = 3) -> None:
         super().__init__()
-        self._do = RunShard(body, schema, attempts, level)
+        self._do = RunShard(body, schema, max_attempts, compression_level)
 
     def expand(self, input_or_inputs: Any) -> Any:
         return input_or_inputs | "Spread" >> beam.Reshuffle() | "Run" >> beam.ParDo(self._do)
 
 
 class RunShard(beam.DoFn):
-    """Makes one shard, or finds it made. After `attempts` crashes or exceptions it is quarantined.
+    """Makes one shard, unless it has a record. After `max_attempts` crashes or exceptions it is quarantined.
 
-    A GristmillError is no poison: it stops the stage, and stands in `<file>.error` for the driver.
+    A GristmillError is not the shard's fault: it stops the stage, and the driver reads it from `spec.error_path`.
     """
 
-    def __init__(self, body: Body, schema: pa.Schema, attempts: int, level: int) -> None:
+    def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int) -> None:
         self._body = body
         self._schema = schema
-        self._attempts = attempts
-        self._level = level
+        self._max_attempts = max_attempts
+        self._compression_level = compression_level
 
     def setup(self) -> None:
-        self._opened, self._loading = False, 0.0
+        self._loaded, self._loading_s = False, 0.0
 
     def teardown(self) -> None:
         del self._body
@@ -70,76 +108,75 @@ class RunShard(beam.DoFn):
 
     def process(self, element: ShardSpec) -> Iterator[str]:
         spec = ShardSpec(*element)
-        if spec.record_path.exists() or self._made(spec):
+        if spec.record_path.exists() or self._make(spec):
             yield str(spec.record_path)
 
-    def _made(self, spec: ShardSpec) -> bool:
-        if stop_path(Path(spec.root, spec.stage).parent.parent).exists():
+    def _make(self, spec: ShardSpec) -> bool:
+        """Whether the shard has a record now."""
+        if stop_path(spec.run_folder).exists():
             return False
-        if any(error_path(spec).parent.glob("*.error")):
+        if any(spec.error_path.parent.glob("*.error")):
             return False  # what stopped another shard would stop this one too
         try:
-            self._make(spec)
+            self._try_attempts(spec)
         except GristmillError as error:
             try:
-                write_text(error_path(spec), json.dumps({"type": type(error).__name__, "message": str(error)}))
-            except OSError:  # no room for the word either: Beam carries it
+                write_text(spec.error_path, json.dumps({"type": type(error).__name__, "message": str(error)}))
+            except OSError:  # no room for the message either: Beam carries it
                 raise error from None
             return False
         return True
 
-    def _make(self, spec: ShardSpec) -> None:
-        if not self._opened:
+    def _try_attempts(self, spec: ShardSpec) -> None:
+        if not self._loaded:
             began = time.perf_counter()
-            with _as_store_error(spec):
-                self._body.open()
-            self._opened, self._loading = True, time.perf_counter() - began
-        last = "the worker died each time"
-        while (attempt := len(attempt_markers(spec))) < self._attempts:
-            with _as_store_error(spec):
-                marker = Path(spec.root, f"{spec.file}.attempt-{attempt + 1}")
+            with _disk_errors_reported(spec):
+                self._body.load()
+            self._loaded, self._loading_s = True, time.perf_counter() - began
+        failure = "the worker died each time"
+        while (attempts := len(spec.attempts())) < self._max_attempts:
+            with _disk_errors_reported(spec):
+                marker = spec.attempt_path(attempts + 1)
                 marker.parent.mkdir(parents=True, exist_ok=True)
                 marker.touch()
                 try:
-                    self._once(spec, marker)
+                    self._attempt(spec, marker)
                 except Exception as error:
-                    if isinstance(error, GristmillError) or (isinstance(error, OSError) and error.errno in _FULL):
+                    is_disk_error = isinstance(error, OSError) and error.errno in _DISK_ERRORS
+                    if is_disk_error or isinstance(error, GristmillError):
                         marker.unlink(missing_ok=True)
                         raise
-                    last = traceback.format_exc()
-                    time.sleep(min(0.1 * 4**attempt, 5))
+                    failure = traceback.format_exc()
+                    time.sleep(min(0.1 * 4**attempts, _MAX_PAUSE_S))
                     continue
-            clear_attempts(spec)
+            spec.clear_attempts()
             return
-        quarantine(spec, last, self._schema)
-        clear_attempts(spec)
+        quarantine(spec, failure, self._schema)
+        spec.clear_attempts()
 
-    def _once(self, spec: ShardSpec, marker: Path) -> None:
-        out = ShardWriter(spec, self._schema, self._level, NoteWriter(marker))
+    def _attempt(self, spec: ShardSpec, marker: Path) -> None:
+        out = ShardWriter(spec, self._schema, self._compression_level, NoteWriter(marker))
         started = time.perf_counter()
         try:
-            self._body.run(spec, out)
-            out.stats["seconds"] = time.perf_counter() - started
-            out.stats["ended"] = time.time()
-            out.stats["loading"], self._loading = self._loading, 0.0  # of models and engines, before the first shard
+            self._body.process(spec, out)
+            out.stats.seconds = time.perf_counter() - started
+            out.stats.ended = time.time()
+            out.stats.loading, self._loading_s = self._loading_s, 0.0
             out.commit()
         except BaseException:
             out.abandon()
             raise
 
 
-class _as_store_error:
-    """Turns a full or read-only disk into a StoreError that says what to do."""
-
-    def __init__(self, spec: ShardSpec) -> None:
-        self._file = Path(spec.root, spec.file)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise StoreError(
-                f"{self._file}: cannot write ({os.strerror(error.errno or 0)}); free space or mend the rights, "
-                "then run the same command again: committed shards are kept"
-            ) from error
+@contextmanager
+def _disk_errors_reported(spec: ShardSpec) -> Iterator[None]:
+    """Turns the error of a full or read-only disk into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise StoreError(
+            f"{Path(spec.root, spec.file)}: cannot write ({os.strerror(error.errno or 0)}); free space or fix the "
+            "permissions, then run the same command again: committed shards are kept"
+        ) from error

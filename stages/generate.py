@@ -1,36 +1,44 @@
-"""Generate: a slice of seeds to candidates, one request a seed."""
+"""Generate: passages to candidates, one request a passage."""
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from apache_beam.utils.shared import Shared
 from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
+from stages.execute import PerProcess
 from stages.ports import Adapter, Completion, Generator, ModelCard, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
-from stages.storage.records import FileRef, ShardSpec, read_rows
+from stages.storage.inputs import read_rows
+from stages.storage.records import FileRef
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
+
+_SEED_STEP = 1_000_003  # between the random seeds of two attempts at a passage
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _Question:
+    """What is asked about a passage."""
+
     seed: Seed
     task: Task
     prompt: Prompt
-    number: int  # draws the style and seeds the sampling
+    draw: int  # picks the style and seeds the sampling
 
 
 class Generate:
-    """The body of the stage; `open_generator` is called once a process.
+    """Payload: `slices` [[file ref, start, stop], …] of passages, `adapter` or null, `depth` of the candidates.
 
-    `redact` masks a text of a language: for the rejects, which come to no filter.
-
-    Payload: `slices` [[file ref, start, stop], …], `adapter` or null, `depth`.
+    `open_generator` is called once a process. `redact` masks personal data in a text of a language: in rejects, which
+    no filter sees.
     """
+
+    kind = StageKind("generate", Counts.CANDIDATES, creates_candidates=True, needs_accelerator=True)
 
     def __init__(
         self,
@@ -40,93 +48,108 @@ class Generate:
         redact: Callable[[str, str], str],
     ) -> None:
         self._config = config
-        self._redact = redact
         self._card = card
-        self._open = open_generator
-        self._shared = Shared()
+        self._redact = redact
+        self._generator: PerProcess[Generator] = PerProcess("generator", open_generator, lambda opened: opened.close())
 
-    def open(self) -> None:
-        self._held: _Held = self._shared.acquire(lambda: _Held(self._open()), tag="generator")
+    def load(self) -> None:
+        self._generator.load()
 
-    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         adapter = Adapter(**payload["adapter"]) if payload["adapter"] else None
-        works = [self._work(spec.label, seed) for seed in self._seeds(spec.root, payload["slices"])]
-        out.rows_in = len(works)
-        place = {work.seed.id: number for number, work in enumerate(works)}
+        questions = self._questions(spec)
+        out.rows_in = len(questions)
+        place = {question.seed.id: number for number, question in enumerate(questions)}
         kept: list[Candidate] = []
-        tokens = [0, 0]
 
         def report_progress(answered: int, output_tokens: int) -> None:
-            out.report_progress(out.rows_in - len(works) + answered, tokens[1] + output_tokens)
+            out.report_progress(out.rows_in - len(questions) + answered, out.stats.output_tokens + output_tokens)
 
         for attempt in range(self._config.generate.max_attempts):
-            last = attempt + 1 == self._config.generate.max_attempts
-            again: list[_Work] = []
-            requests = [self._request(work, attempt, adapter) for work in works]
-            answers = self._held.value.generate(requests, report_progress)
-            for work, request, done in zip(works, requests, answers, strict=True):
-                tokens[0] += done.prompt_tokens
-                tokens[1] += done.output_tokens
-                answer = parse(work.task, work.seed.language, done.text) if done.error is None else None
+            is_last = attempt + 1 == self._config.generate.max_attempts
+            again: list[_Question] = []
+            requests = [self._request(question, attempt, adapter) for question in questions]
+            completions = self._generator.value.generate(requests, report_progress)
+            for question, request, completion in zip(questions, requests, completions, strict=True):
+                out.stats.prompt_tokens += completion.prompt_tokens
+                out.stats.output_tokens += completion.output_tokens
+                answer = self._parse(question, completion)
                 if answer is not None and answer.fields is not None:
                     try:
-                        kept.append(self._candidate(work, request, done, answer.fields, adapter, payload["depth"]))
+                        kept.append(self._candidate(question, request, completion, answer.fields, payload["depth"]))
                     except TemplateError as error:
-                        out.reject([self._reject(spec, work, request, done, Answer(None, "template", str(error)))])
-                elif last or answer is None:
-                    out.reject([self._reject(spec, work, request, done, answer)])
+                        failure = Answer(None, "template", str(error))
+                        out.reject([self._reject(spec, question, request, completion, failure)])
+                elif is_last or answer is None:
+                    out.reject([self._reject(spec, question, request, completion, answer)])
                 else:
-                    again.append(work)
-            works = again
-            if not works:
+                    again.append(question)
+            questions = again
+            if not questions:
                 break
         kept.sort(key=lambda candidate: place[candidate.seed_id])
         out.keep_rows(kept)
-        out.count(prompt_tokens=tokens[0], output_tokens=tokens[1], **self._held.value.account())
+        out.stats.generator = self._generator.value.take_stats()
+
+    def first_requests(self, spec: ShardSpec) -> list[Request]:
+        """The requests of the first attempt at a shard's passages, without an adapter."""
+        return [self._request(question, 0, None) for question in self._questions(spec)]
+
+    def _questions(self, spec: ShardSpec) -> list[_Question]:
+        slices = json.loads(spec.payload)["slices"]
+        return [self._question(spec.label, seed) for seed in self._seeds(spec.root, slices)]
+
+    @staticmethod
+    def _parse(question: _Question, completion: Completion) -> Answer | None:
+        """None when the generator failed on this passage: asking again would fail again."""
+        if completion.error is not None:
+            return None
+        return parse(question.task, question.seed.language, completion.text)
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:
             for batch in read_rows(root, FileRef(*ref), start, stop):
                 yield from (Seed(**row) for row in batch.to_pylist())
 
-    def _work(self, domain: str, seed: Seed) -> _Work:
-        number = int(content_id(str(self._config.seed), seed.id)[:12], 16)
+    def _question(self, domain: str, seed: Seed) -> _Question:
+        draw = int(content_id(str(self._config.seed), seed.id)[:12], 16)
         names = self._config.domains[domain].tasks
         tasks = [self._config.tasks[name] for name in names if seed.language in self._config.tasks[name].languages]
-        task = tasks[number % len(tasks)]
-        return _Work(seed, task, render(task, seed.language, seed.text, seed.title, number // len(tasks)), number)
+        task = tasks[draw % len(tasks)]
+        return _Question(seed, task, render(task, seed.language, seed.text, seed.title, draw // len(tasks)), draw)
 
-    def _request(self, work: _Work, attempt: int, adapter: Adapter | None) -> Request:
+    def _request(self, question: _Question, attempt: int, adapter: Adapter | None) -> Request:
         return Request(
-            id=work.seed.id,
-            messages=work.prompt.messages,
-            sampling=self._sampling(work.task),
-            seed=(work.number + attempt * 1_000_003) % 2**31,
-            json_schema=json.dumps(work.task.answer) if work.task.format == "json" else None,
+            id=question.seed.id,
+            messages=question.prompt.messages,
+            sampling=self._sampling(question.task),
+            seed=(question.draw + attempt * _SEED_STEP) % 2**31,
+            json_schema=json.dumps(question.task.answer) if question.task.format == "json" else None,
             adapter=adapter,
         )
 
     def _sampling(self, task: Task) -> Sampling:
-        own, most = task.sampling, self._config.generate.max_tokens
-        return own.model_copy(update={"max_tokens": min(own.max_tokens, most)}) if most else own
+        limit = self._config.generate.max_tokens
+        if not limit:
+            return task.sampling
+        return task.sampling.model_copy(update={"max_tokens": min(task.sampling.max_tokens, limit)})
 
     def _candidate(
         self,
-        work: _Work,
+        question: _Question,
         request: Request,
-        done: Completion,
+        completion: Completion,
         fields: dict[str, Any],
-        adapter: Adapter | None,
         depth: int,
     ) -> Candidate:
-        seed, task = work.seed, work.task
-        messages, rejected = converse(task, seed.language, seed.text, seed.title, work.prompt.style, fields)
+        seed, task, prompt = question.seed, question.task, question.prompt
+        messages, rejected = converse(task, seed.language, seed.text, seed.title, prompt.style, fields)
         sampling = _canonical(request.sampling)
-        adapter_name = adapter.name if adapter else None
+        adapter = request.adapter.name if request.adapter else None
         return Candidate(
             id=content_id(
-                seed.id, work.prompt.hash, self._card.sha256, adapter_name or "", sampling, str(request.seed), done.text
+                seed.id, prompt.hash, self._card.sha256, adapter or "", sampling, str(request.seed), completion.text
             ),
             text="\n\n".join(message["content"] for message in messages),
             messages=messages,
@@ -138,42 +161,35 @@ class Generate:
             source=seed.source,
             licence=seed.licence,
             passage=seed.text,
-            instruction=work.prompt.instruction,
-            answer=done.text,
-            finish_reason=done.finish_reason,
-            prompt_hash=work.prompt.hash,
+            instruction=prompt.instruction,
+            answer=completion.text,
+            finish_reason=completion.finish_reason,
+            prompt_hash=prompt.hash,
             generator=self._card.name,
             generator_sha256=self._card.sha256,
-            adapter=adapter_name,
+            adapter=adapter,
             sampling=sampling,
             seed=request.seed,
-            prompt_tokens=done.prompt_tokens,
-            output_tokens=done.output_tokens,
+            prompt_tokens=completion.prompt_tokens,
+            output_tokens=completion.output_tokens,
             parents=[seed.id],
             depth=depth,
         )
 
-    def _reject(self, spec: ShardSpec, work: _Work, request: Request, done: Completion, answer: Answer | None):
-        reason, detail = ("generator", done.error) if answer is None else (answer.reason, answer.detail)
+    def _reject(
+        self, spec: ShardSpec, question: _Question, request: Request, completion: Completion, answer: Answer | None
+    ) -> dict[str, str | None]:
+        reason, detail = ("generator", completion.error) if answer is None else (answer.reason, answer.detail)
+        language = question.seed.language
         return {
-            "id": content_id(work.seed.id, work.prompt.hash, str(request.seed)),
-            "seed_id": work.seed.id,
-            "domain": work.seed.domain,
-            "stage": spec.stage.rsplit("/", 1)[-1],
+            "id": content_id(question.seed.id, question.prompt.hash, str(request.seed)),
+            "seed_id": question.seed.id,
+            "domain": question.seed.domain,
+            "stage": str(spec.stage),
             "reason": reason,
-            "detail": detail and self._redact(detail, work.seed.language),
-            "text": self._redact(done.text.encode("utf-8", "replace").decode("utf-8"), work.seed.language),
+            "detail": detail and self._redact(detail, language),
+            "text": self._redact(completion.text.encode("utf-8", "replace").decode("utf-8"), language),
         }
-
-
-class _Held:
-    """Beam keeps shared objects by weak reference; the generator is closed with its last user."""
-
-    def __init__(self, value: Generator) -> None:
-        self.value = value
-
-    def __del__(self) -> None:
-        self.value.close()
 
 
 def _canonical(sampling: Sampling) -> str:

@@ -1,18 +1,18 @@
 """What a date's rows are like, in figures small enough for a manifest: histograms of length and scores, and a canary.
 
-The canary is a handful of fixed texts, good and bad, that each run scores anew: with the same encoder, head and
-machine the scores are equal, or something has changed that no hash shows.
+The canary is a handful of fixed texts, good and bad, that each run scores. With the same encoder, head and machine the
+scores are equal; otherwise something has changed that no hash shows.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from stages.record import Candidate
+from stages.storage.stats import Histogram
 
-BINS = 10  # of a score between 0 and 1
+SCORE_BINS = 10  # of a score between 0 and 1
 CANARY_DIGITS = 4
 _TEXTS = (
     ("law", "en", "The controller shall erase personal data without undue delay where consent has been withdrawn."),
@@ -38,28 +38,32 @@ _TEXTS = (
 )
 
 
-def histogram(characters: Iterable[int], scores: Iterable[Sequence[Mapping[str, Any]]]) -> Counter[str]:
-    """Figures `profile length BIN` (powers of √2) and `profile FILTER BIN` (tenths) of some rows."""
-    made: Counter[str] = Counter()
+def add_histograms(
+    histograms: dict[str, Histogram], characters: Iterable[int], scores: Iterable[Sequence[Mapping[str, Any]]]
+) -> None:
+    """Adds rows to the histograms `length` (bins are powers of the square root of 2) and that of each filter (tenths).
+
+    `characters`: the rows' lengths. `scores`: the rows' `[{"filter": …, "score": …}, …]`.
+    """
     for count in characters:
-        made[f"profile length {round(2 * math.log2(max(count, 1)))}"] += 1
+        _add(histograms, "length", round(2 * math.log2(max(count, 1))))
     for row in scores:
         for score in row:
-            place = min(max(int(float(score["score"]) * BINS), 0), BINS - 1)
-            made[f"profile {score['filter']} {place}"] += 1
-    return made
+            bin_number = min(max(int(float(score["score"]) * SCORE_BINS), 0), SCORE_BINS - 1)
+            _add(histograms, score["filter"], bin_number)
 
 
-def profile(stats: Iterable[Mapping[str, float]]) -> dict[str, dict[str, int]]:
-    """The shards' figures added up: histograms by name."""
-    made: dict[str, Counter[str]] = {}
-    for figures in stats:
-        for key, count in figures.items():
-            kind, _, rest = key.partition(" ")
-            if kind == "profile":
-                name, _, place = rest.rpartition(" ")
-                made.setdefault(name, Counter())[place] += int(count)
-    return {name: dict(sorted(counts.items(), key=lambda item: int(item[0]))) for name, counts in sorted(made.items())}
+def _add(histograms: dict[str, Histogram], name: str, bin_number: int) -> None:
+    histograms.setdefault(name, Histogram())[str(bin_number)] += 1
+
+
+def sum_histograms(parts: Iterable[dict[str, Histogram]]) -> dict[str, dict[str, int]]:
+    """The shards' histograms added up, names and bins in order."""
+    sums: dict[str, Histogram] = {}
+    for histograms in parts:
+        for name, rows in histograms.items():
+            sums.setdefault(name, Histogram()).update(rows)
+    return {name: dict(sorted(rows.items(), key=lambda item: int(item[0]))) for name, rows in sorted(sums.items())}
 
 
 def canary() -> list[Candidate]:

@@ -1,4 +1,4 @@
-"""Shards: accepted rows of one domain, packed to files of about the target size, in the published schema."""
+"""Pack: accepted rows of a domain to published files of about the target size, in the published schema."""
 
 import json
 from collections.abc import Sequence
@@ -8,21 +8,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from stages.histograms import histogram
+from stages.histograms import add_histograms
 from stages.record import ROW
-from stages.storage.records import FileRef, ShardSpec, read_rows
+from stages.storage.inputs import read_rows
+from stages.storage.records import FileRef
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
-pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+pc: Any = pyarrow.compute  # its functions are created at import: type checkers see none
 
 
 class Pack:
-    """The body of the stage. Payload: `slices` [[file ref, start, stop], …], `run_id`, `date`."""
+    """Payload: `slices` [[file ref, start, stop], …] of accepted rows, `run_id`, `date`."""
 
-    def open(self) -> None:
+    kind = StageKind("shards", Counts.CANDIDATES, publishes=True)
+
+    def load(self) -> None:
         return None
 
-    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         day = date.fromisoformat(payload["date"])
         for ref, start, stop in payload["slices"]:
@@ -33,21 +38,19 @@ class Pack:
                 out.rows_in += rows.num_rows
                 out.report_progress(out.rows_in)
                 out.keep(pa.RecordBatch.from_arrays(columns, schema=ROW))
-                out.count(
-                    text_bytes=pc.sum(pc.binary_length(rows["text"])).as_py() or 0,
-                    tokens=pc.sum(rows["output_tokens"]).as_py() or 0,
-                    **histogram(pc.utf8_length(rows["text"]).to_pylist(), rows["scores"].to_pylist()),
-                )
+                out.stats.text_bytes += pc.sum(pc.binary_length(rows["text"])).as_py() or 0
+                lengths = pc.utf8_length(rows["text"]).to_pylist()
+                add_histograms(out.stats.histograms, lengths, rows["scores"].to_pylist())
 
 
-def pack(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRef, int, int]]]:
-    """Slices of the inputs, in order, so that each part holds about `target_bytes` of compressed Parquet."""
+def divide(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRef, int, int]]]:
+    """Slices of the inputs, in order, for parts of about `target_bytes` of compressed Parquet each."""
     total = sum(ref.bytes for ref in inputs if ref.rows)
     if not total:
         return []
     parts = max(round(total / target_bytes), 1)
     share = total / parts
-    packed: list[list[tuple[FileRef, int, int]]] = [[] for _ in range(parts)]
+    slices: list[list[tuple[FileRef, int, int]]] = [[] for _ in range(parts)]
     before = 0.0
     for ref in inputs:
         start = 0
@@ -56,7 +59,7 @@ def pack(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRe
             part = min(int(before / share + 1e-9), parts - 1)
             room = (part + 1) * share - before
             count = ref.rows - start if part == parts - 1 else min(max(round(room / weight), 1), ref.rows - start)
-            packed[part].append((ref, start, start + count))
+            slices[part].append((ref, start, start + count))
             start += count
             before += count * weight
-    return [part for part in packed if part]
+    return [part for part in slices if part]

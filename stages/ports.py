@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from configs.schema import Sampling
+from stages.storage.stats import GeneratorStats
 
 if TYPE_CHECKING:
     from stages.record import Candidate  # Arrow, which an engine's process can do without
@@ -75,8 +76,8 @@ class Generator(Protocol):
         """
         ...
 
-    def account(self) -> dict[str, float]:
-        """What engines and GPUs did since the last call, for the shard's record; {} where nothing is measured."""
+    def take_stats(self) -> GeneratorStats:
+        """What engines and GPUs did since the last call, for the shard's record; empty where nothing is measured."""
         ...
 
     def close(self) -> None:

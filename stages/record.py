@@ -1,7 +1,7 @@
-"""The rows that flow between stages, and their Arrow schemas. Beam-free.
+"""The rows that flow between stages, and their Arrow schemas.
 
-Seed -> Candidate -> Row: a seed is a passage of a real document, a candidate is what a generator made
-of it, a row is a candidate that passed every filter and is published.
+Seed -> Candidate -> Row: a seed is a passage of a real document, a candidate is what a generator wrote about it, a row
+is a candidate that passed every filter and is published.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ SCORE = pa.struct([("filter", pa.string()), ("score", pa.float32())])
 
 
 def content_id(*parts: str) -> str:
-    """128 bits of SHA-256 over the parts as 32 hex digits; the parts' boundaries count."""
+    """The first 128 bits of SHA-256 over the parts, as 32 hex digits. ("ab", "c") and ("a", "bc") differ."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -25,7 +25,7 @@ def content_id(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A passage of a real document. `id` comes from domain, language and text alone."""
+    """A passage of a real document. `id` is a hash of domain, language and text."""
 
     id: str
     text: str
@@ -37,18 +37,18 @@ class Seed:
     domain: str
 
     @classmethod
-    def make(cls, text: str, *, title: str, source: str, location: str, licence: str, language: str, domain: str):
+    def create(cls, text: str, *, title: str, source: str, location: str, licence: str, language: str, domain: str):
         return cls(content_id(domain, language, text), text, title, source, location, licence, language, domain)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a generator made of one seed, with everything needed to make it again."""
+    """What a generator wrote about one seed, with everything that is needed to generate it again."""
 
     id: str
     text: str
     messages: list[dict[str, str]]  # [{"role": …, "content": …}]
-    rejected: str | None  # the worse answer of a preference pair
+    rejected: str | None  # the worse answer of a preference task
     task: str
     domain: str
     language: str
@@ -68,13 +68,13 @@ class Candidate:
     prompt_tokens: int
     output_tokens: int
     parents: list[str]
-    depth: int  # 1: made of real text by the base model; 2: by a model adapted on depth 1
+    depth: int  # 1: by the base model; 2: by a model adapted on rows of depth 1
     scores: list[dict[str, str | float]] = field(default_factory=list)
     sketch: bytes | None = None  # of the answer's embedding, for dedup
 
     @property
     def reply(self) -> str:
-        """What the generator said, as the row shows it: the assistant's turns, without prompt and passage."""
+        """The generator's text as the row shows it: the assistant's turns, without prompt and passage."""
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
         return "\n".join(turns) if turns else self.text
 
@@ -129,6 +129,19 @@ REJECT = pa.schema(
         ("text", pa.string()),
     ]
 )
+
+
+def reject_row(row: Candidate, stage: str, reason: str, detail: str) -> dict[str, str]:
+    """A row of REJECT for a candidate that a stage does not keep."""
+    return {
+        "id": row.id,
+        "seed_id": row.seed_id,
+        "domain": row.domain,
+        "stage": stage,
+        "reason": reason,
+        "detail": detail,
+        "text": row.text,
+    }
 
 
 def schema_id(schema: pa.Schema) -> str:

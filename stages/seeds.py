@@ -1,4 +1,4 @@
-"""Seeds: one source file to the passages that a day may use, in the day's order, past what earlier days used."""
+"""Seeds: a source file to the passages that a date may use, in random order, without those that other dates used."""
 
 import heapq
 import json
@@ -14,7 +14,10 @@ from configs.schema import Config
 from stages.record import Seed, content_id
 from stages.sources.listing import SourceFile, file_sha256
 from stages.sources.seed_source import Dropped, read_seeds, source_files
-from stages.storage.records import FileRef, ShardSpec, read_input, read_rows
+from stages.storage.inputs import read_input, read_rows
+from stages.storage.records import FileRef
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
 USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
@@ -33,7 +36,7 @@ class DomainFile:
         return asdict(self)
 
     def identity(self, config: Config) -> dict[str, Any]:
-        """What the seeds of this file depend on; where it lies is not part of it."""
+        """What the passages of this file depend on; the path is not part of it."""
         domain = config.domains[self.domain]
         return {
             "domain": self.domain,
@@ -47,58 +50,62 @@ class DomainFile:
 
 def list_files(config: Config) -> list[DomainFile]:
     """All files of all sources, each with its hash. Raises ConfigError or InputError naming the config path."""
-    found = []
+    files = []
     for name, domain in config.domains.items():
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
-            files = source_files(source, where)
             language = corpora()[source.corpus].language if source.corpus else source.language or "en"
             if language not in domain.languages:
                 raise ConfigError(
                     f"{where}: its texts are {language!r}, which domains.{name}.languages "
                     f"({', '.join(domain.languages)}) does not name; add it there or leave the source out"
                 )
-            for file in files:
+            for file in source_files(source, where):
                 digest = corpora()[source.corpus].wheel.sha256 if source.corpus else file_sha256(file.url)
-                found.append(DomainFile(name, place, file, digest))
-    return found
+                files.append(DomainFile(name, place, file, digest))
+    return files
 
 
-class Read:
-    """The body of the stage. Payload: a DomainFile as `source`, `limit`, `used` file refs of earlier days."""
+class ReadSeeds:
+    """Payload: `source`, a DomainFile; `limit`, the most passages; `used`, files of ids that other dates used.
+
+    `identify` tells a text's language, or None where it cannot be sure.
+    """
+
+    kind = StageKind("seeds", Counts.SEEDS, vital=True)
 
     def __init__(self, config: Config, identify: Callable[[str], str | None]) -> None:
         self._config = config
         self._identify = identify
 
-    def open(self) -> None:
+    def load(self) -> None:
         return None
 
-    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         source = payload["source"] | {"file": SourceFile(**payload["source"]["file"])}
         used = _used(spec.root, payload["used"], source["domain"])
-        limit, twice, spare = payload["limit"], 0, 0
-        best: dict[str, Seed] = {}  # the `limit` lowest orders so far
+        limit, duplicates, spare = payload["limit"], 0, 0
+        chosen: dict[str, Seed] = {}  # those with the `limit` lowest orders so far
         heap: list[_Highest] = []
-        for order, seed in self._fresh(DomainFile(**source), used, out):
-            if order in best:
-                twice += 1
+        for order, seed in self._unused(DomainFile(**source), used, out):
+            if order in chosen:
+                duplicates += 1
                 continue
-            if len(best) == limit:
+            if len(chosen) == limit:
                 spare += 1
                 if not limit or order > heap[0].order:
                     continue
-                del best[heapq.heapreplace(heap, _Highest(order)).order]
+                del chosen[heapq.heapreplace(heap, _Highest(order)).order]
             else:
                 heapq.heappush(heap, _Highest(order))
-            best[order] = seed
-        left = {"spare": spare, "duplicate": twice}  # spare: for another day
-        out.rejected |= {reason: rows for reason, rows in left.items() if rows}
-        out.keep_rows([best[order] for order in sorted(best)])
+            chosen[order] = seed
+        counts = {"spare": spare, "duplicate": duplicates}  # spare: left for other dates
+        out.rejected |= {reason: rows for reason, rows in counts.items() if rows}
+        out.keep_rows([chosen[order] for order in sorted(chosen)])
 
-    def _fresh(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[str, Seed]]:
-        """The passages that no earlier day used, and the order in which they are taken."""
+    def _unused(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[str, Seed]]:
+        """The passages that no other date used, each with the hash by which they are ordered."""
         domain = self._config.domains[source.domain]
         seeds = read_seeds(domain.seeds[source.place], source.file, source.domain, domain.passages, self._identify)
         for seed in seeds:
@@ -112,13 +119,19 @@ class Read:
                 yield content_id(str(self._config.seed), seed.id), seed
 
 
-class Used:
-    """The day's choice, committed before anything is made of it: other dates pass it over. Payload: `slices`."""
+class ReserveSeeds:
+    """Commits which passages a date uses, before anything is generated: other dates pass them over. Payload: `slices`.
 
-    def open(self) -> None:
+    With `spent` it comes after generation, where a target of text decides how many passages were needed.
+    """
+
+    def __init__(self, *, spent: bool = False) -> None:
+        self.kind = StageKind("spent", vital=True, shown=False) if spent else StageKind("used", vital=True)
+
+    def load(self) -> None:
         return None
 
-    def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         for domain, slices in json.loads(spec.payload)["slices"].items():
             for ref, start, stop in slices:
                 for piece in read_rows(spec.root, FileRef(*ref), start, stop, ["id"]):
@@ -128,7 +141,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class _Highest:
-    """A heap's entry: the highest order comes first."""
+    """An entry of a heap in which the highest order comes first."""
 
     order: str
 
@@ -137,7 +150,7 @@ class _Highest:
 
 
 def _used(root: str, refs: Iterable[list[Any]], domain: str) -> set[str]:
-    """Ids of the domain's passages that earlier days used."""
+    """Ids of the domain's passages that other dates used."""
     used: set[str] = set()
     for ref in refs:
         for batch in read_input(root, FileRef(*ref), rows=65_536):

@@ -32,11 +32,15 @@ from configs.catalogue import corpora
 from configs.schema import Dedup, Passages, Source
 from filters.contamination import Contamination
 from filters.text.words import words
-from stages.dedup.match import KEY, PAIR, Drop, Match, Sign
+from stages.dedup.drop import Drop
+from stages.dedup.keys import KEY, PAIR
+from stages.dedup.match import Match
+from stages.dedup.sign import Sign
 from stages.record import CANDIDATE, Candidate, Seed
 from stages.sources.corpora import read_corpus
 from stages.sources.seed_source import read_seeds, source_files
-from stages.storage.records import FileRef, ShardRecord, ShardSpec
+from stages.storage.records import FileRef, ShardRecord
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 ITEMS = 200  # per held-out corpus

@@ -32,7 +32,10 @@ from configs.schema import Dedup, Encoder, Passages, Source
 from filters.heads.corruptions import sentences
 from filters.sketch import Sketch
 from model.encoder.encoder import open_encoder
-from stages.dedup.match import KEY, PAIR, Drop, Match, Sign
+from stages.dedup.drop import Drop
+from stages.dedup.keys import KEY, PAIR
+from stages.dedup.match import Match
+from stages.dedup.sign import Sign
 from stages.record import CANDIDATE, Candidate, Seed
 from stages.sources.seed_source import read_seeds, source_files
 from stages.storage.records import FileRef

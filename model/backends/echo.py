@@ -18,6 +18,7 @@ from model.backends.echo_text import AnswerWriter, answer_labels, cut, split_wor
 from model.weights.adapter import CONFIG, WEIGHTS, write_adapter
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
 from stages.record import content_id
+from stages.storage.stats import GeneratorStats
 
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
 
@@ -43,9 +44,9 @@ class EchoGenerator:
                 progress(len(rows), output_tokens)
         return rows
 
-    def account(self) -> dict[str, float]:
-        """{}: nothing is measured beyond the completions."""
-        return {}
+    def take_stats(self) -> GeneratorStats:
+        """Empty: nothing is measured beyond the completions."""
+        return GeneratorStats()
 
     def close(self) -> None:
         """Does nothing: there is nothing to free."""

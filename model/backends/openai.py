@@ -21,6 +21,7 @@ from configs.schema import Generator as GeneratorConfig
 from configs.schema import OpenAIOptions
 from model.backends import Backend, Readiness, identify_by_name
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
+from stages.storage.stats import GeneratorStats
 
 _FIRST_WAIT_S = 0.25
 _MAX_WAIT_S = 60.0
@@ -119,9 +120,9 @@ class OpenAIGenerator:
         except _Unanswered as failure:
             return str(failure)
 
-    def account(self) -> dict[str, float]:
-        """{}: nothing is measured beyond the completions."""
-        return {}
+    def take_stats(self) -> GeneratorStats:
+        """Empty: nothing is measured beyond the completions."""
+        return GeneratorStats()
 
     def close(self) -> None:
         """Ends threads and connections."""

@@ -12,6 +12,7 @@ from model.backends.lora import LoraTrainer
 from model.backends.prompt import PromptError, Prompts
 from model.silence import silence
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request
+from stages.storage.stats import GeneratorStats, MemoryStats
 
 if TYPE_CHECKING:
     from model.backends.decode import Draft  # torch
@@ -86,11 +87,12 @@ class TransformersGenerator:
             progress(answered, output_tokens)
         return [row for row in results if row is not None]
 
-    def account(self) -> dict[str, float]:
-        """Peak memory of this process on its GPU, as `memory 0 …`."""
+    def take_stats(self) -> GeneratorStats:
+        """The peak memory of this process on its GPU, as engine 0's."""
         from model.device import peak_gpu_memory
 
-        return {f"memory 0 {name}": size for name, size in peak_gpu_memory().items()}
+        bytes_by_name = peak_gpu_memory()
+        return GeneratorStats(memory={"0": MemoryStats(**bytes_by_name)} if bytes_by_name else {})
 
     def close(self) -> None:
         """Frees the model's memory."""

@@ -1,6 +1,6 @@
 """The data set that a `store` command works on: a folder, or one that is published at a URL."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.store.dataset import DataSet
@@ -37,10 +37,10 @@ def parse_date(text: str) -> str:
 def write_dataset_card(data: "DataSet") -> None:
     """Writes the data set's README.md again, by the config of the newest date whose run folder is still there."""
     from configs.load import load
-    from pipeline.report.dataset_card import card
+    from pipeline.report.dataset_card import dataset_card
     from stages.storage.atomic import write_text
 
-    manifests: list[Any] = [data.manifest(date) for date in data.dates()]
+    manifests = data.finished()
     configs = [path for date in data.dates() if (path := data.run_folder(date) / "config.yaml").exists()]
     if manifests and configs:
-        write_text(data.root / "README.md", card(load(str(configs[-1])), manifests))
+        write_text(data.root / "README.md", dataset_card(load(str(configs[-1])), manifests))

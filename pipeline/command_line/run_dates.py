@@ -84,11 +84,11 @@ def run_one_date(request: RunRequest, date: str, *, force: bool) -> int:
     config = request.config
     bucket = _open_bucket(config)
     stop = _stop(request)
-    from pipeline.run.supervisor import find_models
+    from pipeline.run.resolve import resolve_models
     from pipeline.store.dataset import DataSet
 
     with _metrics(config) as metrics:
-        models = find_models(config)
+        models = resolve_models(config)
         with stop:
             result = _run_watched(models, date, metrics, force=force, beam_args=request.beam_args, stop=stop)
     data = DataSet.open(models.config.out)
@@ -101,10 +101,10 @@ def run_one_date(request: RunRequest, date: str, *, force: bool) -> int:
     if request.as_json:
         print_json(_json_line(result, data, date))
     elif manifest is not None:
-        from pipeline.report.summary import show
+        from pipeline.report.last_screen import print_manifest
 
-        show(manifest, str(data.root), _samples(data, manifest, 3))
-    printed = () if manifest is None else result.notes if request.as_json else manifest["notes"]
+        print_manifest(manifest, str(data.root), _samples(data, manifest, 3))
+    printed = () if manifest is None else result.notes if request.as_json else manifest.notes
     for note in result.notes:
         if note not in printed:
             print_notice(note)
@@ -120,14 +120,15 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     stop = _stop(request)
     from configs.errors import GristmillError
     from pipeline.run import backfill
-    from pipeline.run.supervisor import Result, find_models
+    from pipeline.run.resolve import resolve_models
+    from pipeline.run.supervisor import RunResult
     from pipeline.store.dataset import DataSet
 
     data = DataSet.open(config.out)
     with _metrics(config) as metrics:
-        models = find_models(config)
+        models = resolve_models(config)
 
-        def run_date(date: str) -> Result:
+        def run_date(date: str) -> RunResult:
             print_notice(date)
             try:
                 return _run_watched(models, date, metrics, force=False, beam_args=request.beam_args, stop=stop)
@@ -143,7 +144,7 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     notes, error = _publish(bucket, data)
     if request.as_json:
         rows = [
-            _json_line(Result(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
+            _json_line(RunResult(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
             for day in table
         ]
         line = {"status": "failed" if error else backfill.status(table), "dates": rows, "notes": notes}
@@ -173,19 +174,19 @@ def _metrics(config: Any) -> contextlib.AbstractContextManager[Any]:
 
 
 def _run_watched(models: Any, date: str, metrics: Any, **options: Any) -> Any:
-    """`pipeline.run.supervisor.run`, with progress on standard error and metrics if there are any."""
+    """Runs a date, with progress on standard error and metrics if there are any."""
     from pipeline.report.progress import RunProgress
-    from pipeline.run.supervisor import run
+    from pipeline.run.supervisor import run_date
 
     with RunProgress.on(sys.stderr) as progress:
         if metrics is None:
-            return run(models, date, watch=progress, **options)
+            return run_date(models, date, watch=progress, **options)
 
         def watch(folder: Path) -> None:
             progress(folder)
             metrics(folder)
 
-        result = run(models, date, watch=watch, **options)
+        result = run_date(models, date, watch=watch, **options)
     metrics.ended(result.status)
     return result
 
@@ -215,36 +216,36 @@ def _exit_code(result: Any, config: Any) -> int:
     manifest = result.manifest
     if result.status in ("failed", "deferred"):
         return FAILED if result.status == "failed" else DEFERRED
-    if manifest is not None and manifest["quarantined"]:
+    if manifest is not None and manifest.quarantined:
         return QUARANTINED
-    return DRIFTED if manifest is not None and manifest.get("alarms") and config.drift.fail else DONE
+    return DRIFTED if manifest is not None and manifest.alarms and config.drift.fail else DONE
 
 
 def _json_line(result: Any, data: Any, date: str) -> dict[str, Any]:
     manifest = result.manifest
     line: dict[str, Any] = {"status": result.status, **FAILED_RESULT}
     if manifest is not None:
-        line |= {key: manifest[key] for key in COUNTS} | {"alarms": manifest.get("alarms", [])}
+        line |= {key: getattr(manifest, key) for key in COUNTS} | {"alarms": manifest.alarms}
         line["manifest"] = str(data.manifest_path(date))
-        line["shards"] = [str(data.root / shard["file"]) for shard in manifest["shards"]]
+        line["shards"] = [str(data.root / shard.file) for shard in manifest.shards]
     if result.error:
         line["error"] = result.error
     return line | {"date": date, "notes": result.notes}
 
 
-def _samples(data: Any, manifest: dict[str, Any], count: int) -> list[dict[str, Any]]:
+def _samples(data: Any, manifest: Any, count: int) -> list[dict[str, Any]]:
     """Rows spread over the domains, the same for the same data."""
     import pyarrow.parquet as pq
 
     from pipeline.store.lineage import reading
 
     rows = []
-    domains = {shard["domain"]: shard for shard in manifest["shards"]}
+    domains = {shard.domain: shard for shard in manifest.shards}
     for number in range(count):
         if not domains:
             break
         shard = list(domains.values())[number % len(domains)]
-        path = data.root / shard["file"]
+        path = data.root / shard.file
         with reading(path), pq.ParquetFile(path) as source:
             group = source.read_row_group(0)
             rows += group.slice((number * 7919) % group.num_rows, 1).to_pylist()

@@ -35,9 +35,9 @@ def report(
     if what != "serve":
         if port is not None or host is not None:
             raise ConfigError("--port, --host: only gristmill report serve listens; leave them out")
-        from pipeline.pages.report import write
+        from pipeline.pages.report import write_report
 
-        path = write(data, what)
+        path = write_report(data, what)
         if as_json:
             print_json({"report": str(path), "bytes": path.stat().st_size})
         else:

@@ -19,7 +19,7 @@ def show(
     as_json: JsonFlag = False,
 ) -> int:
     """Prints a date or a row. Returns the exit code."""
+    from pipeline.report.last_screen import show_date_or_row
     from pipeline.store.dataset import DataSet
-    from pipeline.store.lineage import show as show_date_or_row
 
     return show_date_or_row(DataSet.open(out), what, as_json=as_json)

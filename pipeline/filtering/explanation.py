@@ -16,11 +16,11 @@ from configs.load import load
 from configs.schema import Config
 from pipeline.report.verdicts import open_filters, verdicts
 from pipeline.store.dataset import DataSet
-from pipeline.store.lineage import SHORTEST, reading
-from stages.dedup.match import KEY, keys
+from pipeline.store.lineage import MIN_ID_DIGITS, generating_stages, reading
+from stages.dedup.keys import KEY, keys
 from stages.dedup.semantic import cosine
 from stages.record import Candidate
-from stages.storage.records import stage_kind
+from stages.storage.shard import is_kept_file
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
@@ -57,10 +57,10 @@ def explain(out: str, row_id: str, *, as_json: bool) -> int:
 
 
 def _find(data: DataSet, row_id: str) -> Found:
-    if len(row_id) < SHORTEST or not all(c in "0123456789abcdef" for c in row_id):
-        raise InputError(f"{row_id!r}: no row's id; the first {SHORTEST} digits or more, of the column `id`")
+    if len(row_id) < MIN_ID_DIGITS or not all(c in "0123456789abcdef" for c in row_id):
+        raise InputError(f"{row_id!r}: no row's id; the first {MIN_ID_DIGITS} digits or more, of the column `id`")
     for folder in sorted(data.root.glob("runs/*/stages"), reverse=True):
-        for stage in sorted(path for path in folder.iterdir() if stage_kind(path.name) == "generate"):
+        for stage in generating_stages(folder):
             for row in _rows(stage, row_id):
                 return Found(Candidate(**row), folder.parent.name, stage.name, _end(data, folder, row["id"]))
     raise InputError(
@@ -76,12 +76,12 @@ def _end(data: DataSet, folder: Path, row_id: str) -> str:
     manifest = data.manifest(folder.parent.name)
     if manifest is None:
         return "its date is not finished"
-    return f"published on {manifest['date']}"
+    return f"published on {manifest.date}"
 
 
 def _rows(folder: Path, row_id: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("part-*.parquet")):
-        if path.name.count(".") == 1:  # not a shard's rejects
+        if is_kept_file(path.name):
             yield from _matching(path, row_id)
 
 

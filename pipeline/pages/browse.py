@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
+from pipeline.store.manifest import Manifest
 
 pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
@@ -97,12 +98,11 @@ def find(data: DataSet, query: Query) -> ResultPage:
 
 def _shards(data: DataSet, query: Query) -> list[Path]:
     dates = [date for date in reversed(data.dates()) if query.date in ("", date)]
-    manifests = [manifest for date in dates if (manifest := data.manifest(date))]
     return [
-        inside(data, shard["file"])
-        for manifest in manifests
-        for shard in manifest["shards"]
-        if query.domain in ("", shard["domain"])
+        inside(data, shard.file)
+        for manifest in data.finished(dates)
+        for shard in manifest.shards
+        if query.domain in ("", shard.domain)
     ]
 
 
@@ -143,13 +143,14 @@ def _score_mask(scores: pa.Array, query: Query) -> pa.Array:
     return pc.is_in(pa.array(range(len(scores)), parents.type), parents.filter(matches))
 
 
-def choices(manifests: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The values that the search form offers for these dates."""
-    of: dict[str, set[str]] = {name: set() for name in ("domain", *EXACT_FIELDS, "score")}
+def choices(manifests: Sequence[Manifest]) -> dict[str, list[str]]:
+    """What the form offers: domains, tasks, languages, sources and scores of these dates."""
+    values: dict[str, set[str]] = {name: set() for name in ("domain", *EXACT_FIELDS, "score")}
     for manifest in manifests:
-        of["domain"].update(manifest["domains"])
-        for name, key in (("task", "tasks"), ("language", "languages"), ("source", "sources")):
-            of[name].update(manifest.get(key, {}))
-        for domain in manifest["domains"].values():
-            of["score"].update(domain["profile"].keys() - {"length"})
-    return {name: sorted(values) for name, values in of.items()}
+        values["domain"].update(manifest.domains)
+        values["task"].update(manifest.tasks)
+        values["language"].update(manifest.languages)
+        values["source"].update(manifest.sources)
+        for domain in manifest.domains.values():
+            values["score"].update(domain.profile.keys() - {"length"})
+    return {name: sorted(found) for name, found in values.items()}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.pages.figures import Step
-from stages.histograms import BINS
+from stages.histograms import SCORE_BINS
 
 BAND_X, MAX_BAND_WIDTH = 96, 132  # the band's left edge
 RIBBON_END_X = 262
@@ -111,7 +111,7 @@ def bars(name: str, histogram: Mapping[str, int], earlier: Mapping[str, int] | N
         numbers = sorted(int(number) for number in (*histogram, *(earlier or {}))) or [0]
         bins = range(numbers[0], numbers[-1] + 1)
     else:
-        bins = range(BINS)
+        bins = range(SCORE_BINS)
     shares, earlier_shares = _shares(histogram, bins), _shares(earlier or {}, bins)
     unit = MAX_BAR_HEIGHT / (max(*shares, *earlier_shares) or 1)
     width = CHART_WIDTH / len(bins)

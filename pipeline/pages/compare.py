@@ -1,17 +1,17 @@
 """The numbers of the comparison of two dates: figures, reject reasons and distributions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pipeline.pages import charts, figures
+from pipeline.store.manifest import DomainFigures, Manifest
 
 
-def compare(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Compares two dates: a dictionary for each domain of either, with `figures`, `reasons` and `histograms`."""
+def compare(now: Manifest, then: Manifest) -> list[dict[str, Any]]:
+    """A dictionary a domain of either date: `figures` and `reasons` of both, histograms laid over each other."""
     distances = {(row.domain, row.what): row for row in figures.distances(now, then)}
     found = []
-    for name in dict.fromkeys((*now["domains"], *then["domains"])):
-        new, old = now["domains"].get(name), then["domains"].get(name)
+    for name in dict.fromkeys((*now.domains, *then.domains)):
+        new, old = now.domains.get(name), then.domains.get(name)
         pairs = zip(figures.figures(new).items(), figures.figures(old).values(), strict=True)
         found.append(
             {
@@ -21,22 +21,24 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[dict[str, A
                 "histograms": [
                     (
                         what,
-                        charts.bars(what, shares, ((old or {}).get("profile") or {}).get(what)),
+                        charts.bars(what, shares, (old.profile if old else {}).get(what)),
                         distances.get((name, what)),
                     )
-                    for what, shares in (new or {}).get("profile", {}).items()
+                    for what, shares in (new.profile if new else {}).items()
                 ],
             }
         )
     return found
 
 
-def _reasons(
-    new: Mapping[str, Any] | None, old: Mapping[str, Any] | None
-) -> list[tuple[str, float | None, float | None]]:
-    """For each reason the share of the domain's seeds on both dates, the largest change first."""
+def _reasons(new: DomainFigures | None, old: DomainFigures | None) -> list[tuple[str, float | None, float | None]]:
+    """Shares of the domain's candidates that each reason took, the largest change first."""
     rows = []
-    of = [made or {"rejected": {}, "generated": 0} for made in (new, old)]
-    for reason in dict.fromkeys((*of[0]["rejected"], *of[1]["rejected"])):
-        rows.append((reason, *(figures.share(made["rejected"].get(reason, 0), made["generated"]) for made in of)))
+    rejected = [domain.rejected if domain else {} for domain in (new, old)]
+    generated = [domain.generated if domain else 0 for domain in (new, old)]
+    for reason in dict.fromkeys((*rejected[0], *rejected[1])):
+        shares = [
+            figures.share(counts.get(reason, 0), total) for counts, total in zip(rejected, generated, strict=True)
+        ]
+        rows.append((reason, shares[0], shares[1]))
     return sorted(rows, key=lambda row: -abs((row[1] or 0) - (row[2] or 0)))

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.drift import LEAST, psi
-from stages.histograms import BINS
-from stages.storage.records import stage_kind
+from pipeline.report.drift import MIN_ROWS, psi
+from pipeline.store.manifest import DomainFigures, Manifest, StageFlow
+from stages.histograms import SCORE_BINS
+from stages.storage.stage import Counts
 
-STEPS = ("generate", "screen", "dedup", "shards")
 MAX_DATES_IN_TRENDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage did to a domain's rows, in all rounds and waves. `rows_in` is `kept` plus the sum of `lost`."""
+    """What one step did to a domain's candidates, rounds and waves together. rows_in = kept + lost (by reason)."""
 
     name: str
     rows_in: int
@@ -23,30 +23,41 @@ class Step:
     lost: dict[str, int]  # rows by reason
 
 
-def steps(of: Mapping[str, Any]) -> list[Step]:
-    """A domain's stages in order. Old manifests without numbers per stage give a single step."""
-    quarantined = {"quarantined": of["quarantined"]} if of["quarantined"] else {}
-    if "flow" not in of:
-        return [Step("all stages", of["generated"], of["accepted"], of["rejected"] | quarantined)]
-    rows: dict[str, Counter[str]] = {name: Counter() for name in STEPS}
-    lost: dict[str, Counter[str]] = {name: Counter() for name in STEPS}
-    for stage, counts in of["flow"].items():
-        name = stage_kind(stage).removesuffix("-sign")
-        if name in rows:
-            rows[name].update({"in": counts["in"], "kept": counts["kept"]})
-            lost[name].update(counts["rejected"])
-            if counts["quarantined"]:
-                lost[name]["quarantined"] += counts["quarantined"]
-    return [Step(name, rows[name]["in"], rows[name]["kept"], dict(lost[name].most_common())) for name in STEPS]
+def steps(manifest: Manifest, domain: DomainFigures) -> list[Step]:
+    """A domain's steps in order. One step stands for all in a manifest that did not record its stages."""
+    if domain.flow is None:
+        quarantined = {"quarantined": domain.quarantined} if domain.quarantined else {}
+        return [Step("all stages", domain.generated, domain.accepted, domain.rejected | quarantined)]
+    rows: dict[str, Counter[str]] = {}
+    lost: dict[str, Counter[str]] = {}
+    for stage, counts in _candidate_stages(manifest, domain):
+        step = manifest.stages[stage].report_step
+        rows.setdefault(step, Counter()).update({"in": counts.rows_in, "kept": counts.kept})
+        lost.setdefault(step, Counter()).update(counts.rejected)
+        if counts.quarantined:
+            lost[step]["quarantined"] += counts.quarantined
+    return [Step(name, rows[name]["in"], rows[name]["kept"], dict(lost[name].most_common())) for name in rows]
 
 
-def rounds(of: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows in, rows kept and their share for each stage and round."""
+def rounds(manifest: Manifest, domain: DomainFigures) -> list[dict[str, Any]]:
+    """The table of stages: candidates in and kept of each round and wave, as the manifest holds them."""
     return [
-        {"stage": stage, "in": counts["in"], "kept": counts["kept"], "share": share(counts["kept"], counts["in"])}
-        for stage, counts in of.get("flow", {}).items()
-        if stage_kind(stage) in STEPS
+        {"stage": stage, "rows_in": counts.rows_in, "kept": counts.kept, "share": share(counts.kept, counts.rows_in)}
+        for stage, counts in _candidate_stages(manifest, domain)
+        if manifest.stages[stage].counts is Counts.CANDIDATES
     ]
+
+
+def seeds_flow(manifest: Manifest, domain: DomainFigures) -> StageFlow | None:
+    """What became of the passages that were read; None in a manifest that did not record its stages."""
+    flow = domain.flow or {}
+    return next((flow[stage] for stage in flow if manifest.stages[stage].counts is Counts.SEEDS), None)
+
+
+def _candidate_stages(manifest: Manifest, domain: DomainFigures) -> Iterator[tuple[str, StageFlow]]:
+    for stage, counts in (domain.flow or {}).items():
+        if manifest.stages[stage].loses_candidates:
+            yield stage, counts
 
 
 def share(part: float, whole: float) -> float | None:
@@ -64,16 +75,16 @@ class Distance:
     chance: float | None  # the 99th percentile of the index between two samples of one population
 
 
-def distances(manifest: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Distance]:
-    """The population stability index of the length and of each score, domain by domain."""
-    for domain, of in manifest["domains"].items():
-        before = reference["domains"].get(domain)
+def distances(manifest: Manifest, reference: Manifest) -> Iterator[Distance]:
+    """Population stability indices of lengths and scores, a domain after another."""
+    for name, domain in manifest.domains.items():
+        before = reference.domains.get(name)
         if before is None:
             continue
-        few = min(of["accepted"], before["accepted"]) < LEAST
-        for what in sorted(of["profile"].keys() & before["profile"].keys()):
-            index, chance = (None, None) if few else psi(of["profile"][what], before["profile"][what])
-            yield Distance(domain, what, index, chance)
+        few = min(domain.accepted, before.accepted) < MIN_ROWS
+        for what in sorted(domain.profile.keys() & before.profile.keys()):
+            index, chance = (None, None) if few else psi(domain.profile[what], before.profile[what])
+            yield Distance(name, what, index, chance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +98,13 @@ class Trend:
     values: list[float | None]
 
 
-def trends(manifests: Sequence[Mapping[str, Any]]) -> list[Trend]:
-    """Each domain's figures over the newest dates, oldest first."""
+def trends(manifests: Sequence[Manifest]) -> list[Trend]:
+    """Of the newest dates, oldest first: each domain's rows, keep rate, diversity, speed and cost."""
     newest = manifests[-MAX_DATES_IN_TRENDS:]
-    dates = [manifest["date"] for manifest in newest]
+    dates = [manifest.date for manifest in newest]
     found = []
-    for domain in dict.fromkeys(name for manifest in newest for name in manifest["domains"]):
-        days = [figures(manifest["domains"].get(domain)) for manifest in newest]
+    for domain in dict.fromkeys(name for manifest in newest for name in manifest.domains):
+        days = [figures(manifest.domains.get(domain)) for manifest in newest]
         for name, form in FORMS.items():
             found.append(Trend(domain, name, form, dates, [day[name] for day in days]))
     return found
@@ -110,19 +121,19 @@ FORMS = {
 }
 
 
-def figures(of: Mapping[str, Any] | None) -> dict[str, float | None]:
-    """The figures of a domain on one date that trends and comparisons show."""
-    if of is None:
+def figures(domain: DomainFigures | None) -> dict[str, float | None]:
+    """What trends and comparisons show of a domain's date."""
+    if domain is None:
         return dict.fromkeys(FORMS)
-    diversity = of["diversity"] if of.get("diversity", {}).get("rows") else {}
-    cost = share(of["cost"], of["accepted"])
+    diversity = domain.diversity if domain.diversity and domain.diversity.rows else None
+    cost = share(domain.cost, domain.accepted)
     values = (
-        of["accepted"],
-        share(of["accepted"], of["generated"]),
-        diversity.get("compression_ratio"),
-        diversity.get("distinct_3"),
-        diversity.get("shared_8"),
-        of["tokens_per_second"],
+        domain.accepted,
+        share(domain.accepted, domain.generated),
+        diversity and diversity.compression_ratio,
+        diversity and diversity.distinct_3,
+        diversity and diversity.shared_8,
+        domain.tokens_per_second,
         None if cost is None else 1000 * cost,
     )
     return dict(zip(FORMS, values, strict=True))
@@ -136,7 +147,7 @@ def median(what: str, histogram: Mapping[str, int]) -> str:
         if 2 * seen >= rows > 0:
             if what == "length":
                 return f"{2 ** ((place - 0.5) / 2):,.0f} to {2 ** ((place + 0.5) / 2):,.0f}"
-            if place == BINS - 1:
-                return f"{place / BINS:.1f} or more"
-            return f"{place / BINS:.1f} to {(place + 1) / BINS:.1f}"
+            if place == SCORE_BINS - 1:
+                return f"{place / SCORE_BINS:.1f} or more"
+            return f"{place / SCORE_BINS:.1f} to {(place + 1) / SCORE_BINS:.1f}"
     return "none"

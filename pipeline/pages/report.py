@@ -11,6 +11,7 @@ from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
 from pipeline.pages.template import render
 from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest
 from stages.storage.atomic import write_text
 
 SAMPLED_ROWS = 10
@@ -23,11 +24,8 @@ def report_path(data: DataSet, date: str) -> Path:
     return data.run_folder(date) / "report.html"
 
 
-def write(data: DataSet, date: str) -> Path:
-    """Writes a finished date's report and returns its path.
-
-    Raises InputError when the date is not finished, StoreError when a shard is missing or damaged.
-    """
+def write_report(data: DataSet, date: str) -> Path:
+    """Writes a finished date's report and returns its path. Raises InputError and StoreError."""
     path = report_path(data, date)
     write_text(path, report(data, date, served=False))
     return path
@@ -37,9 +35,7 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
     """The report as HTML. With `served` it links to the other pages of `gristmill report serve`."""
     manifest = finished(data, date)
     dates = data.dates()
-    past = [
-        made for other in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if other <= date and (made := data.manifest(other))
-    ]
+    past = data.finished(other for other in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if other <= date)
     reference = _reference(data, manifest, dates)
     rows, rejects = sample_rows(data, manifest, SAMPLED_ROWS), sample_rejects(data, manifest, EXAMPLES_PER_REASON)
     return render(
@@ -50,24 +46,24 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
         manifest=manifest,
         totals=totals(manifest),
         domains=[
-            domain(manifest, name, reference) | {"examples": _examples(rejects, name, of["rejected"])}
-            for name, of in manifest["domains"].items()
+            domain_view(manifest, name, reference) | {"examples": _examples(rejects, name, domain.rejected)}
+            for name, domain in manifest.domains.items()
         ],
         shown=bool(rejects),
         reference=reference,
         distances=list(figures.distances(manifest, reference)) if reference else [],
         trends=[(trend, charts.line(trend.values)) for trend in figures.trends(past)],
-        days=[(made["date"], made.get("alarms", [])) for made in reversed(past)],
-        stages=list(manifest["seconds"].items()),
-        slowest=max(manifest["seconds"].values(), default=0) or 1,
+        days=[(other.date, other.alarms) for other in reversed(past)],
+        stages=list(manifest.seconds.items()),
+        slowest=max(manifest.seconds.values(), default=0) or 1,
         rows=rows,
         seeds=seeds_of(data, date, [row["seed_id"] for row in rows]),
         width=charts.CHART_WIDTH,
     )
 
 
-def finished(data: DataSet, date: str) -> dict[str, Any]:
-    """The manifest of a finished date. Raises InputError when the date is not finished."""
+def finished(data: DataSet, date: str) -> Manifest:
+    """A date's manifest. Raises InputError when there is none."""
     dates = data.dates()
     manifest = data.manifest(date) if date in dates else None
     if manifest is None:
@@ -76,10 +72,10 @@ def finished(data: DataSet, date: str) -> dict[str, Any]:
     return manifest
 
 
-def _reference(data: DataSet, manifest: Mapping[str, Any], dates: list[str]) -> dict[str, Any] | None:
-    """The manifest of the date that the run was compared with; of the oldest date if the manifest does not name one."""
-    date = manifest.get("reference", dates[0])
-    return data.manifest(date) if date in dates and date != manifest["date"] else None
+def _reference(data: DataSet, manifest: Manifest, dates: list[str]) -> Manifest | None:
+    """The date that the run was compared with; the oldest one where the manifest does not say."""
+    date = manifest.reference if "reference" in manifest.model_fields_set else dates[0]
+    return data.manifest(date) if date in dates and date != manifest.date else None
 
 
 def _examples(
@@ -90,43 +86,44 @@ def _examples(
     return sorted(found, key=lambda item: (-counts.get(item[0], 0), item[0]))
 
 
-def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures at the top of the report and in the list of dates."""
-    of = manifest["domains"].values()
-    made = sum(domain["generated"] for domain in of)
+def totals(manifest: Manifest) -> dict[str, Any]:
+    """The figures at the top of a page and in the list of days."""
     return {
-        "generated": made,
-        "accepted": manifest["accepted"],
-        "keep": figures.share(manifest["accepted"], made),
-        "text": sum(domain["text_bytes"] for domain in of),
-        "tokens": sum(domain["output_tokens"] for domain in of),
-        "seconds": sum(manifest["seconds"].values()),
+        "generated": manifest.generated,
+        "accepted": manifest.accepted,
+        "keep": figures.share(manifest.accepted, manifest.generated),
+        "text": manifest.text_bytes,
+        "tokens": sum(domain.output_tokens for domain in manifest.domains.values()),
+        "seconds": sum(manifest.seconds.values()),
         "prices": prices(manifest),
-        "thousand": figures.share(1000 * manifest["cost"], manifest["accepted"]),
+        "thousand": figures.share(1000 * manifest.cost, manifest.accepted),
     }
 
 
-def domain(manifest: Mapping[str, Any], name: str, reference: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The values that the template shows of one domain."""
-    of = manifest["domains"][name]
-    steps = figures.steps(of)
-    most = max(made["generated"] for made in manifest["domains"].values())
-    before = (reference or {"domains": {}})["domains"].get(name, {}).get("profile", {})
+def domain_view(manifest: Manifest, name: str, reference: Manifest | None) -> dict[str, Any]:
+    """What the templates show of one domain."""
+    domain = manifest.domains[name]
+    steps = figures.steps(manifest, domain)
+    most = max(other.generated for other in manifest.domains.values())
+    before = reference.domains.get(name) if reference else None
     lost: Counter[str] = Counter()
     for step in steps:
         lost.update(step.lost)
-    seeds = of.get("flow", {}).get("seeds")
     return {
         "name": name,
-        "of": of,
+        "of": domain,
         "flow": charts.flow(steps, most),
-        "rounds": figures.rounds(of),
-        "seeds": seeds,
+        "rounds": figures.rounds(manifest, domain),
+        "seeds": figures.seeds_flow(manifest, domain),
         "lost": lost.most_common(MAX_REASONS_PER_DOMAIN),
         "others": sum(count for _, count in lost.most_common()[MAX_REASONS_PER_DOMAIN:]),
         "most_lost": max(lost.values(), default=1),
         "histograms": [
-            (what, charts.bars(what, histogram, before.get(what)), figures.median(what, histogram))
-            for what, histogram in of["profile"].items()
+            (
+                what,
+                charts.bars(what, histogram, before.profile.get(what) if before else None),
+                figures.median(what, histogram),
+            )
+            for what, histogram in domain.profile.items()
         ],
     }

@@ -6,7 +6,8 @@ The first pass reads only ids, one row group at a time; the second reads the row
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,14 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from configs.errors import StoreError
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
+from pipeline.store.manifest import Manifest
+from pipeline.store.run_record import RunRecord
+from stages.storage.plan import StagePlan
+from stages.storage.shard import is_kept_file
+from stages.storage.stage import StageName
 
 pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
@@ -69,56 +76,57 @@ def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
     return found
 
 
-def sample_rows(data: DataSet, manifest: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """Samples published rows, from each domain in turn. Raises StoreError when a shard is missing or damaged."""
-    paths = [inside(data, shard["file"]) for shard in manifest["shards"]]
+def sample_rows(data: DataSet, manifest: Manifest, count: int) -> list[dict[str, Any]]:
+    """Published rows, dealt to the domains in turn. Raises StoreError when a shard is missing or damaged."""
+    paths = [inside(data, shard.file) for shard in manifest.shards]
     chosen = [places for _, places in sorted(smallest(paths, ["domain"], count).items())]
     sampled = [places[turn] for turn in range(count) for places in chosen if turn < len(places)][:count]
     rows = fetch(sampled)
     return [rows[place] for place in sampled]
 
 
-def sample_rejects(
-    data: DataSet, manifest: Mapping[str, Any], count: int
-) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Samples rejected rows by domain and reason, masked as in the rejects files; none if the run folder was deleted.
+def sample_rejects(data: DataSet, manifest: Manifest, count: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Rows of REJECT by domain and reason, as the rejects files hold them: masked. Empty once the run folder is gone.
 
     The text of rows that the generate stage rejected is left out, because no filter has masked it.
     """
     places = smallest(rejects_files(data, manifest), ["domain", "reason"], count)
     rows = fetch(place for chosen in places.values() for place in chosen)
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for (domain, reason), chosen in places.items():
-        found[domain, reason] = [
-            rows[place] | ({"text": None} if rows[place]["stage"].endswith("generate") else {}) for place in chosen
+    unscreened = {stage for stage, kind in manifest.stages.items() if kind.creates_candidates}
+    return {
+        (domain, reason): [
+            rows[place] | ({"text": None} if rows[place]["stage"] in unscreened else {}) for place in chosen
         ]
-    return found
+        for (domain, reason), chosen in places.items()
+    }
 
 
-def rejects_files(data: DataSet, manifest: Mapping[str, Any]) -> list[Path]:
-    """The rejects files of the date's run, without those of the seeds stage; none if the run folder was deleted."""
-    folder = data.run_folder(manifest["date"])
-    found = []
-    for stage in manifest["seconds"]:
-        if stage in ("loading", "seeds"):
+def rejects_files(data: DataSet, manifest: Manifest) -> list[Path]:
+    """Those that the date's run committed, of the stages that candidates go through."""
+    folder = data.run_folder(manifest.date)
+    try:
+        record = RunRecord.read(folder)
+    except StoreError:
+        return []
+    if record is None or record.run_id != manifest.run_id:
+        return []  # the run folder is gone, or the date is being made again with another configuration
+    paths = []
+    for stage, kind in manifest.stages.items():
+        if not kind.loses_candidates:
             continue
-        try:
-            if json.loads((folder / "run.json").read_text("utf-8"))["run_id"] != manifest["run_id"]:
-                return []  # the date is being run again with another configuration
-            plan = json.loads((folder / "stages" / stage / "plan.json").read_text("utf-8"))
-            path = folder / "stages" / stage / f"manifest-{plan['fingerprint']}.json"
-            shards = json.loads(path.read_text("utf-8"))["shards"]
-        except (OSError, ValueError, KeyError):
-            continue
-        found += [inside(data, shard["rejects"][0]) for shard in shards if shard["rejects"]]
-    return [path for path in found if path.exists()]
+        stage_folder = folder / "stages" / stage
+        with suppress(OSError, ValueError, KeyError):
+            plan = StagePlan.read(stage_folder)
+            result = json.loads((stage_folder / f"manifest-{plan.fingerprint}.json").read_text("utf-8"))
+            paths += [inside(data, shard["rejects"][0]) for shard in result["shards"] if shard["rejects"]]
+    return [path for path in paths if path.exists()]
 
 
 def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """The id and location of these seeds; none if the run folder was deleted."""
     found: dict[str, dict[str, str]] = {}
-    for path in sorted((data.run_folder(date) / "stages" / "seeds").glob("part-*.parquet")):
-        if path.name.count(".") > 1:  # rejects
+    for path in sorted((data.run_folder(date) / "stages" / str(StageName("seeds"))).glob("part-*.parquet")):
+        if not is_kept_file(path.name):
             continue
         with (
             reading(path, "remove it and its .json file; the report does not need them"),

@@ -22,7 +22,7 @@ def problem_page(text: str) -> str:
 def dates_page(data: DataSet) -> str:
     """The newest finished dates, each with its figures and links."""
     dates = data.dates()
-    manifests = [manifest for date in reversed(dates[-MAX_DATES_LISTED:]) if (manifest := data.manifest(date))]
+    manifests = data.finished(reversed(dates[-MAX_DATES_LISTED:]))
     return render(
         "dates.html",
         title=data.root.name,
@@ -39,7 +39,7 @@ def rows_page(data: DataSet, query: browse.Query) -> str:
         finished(data, query.date)
     dates = data.dates()
     offered = [query.date] if query.date else dates[-MAX_DATES_LISTED:]
-    choices = browse.choices([manifest for date in offered if (manifest := data.manifest(date))])
+    choices = browse.choices(data.finished(offered))
     return render(
         "rows.html",
         title="Rows",

@@ -104,7 +104,7 @@ def _cache() -> Iterator[Finding]:
 def _config(path: str) -> list[Finding]:
     from configs.errors import GristmillError
     from configs.load import load
-    from pipeline.run.supervisor import find_models
+    from pipeline.run.resolve import resolve_models
     from pipeline.store.remote import stamp, utc_now
     from stages import seeds
     from stages.storage.bucket import Bucket
@@ -128,6 +128,6 @@ def _config(path: str) -> list[Finding]:
     return [
         Finding("config", "ok", path),
         *([attempt("publish", lambda: probed(url))] if url else []),
-        attempt("models", lambda: find_models(config).generator.name),
+        attempt("models", lambda: resolve_models(config).generator.name),
         attempt("seeds", lambda: f"{len(seeds.list_files(config))} files"),
     ]

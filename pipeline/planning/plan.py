@@ -8,8 +8,12 @@ from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.planning.target import Target, describe_target, from_date, from_table
 from pipeline.report.summary import cost
-from pipeline.run.supervisor import find_models, fingerprint, owner_of
+from pipeline.run.date_run import DateRun
+from pipeline.run.dry_run import dry_run
+from pipeline.run.graph import Context
+from pipeline.run.resolve import ResolvedModels, resolve_models, run_fingerprint
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest
 from stages import seeds
 from stages.ports import ModelCard
 
@@ -19,22 +23,21 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
 
     With a target, what that takes; ConfigError where nothing tells.
     """
-    models = find_models(config)
+    models = resolve_models(config)
     config, card = models.config, models.generator
     files = seeds.list_files(config)
     data = DataSet.open(config.out)
-    owner, mark = owner_of(data, date), fingerprint(models)
+    fingerprint = run_fingerprint(models)
     passages = {name: domain.per_day for name, domain in config.domains.items()}
-    second = {name: int(count * config.adapt.share) if config.adapt.enabled else 0 for name, count in passages.items()}
     return {
         "date": date,
         "out": str(data.root),
         "publish": config.publish and _reached(config.publish),
-        "fingerprint": mark,
-        "state": _state(data, date, owner, mark),
+        "fingerprint": fingerprint,
+        "state": _state(DateRun.open(data, date), fingerprint),
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
         "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
-        "stages": list(_stages(config, passages, second)),
+        "stages": _stages(models, data, date, files, passages),
         "sources": [
             {
                 "domain": file.domain,
@@ -64,22 +67,19 @@ def _target(data: DataSet, config: Config, wanted: Target, card: ModelCard) -> d
     return from_date(config, wanted, past, now) if past else from_table(config, wanted, card.parameters, now)
 
 
-def _newest(data: DataSet, model: str) -> dict[str, Any] | None:
+def _newest(data: DataSet, model: str) -> Manifest | None:
     """The newest finished date that generated with the model."""
-    manifests = (data.manifest(date) or {} for date in reversed(data.dates()))
-    return next((past for past in manifests if past["generator"]["sha256"] == model and _generated(past)), None)
+    manifests = (data.manifest(date) for date in reversed(data.dates()))
+    fitting = (past for past in manifests if past and past.generator.sha256 == model and past.generated)
+    return next(fitting, None)
 
 
-def _generated(past: dict[str, Any]) -> int:
-    return sum(domain["generated"] for domain in past["domains"].values())
-
-
-def _state(data: DataSet, date: str, owner: dict[str, Any] | None, mark: str) -> str:
-    if owner is None:
+def _state(date_run: DateRun, fingerprint: str) -> str:
+    if date_run.owner is None:
         return "new"
-    if owner["fingerprint"] != mark:
+    if date_run.owner.fingerprint != fingerprint:
         return "needs --force"
-    return "finished" if data.manifest(date) else "begun"
+    return "finished" if date_run.manifest else "started"
 
 
 def _licence(config: Config, file: seeds.DomainFile) -> str:
@@ -87,40 +87,44 @@ def _licence(config: Config, file: seeds.DomainFile) -> str:
     return corpora()[source.corpus].licence if source.corpus else source.licence or ""
 
 
-def _stages(config: Config, passages: dict[str, int], second: dict[str, int]) -> Iterable[dict[str, Any]]:
-    def shards(rows: Iterable[int]) -> int:
-        return sum(-(-count // config.generate.shard_rows) for count in rows)
-
-    for stage in ("seeds", "used"):
-        yield {"stage": stage, "rows": sum(passages.values()), "shards": None}
-    first = [passages[name] - second[name] for name in passages]
-    for prefix, rows in (("", first), ("adapt-", list(second.values()))):
-        if prefix and not config.adapt.enabled:
-            break
-        if prefix:
-            yield {"stage": "adapt", "rows": None, "shards": len(passages)}
-        for stage in ("generate", "screen", "dedup"):
-            yield {"stage": f"{prefix}{stage}", "rows": sum(rows), "shards": shards(rows)}
-    yield {"stage": "shards", "rows": None, "shards": None}
+def _stages(
+    models: ResolvedModels, data: DataSet, date: str, files: list[seeds.DomainFile], passages: dict[str, int]
+) -> list[dict[str, Any]]:
+    """The stages of a run, with the most shards and rows that they can have: filters reject rows on the way."""
+    fingerprint = run_fingerprint(models)
+    context = Context(
+        config=models.config,
+        card=models.generator,
+        encoder=models.encoder,
+        filters=models.filters,
+        root=data.root,
+        date=date,
+        run_id=f"{date}-{fingerprint}",
+        used=[],
+        index=[],
+        threads=1,
+    )
+    stages = dry_run(context, files, passages)
+    return [
+        {"stage": str(stage.name), "rows": stage.rows, "shards": stage.shards} for stage in stages if stage.kind.shown
+    ]
 
 
 def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: str) -> dict[str, Any]:
     """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
     past = _newest(data, model)
     if past:
-        scale = sum(passages.values()) / _generated(past)
-        loading = past["seconds"].get("loading", 0.0)  # whatever the rows
-        seconds = loading + (sum(past["seconds"].values()) - loading) * scale
-        tokens = {
-            key: scale * sum(domain[key] for domain in past["domains"].values())
-            for key in ("prompt_tokens", "output_tokens")
-        }
+        scale = sum(passages.values()) / past.generated
+        loading = past.seconds.get("loading", 0.0)  # the same for any number of rows
+        seconds = loading + (sum(past.seconds.values()) - loading) * scale
+        prompt_tokens = scale * sum(domain.prompt_tokens for domain in past.domains.values())
+        output_tokens = scale * sum(domain.output_tokens for domain in past.domains.values())
         return {
-            "measured_on": past["date"],
+            "measured_on": past.date,
             "seconds": round(seconds, 1),
-            "accepted": round(past["accepted"] * scale),
-            "bytes": round(past["bytes"] * scale),
-            "cost": round(cost(config, seconds, tokens), 4),
+            "accepted": round(past.accepted * scale),
+            "bytes": round(past.bytes * scale),
+            "cost": round(cost(config, seconds, prompt_tokens, output_tokens), 4),
         }
     return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
 
@@ -151,12 +155,9 @@ def print_plan(planned: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for key in ("date", "state", "out", "publish", "generator", "encoder"):
         console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
-    table = Table("stage", "rows", "shards")
+    table = Table("stage", "rows at most", "shards at most")
     for stage in planned["stages"]:
-        table.add_row(
-            stage["stage"],
-            *(str(stage[key]) if stage[key] is not None else "as accepted" for key in ("rows", "shards")),
-        )
+        table.add_row(stage["stage"], str(stage["rows"]), str(stage["shards"]))
     console.print(table)
     table = Table("domain", "source", "bytes", "licence")
     for source in planned["sources"]:

@@ -12,6 +12,7 @@ import yaml
 from configs.errors import ConfigError
 from configs.schema import Config
 from pipeline.run.dates import deadline
+from pipeline.store.manifest import Manifest
 
 GB = 1e9
 
@@ -39,32 +40,32 @@ def target_from_flags(gb: float | None, by: str | None, keep: float | None, now:
     return Target(gb * GB, deadline(by, now, "--by") if by else None, keep)
 
 
-def from_date(config: Config, wanted: Target, past: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def from_date(config: Config, wanted: Target, past: Manifest, now: datetime) -> dict[str, Any]:
     """By a finished date's rates, with machines like the one that made it. Raises ConfigError where none can do."""
-    rates_by_domain = past["domains"]
+    domains = past.domains
     each = {
-        name: rates_by_domain[name]["text_bytes"] / rates_by_domain[name]["generated"]
+        name: domains[name].text_bytes / domains[name].generated
         for name in config.domains
-        if rates_by_domain.get(name, {}).get("generated")
+        if name in domains and domains[name].generated
     }
     a_day = sum(config.domains[name].per_day * rate for name, rate in each.items())
     if not a_day:
-        raise ConfigError(f"--target-gb: {past['date']} accepted nothing in this config's domains; mend that first")
+        raise ConfigError(f"--target-gb: {past.date} accepted nothing in this config's domains; find out why first")
     times = wanted.text_bytes / a_day
     passages = {name: math.ceil(config.domains[name].per_day * times) for name in each}
-    generated = sum(rates_by_domain[name]["generated"] for name in each)
-    loading = past["seconds"].get("loading", 0.0)
-    busy = (sum(past["seconds"].values()) - loading) * sum(passages.values()) / generated
+    generated = sum(domains[name].generated for name in each)
+    loading = past.seconds.get("loading", 0.0)
+    busy = (sum(past.seconds.values()) - loading) * sum(passages.values()) / generated
     estimate = _machines(wanted, busy, loading, now)
     tokens = {
-        key: sum(rates_by_domain[name][key] * passages[name] / rates_by_domain[name]["generated"] for name in each)
+        key: sum(getattr(domains[name], key) * passages[name] / domains[name].generated for name in each)
         for key in ("prompt_tokens", "output_tokens")
     }
     service = (
         tokens["prompt_tokens"] * config.price.prompt_million + tokens["output_tokens"] * config.price.output_million
     )
     return estimate | {
-        "rates": f"of {past['date']}, on {past['machine']}",
+        "rates": f"of {past.date}, on {past.machine}",
         "unit": "machines like that",
         "passages": passages,
         "cost": round(estimate["hours_in_all"] * config.price.machine_hour + service / 1e6, 2),

@@ -1,8 +1,8 @@
-"""What a data set has committed, as counters: from its manifests, and from the records of dates that are not finished.
+"""What a data set has committed, as counters: from manifests, and from the records of dates that are not finished.
 
-The disk is the source, not events: a process that starts after a crash finds the same figures as the one before it.
-A counter is of the whole data set, so it goes on over dates and processes. Work made anew with `--force` counts again,
-and what a rollback takes away stays counted: `Ledger` adds up increases alone.
+The source is the disk, not events: a process that starts after a crash finds the same figures as the one before it.
+A counter is of the whole data set and continues over dates and processes. Work that is done again with `--force` counts
+again, and rows that a rollback withdraws stay counted: `Ledger` only adds increases.
 """
 
 import json
@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from configs.errors import StoreError
-from pipeline.report.summary import busy_seconds, on_the_way
+from pipeline.report.summary import RowCounts, busy_seconds
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import DomainFigures, Manifest
 from stages.storage.atomic import write_text
+from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord
+from stages.storage.shard import is_attempt
+from stages.storage.stage import StageKind
+from stages.storage.stats import EngineStats
 
-_TICK_NS = 2_000_000_000  # no file system's clock is coarser
+_CLOCK_RESOLUTION_NS = 2_000_000_000  # no file system's clock is coarser
 Series = tuple[str, ...]  # a metric's name, then the values of its labels
 Counts = defaultdict[Series, float]
 COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -51,61 +55,59 @@ def zero(domains: Iterable[str]) -> Counts:
     return counts
 
 
-def of_manifest(manifest: Mapping[str, Any]) -> Counts:
+def of_manifest(manifest: Manifest) -> Counts:
     """The counts of a finished date."""
-    counts = zero(manifest["domains"])
-    for domain, of in manifest["domains"].items():
-        for name in ("generated", "accepted", "quarantined"):
-            counts[f"gristmill_rows_{name}", domain] += of[name]
-        for kind in ("prompt", "output"):
-            counts["gristmill_tokens", domain, kind] += of[f"{kind}_tokens"]
-        counts["gristmill_accepted_bytes", domain] += of["shard_bytes"]
-        counts["gristmill_accepted_text_bytes", domain] += of["text_bytes"]
-        for reason, rows in of["rejected"].items():
-            counts["gristmill_rows_rejected", domain, reason] += rows
-    for number, engine in manifest.get("engines", {}).get("each", {}).items():
-        for name, value in engine.items():
-            _engine(counts, number, name, value)
+    counts = zero(manifest.domains)
+    for name, domain in manifest.domains.items():
+        _add_rows(counts, name, domain)
+        for reason, rows in domain.rejected.items():
+            counts["gristmill_rows_rejected", name, reason] += rows
+    for number, engine in (manifest.engines.each if manifest.engines else {}).items():
+        _add_engine(counts, number, engine)
     return counts
 
 
-def of_records(stage: str, records: Iterable[ShardRecord]) -> Counts:
-    """The counts of a stage so far; all stages of a date together have those `of_manifest` of its manifest."""
+def of_records(kind: StageKind, records: Iterable[ShardRecord]) -> Counts:
+    """The counts of a stage so far. Those of all stages of a date together are `of_manifest` of its manifest."""
     counts: Counts = defaultdict(float)
+    if not (kind.creates_candidates or kind.publishes or kind.loses_candidates):
+        return counts
     for record in records:
-        domain, stats = record.label, record.stats
-        if stage.endswith("generate"):
-            counts["gristmill_rows_generated", domain] += record.rows_in
-            for kind in ("prompt", "output"):
-                counts["gristmill_tokens", domain, kind] += int(stats.get(f"{kind}_tokens", 0))
-            for key, value in stats.items():
-                if key.startswith("engine "):
-                    _, number, name = key.split(" ")
-                    _engine(counts, number, name, value)
-        if stage == "shards" and record.kept:
-            counts["gristmill_rows_accepted", domain] += record.kept.rows
-            counts["gristmill_accepted_bytes", domain] += record.kept.bytes
-            counts["gristmill_accepted_text_bytes", domain] += int(stats.get("text_bytes", 0))
-        if on_the_way(stage):
-            counts["gristmill_rows_quarantined", domain] += record.quarantined
-            for reason, rows in record.rejected.items():
-                counts["gristmill_rows_rejected", domain, reason] += rows
+        rows = RowCounts()
+        rows.add(kind, record)
+        _add_rows(counts, record.label, rows)
+        if kind.creates_candidates:
+            for number, engine in record.stats.generator.engines.items():
+                _add_engine(counts, number, engine)
+        if kind.loses_candidates:
+            for reason, rejected in record.rejected.items():
+                counts["gristmill_rows_rejected", record.label, reason] += rejected
     return counts
 
 
-def added(parts: Iterable[Counts], to: Counts) -> Counts:
-    """`to` with all parts added."""
+def _add_rows(counts: Counts, domain: str, rows: RowCounts | DomainFigures) -> None:
+    counts["gristmill_rows_generated", domain] += rows.generated
+    counts["gristmill_rows_accepted", domain] += rows.accepted
+    counts["gristmill_rows_quarantined", domain] += rows.quarantined
+    counts["gristmill_tokens", domain, "prompt"] += rows.prompt_tokens
+    counts["gristmill_tokens", domain, "output"] += rows.output_tokens
+    counts["gristmill_accepted_bytes", domain] += rows.shard_bytes
+    counts["gristmill_accepted_text_bytes", domain] += rows.text_bytes
+
+
+def _add_engine(counts: Counts, number: str, engine: EngineStats) -> None:
+    counts["gristmill_engine_seconds", number, "generating"] += engine.generating
+    counts["gristmill_engine_seconds", number, "waiting"] += engine.waiting
+    counts["gristmill_engine_restarts", number] += round(engine.restarts)
+    counts["gristmill_engine_preemptions", number] += round(engine.preemptions)
+
+
+def add_counts(parts: Iterable[Counts], to: Counts) -> Counts:
+    """`to` with all parts added to it."""
     for part in parts:
         for series, value in part.items():
             to[series] += value
     return to
-
-
-def _engine(counts: Counts, number: str, name: str, value: float) -> None:
-    if name in ("generating", "waiting"):
-        counts["gristmill_engine_seconds", number, name] += value
-    elif name in ("restarts", "preemptions"):
-        counts[f"gristmill_engine_{name}", number] += round(value)
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,14 @@ class StageState:
     """A stage of a run as its folder shows it."""
 
     name: str
+    kind: StageKind
     records: list[ShardRecord]
-    planned: int
-    working: int  # begun, without a record
+    planned: int  # shards
+    working: int  # shards that were started and have no record yet
 
     @cached_property
     def counts(self) -> Counts:
-        return of_records(self.name, self.records)
+        return of_records(self.kind, self.records)
 
     @cached_property
     def busy_seconds(self) -> float:
@@ -128,18 +131,17 @@ class StageState:
     @cached_property
     def last_commit(self) -> float:
         """Seconds since the epoch; 0 before the first."""
-        return max((record.stats["ended"] for record in self.records), default=0.0)
+        return max((record.stats.ended for record in self.records), default=0.0)
 
     @cached_property
     def fragmentation(self) -> dict[str, tuple[float, float]]:
-        """Of each engine that knows it, by its newest shard: when that ended, and 1 - allocated / reserved memory."""
+        """By engine, of its newest shard: when it ended, and 1 - allocated / reserved GPU memory."""
         newest: dict[str, tuple[float, float]] = {}
         for stats in (record.stats for record in self.records):
-            for key, reserved in stats.items():
-                words = key.split(" ")
-                if words[0] == "memory" and words[2] == "reserved" and reserved:
-                    share = 1 - stats[f"memory {words[1]} allocated"] / reserved
-                    newest[words[1]] = max(newest.get(words[1], (0.0, 0.0)), (stats["ended"], share))
+            for engine, memory in stats.generator.memory.items():
+                if memory.reserved:
+                    share = 1 - memory.allocated / memory.reserved
+                    newest[engine] = max(newest.get(engine, (0.0, 0.0)), (stats.ended, share))
         return newest
 
     @property
@@ -155,41 +157,44 @@ class StageState:
 
 
 class RunFolder:
-    """A run folder read again and again: a record is parsed once, and again when another one took its place; a stage
-    is looked at again when its folder has changed."""
+    """A run folder that is read again and again.
+
+    A record is parsed once, and again when another file has taken its place. A stage is listed again when its folder
+    has changed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[tuple[str, str], tuple[int, ShardRecord]] = {}  # by stage and file; the inode tells it apart
-        self._stages: dict[str, tuple[int, StageState]] = {}  # with the folder's time of change
+        self._known: dict[tuple[str, str], tuple[int, ShardRecord]] = {}  # by stage and file, with the file's inode
+        self._stages: dict[str, tuple[int, StageState]] = {}  # with the folder's modification time
 
     def stages(self) -> dict[str, StageState]:
-        """By name, those that are planned; what an earlier plan left in the folder does not count."""
-        found = {}
+        """The planned stages by name. Files of an earlier plan in their folders do not count."""
+        states = {}
         for plan in sorted((self.folder / "stages").glob("*/plan.json")):
             with suppress(OSError, ValueError):
-                found[plan.parent.name] = self._stage(plan)
-        return found
+                states[plan.parent.name] = self._stage(plan.parent)
+        return states
 
-    def _stage(self, plan: Path) -> StageState:
-        folder, changed = plan.parent, plan.parent.stat().st_mtime_ns
+    def _stage(self, folder: Path) -> StageState:
+        changed = folder.stat().st_mtime_ns
         known = self._stages.get(folder.name)
         if known is not None and known[0] == changed:
             return known[1]
-        names = [name for name, _ in json.loads(plan.read_text("utf-8"))["shards"]]
+        plan = StagePlan.read(folder)
         with os.scandir(folder) as entries:
-            listed = {entry.name: entry.inode() for entry in entries}
-        begun = {name.split(".attempt-")[0] for name in listed if ".attempt-" in name}
+            inodes = {entry.name: entry.inode() for entry in entries}
+        started = {name.split(".attempt-")[0] for name in inodes if is_attempt(name)}
         records, working = [], 0
-        for name in names:
-            inode = listed.get(f"{name}.json")
+        for name, _ in plan.shards:
+            inode = inodes.get(f"{name}.json")
             record = None if inode is None else self._record(folder, name, inode)
             if record is not None:
                 records.append(record)
             else:
-                working += name in begun
-        state = StageState(folder.name, records, len(names), working)
-        if time.time_ns() - changed > _TICK_NS:  # else what comes next may bear the same time
+                working += name in started
+        state = StageState(folder.name, plan.kind, records, len(plan.shards), working)
+        if time.time_ns() - changed > _CLOCK_RESOLUTION_NS:  # else the next change may have the same time
             self._stages[folder.name] = changed, state
         return state
 
@@ -198,7 +203,7 @@ class RunFolder:
         if known is None or known[0] != inode:
             try:
                 known = inode, ShardRecord.read(folder / f"{name}.json")
-            except (OSError, StoreError):  # gone since, or damaged: the driver says so
+            except (OSError, StoreError):  # removed meanwhile, or damaged: the driver reports it
                 return None
             self._known[folder.name, name] = known
         return known[1]
@@ -206,7 +211,7 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What counts of a finished date."""
+    """What Prometheus is told of a finished date."""
 
     counts: Counts
     published: float  # seconds since the epoch
@@ -218,16 +223,18 @@ class Finished:
         manifest = data.manifest(date)
         if manifest is None:
             return None
-        said = manifest.get("published")  # dates of older versions do not say it
-        when = datetime.fromisoformat(said).timestamp() if said else data.manifest_path(date).stat().st_mtime
-        return cls(of_manifest(manifest), when, len(manifest.get("alarms", ())))
+        if manifest.published:
+            published = datetime.fromisoformat(manifest.published).timestamp()
+        else:  # older versions did not record it
+            published = data.manifest_path(date).stat().st_mtime
+        return cls(of_manifest(manifest), published, len(manifest.alarms))
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Counters that only grow: increases of what is seen are added up, decreases are not taken away.
+    """Counters that only grow: increases of what is seen are added, decreases are ignored.
 
-    `path` carries them from process to process; without the file they begin with what the data set holds.
+    The file `path` carries them from process to process; without it they start with what the data set holds.
     """
 
     path: Path
@@ -243,8 +250,8 @@ class Ledger:
                 ledger.totals[series], ledger.seen[series] = row["total"], row["seen"]
         return ledger
 
-    def see(self, counts: Mapping[Series, float]) -> bool:
-        """Takes what the data set holds now. Returns whether that is other than before."""
+    def update(self, counts: Mapping[Series, float]) -> bool:
+        """Takes what the data set holds now. Returns whether that has changed."""
         changed = False
         for series in {*counts, *self.seen}:
             now, before = counts.get(series, 0), self.seen.get(series)

@@ -2,25 +2,25 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import yaml
 
 from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.report.summary import size
+from pipeline.store.manifest import Manifest
 
 
-def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
+def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
     """Markdown with a YAML head, from the manifests of all finished dates, oldest first."""
-    rows = sum(manifest["accepted"] for manifest in manifests)
+    rows = sum(manifest.accepted for manifest in manifests)
     by_domain: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     by_source: Counter[str] = Counter()
     for manifest in manifests:
-        licences.update(manifest["licences"])
-        by_source.update(manifest["sources"])
-        by_domain.update({name: domain["accepted"] for name, domain in manifest["domains"].items()})
+        licences.update(manifest.licences)
+        by_source.update(manifest.sources)
+        by_domain.update({name: domain.accepted for name, domain in manifest.domains.items()})
     head = {
         "language": sorted({language for domain in config.domains.values() for language in domain.languages}),
         "license": "other",
@@ -38,13 +38,13 @@ def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
         ],
     }
     newest = manifests[-1]
-    generator, encoder = newest["generator"], newest["encoder"]
+    generator, encoder = newest.generator, newest.encoder
     sources = {source.corpus for domain in config.domains.values() for source in domain.seeds if source.corpus}
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
         f"# {config.name}",
-        f"{rows} rows of synthetic text over {len(manifests)} dates ({manifests[0]['date']} to {newest['date']}), "
-        f"{size(sum(m['bytes'] for m in manifests))} of Parquet, made by Gristmill from real seed passages. "
+        f"{rows} rows of synthetic text over {len(manifests)} dates ({manifests[0].date} to {newest.date}), "
+        f"{size(sum(m.bytes for m in manifests))} of Parquet, made by Gristmill from real seed passages. "
         "Synthetic text can be wrong: it is training material, not legal or medical advice.",
         "## Figures",
         _table(
@@ -52,12 +52,9 @@ def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
             [_day(m, sorted(by_domain)) for m in manifests[-60:]],
         ),
         "## How it was made",
-        f"- Generator: {generator['name']} ({generator['backend']}), weights sha256 `{generator['sha256']}`",
-        *([f"- Quality encoder: {encoder['name']}, weights sha256 `{encoder['sha256']}`"] if encoder else []),
-        *(
-            f"- Adapter {row['domain']}: {'used' if row['used'] else 'not used'}, {row['reason']}"
-            for row in newest["adapters"]
-        ),
+        f"- Generator: {generator.name} ({generator.backend}), weights sha256 `{generator.sha256}`",
+        *([f"- Quality encoder: {encoder.name}, weights sha256 `{encoder.sha256}`"] if encoder else []),
+        *(f"- Adapter {row.domain}: {'used' if row.used else 'not used'}, {row.reason}" for row in newest.adapters),
         f"- Filters: {', '.join(spec.name for spec in config.screen.filters)}; then exact and MinHash deduplication "
         + (f"and one by embeddings (cosine {config.dedup.semantic:g}) " if config.dedup.semantic else "")
         + "within the run and against all earlier dates",
@@ -65,8 +62,8 @@ def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
             f"- Task {name}: {config.tasks[name].description}"
             for name in sorted({task for domain in config.domains.values() for task in domain.tasks})
         ),
-        f"- Rejected on {newest['date']}: "
-        + (", ".join(f"{count} {reason}" for reason, count in newest["rejected"].items()) or "none"),
+        f"- Rejected on {newest.date}: "
+        + (", ".join(f"{count} {reason}" for reason, count in newest.rejected.items()) or "none"),
         "",
         "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run.",
         "## Licences of the seeds",
@@ -78,11 +75,9 @@ def card(config: Config, manifests: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _day(manifest: dict[str, Any], domains: list[str]) -> list[str]:
-    of = manifest["domains"]
-    generated = sum(domain["generated"] for domain in of.values())
-    accepted = [str(of[name]["accepted"] if name in of else 0) for name in domains]
-    return [manifest["date"], *accepted, str(generated), str(manifest["accepted"]), size(manifest["bytes"])]
+def _day(manifest: Manifest, domains: list[str]) -> list[str]:
+    accepted = [str(manifest.domains[name].accepted if name in manifest.domains else 0) for name in domains]
+    return [manifest.date, *accepted, str(manifest.generated), str(manifest.accepted), size(manifest.bytes)]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -12,23 +12,24 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from filters.text.words import ngrams, words
+from pipeline.store.manifest import Diversity
 
-SAMPLE = 1000  # rows a domain
-READ = 2000  # characters of an answer
+MAX_SAMPLED_ROWS = 1000  # of a domain
+MAX_CHARS_PER_ANSWER = 2000
 
 
-def measure(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Of rows with `id` and `messages`: rows in the sample, compression_ratio, distinct_3, shared_8.
+def measure(rows: Iterable[dict[str, Any]]) -> Diversity:
+    """Of rows with `id` and `messages`.
 
-    The sample is of the rows with the smallest ids, which are hashes. `compression_ratio`: bytes over their zlib bytes,
-    higher is more alike. `distinct_3`: of all 3-grams of words. `shared_8`: of the 8-grams, those that stand in two
-    answers or more.
+    The sample: the rows with the smallest ids, which are hashes. `compression_ratio`: bytes divided by zlib's bytes;
+    higher is more alike. `distinct_3`: the share of distinct ones among all 3-grams of words. `shared_8`: the share of
+    8-grams that are in two answers or more.
     """
-    sample = heapq.nsmallest(SAMPLE, _answers(rows))
+    sample = heapq.nsmallest(MAX_SAMPLED_ROWS, _answers(rows))
     texts = [text for _, text in sample]
     whole = "\n".join(texts).encode("utf-8", "replace")
     if not whole:
-        return {"rows": len(texts), "compression_ratio": 1.0, "distinct_3": 1.0, "shared_8": 0.0}
+        return Diversity(rows=len(texts), compression_ratio=1.0, distinct_3=1.0, shared_8=0.0)
     threes: Counter[tuple[str, ...]] = Counter()
     eights: Counter[tuple[str, ...]] = Counter()
     for text in texts:
@@ -36,15 +37,15 @@ def measure(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
         threes.update(ngrams(tokens, 3))
         eights.update(set(ngrams(tokens, 8)))
     shared = sum(count for count in eights.values() if count > 1)
-    return {
-        "rows": len(texts),
-        "compression_ratio": round(len(whole) / len(zlib.compress(whole, 6)), 3),
-        "distinct_3": round(len(threes) / max(threes.total(), 1), 4),
-        "shared_8": round(shared / max(eights.total(), 1), 4),
-    }
+    return Diversity(
+        rows=len(texts),
+        compression_ratio=round(len(whole) / len(zlib.compress(whole, 6)), 3),
+        distinct_3=round(len(threes) / max(threes.total(), 1), 4),
+        shared_8=round(shared / max(eights.total(), 1), 4),
+    )
 
 
 def _answers(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     for row in rows:
         turns = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
-        yield row["id"], "\n".join(turns)[:READ]
+        yield row["id"], "\n".join(turns)[:MAX_CHARS_PER_ANSWER]

@@ -8,52 +8,53 @@ stability index (PSI), sum of (p - q) ln(p / q) over bins. Two samples of one po
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from configs.schema import Drift
+from pipeline.store.manifest import Diversity, DomainFigures, Manifest
 from stages.histograms import CANARY_DIGITS
 
 _Z = 2.326  # of the 99th percentile
-LEAST = 30  # rows; fewer say nothing
+MIN_ROWS = 30  # of a domain and date; fewer prove nothing
 
 
-def alarms(options: Drift, manifest: Mapping[str, Any], reference: Mapping[str, Any]) -> list[str]:
+def alarms(options: Drift, manifest: Manifest, reference: Manifest) -> list[str]:
     """What has changed, a sentence each; none where the dates are alike."""
-    since = f"since {reference['date']}"
-    found: list[str] = []
-    for domain, of in manifest["domains"].items():
-        before = reference["domains"].get(domain)
-        if before:
-            found += (f"drift: {domain}: {what} {since}" for what in _domain(options, of, before))
-    if manifest["encoder"] == reference["encoder"]:
-        found += (f"drift: {what} {since}" for what in _canary(manifest["canary"], reference["canary"]))
-    return found
+    since = f"since {reference.date}"
+    lines: list[str] = []
+    for name, domain in manifest.domains.items():
+        if before := reference.domains.get(name):
+            lines += (f"drift: {name}: {change} {since}" for change in _domain(options, domain, before))
+    if manifest.encoder == reference.encoder:
+        lines += (f"drift: {change} {since}" for change in _canary(manifest.canary or {}, reference.canary or {}))
+    return lines
 
 
-def _domain(options: Drift, of: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
-    if min(of["generated"], before["generated"]) < LEAST:
+def _domain(options: Drift, domain: DomainFigures, before: DomainFigures) -> Iterator[str]:
+    if min(domain.generated, before.generated) < MIN_ROWS:
         return
-    now, then = (made["accepted"] / made["generated"] for made in (of, before))
-    noise = _Z * math.sqrt(then * (1 - then) * (1 / of["generated"] + 1 / before["generated"]))
+    now, then = (figures.accepted / figures.generated for figures in (domain, before))
+    noise = _Z * math.sqrt(then * (1 - then) * (1 / domain.generated + 1 / before.generated))
     if abs(now - then) > max(options.max_keep_change, noise):
         yield f"keep rate {now:.0%}, was {then:.0%}"
-    if min(of["accepted"], before["accepted"]) < LEAST:
+    if min(domain.accepted, before.accepted) < MIN_ROWS:
         return
-    yield from _diversity(options, of["diversity"], before["diversity"])
-    for what in of["profile"].keys() & before["profile"].keys():
-        index, least = psi(of["profile"][what], before["profile"][what])
-        if index > max(options.max_psi, least):
-            yield f"PSI {index:.2f} of {what} (limit {max(options.max_psi, least):.2f})"
+    if domain.diversity and before.diversity:
+        yield from _diversity(options, domain.diversity, before.diversity)
+    for name in sorted(domain.profile.keys() & before.profile.keys()):
+        index, chance = psi(domain.profile[name], before.profile[name])
+        limit = max(options.max_psi, chance)
+        if index > limit:
+            yield f"PSI {index:.2f} of {name} (limit {limit:.2f})"
 
 
-def _diversity(options: Drift, now: Mapping[str, float], then: Mapping[str, float]) -> Iterator[str]:
-    """Samples of very different size cannot be compared: more rows repeat more."""
-    if not 0.8 <= now["rows"] / max(then["rows"], 1) <= 1.25:
+def _diversity(options: Drift, now: Diversity, then: Diversity) -> Iterator[str]:
+    """Only samples of similar size are compared: more rows repeat more."""
+    if not 0.8 <= now.rows / max(then.rows, 1) <= 1.25:
         return
-    if now["compression_ratio"] > then["compression_ratio"] * (1 + options.max_diversity_loss):
-        yield f"answers compress {now['compression_ratio']:.2f} times, did {then['compression_ratio']:.2f}"
-    if now["distinct_3"] < then["distinct_3"] * (1 - options.max_diversity_loss):
-        yield f"{now['distinct_3']:.0%} of 3-grams are distinct, were {then['distinct_3']:.0%}"
+    if now.compression_ratio > then.compression_ratio * (1 + options.max_diversity_loss):
+        yield f"answers compress {now.compression_ratio:.2f} times, did {then.compression_ratio:.2f}"
+    if now.distinct_3 < then.distinct_3 * (1 - options.max_diversity_loss):
+        yield f"{now.distinct_3:.0%} of 3-grams are distinct, were {then.distinct_3:.0%}"
 
 
 def psi(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[float, float]:
@@ -71,7 +72,7 @@ def psi(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[float, float]:
 
 
 def _canary(now: Mapping[str, float], then: Mapping[str, float]) -> Iterator[str]:
-    moved = [name for name in now.keys() & then.keys() if round(now[name] - then[name], CANARY_DIGITS)]
+    moved = [name for name in sorted(now.keys() & then.keys()) if round(now[name] - then[name], CANARY_DIGITS)]
     if moved:
         name = max(moved, key=lambda name: abs(now[name] - then[name]))
         yield (

@@ -5,7 +5,6 @@ that workers write about shards they work on.
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -17,8 +16,10 @@ from typing import Any, TextIO
 
 from configs.errors import StoreError
 from pipeline.report.summary import union_seconds
+from stages.storage.plan import StagePlan
 from stages.storage.progress_note import ShardProgress
-from stages.storage.records import ShardRecord, stage_kind
+from stages.storage.records import ShardRecord
+from stages.storage.stage import Counts
 
 DRAW_INTERVAL_S = 0.5
 LINE_INTERVAL_S = 10.0  # between two plain lines of one stage
@@ -140,7 +141,8 @@ class RunProgress:
 
     def _stage(self, plan: Path) -> StageProgress:
         folder = plan.parent
-        planned_rows: dict[str, int] = dict(json.loads(plan.read_text("utf-8"))["shards"])
+        stage = StagePlan.read(folder)
+        planned_rows = dict(stage.shards)
         listed = sorted(os.listdir(folder))
         records = [record for name in planned_rows if (record := self._record(folder / f"{name}.json", listed))]
         markers = {}  # by shard; of several attempts the last one
@@ -151,8 +153,8 @@ class RunProgress:
         notes = {shard: note for shard, marker in markers.items() if (note := ShardProgress.read(marker))}
         shares = [min(note.rows / planned_rows[shard], 1.0) for shard, note in notes.items() if planned_rows[shard]]
         rows = sum(record.rows_in for record in records)
-        drops = stage_kind(folder.name) in ("generate", "screen", "dedup")
-        spans = [(stats["ended"] - stats["seconds"], stats["ended"]) for stats in (record.stats for record in records)]
+        drops = stage.kind.counts is Counts.CANDIDATES and not stage.kind.publishes
+        spans = [(stats.ended - stats.seconds, stats.ended) for stats in (record.stats for record in records)]
         return StageProgress(
             name=folder.name,
             shards=len(planned_rows),
@@ -160,7 +162,7 @@ class RunProgress:
             started=bool(records or markers),
             share=(len(records) + sum(shares)) / max(len(planned_rows), 1),
             rows=rows + sum(note.rows for note in notes.values()),
-            output_tokens=int(sum(record.stats.get("output_tokens", 0) for record in records))
+            output_tokens=int(sum(record.stats.output_tokens for record in records))
             + sum(note.output_tokens for note in notes.values()),
             kept_share=sum(record.kept.rows for record in records if record.kept) / rows if drops and rows else None,
             seconds=union_seconds([*spans, *((note.noted - note.seconds, note.noted) for note in notes.values())]),

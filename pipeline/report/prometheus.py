@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from configs.errors import ConfigError, GristmillError, StoreError
 from configs.schema import Config
 from model.backends.vllm.gpus import Gpu, Nvml
-from pipeline.report.counters import COUNTERS, Counts, Finished, Ledger, RunFolder, StageState, added, zero
+from pipeline.report.counters import COUNTERS, Counts, Finished, Ledger, RunFolder, StageState, add_counts, zero
 from pipeline.store.dataset import DataSet, HeldError
 
 MIN_READ_INTERVAL_S = 1.0  # between two reads of the run folder
@@ -98,7 +98,7 @@ class Metrics(Collector):
         self._next_read_at = now + max(MIN_READ_INTERVAL_S, (time.monotonic() - now) / MAX_READ_TIME_SHARE)
 
     def ended(self, status: str) -> None:
-        """Reports how the date ended; `status` is the one of `pipeline.run.supervisor.Result`."""
+        """Reports how the date ended; `status` is the one of `pipeline.run.supervisor.RunResult`."""
         self._state = status
         self._update(write=True)
 
@@ -147,8 +147,8 @@ class Metrics(Collector):
         other_dates = self._other_dates = (
             self._other_dates if self._other_dates is not None else self._count_other_dates()
         )
-        counts = added([other_dates, *(stage.counts for stage in stages.values())], zero(self._config.domains))
-        self._ledger_changed = ledger.see(counts) or self._ledger_changed
+        counts = add_counts([other_dates, *(stage.counts for stage in stages.values())], zero(self._config.domains))
+        self._ledger_changed = ledger.update(counts) or self._ledger_changed
         self._metrics = [
             *self._counter_metrics(ledger),
             *self._run_metrics(stages),
@@ -161,9 +161,9 @@ class Metrics(Collector):
         own = self._run.folder.name if self._run else None
         self._finished()
         parts = [past.counts for date, (_, past) in self._past.items() if date != own]
-        for date in {*self._data.begun()} - {*self._past, own}:
+        for date in {*self._data.started()} - {*self._past, own}:
             parts += [stage.counts for stage in RunFolder(self._data.run_folder(str(date))).stages().values()]
-        return added(parts, zero(()))
+        return add_counts(parts, zero(()))
 
     def _finished(self) -> dict[str, Finished]:
         """Finished dates, oldest first. A manifest is read once, and again after it was replaced."""

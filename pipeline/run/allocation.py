@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from configs.schema import Config, Domain
 from stages.seeds import DomainFile
-from stages.storage.records import FileRef, Manifest
+from stages.storage.records import FileRef, StageResult
 
 Slice = tuple[FileRef, int, int]  # rows start to stop of a file
 
 
 def choose(
-    config: Config, sources: Sequence[DomainFile], read: Manifest
+    config: Config, sources: Sequence[DomainFile], read: StageResult
 ) -> tuple[list[dict[str, list[Slice]]], list[str]]:
     """The day's passages: each source gives its share by weight, what one lacks the others give; then two rounds."""
     rounds: list[dict[str, list[Slice]]] = [{}, {}] if config.adapt.enabled else [{}]

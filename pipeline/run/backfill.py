@@ -2,25 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from configs.errors import GristmillError
 from pipeline.exit_codes import DEFERRED, DONE, HELD, of_error, worst
 from pipeline.run.dates import days, earlier
 from pipeline.run.shutdown import Stop
-from pipeline.run.supervisor import Result
+from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest
 
 
 @dataclass(slots=True)
 class Day:
-    """How one date ended: finished or withdrawn (before), left (not begun), or as `pipeline.run.supervisor.Result`
+    """How one date ended: finished or withdrawn (before), left (not begun), or as `RunResult`
     says."""
 
     date: str
     status: str
     code: int = DONE
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -29,7 +29,7 @@ def caught_up(data: DataSet, last: str, count: int) -> list[str]:
 
     A data set without a date has only `last`: where it begins is for `backfill` or `run --date` to say.
     """
-    known = [date for date in (*data.dates(), *data.begun()) if date <= last]
+    known = [date for date in (*data.dates(), *data.started()) if date <= last]
     first = min(known, default=last)
     return days(max(first, earlier(last, count - 1)), last)
 
@@ -37,8 +37,8 @@ def caught_up(data: DataSet, last: str, count: int) -> list[str]:
 def backfill(
     data: DataSet,
     dates: Sequence[str],
-    make: Callable[[str], Result],
-    code_of: Callable[[Result], int],
+    make: Callable[[str], RunResult],
+    code_of: Callable[[RunResult], int],
     stop: Stop,
     *,
     keep_going: bool,
@@ -67,7 +67,7 @@ def backfill(
     return table
 
 
-def _one(date: str, make: Callable[[str], Result], code_of: Callable[[Result], int]) -> Day:
+def _one(date: str, make: Callable[[str], RunResult], code_of: Callable[[RunResult], int]) -> Day:
     try:
         result = make(date)
     except GristmillError as error:
@@ -94,7 +94,6 @@ def show(table: Sequence[Day]) -> None:
 
     drawn = Table("date", "status", "code", "accepted", "Parquet", "note")
     for day in table:
-        made = day.manifest or {}
-        figures = [str(made["accepted"]), size(made["bytes"])] if made else ["", ""]
+        figures = [str(day.manifest.accepted), size(day.manifest.bytes)] if day.manifest else ["", ""]
         drawn.add_row(day.date, day.status, str(day.code), *figures, "; ".join(day.notes))
     Console(highlight=False).print(drawn, markup=False)

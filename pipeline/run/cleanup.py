@@ -1,4 +1,4 @@
-"""What killed processes left behind: marks of shards at work, half-written files, a date without its report."""
+"""Removes what killed processes left behind: attempt markers and temporary files; writes a missing report."""
 
 import contextlib
 import os
@@ -8,22 +8,22 @@ from configs.errors import GristmillError
 from pipeline.store.dataset import DataSet
 
 
-def tidy(data: DataSet, date: str) -> None:
-    """Mends all that for a finished date. A run at work does so itself; what cannot be written stays."""
+def clean_up_finished(data: DataSet, date: str) -> None:
+    """Cleans up a finished date. Does nothing where another run works on the data set or the disk cannot be written."""
     with contextlib.suppress(GristmillError, OSError):
         lock = data.lock(date)
         try:
             data.sweep(date)
             forget_attempts(data.run_folder(date))
             if not (data.run_folder(date) / "report.html").exists():
-                from pipeline.pages.report import write  # its templates: a run that has nothing to do loads none
+                from pipeline.pages.report import write_report  # loads templates: only where it is needed
 
-                write(data, date)
+                write_report(data, date)
         finally:
             os.close(lock)
 
 
 def forget_attempts(folder: Path) -> None:
-    """What was in flight at a stop, or killed between its commit and the end of its mark, is no suspect."""
+    """Removes attempt markers: shards that a stop interrupted are not suspected of killing their worker."""
     for marker in folder.glob("stages/*/*.attempt-*"):
         marker.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """The graph of a run: which stages, in which order, on which inputs.
 
-`graph` is a coroutine: it yields a stage, is sent that stage's manifest, and yields the next. Each stage is one
-Beam job over shard specs; every decision that needs an earlier stage's counts is made here, from manifests alone.
+`graph` is a coroutine: it yields a stage, is sent that stage's result, and yields the next. Each stage is one Beam job
+over shard specifications. Every decision that needs an earlier stage's counts is made here, from its records alone.
+To add a stage: write its body in `stages`, a function here that makes its shards, and a `yield` where it belongs.
 """
 
 import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -20,20 +21,29 @@ from configs.load import digest
 from filters import build, language
 from model import backends
 from pipeline.run.allocation import Slice, Yield, choose, deal, wave
-from stages import adapt, generate, screen, seeds
-from stages import pack as shards
-from stages.dedup import match as dedup
-from stages.execute import Body
+from pipeline.store.manifest import AdapterResult
+from stages import adapt, generate, pack, screen, seeds
+from stages.dedup.drop import Drop
+from stages.dedup.keys import KEY, PAIR
+from stages.dedup.match import Match
+from stages.dedup.sign import Sign
+from stages.execute import StageBody
 from stages.ports import Encoder, ModelCard
 from stages.record import CANDIDATE, ROW, SEED
-from stages.storage.records import FileRef, Manifest, ShardSpec, read_input, stage_prefix
+from stages.storage.inputs import read_input
+from stages.storage.records import FileRef, StageResult
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import StageKind, StageName
 
-STAGES_VERSION = 4  # raise it when a stage's code makes other rows of the same input
+STAGES_VERSION = 4  # raise it when a stage's code gives other rows for the same input
+KEYS_PER_MATCH_SHARD = 4_000_000  # some 300 MB of memory
+
+Place = Callable[[str], StageName]  # a kind of stage to its name in a round and wave
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a run is about, fixed when the date is begun."""
+    """What a run depends on, fixed when the date is started."""
 
     config: schema.Config
     card: ModelCard
@@ -60,34 +70,40 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    name: str
+    """One Beam job: the shards to make and the body that makes them."""
+
+    name: StageName
     specs: list[ShardSpec]
-    body: Body
+    body: StageBody
     schema: pa.Schema
-    engine: bool = False  # runs the generator: wants the accelerator
-    vital: bool = False  # the run cannot go on without each of its shards
-    level: int = 3
+    compression_level: int = 3
+
+    @property
+    def kind(self) -> StageKind:
+        return self.body.kind
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What the graph ends with."""
+    """What the graph returns at its end."""
 
     shards: list[tuple[str, FileRef]] = field(default_factory=list)  # domain and file
-    index: list[FileRef] = field(default_factory=list)
-    slices: dict[str, list[Slice]] = field(default_factory=dict)  # the seeds used, by domain
+    index: list[FileRef] = field(default_factory=list)  # dedup keys of the accepted rows
+    slices: dict[str, list[Slice]] = field(default_factory=dict)  # the passages used, by domain
     used: list[FileRef] = field(default_factory=list)  # their ids
-    adapters: list[dict[str, Any]] = field(default_factory=list)
+    adapters: list[AdapterResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-Graph = Generator[Stage, Manifest, Outcome]
+Graph = Generator[Stage, StageResult, Outcome]
+ReadAdapters = Callable[[StageResult], Iterable[AdapterResult]]
 
 
-def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
-    """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → shards.
+def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: ReadAdapters | None = None) -> Graph:
+    """seeds → used → generate → screen → dedup → adapt, then once more with the adapters → pack.
 
     Where a domain has a target of text, generate → screen → dedup come in waves, until it is met or no passage is left.
+    `read_adapters` reads the result of training; a dry run gives its own.
     """
     config, outcome = run.config, Outcome()
     read = yield _seeds(run, sources)
@@ -95,59 +111,57 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile]) -> Graph:
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
-    reserved = yield _used(run, "used", outcome.slices)
-    outcome.used = [ref for _, ref in reserved.made]
+    reserved = yield _reserve(run, outcome.slices)
+    outcome.used = [ref for _, ref in reserved.kept_files]
 
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
-    done = {name: Yield() for name in config.domains}
+    yields = {name: Yield() for name in config.domains}
     adapters: dict[str, dict[str, str]] = {}
-    index: list[FileRef] = []
     asked: dict[str, list[Slice]] = {name: [] for name in config.domains}
-    for number, left in enumerate(rounds):
-        if number:
+    for number, left in enumerate(rounds, 1):
+        if number > 1:
             trained = yield _train(run, accepted)
-            outcome.adapters = [
-                row for _, ref in trained.made for batch in read_input(str(run.root), ref) for row in batch.to_pylist()
-            ]
-            adapters = {row["domain"]: _adapter(run, row) for row in outcome.adapters if row["used"]}
-        share = 1.0 if number + 1 == len(rounds) else 1 - config.adapt.share
+            outcome.adapters = list((read_adapters or partial(_read_adapters, run))(trained))
+            adapters = {result.domain: _adapter(run, result) for result in outcome.adapters if result.used}
+        share = 1.0 if number == len(rounds) else 1 - config.adapt.share
         waves = 0
-        part, left = wave(config, left, done, share, first=True)
+        part, left = wave(config, left, yields, share, first=True)
         while not waves or any(part.values()):
             waves += 1
-            prefix = stage_prefix(adapted=number > 0, wave=waves)
-            generated = yield _generate(run, f"{prefix}generate", part, adapters)
-            screened = yield _screen(run, f"{prefix}screen", generated)
-            signed = yield _sign(run, f"{prefix}dedup-sign", screened)
-            matched = yield _match(run, f"{prefix}dedup-match", signed, index)
-            unique = yield _drop(run, f"{prefix}dedup", screened, signed, matched)
-            index += [record.sides["index"] for record in unique.records if "index" in record.sides]
-            for domain, ref in unique.made:
+            place = partial(StageName, round=number, wave=waves)
+            generated = yield _generate(run, place, part, adapters)
+            screened = yield _screen(run, place, generated)
+            signed = yield _sign(run, place, screened)
+            matched = yield _match(run, place, signed, outcome.index)
+            unique = yield _drop(run, place, screened, signed, matched)
+            outcome.index += [record.sides["index"] for record in unique.records if "index" in record.sides]
+            for domain, ref in unique.kept_files:
                 if ref.rows:
                     accepted[domain].append(ref)
             for domain, slices in part.items():
                 asked[domain] += slices
-                done[domain].passages += sum(stop - start for _, start, stop in slices)
+                yields[domain].passages += sum(stop - start for _, start, stop in slices)
             for record in unique.records:
-                done[record.label].text_bytes += record.stats.get("text_bytes", 0)
-            part, left = wave(config, left, done, share, first=False)
-    outcome.index = index
-    if any(domain.target_gb is not None for domain in config.domains.values()):  # what was kept for it goes back
+                yields[record.label].text_bytes += record.stats.text_bytes
+            part, left = wave(config, left, yields, share, first=False)
+    if any(
+        domain.target_gb is not None for domain in config.domains.values()
+    ):  # passages that were not needed are free
         outcome.slices = asked
-        spent = yield _used(run, "spent", asked)
-        outcome.used = [ref for _, ref in spent.made]
-        outcome.notes += _unmet(config, done)
-    packed = yield _shards(run, accepted)
-    outcome.shards = packed.made
+        spent = yield _reserve(run, asked, spent=True)
+        outcome.used = [ref for _, ref in spent.kept_files]
+        outcome.notes += _unmet_targets(config, yields)
+    packed = yield _pack(run, accepted)
+    outcome.shards = packed.kept_files
     return outcome
 
 
-def _unmet(config: schema.Config, done: dict[str, Yield]) -> list[str]:
+def _unmet_targets(config: schema.Config, yields: dict[str, Yield]) -> list[str]:
     return [
-        f"{name}: {done[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
-        f"{done[name].passages} passages that per_day and the sources had; raise per_day or add sources"
+        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
+        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
         for name, domain in config.domains.items()
-        if domain.target_gb is not None and done[name].text_bytes < domain.target_gb * 1e9
+        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
     ]
 
 
@@ -160,17 +174,16 @@ def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:
         )
         for source in sources
     ]
-    body = seeds.Read(run.config, language.identify)
-    return Stage("seeds", _specs(run, "seeds", items, _dump(run.config, "seed")), body, SEED, vital=True)
+    body = seeds.ReadSeeds(run.config, language.identify)
+    return _stage(run, StageName, body, SEED, items, _dump(run.config, "seed"))
 
 
-def _used(run: Context, name: str, slices: dict[str, list[Slice]]) -> Stage:
+def _reserve(run: Context, slices: dict[str, list[Slice]], *, spent: bool = False) -> Stage:
     rows = sum(stop - start for parts in slices.values() for _, start, stop in parts)
-    specs = _specs(run, name, [Item({"slices": slices}, rows)], {})
-    return Stage(name, specs, seeds.Used(), seeds.USED, vital=True)
+    return _stage(run, StageName, seeds.ReserveSeeds(spent=spent), seeds.USED, [Item({"slices": slices}, rows)], {})
 
 
-def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
+def _generate(run: Context, place: Place, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]) -> Stage:
     config, items = run.config, []
     for domain, slices in chosen.items():
         adapter = adapters.get(domain)
@@ -183,57 +196,64 @@ def _generate(run: Context, name: str, chosen: dict[str, list[Slice]], adapters:
     threads = run.threads * config.run.workers if run.fleet else run.threads
     redact = partial(build.redact, config.screen.filters)
     body = generate.Generate(config, run.card, partial(backends.open_generator, each, run.card, threads), redact)
-    return Stage(name, _specs(run, name, items, identity), body, CANDIDATE, engine=True)
+    return _stage(run, place, body, CANDIDATE, items, identity)
 
 
-def _screen(run: Context, name: str, generated: Manifest) -> Stage:
-    items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.made]
+def _screen(run: Context, place: Place, generated: StageResult) -> Stage:
+    items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.kept_files]
     config = run.config.screen
     encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
     body = screen.Screen(partial(build.build_filters, config.filters, encoder, sketch=sketch))
-    return Stage(name, _specs(run, name, items, identity), body, CANDIDATE)
+    return _stage(run, place, body, CANDIDATE, items, identity)
 
 
-def _sign(run: Context, name: str, screened: Manifest) -> Stage:
-    items = [Item({"input": ref, "shard": place}, ref.rows, label) for place, (label, ref) in enumerate(screened.made)]
+def _sign(run: Context, place: Place, screened: StageResult) -> Stage:
+    items = [
+        Item({"input": ref, "shard": number}, ref.rows, label)
+        for number, (label, ref) in enumerate(screened.kept_files)
+    ]
     encoder = run.encoder.sha256 if run.encoder else ""
     identity = _dump(run.config, "dedup") | {"encoder": encoder}
-    return Stage(name, _specs(run, name, items, identity), dedup.Sign(run.config.dedup, encoder), dedup.KEY)
+    return _stage(run, place, Sign(run.config.dedup, encoder), KEY, items, identity)
 
 
-def _match(run: Context, name: str, signed: Manifest, index: list[FileRef]) -> Stage:
+def _match(run: Context, place: Place, signed: StageResult, index: list[FileRef]) -> Stage:
     history = [*index, *run.index]
-    inputs = [ref for _, ref in signed.made]
-    parts = max(sum(ref.rows for ref in inputs) // MATCH_KEYS, 1)
+    inputs = [ref for _, ref in signed.kept_files]
+    parts = max(sum(ref.rows for ref in inputs) // KEYS_PER_MATCH_SHARD, 1)
     edges = [part * 2**64 // parts for part in range(parts)] + [2**64]
     items = [Item({"inputs": inputs, "history": history, "low": low, "high": high}) for low, high in pairwise(edges)]
-    specs = _specs(run, name, items, _dump(run.config, "dedup"))
-    return Stage(name, specs, dedup.Match(run.config.dedup), dedup.PAIR, vital=True)
+    return _stage(run, place, Match(run.config.dedup), PAIR, items, _dump(run.config, "dedup"))
 
 
-def _drop(run: Context, name: str, screened: Manifest, signed: Manifest, matched: Manifest) -> Stage:
-    pairs = [ref for _, ref in matched.made]
+def _drop(run: Context, place: Place, screened: StageResult, signed: StageResult, matched: StageResult) -> Stage:
+    pairs = [ref for _, ref in matched.kept_files]
     items = [
-        Item({"input": ref, "signs": sign.kept, "shard": place, "pairs": pairs}, ref.rows, label)
-        for place, ((label, ref), sign) in enumerate(zip(screened.made, signed.records, strict=True))
-        if sign.kept is not None
+        Item({"input": ref, "signs": signs.kept, "shard": number, "pairs": pairs}, ref.rows, label)
+        for number, ((label, ref), signs) in enumerate(zip(screened.kept_files, signed.records, strict=True))
+        if signs.kept is not None
     ]
-    return Stage(name, _specs(run, name, items, {}), dedup.Drop(), CANDIDATE)
+    return _stage(run, place, Drop(), CANDIDATE, items, {})
 
 
 def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     config = run.config
     items = [Item({"inputs": refs}, 1, domain) for domain, refs in accepted.items()]
-    identity = _dump(config, "adapt", "seed") | _engine(run)
     trainer = partial(backends.open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
-    body = adapt.Train(config.adapt, trainer, "adapters")
-    return Stage("adapt", _specs(run, "adapt", items, identity), body, adapt.ADAPTER, engine=True)
+    body = adapt.TrainAdapter(config.adapt, trainer, "adapters")
+    return _stage(run, StageName, body, adapt.ADAPTER, items, _dump(config, "adapt", "seed") | _engine(run))
 
 
-def _shards(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
+def _read_adapters(run: Context, trained: StageResult) -> Iterator[AdapterResult]:
+    for _, ref in trained.kept_files:
+        for batch in read_input(str(run.root), ref):
+            yield from (AdapterResult(**row) for row in batch.to_pylist())
+
+
+def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     items = [
         Item(
             {"slices": part, "run_id": run.run_id, "date": run.date},
@@ -241,15 +261,16 @@ def _shards(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
             domain,
         )
         for domain, refs in accepted.items()
-        for part in shards.pack(refs, run.config.shards.target_bytes)
+        for part in pack.divide(refs, run.config.shards.target_bytes)
     ]
-    specs = _specs(run, "shards", items, _dump(run.config, "shards"))
-    place: Counter[str] = Counter()
-    total = Counter(spec.label for spec in specs)
-    for number, spec in enumerate(specs):  # a domain's files are numbered by themselves
-        specs[number] = spec._replace(number=place[spec.label], total=total[spec.label])
-        place[spec.label] += 1
-    return Stage("shards", specs, shards.Pack(), ROW, level=run.config.shards.compression_level)
+    level = run.config.shards.compression_level
+    stage = _stage(run, StageName, pack.Pack(), ROW, items, _dump(run.config, "shards"), level)
+    numbers: Counter[str] = Counter()
+    totals = Counter(spec.label for spec in stage.specs)
+    for place, spec in enumerate(stage.specs):  # the files of each domain are numbered by themselves
+        stage.specs[place] = spec._replace(number=numbers[spec.label], total=totals[spec.label])
+        numbers[spec.label] += 1
+    return stage
 
 
 def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
@@ -258,12 +279,9 @@ def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
     return open_encoder(config, threads)
 
 
-MATCH_KEYS = 4_000_000  # of one match shard: some 300 MB
-
-
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One shard to be: its payload, the rows that go in, and what of the payload its output depends on."""
+    """One shard of a stage: its payload, the rows that go in, and what its content depends on (None: the payload)."""
 
     payload: dict[str, Any]
     rows: int = 0
@@ -271,24 +289,38 @@ class Item:
     key: Any = None
 
 
-def _specs(run: Context, stage: str, items: Sequence[Item], identity: dict[str, Any]) -> list[ShardSpec]:
-    return [
+def _stage(
+    run: Context,
+    place: Place,
+    body: StageBody,
+    schema: pa.Schema,
+    items: Sequence[Item],
+    identity: dict[str, Any],
+    compression_level: int = 3,
+) -> Stage:
+    """`identity`: what all shards of the stage depend on, besides their payloads."""
+    name = place(body.kind.name)
+    specs = [
         ShardSpec(
             root=str(run.root),
-            stage=f"{run.stages}/{stage}",
+            folder=f"{run.stages}/{name}",
             number=number,
             total=len(items),
-            fingerprint=digest([STAGES_VERSION, stage, identity, item.payload if item.key is None else item.key]),
+            fingerprint=digest([STAGES_VERSION, str(name), identity, item.payload if item.key is None else item.key]),
             rows=item.rows,
             payload=json.dumps(item.payload),
             label=item.label,
         )
         for number, item in enumerate(items)
     ]
+    return Stage(name, specs, body, schema, compression_level)
 
 
-def _adapter(run: Context, row: dict[str, Any]) -> dict[str, str]:
-    return {"name": row["name"], "path": str(run.root / row["path"]), "sha256": row["sha256"]}
+def _adapter(run: Context, result: AdapterResult) -> dict[str, str]:
+    assert result.name is not None
+    assert result.path is not None
+    assert result.sha256 is not None
+    return {"name": result.name, "path": str(run.root / result.path), "sha256": result.sha256}
 
 
 def _dump(config: schema.Config, *sections: str) -> dict[str, Any]:

@@ -1,28 +1,29 @@
-"""The data set on disk: what is published, which dates are finished, who holds a date.
+"""The data set on disk: what is published, which dates are finished, who works on it.
 
 <out>/README.md                             the data-set card
 <out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
-<out>/manifests/2026-11-21.json             the commit of a date: what is not named there is not published
+<out>/manifests/2026-11-21.json             the commit of a date: what it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/runs/2026-11-21/                      work in progress and its records
 """
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
+from pipeline.store.manifest import Manifest
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
-from stages.storage.records import FileRef, ShardRecord, check_input
+from stages.storage.inputs import check_input
+from stages.storage.records import FileRef, ShardRecord
+from stages.storage.stage import StageName
 
 
 class HeldError(StoreError):
@@ -30,8 +31,8 @@ class HeldError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What the other dates leave for one: seeds that it may not use, keys that its rows may not have."""
+class OtherDates:
+    """What a date must not repeat: passages that other dates use, and dedup keys of their rows."""
 
     used: list[FileRef]
     index: list[FileRef]
@@ -52,7 +53,7 @@ class DataSet:
         return self.root / "manifests" / f"{date}.json"
 
     def sweep(self, date: str) -> None:
-        """Removes what a driver that was killed had begun to write; nobody else writes while the lock is held."""
+        """Removes temporary files of killed drivers. Call it while holding the lock: then nobody else writes."""
         published = (".tmp-*", "manifests/.tmp-*", f"data/*/date={date}/.tmp-*", f"*/date={date}/.tmp-*")
         published += (f"history/{date}/**/.tmp-*",)
         orphans = (path for pattern in published for path in self.root.glob(pattern))
@@ -65,44 +66,49 @@ class DataSet:
         """Finished dates, oldest first."""
         return sorted(path.stem for path in (self.root / "manifests").glob("*.json"))
 
-    def begun(self) -> list[str]:
+    def started(self) -> list[str]:
         """Dates with a run folder, finished or not, oldest first."""
         return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
 
-    def manifest(self, date: str) -> dict[str, Any] | None:
-        """The manifest of a finished date. Raises StoreError when it is damaged."""
+    def manifest(self, date: str) -> Manifest | None:
+        """The manifest of a date; None where it is not finished. Raises StoreError when it is damaged."""
         path = self.manifest_path(date)
         try:
-            return json.loads(path.read_text("utf-8"))
+            return Manifest.from_json(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:
-            raise StoreError(f"{path}: damaged manifest; run the date again with --force") from None
+        except ValueError as error:
+            raise StoreError(f"{path}: damaged manifest ({error}); run the date again with --force") from None
 
-    def history(self, date: str) -> History:
-        """Of the finished dates used seeds and dedup index; of dates that are begun the seeds that they chose."""
-        past = History([], [])
-        for other in sorted({*self.dates(), *self.begun()} - {date}):
+    def finished(self, dates: Iterable[str] | None = None) -> list[Manifest]:
+        """The manifests of these dates (all where None), without those that are not finished."""
+        return [manifest for date in (self.dates() if dates is None else dates) if (manifest := self.manifest(date))]
+
+    def other_dates(self, date: str) -> OtherDates:
+        """Passages and dedup keys of the finished dates; of unfinished ones the passages that they reserved."""
+        others = OtherDates([], [])
+        for other in sorted({*self.dates(), *self.started()} - {date}):
             if manifest := self.manifest(other):
-                past.used.extend(FileRef(*ref) for ref in manifest["used"])
-                past.index.extend(FileRef(*ref) for ref in manifest["index"])
+                others.used.extend(manifest.used)
+                others.index.extend(manifest.index)
             else:
-                past.used.extend(self.chosen(other))
-        return past
+                others.used.extend(self.reserved(other))
+        return others
 
-    def chosen(self, date: str) -> list[FileRef]:
-        """The seeds that a date's run has chosen: its committed file, none before that."""
-        records = sorted(self.run_folder(date).glob("stages/used/part-*.json"))
-        return [made for record in records if (made := ShardRecord.read(record).kept)]
+    def reserved(self, date: str) -> list[FileRef]:
+        """The committed file of passages that a date's run uses; empty before it has chosen them."""
+        records = sorted(self.run_folder(date).glob(f"stages/{StageName('used')}/part-*.json"))
+        return [kept for record in records if (kept := ShardRecord.read(record).kept)]
 
     def lock(self, date: str) -> int:
-        """An open file descriptor that holds the data set until the last process that has it ends.
+        """A file descriptor that holds the data set until the last process that has it ends.
 
-        One date at a time: each leaves out what the others used and made. Raises HeldError, naming the holder.
+        A data set works on one date at a time, since each date must not repeat the others. Raises HeldError, which
+        names the holder.
         """
         path = self.root / "runs" / "lock"
         try:
-            path.parent.mkdir(0o750, parents=True, exist_ok=True)  # rows before they are masked: not for everyone
+            path.parent.mkdir(0o750, parents=True, exist_ok=True)  # it holds rows before personal data is masked
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(
@@ -111,10 +117,10 @@ class DataSet:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = path.read_text("utf-8").strip() or "another process is at work"
+            holder = path.read_text("utf-8").strip() or "another process works on it"
             os.close(handle)
             raise HeldError(
-                f"{date}: {holder} in {self.root}; a data set makes one date at a time: wait for it, or stop it first"
+                f"{date}: {holder} in {self.root}; one date at a time: wait for it, or stop it first"
             ) from None
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {os.uname().nodename} works on {date}".encode())
@@ -122,85 +128,84 @@ class DataSet:
         return handle
 
     def publications(self, date: str) -> list[str]:
-        """Folders of a date's publications, oldest first; one without manifest was never finished."""
-        found = self.root.glob(f"history/{date}/[0-9]*/manifest.json")
-        return sorted(str(path.parent.relative_to(self.root)) for path in found)
+        """Folders of a date's publications, oldest first, without those that were never finished."""
+        manifests = self.root.glob(f"history/{date}/[0-9]*/manifest.json")
+        return sorted(str(path.parent.relative_to(self.root)) for path in manifests)
 
-    def publication(self, place: str) -> dict[str, Any]:
+    def publication(self, place: str) -> Manifest:
         """The manifest of a publication. Raises StoreError when it is damaged."""
         path = self.root / place / "manifest.json"
         try:
-            return json.loads(path.read_text("utf-8"))
+            return Manifest.from_json(path.read_text("utf-8"))
         except (OSError, ValueError):
-            raise StoreError(f"{path}: damaged; remove its folder: this publication cannot be had again") from None
+            raise StoreError(f"{path}: damaged; remove its folder: this publication cannot be restored") from None
 
-    def publish(self, date: str, files: dict[str, FileRef], manifest: dict[str, Any]) -> None:
-        """Links committed files into a folder of their own under `history/`, then points to it: that is the commit.
+    def publish(self, date: str, files: dict[str, FileRef], manifest: Manifest) -> None:
+        """Links committed files into a new folder below `history/`, then points the date to it: that is the commit.
 
         `files`: published name relative to root -> committed file. A publication that names the same files as the
-        last one takes its place. Raises InputError when a committed file is damaged.
+        last one replaces it. Raises InputError when a committed file is damaged.
         """
         known = self.publications(date)
         place = known[-1] if known else f"history/{date}/0000"
-        if not known or named(self.publication(place)) != named(manifest):
+        if not known or self.publication(place).published_files != manifest.published_files:
             place = f"history/{date}/{int(Path(place).name) + 1:04d}"
-        manifest = manifest | {"publication": place}
+        manifest = manifest.model_copy(update={"publication": place})
         for name, ref in files.items():
-            self._put(f"{place}/{name}", ref)
+            self._place(f"{place}/{name}", ref)
         self._sync(place, files)
-        write_text(self.root / place / "manifest.json", _json(manifest))
+        write_text(self.root / place / "manifest.json", manifest.to_json())
         self.point(date, manifest)
 
-    def point(self, date: str, manifest: dict[str, Any]) -> None:
-        """Makes a publication the date's: for readers of `current.json`, then for the engine and for listings.
+    def point(self, date: str, manifest: Manifest) -> None:
+        """Makes a publication the current one: for readers of `current.json`, then for later runs and for listings.
 
-        What another publication of the date had in `data/`, `index/` and `used/` is removed afterwards.
+        Files of the date's other publications in `data/`, `index/` and `used/` are removed afterwards.
         """
-        place, refs = manifest["publication"], named(manifest)
+        place, refs = manifest.publication, manifest.published_files
         for ref in refs:
-            self._put(ref.file, ref._replace(file=f"{place}/{ref.file}"))
+            self._place(ref.file, ref._replace(file=f"{place}/{ref.file}"))
         self._sync("", [ref.file for ref in refs])
-        self._show(date, manifest)
-        write_text(self.manifest_path(date), _json(manifest))
+        self._write_snapshot(date, manifest)
+        write_text(self.manifest_path(date), manifest.to_json())
         self.withdrawn_path(date).unlink(missing_ok=True)
-        self._sweep(date, [ref.file for ref in refs])
+        self._remove_other_files(date, [ref.file for ref in refs])
 
-    def rollback(self, date: str) -> dict[str, Any] | None:
-        """Points a date to the publication before; None where there is none: it is withdrawn, and kept in `history/`.
+    def rollback(self, date: str) -> Manifest | None:
+        """Points a date to its earlier publication and returns that; None where there is none.
+
+        Then the date is withdrawn: it is no longer published, and kept in `history/`.
 
         Raises StoreError when the date is not finished or the earlier publication is damaged.
         """
         manifest = self.manifest(date)
         if manifest is None:
-            raise StoreError(
-                f"{date}: not published in {self.root}; gristmill store list --out {self.root} has what is"
-            )
-        if "publication" not in manifest:  # of an older version: it is kept first
-            self.publish(date, {ref.file: ref for ref in named(manifest)}, manifest)
+            raise StoreError(f"{date}: not published in {self.root}; see gristmill store list --out {self.root}")
+        if manifest.publication is None:  # published before there was a history: it becomes the first publication
+            self.publish(date, {ref.file: ref for ref in manifest.published_files}, manifest)
             manifest = self.manifest(date) or manifest
-        before = [place for place in self.publications(date) if place < manifest["publication"]]
-        if before:
-            manifest = self.publication(before[-1])
+        earlier = [place for place in self.publications(date) if place < (manifest.publication or "")]
+        if earlier:
+            manifest = self.publication(earlier[-1])
             self.point(date, manifest)
             return manifest
         write_text(self.withdrawn_path(date), "")
-        self._show(date, None)
+        self._write_snapshot(date, None)
         self.manifest_path(date).unlink()
         sync_folder(self.manifest_path(date).parent)
-        self._sweep(date, ())
+        self._remove_other_files(date, ())
         return None
 
     def withdrawn_path(self, date: str) -> Path:
-        """Stands while a date is rolled back to nothing: it is not caught up."""
+        """Exists while a date is rolled back to nothing: `run --catch-up` leaves the date alone."""
         return self.root / "history" / date / "withdrawn"
 
-    def _show(self, date: str, manifest: dict[str, Any] | None) -> None:
-        dates = {other: made for other in self.dates() if other != date and (made := self.manifest(other))}
-        if manifest is not None:
-            dates[date] = manifest
-        write_text(self.root / snapshot.NAME, snapshot.text({day: _entry(made) for day, made in dates.items()}))
+    def _write_snapshot(self, date: str, manifest: Manifest | None) -> None:
+        others = self.finished(other for other in self.dates() if other != date)
+        entries = {shown.date: _entry(shown) for shown in (*others, *([manifest] if manifest else []))}
+        write_text(self.root / snapshot.NAME, snapshot.text(entries))
 
-    def _put(self, name: str, ref: FileRef) -> None:
+    def _place(self, name: str, ref: FileRef) -> None:
         target = self.root / name
         if target.exists() and sha256_file(target) == ref.sha256:
             return
@@ -211,8 +216,8 @@ class DataSet:
         for folder in {(self.root / place / name).parent for name in names}:
             sync_folder(folder)
 
-    def _sweep(self, date: str, named: Iterable[str]) -> None:
-        keep = {self.root / name for name in named}
+    def _remove_other_files(self, date: str, names: Iterable[str]) -> None:
+        keep = {self.root / name for name in names}
         folders = [
             *self.root.glob(f"data/domain=*/date={date}"),
             self.root / f"index/date={date}",
@@ -226,27 +231,16 @@ class DataSet:
                 folder.rmdir()
 
 
-def named(manifest: dict[str, Any]) -> list[FileRef]:
-    """The published files that a manifest names, under their names in `data/`, `index/` and `used/`."""
-    shards = [FileRef(shard["file"], shard["sha256"], shard["rows"], shard["bytes"]) for shard in manifest["shards"]]
-    return [*shards, *(FileRef(*ref) for key in ("index", "used") for ref in manifest[key])]
-
-
-def _entry(manifest: dict[str, Any]) -> dict[str, Any]:
+def _entry(manifest: Manifest) -> dict[str, Any]:
     """A date in `current.json`."""
-    place = manifest.get("publication")  # none: of an older version
-    shards = [shard | {"file": f"{place}/{shard['file']}" if place else shard["file"]} for shard in manifest["shards"]]
-    return {"publication": place, "digest": manifest["digest"], "rows": manifest["accepted"], "shards": shards}
-
-
-def _json(manifest: dict[str, Any]) -> str:
-    return json.dumps(manifest, indent=1, ensure_ascii=False)
-
-
-def content_digest(refs: Iterable[FileRef]) -> str:
-    """One hash over published files: equal for equal data, whatever runner or number of restarts made it."""
-    text = "\n".join(sorted(f"{ref.sha256} {ref.rows}" for ref in refs))
-    return sha256(text.encode()).hexdigest()
+    prefix = f"{manifest.publication}/" if manifest.publication else ""
+    shards = [shard.model_dump() | {"file": f"{prefix}{shard.file}"} for shard in manifest.shards]
+    return {
+        "publication": manifest.publication,
+        "digest": manifest.digest,
+        "rows": manifest.accepted,
+        "shards": shards,
+    }
 
 
 def _link(source: Path, target: Path) -> None:

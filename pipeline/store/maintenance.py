@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from configs.errors import StoreError
 from model.weights.adapter import CONFIG, WEIGHTS
-from pipeline.store.dataset import DataSet, named
+from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest
 from stages.storage import snapshot
 from stages.storage.checksum import sha256_file
+from stages.storage.shard import is_kept_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +35,26 @@ def listing(data: DataSet) -> list[dict[str, Any]]:
     known = {path.parent.parent.name for path in data.root.glob("history/*/*/manifest.json")}
     rows = []
     for date in sorted({*data.dates(), *known}):
-        made = data.manifest(date) or {}
+        manifest = data.manifest(date)
+        withdrawn = "withdrawn" if data.withdrawn_path(date).exists() else "unfinished"
         rows.append(
             {
                 "date": date,
-                "state": "published" if made else "withdrawn" if data.withdrawn_path(date).exists() else "unfinished",
-                "rows": made.get("accepted", 0),
-                "bytes": made.get("bytes", 0),
-                "publication": made.get("publication"),
+                "state": "published" if manifest else withdrawn,
+                "rows": manifest.accepted if manifest else 0,
+                "bytes": manifest.bytes if manifest else 0,
+                "publication": manifest.publication if manifest else None,
                 "publications": data.publications(date),
-                "run_id": made.get("run_id"),
+                "run_id": manifest.run_id if manifest else None,
             }
         )
     return rows
 
 
-def _manifests(data: DataSet) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _manifests(data: DataSet) -> Iterator[tuple[str, str, Manifest]]:
     """Date, folder and manifest of everything that is kept: what is published, and each publication."""
-    for date in data.dates():
-        yield date, "", data.manifest(date) or {}
+    for manifest in data.finished():
+        yield manifest.date, "", manifest
     for folder in sorted(data.root.glob("history/*")):
         for place in data.publications(folder.name):
             yield folder.name, f"{place}/", data.publication(place)
@@ -68,9 +71,9 @@ def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fa
         again = f"gristmill run --date {date} --force publishes it again"
         lost = f"remove {place}: this publication cannot be had again"
         current = not place or manifest == data.manifest(date)
-        for ref in named(manifest):
+        for ref in manifest.published_files:
             expected[f"{place}{ref.file}"] = (ref.sha256, again if current else lost)
-        adapters |= {row["path"]: row["sha256"] for row in manifest["adapters"] if row["path"]}
+        adapters |= {adapter.path: adapter.sha256 or "" for adapter in manifest.adapters if adapter.path}
     for of in (snapshot.read(data.root) or {}).values():
         for shard in of["shards"]:
             expected.setdefault(shard["file"], (shard["sha256"], "run any date with --force: the pointer is made anew"))
@@ -140,14 +143,15 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
     expired: list[Path] = []
     shown = snapshot.read(data.root) or {}
     for date, place, manifest in _manifests(data):
-        current = {(data.manifest(date) or {}).get("publication"), shown.get(date, {}).get("publication")}
+        published = data.manifest(date)
+        current = {published and published.publication, shown.get(date, {}).get("publication")}
         others = [other for other in data.publications(date) if other not in current]
         if place and keep is not None and place.rstrip("/") in others[: len(others) - keep]:
             expired.append(data.root / place)
             continue
-        wanted |= {data.root / f"{place}{ref.file}" for ref in named(manifest)}
+        wanted |= {data.root / f"{place}{ref.file}" for ref in manifest.published_files}
         wanted |= {data.root / place / "manifest.json"} if place else set()
-        wanted |= {data.root / row["path"] for row in manifest["adapters"] if row["path"]}
+        wanted |= {data.root / adapter.path for adapter in manifest.adapters if adapter.path}
     wanted |= {data.root / path for path in _trained(data)}
     wanted |= {*snapshot.files(data.root, shown), *data.root.glob("history/*/withdrawn")}
     found = [path for top in ("data", "index", "used", "history") for path in data.root.glob(f"{top}/**/*")]
@@ -160,7 +164,7 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
 def _trained(data: DataSet) -> Iterable[str]:
     """Adapters that a run folder names: their date may be unfinished, or made again."""
     for path in data.root.glob("runs/*/stages/adapt/part-*.parquet"):
-        if path.name.count(".") == 1:
+        if is_kept_file(path.name):
             try:
                 yield from (row for row in pq.read_table(path, columns=["path"])["path"].to_pylist() if row)
             except (OSError, pa.ArrowException):

@@ -11,7 +11,6 @@ upload in UTC. What lies there for less than REUSE is taken for one's own upload
 than GRACE is ever removed. So a publisher that ends within REUSE never names what `store gc` has its eyes on.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -23,9 +22,11 @@ from typing import Any
 
 from configs.errors import StoreError
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest, PublishedShard
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict, as_json
-from stages.storage.records import FileRef, check_input
+from stages.storage.inputs import check_input
+from stages.storage.records import FileRef
 
 GRACE = timedelta(hours=24)
 REUSE = GRACE / 2
@@ -126,7 +127,11 @@ def publish_date(
     if probe:
         bucket.probe(stamp(begun))
     name = f"history/{date}/{stamp(begun)}-{entry['digest'][:16]}.json"
-    manifest = data.publication(entry["publication"]) if entry["publication"] else data.manifest(date) or {}
+    manifest = data.publication(entry["publication"]) if entry["publication"] else data.manifest(date)
+    if manifest is None:
+        raise StoreError(
+            f"{data.manifest_path(date)}: missing, although {snapshot.NAME} names the date; run it with --force"
+        )
     sources = [FileRef(shard["file"], shard["sha256"], shard["rows"], shard["bytes"]) for shard in entry["shards"]]
 
     def edit(pointer: Pointer) -> Pointer | None:
@@ -135,12 +140,12 @@ def publish_date(
             return None  # landed, although its answer was lost
         start = clock()
         shards = _upload(bucket, data.root, date, entry["shards"], sources, pointer, clock, check=again)
-        bucket.write(name, as_json(_manifest(manifest, name, shards)))
+        bucket.write(name, as_json(_remote_manifest(manifest, name, shards).to_dict()))
         if clock() - start > REUSE:
             raise StoreError(f"{date}: publishing took more than {REUSE}; run the same command again, it goes on")
         shown = {"publication": name, "digest": entry["digest"], "rows": entry["rows"]}
         size = sum(shard["bytes"] for shard in shards)
-        history = [*known, shown | {"bytes": size, "run_id": manifest["run_id"]}]
+        history = [*known, shown | {"bytes": size, "run_id": manifest.run_id}]
         return pointer.with_date(date, shown | {"shards": shards}, history)
 
     change(bucket, edit)
@@ -177,19 +182,25 @@ def _upload(
         return list(pool.map(place, shards, sources))
 
 
-def _manifest(manifest: Entry, name: str, shards: list[Entry]) -> Entry:
-    """A date's manifest as a bucket has it: keys and seeds that the engine reads, and adapters, stay on its disk."""
-    adapters = [row | {"path": ""} for row in manifest["adapters"]]
-    return manifest | {"publication": name, "shards": shards, "index": [], "used": [], "adapters": adapters}
+def _remote_manifest(manifest: Manifest, name: str, shards: list[Entry]) -> Manifest:
+    """A date's manifest as a bucket has it: dedup keys, used passages and adapters stay on the engine's disk."""
+    changes = {
+        "publication": name,
+        "shards": [PublishedShard(**shard) for shard in shards],
+        "index": [],
+        "used": [],
+        "adapters": [adapter.model_copy(update={"path": ""}) for adapter in manifest.adapters],
+    }
+    return manifest.model_copy(update=changes)
 
 
-def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Entry | None:
+def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | None:
     """Points a date to the publication before, and returns its manifest; None where there is none: it is withdrawn.
 
     Raises StoreError when the date is not published or the earlier manifest is damaged.
     """
     bucket.probe(stamp(clock()))
-    shown: list[Entry | None] = []
+    shown: list[Manifest | None] = []
 
     def edit(pointer: Pointer) -> Pointer:
         if date not in pointer.dates:
@@ -202,21 +213,20 @@ def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Entry | None:
         shown[:] = [manifest]
         if manifest is None:
             return pointer.with_date(date, None, pointer.history[date])
-        entry = {"publication": names[place - 1], "digest": manifest["digest"], "rows": manifest["accepted"]}
-        return pointer.with_date(date, entry | {"shards": manifest["shards"]}, pointer.history[date])
+        entry = {"publication": names[place - 1], "digest": manifest.digest, "rows": manifest.accepted}
+        shards = [shard.model_dump() for shard in manifest.shards]
+        return pointer.with_date(date, entry | {"shards": shards}, pointer.history[date])
 
     change(bucket, edit)
     return shown[0]
 
 
-def manifest_of(bucket: Bucket, publication: str) -> Entry:
+def manifest_of(bucket: Bucket, publication: str) -> Manifest:
     """Raises StoreError when it is missing or damaged."""
     text = bucket.read(publication)
     try:
-        found = json.loads(text or b"")
-        assert all(isinstance(shard["file"], str) for shard in found["shards"])
-        return found
-    except (ValueError, KeyError, TypeError, AssertionError):
+        return Manifest.from_json((text or b"").decode())
+    except ValueError:
         raise StoreError(
             f"{bucket.url}/{publication}: {'missing' if text is None else 'damaged'}; put back an earlier version, "
             "or publish its date again (gristmill store publish DATE) and let gc --keep 0 forget it"

@@ -50,7 +50,7 @@ def verify(bucket: Bucket) -> tuple[int, int, list[Fault]]:
             place, shards = entry["publication"], shown["shards"]
             mend = again if place == shown["publication"] else "gristmill store gc --keep 0 --delete forgets it"
             try:
-                shards = manifest_of(bucket, place)["shards"]
+                shards = [shard.model_dump() for shard in manifest_of(bucket, place).shards]
             except StoreError as error:
                 faults.append(Fault(place, "missing" if "missing" in str(error) else "damaged", mend))
             for shard in shards:
@@ -85,7 +85,7 @@ def collect(bucket: Bucket, keep: int | None, *, delete: bool, clock: Clock = ut
     wanted = {shard["file"] for entry in pointer.dates.values() for shard in entry["shards"]}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for manifest in pool.map(lambda name: manifest_of(bucket, name), sorted(manifests)):
-            wanted |= {shard["file"] for shard in manifest["shards"]}
+            wanted |= {shard.file for shard in manifest.shards}
     expired = listed - manifests
     garbage = [name for name in objects if name in expired or (name in old and name not in wanted | manifests)]
     if delete and garbage:

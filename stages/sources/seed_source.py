@@ -82,7 +82,7 @@ def read_seeds(
             if reason := _unusable(text, shortest, language, identify):
                 yield Dropped(file.name, location, *reason, text)
             else:
-                yield Seed.make(
+                yield Seed.create(
                     text,
                     title=" ".join(document.title.split()),
                     source=file.name,

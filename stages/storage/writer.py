@@ -1,6 +1,5 @@
-"""What a shard's work writes to: rows, rejects, side files and figures, committed together or not at all."""
+"""What a stage writes a shard to: rows, rejects, side files and figures, committed together or not at all."""
 
-import json
 import os
 from contextlib import suppress
 from hashlib import sha256
@@ -11,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.record import REJECT, schema_id
-from stages.storage.atomic import sync_folder, temporary_path, write_text
+from stages.storage.atomic import sync_folder, temporary_path
 from stages.storage.progress_note import NoteWriter
-from stages.storage.records import FileRef, ShardRecord, ShardSpec
+from stages.storage.records import FileRef, ShardRecord
+from stages.storage.shard import ShardSpec
+from stages.storage.stats import ShardStats
 
-ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
+MAX_ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
 
 
 class _HashedFile:
@@ -55,7 +56,7 @@ class _HashedFile:
 
 
 class _Part:
-    """One Parquet file in the making."""
+    """One Parquet file that is being written, under a temporary name."""
 
     def __init__(self, folder: Path, schema: pa.Schema, level: int) -> None:
         self.path = temporary_path(folder / "part")
@@ -67,7 +68,7 @@ class _Part:
         self._waiting: list[pa.Table] = []  # rows of the next row group
         self._bytes = 0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self._writer = pq.ParquetWriter(
             self._file, self.schema, compression="zstd", compression_level=self._level, write_page_checksum=True
         )
@@ -78,7 +79,7 @@ class _Part:
         self.rows += table.num_rows
         self._waiting.append(table.cast(self.schema))
         self._bytes += table.nbytes
-        if row_group or self._bytes >= ROW_GROUP_BYTES:
+        if row_group or self._bytes >= MAX_ROW_GROUP_BYTES:
             self._flush(row_group)
 
     def _flush(self, row_group: int | None = None) -> None:
@@ -109,33 +110,35 @@ class ShardWriter:
     `notes`: where `report_progress` writes to; without it the calls do nothing.
     """
 
-    def __init__(self, spec: ShardSpec, schema: pa.Schema, level: int = 3, notes: NoteWriter | None = None) -> None:
+    def __init__(
+        self, spec: ShardSpec, schema: pa.Schema, compression_level: int = 3, notes: NoteWriter | None = None
+    ) -> None:
         self._spec = spec
         self._schema = schema
-        self._level = level
+        self._level = compression_level
         self._notes = notes
-        self._folder = Path(spec.root, spec.stage)
+        self._folder = Path(spec.root, spec.folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._parts: dict[str, _Part] = {}
         self.rejected: dict[str, int] = {}
         self.quarantined = 0
         self.rows_in = 0
-        self.stats: dict[str, float] = {}
+        self.stats = ShardStats()
 
     def keep(self, rows: pa.Table | pa.RecordBatch) -> None:
         self._part("", self._schema).write(rows)
 
     def keep_rows(self, rows: list[Any]) -> None:
-        """Record objects of the schema's columns."""
+        """`rows`: dataclasses with the schema's columns as attributes."""
         if rows:
             self.keep(to_table(rows, self._schema))
 
     def side(self, name: str, table: pa.Table, row_group: int | None = None) -> None:
-        """A second file of the shard, committed with it."""
+        """Adds rows to a second file of the shard, committed with it."""
         self._part(name, table.schema).write(table, row_group)
 
     def reject(self, rows: list[dict[str, Any]], *, quarantine: bool = False) -> None:
-        """Rows of REJECT; they count as rejected by reason, or as quarantined."""
+        """`rows`: of the schema REJECT; they count as rejected by their reason, or as quarantined."""
         if not rows:
             return
         self._part("rejects", REJECT).write(pa.Table.from_pylist(rows, REJECT))
@@ -144,11 +147,6 @@ class ShardWriter:
         else:
             for row in rows:
                 self.rejected[row["reason"]] = self.rejected.get(row["reason"], 0) + 1
-
-    def count(self, **figures: float) -> None:
-        """Adds to the shard's figures."""
-        for name, value in figures.items():
-            self.stats[name] = self.stats.get(name, 0) + value
 
     def report_progress(self, rows: int, output_tokens: int = 0) -> None:
         """Shows watchers how many input rows are finished so far. Cheap: call it for every row or batch."""
@@ -164,9 +162,8 @@ class ShardWriter:
                 f"{self.quarantined} quarantined: the counts do not balance"
             )
         root = Path(spec.root)
-        stem = spec.file.removesuffix(".parquet")
         refs = {
-            name: part.finish(root, f"{stem}.{name}.parquet" if name else spec.file)
+            name: part.finish(root, f"{spec.folder}/{spec.name.side(name) if name else spec.name.kept}")
             for name, part in sorted(self._parts.items())
         }
         sync_folder(self._folder)
@@ -183,7 +180,7 @@ class ShardWriter:
             stats=self.stats,
             label=spec.label,
         )
-        write_text(spec.record_path, json.dumps(record.to_json(), indent=1))
+        record.write(spec.record_path)
         return record
 
     def abandon(self) -> None:
@@ -193,12 +190,12 @@ class ShardWriter:
     def _part(self, name: str, schema: pa.Schema) -> _Part:
         if name not in self._parts:
             self._parts[name] = _Part(self._folder, schema, self._level)
-            self._parts[name].begin()
+            self._parts[name].start()
         return self._parts[name]
 
 
 def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
-    """Record objects (slots dataclasses) as a table; lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    """Dataclasses as a table; lone surrogates, which UTF-8 cannot encode, become "?"."""
     columns = {name: [_encodable(getattr(row, name)) for row in rows] for name in schema.names}
     return pa.Table.from_pydict(columns, schema)
 

@@ -197,7 +197,7 @@ def earlier_data_set(tmp_path_factory):
 def fingerprint_of(path):
     from pipeline.run import supervisor
 
-    return supervisor.fingerprint(supervisor.find_models(load.load(str(path))))
+    return supervisor.fingerprint(supervisor.resolve_models(load.load(str(path))))
 
 
 @pytest.mark.parametrize("date", ["2026-01-01", "2026-01-02", "2026-01-03"])

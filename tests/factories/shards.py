@@ -3,7 +3,7 @@
 import json
 
 from stages.record import Candidate
-from stages.storage.records import ShardSpec
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 WORDS = [

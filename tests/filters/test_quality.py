@@ -50,7 +50,7 @@ def pages(count=120):
             f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {rng.choice(OBJECTS)} {rng.choice(ENDS)}." for _ in range(12)
         )
         where = {"title": f"page {number}", "location": str(number), "licence": "MIT", "language": "en"}
-        made.append(Seed.make(text, source=f"source-{number % 3}", domain=("law", "medicine")[number % 2], **where))
+        made.append(Seed.create(text, source=f"source-{number % 3}", domain=("law", "medicine")[number % 2], **where))
     return made
 
 

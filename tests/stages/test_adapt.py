@@ -12,7 +12,7 @@ from configs.schema import Adapt
 from stages.adapt import ADAPTER, Train
 from stages.ports import Adapter, Training
 from stages.record import ROW
-from stages.storage.records import ShardSpec
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 OPTIONS = Adapt(min_rows=8, held_out=0.3)

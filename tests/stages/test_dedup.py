@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Dedup
-from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
+from stages.dedup.drop import Drop
+from stages.dedup.keys import KEY, PAIR, keys
+from stages.dedup.match import Match
+from stages.dedup.sign import Sign
 from stages.record import CANDIDATE
 from tests.factories.shards import PLAIN_TEXT, WORDS, WriteRows, candidate, commit_shard
 

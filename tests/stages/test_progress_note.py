@@ -13,7 +13,8 @@ from stages.generate import Generate
 from stages.record import CANDIDATE, SEED, Seed
 from stages.storage import progress_note
 from stages.storage.progress_note import NOTE_BYTES, NoteWriter, ShardProgress
-from stages.storage.records import ShardRecord, ShardSpec, attempt_markers
+from stages.storage.records import ShardRecord, attempt_markers
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 SCHEMA = pa.schema([("id", pa.string())])

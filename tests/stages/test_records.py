@@ -19,7 +19,9 @@ from stages.execute import RunShard
 from stages.pack import pack
 from stages.storage import writer
 from stages.storage.atomic import write_text
-from stages.storage.records import FileRef, ShardRecord, ShardSpec, error_path, read_input
+from stages.storage.inputs import read_input
+from stages.storage.records import FileRef, ShardRecord, error_path
+from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
@@ -180,7 +182,7 @@ def test_damaged_records_and_inputs_are_named(tmp_path):
 def test_lone_surrogates_are_written_as_replacement_characters(tmp_path):
     from stages.record import SEED, Seed
 
-    seed = Seed.make("a\ud800b", title="\udfff", source="s", location="", licence="MIT", language="en", domain="law")
+    seed = Seed.create("a\ud800b", title="\udfff", source="s", location="", licence="MIT", language="en", domain="law")
     out = ShardWriter(spec_in(tmp_path), SEED)
     out.rows_in = 1
     out.keep_rows([seed])

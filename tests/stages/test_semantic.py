@@ -16,8 +16,11 @@ from filters.build import build_filters
 from filters.sketch import SKETCH_BYTES, Sketch, project
 from pipeline.filtering.explanation import Found, nearest
 from pipeline.store.dataset import DataSet
-from stages.dedup.match import KEY, PAIR, Drop, Match, Sign, keys
+from stages.dedup.drop import Drop
+from stages.dedup.keys import KEY, PAIR, keys
+from stages.dedup.match import Match
 from stages.dedup.semantic import BANDS, WINDOW, closest, semantic_keys
+from stages.dedup.sign import Sign
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW
 from tests.factories.shards import PLAIN_TEXT, WriteRows, candidate, commit_shard

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from configs.errors import BackendError
 from configs.schema import Generator as GeneratorConfig
@@ -14,6 +15,7 @@ from model.backends.vllm.rates import MeasuredRates, is_cpu_build
 from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 from stages.storage.packages import cache_folder
+from stages.storage.stats import GeneratorStats, GpuStats
 
 ENGINE = "model.backends.vllm.engine:VllmEngine"
 MIN_MEASURED_S = 60.0  # of full engines; a rate over a shorter time is not remembered
@@ -52,7 +54,7 @@ class VllmGenerator:
                 f"generator.vllm: the engine did not start on {card.name!r} ({error}); {_fix(str(error), cpu)}"
             ) from None
         self.meter = Meter(nvml, self.gpus) if nvml and self.gpus else None
-        self.last_totals: dict[str, float] = {}
+        self.reported = GeneratorStats()  # by earlier calls of take_stats
         self.lock = threading.Lock()
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
@@ -67,20 +69,15 @@ class VllmGenerator:
                 "generator.vllm.engines_per_gpu, generator.vllm.max_num_seqs or generator.max_model_len"
             ) from None
 
-    def account(self) -> dict[str, float]:
-        """Figures since the last call: `engine N …` of each engine, sums of samples as `gpu …` and `kv …`. Beside them
-        the memory of each engine now, as `memory N …`."""
-        totals = {
-            f"engine {engine} {name}": value
-            for engine, figures in enumerate(self.fleet.figures())
-            for name, value in figures.items()
-        }
-        totals |= {"kv usage": self.fleet.kv_usage, "kv samples": float(self.fleet.kv_samples)}
-        totals |= self.meter.totals if self.meter else {}
+    def take_stats(self) -> GeneratorStats:
+        """What was added since the last call, and each engine's memory now."""
+        engines = {str(number): engine for number, engine in enumerate(self.fleet.figures())}
+        gpu = replace(self.meter.totals) if self.meter else GpuStats()
+        totals = GeneratorStats(engines, gpu, replace(self.fleet.kv_cache), self.fleet.memory())
         with self.lock:
-            added = {name: value - self.last_totals.get(name, 0.0) for name, value in totals.items()}
-            self.last_totals = totals
-        return added | self.fleet.memory()
+            added = totals.since(self.reported)
+            self.reported = totals
+        return added
 
     def close(self) -> None:
         """Waits for the running calls, frees the GPUs and remembers the measured rate for later runs.

@@ -23,6 +23,7 @@ from model.backends.vllm.process import EngineProcess
 from model.backends.vllm.queue import PromptQueue
 from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ProgressCallback, Request
+from stages.storage.stats import EngineStats, KvCacheStats, MemoryStats
 
 MAX_RESTART_PAUSE_S = 60.0
 LAST_MESSAGES_S = 20.0  # for an engine that was told to end
@@ -52,7 +53,7 @@ class Fleet:
         self.restarts = [0] * len(specs)
         self.ended_figures: list[dict[str, float]] = [{} for _ in specs]  # sums over each engine's ended processes
         self.full_seconds, self.full_tokens = 0.0, 0  # while all engines had all their sequences in use
-        self.kv_usage, self.kv_samples = 0.0, 0  # sum of samples (mean of the engines, 0 to 1), and their number
+        self.kv_cache = KvCacheStats()  # samples of the engines' mean
         self.versions: dict[str, str] = {}  # of vLLM and torch, as the newest process reported
         self.ending = threading.Event()
         self.first_up: Future[None] = Future()  # done when the first engine has been up
@@ -106,28 +107,25 @@ class Fleet:
         for waker in self._wakers:
             os.close(waker)
 
-    def figures(self) -> list[dict[str, float]]:
-        """Of each engine so far: `prompt_tokens` and `output_tokens` of its answers, the seconds it was `generating`
-        and `waiting` for prompts, `preemptions` and `restarts`."""
-        all_figures = []
+    def figures(self) -> list[EngineStats]:
+        """What each engine did so far, in all of its processes."""
+        engines = []
         for engine, process in enumerate(list(self.processes)):
             prompt_tokens, output_tokens = self.queue.tokens[engine]
-            figures = {"prompt_tokens": float(prompt_tokens), "output_tokens": float(output_tokens)}
-            figures["restarts"] = float(self.restarts[engine])
+            stats = EngineStats(float(prompt_tokens), float(output_tokens), restarts=float(self.restarts[engine]))
             for name in ("generating", "waiting", "preemptions"):
                 current = process.figures.get(name, 0.0) if process else 0.0
-                figures[name] = self.ended_figures[engine].get(name, 0.0) + current
-            all_figures.append(figures)
-        return all_figures
+                setattr(stats, name, self.ended_figures[engine].get(name, 0.0) + current)
+            engines.append(stats)
+        return engines
 
-    def memory(self) -> dict[str, float]:
-        """`memory N allocated` and `memory N reserved`: bytes on the GPU of each engine that reports them."""
-        figures = {engine: process.figures for engine, process in enumerate(list(self.processes)) if process}
+    def memory(self) -> dict[str, MemoryStats]:
+        """Bytes on the GPU of each engine that reports them."""
+        figures = {str(engine): process.figures for engine, process in enumerate(list(self.processes)) if process}
         return {
-            f"memory {engine} {name}": of_engine[name]
-            for engine, of_engine in figures.items()
-            if "reserved" in of_engine
-            for name in ("allocated", "reserved")
+            engine: MemoryStats(reported["allocated"], reported["reserved"])
+            for engine, reported in figures.items()
+            if "reserved" in reported
         }
 
     def _serve(self, engine: int) -> None:
@@ -277,8 +275,8 @@ class Fleet:
         processes, sequences = list(self.processes), self.options.max_num_seqs
         usages = [process.figures["kv_usage"] for process in processes if process and "kv_usage" in process.figures]
         if usages and self.queue.unanswered:
-            self.kv_usage += sum(usages) / len(usages)
-            self.kv_samples += 1
+            self.kv_cache.usage += sum(usages) / len(usages)
+            self.kv_cache.samples += 1
         all_up = all(process and process.is_up for process in processes)
         all_full = all_up and all(len(prompts) >= sequences for prompts in self.queue.open)
         if not all_full or self.queue.answers < sequences * len(processes):

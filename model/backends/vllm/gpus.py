@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.storage.stats import GpuStats
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -131,8 +133,7 @@ class Meter:
     """Adds up samples of the GPUs, one each second, in a thread of its own until it is closed."""
 
     def __init__(self, nvml: Nvml, gpus: list[Gpu]):
-        names = ("gpu samples", "gpu percent", "gpu watts", "gpu sm samples", "gpu sm percent")
-        self.totals = dict.fromkeys(names, 0.0)  # sums over GPUs and seconds
+        self.totals = GpuStats()  # sums over GPUs and seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(nvml, gpus), name="gpu-meter", daemon=True)
         self._thread.start()
@@ -145,9 +146,9 @@ class Meter:
     def _run(self, nvml: Nvml, gpus: list[Gpu]) -> None:
         while not self._ended.wait(1.0):
             for percent, watts in nvml.sample(gpus):
-                self.totals["gpu samples"] += 1
-                self.totals["gpu percent"] += percent
-                self.totals["gpu watts"] += watts
+                self.totals.samples += 1
+                self.totals.percent += percent
+                self.totals.watts += watts
             for share in nvml.sm_activity(gpus):
-                self.totals["gpu sm samples"] += 1
-                self.totals["gpu sm percent"] += share
+                self.totals.sm_samples += 1
+                self.totals.sm_percent += share

@@ -30,8 +30,8 @@ def rollback_date(date: DateArgument, out: PublishedFlag, as_json: JsonFlag = Fa
         finally:
             os.close(lock)
     if as_json:
-        print_json({"date": date, "publication": manifest and manifest["publication"]})
+        print_json({"date": date, "publication": manifest and manifest.publication})
     elif manifest:
-        print(f"{date}: now {manifest['publication']}, {manifest['accepted']} rows of run {manifest['run_id']}")
+        print(f"{date}: now {manifest.publication}, {manifest.accepted} rows of run {manifest.run_id}")
     else:
         print(f"{date}: withdrawn; {again} publishes it again, --catch-up passes it over")

@@ -102,9 +102,9 @@ def test_calls_of_several_threads_are_answered_in_order_by_all_engines(open_flee
         thread.join()
     assert [found[at] for at in range(3)] == [undisturbed(call) for call in calls]
     made = sum(row.output_tokens for rows in found.values() for row in rows)
-    assert sum(of["output_tokens"] for of in fleet.figures()) == made
-    until(lambda: all(of["waiting"] and of["generating"] for of in fleet.figures()))
-    assert fleet.kv_usage == fleet.kv_samples * 0.5
+    assert sum(engine.output_tokens for engine in fleet.figures()) == made
+    until(lambda: all(engine.waiting and engine.generating for engine in fleet.figures()))
+    assert fleet.kv_cache.usage == fleet.kv_cache.samples * 0.5
 
 
 def test_progress_is_reported_while_a_call_waits(open_fleet: Opener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_gpus_are_those_that_cuda_would_see(tmp_path: Path, monkeypatch: pytest.
     meter = Meter(nvml, gpus)
     assert sampled.wait(30)
     meter.close()
-    assert meter.totals["gpu percent"] / meter.totals["gpu samples"] == 50
+    assert meter.totals.percent / meter.totals.samples == 50
 
 
 def test_multiprocessors_are_counted_where_the_gpu_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,13 +39,13 @@ def test_a_published_shard_that_cannot_be_read_is_named(finished, copied, damage
 def test_notes_are_said_once(finished, monkeypatch, capsys):
     manifest = finished.manifest | {"notes": ["few seeds"]}
     result = Result("done", manifest, notes=["few seeds"])
-    monkeypatch.setattr("pipeline.run.supervisor.run", lambda *_, **__: result)
+    monkeypatch.setattr("pipeline.run.supervisor.run_date", lambda *_, **__: result)
     line = ["run", "--config", str(finished.config), "--date", DATE]
     assert cli.main(line) == exit_codes.DONE
     said = capsys.readouterr()
     assert (said.out + said.err).count("few seeds") == 1
     nothing = replace(result, status="nothing", notes=["no work left"])
-    monkeypatch.setattr("pipeline.run.supervisor.run", lambda *_, **__: nothing)
+    monkeypatch.setattr("pipeline.run.supervisor.run_date", lambda *_, **__: nothing)
     cli.main(line)
     assert "no work left" in capsys.readouterr().err
 

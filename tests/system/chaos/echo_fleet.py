@@ -9,6 +9,7 @@ from configs.schema import Generator, VllmOptions
 from model.backends.vllm.fleet import Fleet
 from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
+from stages.storage.stats import GeneratorStats
 
 ENGINES = 2
 
@@ -27,8 +28,8 @@ class EchoFleet:
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         return self.fleet.generate(requests, progress)
 
-    def account(self) -> dict[str, float]:
-        return {}
+    def take_stats(self) -> GeneratorStats:
+        return GeneratorStats()
 
     def close(self) -> None:
         self.fleet.close()

@@ -1,0 +1,63 @@
+"""The graph of a date without any work: which stages there would be, with how many shards and rows.
+
+It drives the real graph with results in which nothing is rejected, so it cannot differ from what a run does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.run.graph import Context, Stage, graph
+from pipeline.store.manifest import AdapterResult
+from stages.seeds import DomainFile
+from stages.storage.records import FileRef, ShardRecord, StageResult
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import StageKind, StageName
+from stages.storage.stats import ShardStats
+
+BYTES_PER_ROW = 1000  # of compressed Parquet; only decides how many files are packed
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage of a date; its numbers are upper bounds, since earlier stages reject rows."""
+
+    name: StageName
+    kind: StageKind
+    shards: int
+    rows: int
+
+
+def dry_run(context: Context, sources: Sequence[DomainFile], passages: Mapping[str, int]) -> list[PlannedStage]:
+    """The stages in their order. `passages`: how many a domain's sources can give, read from the first of its files."""
+    steps = graph(context, sources, lambda trained: [_no_adapter(record.label) for record in trained.records])
+    left = dict(passages)
+    planned: list[PlannedStage] = []
+    try:
+        stage = next(steps)
+        while True:
+            rows = sum(spec.rows for spec in stage.specs) or sum(passages.values())
+            planned.append(PlannedStage(stage.name, stage.kind, len(stage.specs), rows))
+            stage = steps.send(_result(stage, left))
+    except StopIteration:
+        return planned
+
+
+def _result(stage: Stage, left: dict[str, int]) -> StageResult:
+    is_first = not any(spec.rows for spec in stage.specs)
+    records = []
+    for spec in stage.specs:
+        rows = left.pop(spec.label, 0) if is_first else spec.rows
+        kept = FileRef(spec.file, spec.fingerprint, rows, rows * BYTES_PER_ROW)
+        records.append(_record(spec, kept))
+    return StageResult(stage.name, stage.kind, records)
+
+
+def _record(spec: ShardSpec, kept: FileRef) -> ShardRecord:
+    index = {"index": kept}
+    return ShardRecord(
+        spec.number, spec.fingerprint, kept.rows, kept, None, index, {}, 0, "", ShardStats(), label=spec.label
+    )
+
+
+def _no_adapter(domain: str) -> AdapterResult:
+    return AdapterResult(domain=domain, used=False, reason="not trained yet")

@@ -1,0 +1,197 @@
+"""The manifest of a date: what was published, and the figures of how it was made.
+
+It is read and written through `Manifest` alone. Version 1 (data sets made before stages declared what they are) is
+read and upgraded here; what still older data sets do not have is None or empty.
+"""
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from stages.ports import ModelCard
+from stages.storage.records import FileRef
+from stages.storage.stage import StageKind, kind_of_version_1
+from stages.storage.stats import EngineStats
+
+VERSION = 2
+
+
+class ManifestPart(BaseModel):
+    """Keys that this version does not know are kept: a rollback writes a manifest again."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class PublishedShard(ManifestPart):
+    """A Parquet file of accepted rows; `file` is relative to the data set, below `data/`."""
+
+    file: str
+    domain: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @property
+    def ref(self) -> FileRef:
+        return FileRef(self.file, self.sha256, self.rows, self.bytes)
+
+
+class AdapterResult(ManifestPart):
+    """A domain's adapter: whether the second round used it, and why. Losses are nats per answer token, held out."""
+
+    domain: str
+    used: bool
+    reason: str
+    name: str | None = None
+    sha256: str | None = None
+    path: str | None = None  # relative to the data set
+    loss_before: float | None = None
+    loss_after: float | None = None
+    train_rows: int | None = None
+    held_out_rows: int | None = None
+    tokens: int | None = None
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+
+
+class StageFlow(ManifestPart):
+    """A domain's rows through one stage: rows_in = kept + rejected + quarantined."""
+
+    rows_in: int = Field(validation_alias=AliasChoices("in", "rows_in"), serialization_alias="in")
+    kept: int
+    rejected: dict[str, int]
+    quarantined: int
+
+
+class Diversity(ManifestPart):
+    """How varied a domain's answers are, on a sample (`pipeline.report.diversity`)."""
+
+    rows: int
+    compression_ratio: float = 0.0
+    distinct_3: float = 0.0
+    shared_8: float = 0.0
+
+
+class DomainFigures(ManifestPart):
+    """One domain's figures. generated = accepted + rejected + quarantined."""
+
+    generated: int
+    accepted: int
+    quarantined: int
+    text_bytes: int
+    shard_bytes: int
+    prompt_tokens: int
+    output_tokens: int
+    rejected: dict[str, int]
+    found: dict[str, int] = {}  # what filters saw in rows, by name
+    flow: dict[str, StageFlow] | None = None  # by stage; None in data sets that did not record it
+    profile: dict[str, dict[str, int]] = {}  # histograms of length and scores
+    tokens_per_second: float
+    cost: float
+    diversity: Diversity | None = None
+
+
+class EngineFigures(ManifestPart):
+    """The generator's engines and GPUs over all rounds; shares are between 0 and 1."""
+
+    tokens_per_second: float
+    waiting: float
+    gpu_utilisation: float | None = None
+    sm_activity: float | None = None
+    gpu_watts: float | None = None
+    kv_usage: float | None = None
+    preemptions: int
+    restarts: int
+    each: dict[str, EngineStats]
+
+
+class Manifest(ManifestPart):
+    """One date of a data set. Times are UTC, costs in `currency`."""
+
+    version: int = VERSION
+    date: str
+    run_id: str
+    fingerprint: str  # of the configuration and of all that it reads
+    published: str | None = None  # ISO 8601
+    digest: str  # of the published rows: equal for equal data
+    shards: list[PublishedShard]
+    index: list[FileRef]  # dedup keys, for later dates
+    used: list[FileRef]  # ids of the passages used, for later dates
+    adapters: list[AdapterResult]
+    generator: ModelCard
+    encoder: ModelCard | None = None
+    filters: dict[str, str] = {}  # by filter, the hash of what it reads besides its options
+    versions: dict[str, str] = {}  # of packages
+    notes: list[str] = []
+    licences: dict[str, int] = {}  # accepted rows by licence, source, task, language
+    sources: dict[str, int] = {}
+    tasks: dict[str, int] = {}
+    languages: dict[str, int] = {}
+    accepted: int
+    bytes: int
+    rejected: dict[str, int]
+    quarantined: int
+    seeds_passed_over: dict[str, int] = {}
+    canary: dict[str, float] | None = None  # scores of fixed texts; None in data sets that did not record them
+    domains: dict[str, DomainFigures]
+    engines: EngineFigures | None = None
+    stages: dict[str, StageKind]  # in the order in which they ran
+    seconds: dict[str, float]  # by stage, and `loading` of models and engines
+    cost: float = 0.0
+    annotation_cost: float | None = None
+    currency: str = "USD"
+    machine: str = ""
+    reference: str | None = None  # the date that drift was measured against
+    alarms: list[str] = []
+    publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Reads any version. Raises ValueError when the text is not a manifest, or of a version yet to come."""
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("not a manifest")
+        if value.get("version", 1) > VERSION:
+            raise ValueError(f"version {value['version']} of the manifest is newer than this gristmill: update it")
+        try:
+            return cls.model_validate(_upgraded(value))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    @property
+    def published_files(self) -> list[FileRef]:
+        """Everything that the manifest names, under its name in `data/`, `index/` and `used/`."""
+        return [*(shard.ref for shard in self.shards), *self.index, *self.used]
+
+    @property
+    def generated(self) -> int:
+        return sum(domain.generated for domain in self.domains.values())
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of accepted text."""
+        return sum(domain.text_bytes for domain in self.domains.values())
+
+
+def content_digest(refs: Iterable[FileRef]) -> str:
+    """One hash over published files: equal for equal data, whatever runner or number of restarts made it."""
+    text = "\n".join(sorted(f"{ref.sha256} {ref.rows}" for ref in refs))
+    return sha256(text.encode()).hexdigest()
+
+
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("version", 1) >= VERSION:
+        return value
+    value = value | {"version": VERSION, "engines": value.get("engines") or None}
+    stages = [stage for stage in value.get("seconds", {}) if stage != "loading"]
+    return value | {"stages": {stage: kind_of_version_1(stage).to_json() for stage in stages}}

@@ -1,0 +1,40 @@
+"""`run.json` in a date's run folder: what a start of the date fixed, for its driver and for later starts."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
+
+from configs.errors import StoreError
+from stages.ports import ModelCard
+from stages.storage.atomic import write_text
+from stages.storage.records import FileRef
+
+NAME = "run.json"
+
+
+class RunRecord(BaseModel):
+    date: str
+    run_id: str
+    fingerprint: str  # of the configuration and of all that it reads
+    started: str = Field(validation_alias=AliasChoices("begun", "started"), serialization_alias="begun")
+    generator: ModelCard
+    encoder: ModelCard | None
+    filters: dict[str, str]  # by filter, the hash of what it reads besides its options
+    threads: int  # of CPU, a worker process
+    used: list[FileRef]  # passages that other dates use
+    index: list[FileRef]  # dedup keys of other dates
+    versions: dict[str, str]  # of packages
+
+    @classmethod
+    def read(cls, run_folder: Path) -> "RunRecord | None":
+        """None where the date was never started. Raises StoreError when the file is damaged."""
+        path = run_folder / NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            raise StoreError(f"{path}: damaged; remove it and run again: committed shards are kept") from None
+
+    def write(self, run_folder: Path) -> None:
+        write_text(run_folder / NAME, self.model_dump_json(by_alias=True, indent=1))
