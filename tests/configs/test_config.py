@@ -195,9 +195,9 @@ def earlier_data_set(tmp_path_factory):
 
 
 def fingerprint_of(path):
-    from pipeline.run import supervisor
+    from pipeline.run.resolve import resolve_models, run_fingerprint
 
-    return supervisor.fingerprint(supervisor.resolve_models(load.load(str(path))))
+    return run_fingerprint(resolve_models(load.load(str(path))))
 
 
 @pytest.mark.parametrize("date", ["2026-01-01", "2026-01-02", "2026-01-03"])

@@ -6,10 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.dataset import content_digest
+from pipeline.store.manifest import Manifest, PublishedShard, content_digest
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef
 from tests.factories.command_line import DATE, CommandResult
+from tests.factories.manifests import manifest_of
 
 NEXT_DATE = "2026-01-03"
 
@@ -24,11 +25,15 @@ def publish_texts(data, date, texts, index=("keys",)):
             files[f"{folder}/{text}.parquet"] = FileRef(source, sha256(text.encode()).hexdigest(), 1, len(text))
     refs = {name: ref._replace(file=name) for name, ref in files.items()}
     shards = [ref for name, ref in refs.items() if name.startswith("data/")]
-    manifest = {
-        "date": date, "accepted": len(texts), "bytes": 1, "run_id": f"run of {texts}", "digest": content_digest(shards),
-        "shards": [{"file": r.file, "domain": "law", "rows": 1, "bytes": r.bytes, "sha256": r.sha256} for r in shards],
-        "index": [ref for name, ref in refs.items() if name.startswith("index/")], "used": [], "adapters": [],
-    }  # fmt: skip
+    manifest = manifest_of(
+        date=date,
+        accepted=len(texts),
+        bytes=1,
+        run_id=f"run of {texts}",
+        digest=content_digest(shards),
+        shards=[PublishedShard(file=r.file, domain="law", rows=1, bytes=r.bytes, sha256=r.sha256) for r in shards],
+        index=[ref for name, ref in refs.items() if name.startswith("index/")],
+    )
     data.publish(date, files, manifest)
 
 
@@ -46,3 +51,7 @@ class FinishedDate:
     @property
     def manifest(self) -> dict[str, Any]:
         return json.loads((self.out / "manifests" / f"{DATE}.json").read_text("utf-8"))
+
+    @property
+    def parsed_manifest(self) -> Manifest:
+        return Manifest.model_validate(self.manifest)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.pages import samples
 from pipeline.pages.serve import address, create_server, listen
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Manifest
 from stages.record import ROW
 from tests.factories.command_line import DATE
 
@@ -74,7 +75,7 @@ def plant_markup(data: DataSet) -> None:
                 ROW.get_field_index(name), name, pa.array(values, ROW.field(ROW.get_field_index(name)).type)
             )
         pq.write_table(table, data.root / shard["file"])
-    for rejects in samples.rejects_files(data, manifest):
+    for rejects in samples.rejects_files(data, Manifest.model_validate(manifest)):
         table = pq.read_table(rejects)
         for name in ("reason", "detail", "text"):
             place = table.schema.get_field_index(name)
@@ -87,7 +88,8 @@ def plant_markup(data: DataSet) -> None:
                 place = table.schema.get_field_index(name)
                 table = table.set_column(place, name, pa.array([MARKUP] * table.num_rows))
             pq.write_table(table, seeds)
-    manifest |= plant({key: manifest[key] for key in manifest if key not in ("domains", "date", "run_id", "seconds")})
+    kept = ("domains", "date", "run_id", "seconds", "stages", "engines")
+    manifest |= plant({key: manifest[key] for key in manifest if key not in kept})
     law = manifest["domains"]["law"]
     law["rejected"] = {MARKUP: 3}
     law["found"] = {MARKUP: 1}
@@ -96,8 +98,9 @@ def plant_markup(data: DataSet) -> None:
     law["flow"]["screen"]["rejected"] = {MARKUP: law["flow"]["screen"]["rejected"].get("x", 3)}
     manifest["domains"] = {"law": law, MARKUP: law}
     manifest["alarms"] = manifest["notes"] = [MARKUP]
-    for name in ("sources", "licences", "tasks", "languages", "versions"):
+    for name in ("sources", "licences", "tasks", "languages"):
         manifest[name] = {MARKUP: 5}
+    manifest["versions"] = {MARKUP: MARKUP}
     path.write_text(json.dumps(manifest), "utf-8")
 
 

@@ -83,10 +83,10 @@ class WriteRows:
     def __init__(self, rows):
         self._rows = rows
 
-    def open(self):
+    def load(self):
         return None
 
-    def run(self, spec, out):
+    def process(self, spec, out):
         out.rows_in = len(self._rows)
         out.keep_rows(self._rows)
 
@@ -94,6 +94,6 @@ class WriteRows:
 def commit_shard(root, stage, number, schema, body, payload):
     spec = ShardSpec(str(root), f"runs/{stage}", number, 9, "f", 0, json.dumps(payload), "law")
     out = ShardWriter(spec, schema)
-    body.open()
-    body.run(spec, out)
+    body.load()
+    body.process(spec, out)
     return out.commit()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.schema import Adapt
-from stages.adapt import ADAPTER, Train
+from stages.adapt import ADAPTER, TrainAdapter
 from stages.ports import Adapter, Training
 from stages.record import ROW
 from stages.storage.shard import ShardSpec
@@ -46,30 +46,30 @@ def accepted(root, count):
 
 
 def trained(root, count, trainer):
-    """The one row that the stage writes, and its figures."""
+    """The one row that the stage writes."""
     refs = [accepted(root, count)] if count else []
     spec = ShardSpec(str(root), "runs/adapt", 0, 1, "f", 1, json.dumps({"inputs": refs}), "law")
     out = ShardWriter(spec, ADAPTER)
-    body = Train(OPTIONS, lambda: trainer, "adapters")
-    body.open()
-    body.run(spec, out)
+    body = TrainAdapter(OPTIONS, lambda: trainer, "adapters")
+    body.load()
+    body.process(spec, out)
     record = out.commit()
     (row,) = pq.read_table(Path(root, record.kept.file)).to_pylist()
-    return row, record.stats
+    return row
 
 
 @pytest.mark.parametrize("after", [2.0, 2.5, float("nan")])
 def test_an_adapter_that_does_not_help_is_not_used_and_says_why(tmp_path, after):
-    row, stats = trained(tmp_path, 40, Trainer(2.0, after))
+    row = trained(tmp_path, 40, Trainer(2.0, after))
     assert row["used"] is False
     assert row["reason"] == f"held-out loss 2.0000 -> {after:.4f}: no better, so not used"
     assert (row["domain"], row["name"], row["path"]) == ("law", "law@abc", "adapters/abc")
-    assert (row["loss_before"], stats["tokens"]) == (2.0, 123)
+    assert (row["loss_before"], row["tokens"]) == (2.0, 123)
 
 
 def test_an_adapter_that_helps_is_used(tmp_path):
     trainer = Trainer(2.0, 1.9)
-    row, _ = trained(tmp_path, 40, trainer)
+    row = trained(tmp_path, 40, trainer)
     assert row["used"] is True
     assert row["reason"] == "held-out loss 2.0000 -> 1.9000"
     ((domain, train, held_out, folder),) = trainer.calls
@@ -84,14 +84,14 @@ def test_an_adapter_that_helps_is_used(tmp_path):
 @pytest.mark.parametrize("count", [0, 7])
 def test_too_few_rows_train_nothing(tmp_path, count):
     trainer = Trainer(2.0, 1.0)
-    row, stats = trained(tmp_path, count, trainer)
+    row = trained(tmp_path, count, trainer)
     assert trainer.calls == []
     assert row["used"] is False
     assert row["reason"] == f"{count} accepted rows, 8 are needed (adapt.min_rows)"
-    assert (row["name"], row["loss_after"], stats) == (None, None, {})
+    assert (row["name"], row["loss_after"], row["tokens"]) == (None, None, None)
     assert not os.path.exists(tmp_path / "adapters")
 
 
 def test_a_backend_without_training_says_so(tmp_path):
-    row, _ = trained(tmp_path, 40, None)
+    row = trained(tmp_path, 40, None)
     assert (row["used"], row["reason"]) == (False, "this backend cannot train adapters")

@@ -13,7 +13,7 @@ from stages.generate import Generate
 from stages.record import CANDIDATE, SEED, Seed
 from stages.storage import progress_note
 from stages.storage.progress_note import NOTE_BYTES, NoteWriter, ShardProgress
-from stages.storage.records import ShardRecord, attempt_markers
+from stages.storage.records import ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
@@ -86,10 +86,10 @@ def test_a_full_disk_fails_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     class Body:
-        def open(self) -> None:
+        def load(self) -> None:
             return None
 
-        def run(self, spec: ShardSpec, out: ShardWriter) -> None:
+        def process(self, spec: ShardSpec, out: ShardWriter) -> None:
             out.rows_in = 1
             with monkeypatch.context() as patch:
                 patch.setattr(progress_note.os, "write", full)
@@ -104,7 +104,7 @@ def committed(spec: ShardSpec, body, schema: pa.Schema) -> ShardRecord:
     do = RunShard(body, schema, 3, 3)
     do.setup()
     (path,) = do.process(spec)
-    assert not attempt_markers(spec)
+    assert not spec.attempts()
     return ShardRecord.read(Path(path))
 
 
@@ -134,7 +134,7 @@ def test_the_notes_of_generate_count_rows_and_tokens_over_its_attempts(
 
     def spy(self: NoteWriter, rows: int, output_tokens: int) -> None:
         write(self, rows, output_tokens)
-        note = ShardProgress.read(attempt_markers(spec)[-1])
+        note = ShardProgress.read(spec.attempts()[-1])
         assert note is not None
         noted.append((note.rows, note.output_tokens))
 
@@ -143,6 +143,6 @@ def test_the_notes_of_generate_count_rows_and_tokens_over_its_attempts(
     record = committed(spec, body, CANDIDATE)
     tokens = [output_tokens for _, output_tokens in noted]
     assert tokens == sorted(tokens)
-    assert noted[-1] == (12, record.stats["output_tokens"])
+    assert noted[-1] == (12, record.stats.output_tokens)
     assert len(noted) > 12  # some rows were asked for again
     assert max(rows for rows, _ in noted) == 12

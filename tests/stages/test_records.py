@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from configs.errors import InputError, StoreError
 from pipeline.run.allocation import fill
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import PublishedShard
 from stages.execute import RunShard
-from stages.pack import pack
+from stages.pack import divide
 from stages.storage import writer
 from stages.storage.atomic import write_text
 from stages.storage.inputs import read_input
-from stages.storage.records import FileRef, ShardRecord, error_path
+from stages.storage.records import FileRef, ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
+from tests.factories.manifests import manifest_of
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 
@@ -30,10 +32,10 @@ SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 class Body:
     """Keeps nine rows, rejects one, and writes a side file."""
 
-    def open(self):
+    def load(self):
         return None
 
-    def run(self, spec, out):
+    def process(self, spec, out):
         out.rows_in = 10
         for start in (0, 5):
             rows = [{"id": str(i), "text": f"row {i} " * 50} for i in range(start, min(start + 5, 9))]
@@ -119,13 +121,13 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
         if made:
             break
         failures += 1
-        said = json.loads(error_path(spec_in(folder)).read_text())
+        said = json.loads(spec_in(folder).error_path.read_text())
         assert said["type"] == "StoreError"
         assert "No space left on device" in said["message"]
         assert "free space" in said["message"]
         assert not list(folder.rglob(".tmp-*"))
         assert not list(folder.rglob("*.attempt-*"))
-        error_path(spec_in(folder)).unlink()  # as the driver does once it has read it
+        spec_in(folder).error_path.unlink()  # as the driver does once it has read it
         make(spec_in(folder))
         assert content(folder) == expected
     assert failures > 10
@@ -133,8 +135,8 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
 
 def test_counts_that_do_not_balance_are_refused(tmp_path):
     class Lossy(Body):
-        def run(self, spec, out):
-            super().run(spec, out)
+        def process(self, spec, out):
+            super().process(spec, out)
             out.rows_in = 11
 
     (path,) = make(spec_in(tmp_path), Lossy())
@@ -148,11 +150,11 @@ def test_a_body_that_fails_once_is_tried_again(tmp_path):
     class Flaky(Body):
         tries = 0
 
-        def run(self, spec, out):
+        def process(self, spec, out):
             self.tries += 1
             if self.tries == 1:
                 raise ConnectionError("gone for a moment")
-            super().run(spec, out)
+            super().process(spec, out)
 
     make(spec_in(tmp_path), Flaky())
     assert content(tmp_path)[1] == {"bad": 1}
@@ -160,11 +162,11 @@ def test_a_body_that_fails_once_is_tried_again(tmp_path):
 
 def test_a_users_error_is_not_tried_again(tmp_path):
     class Wrong(Body):
-        def run(self, spec, out):
+        def process(self, spec, out):
             raise InputError("x.jsonl: not to be read; mend it")
 
     assert make(spec_in(tmp_path), Wrong()) == []
-    assert json.loads(error_path(spec_in(tmp_path)).read_text())["message"] == "x.jsonl: not to be read; mend it"
+    assert json.loads(spec_in(tmp_path).error_path.read_text())["message"] == "x.jsonl: not to be read; mend it"
 
 
 def test_damaged_records_and_inputs_are_named(tmp_path):
@@ -175,7 +177,7 @@ def test_damaged_records_and_inputs_are_named(tmp_path):
     with pytest.raises(StoreError, match="damaged record; remove it and run again"):
         ShardRecord.read(spec_in(tmp_path).record_path)
     Path(tmp_path, record.kept.file).unlink()
-    with pytest.raises(InputError, match="missing although committed"):
+    with pytest.raises(InputError, match="missing, although it was committed"):
         list(read_input(str(tmp_path), record.kept))
 
 
@@ -200,14 +202,16 @@ def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
 
     def publish(**files):
         names = {f"{day}/{name}.parquet": refs[which] for name, which in files.items()}
-        shards = [{"file": name, "sha256": ref.sha256, "rows": 1, "bytes": 3} for name, ref in names.items()]
-        data.publish("2026-01-02", names, {"shards": shards, "index": [], "used": [], "digest": "", "accepted": 1})
+        shards = [
+            PublishedShard(file=name, domain="law", rows=1, bytes=3, sha256=ref.sha256) for name, ref in names.items()
+        ]
+        data.publish("2026-01-02", names, manifest_of(shards=shards, accepted=1))
 
     publish(a="one", b="two")
     publish(a="two")
     assert [path.name for path in (tmp_path / day).iterdir()] == ["a.parquet"]
     assert (tmp_path / day / "a.parquet").read_text() == "two"
-    assert (data.manifest("2026-01-02") or {})["publication"] == "history/2026-01-02/0002"
+    assert data.manifest("2026-01-02").publication == "history/2026-01-02/0002"
     data.manifest_path("2026-01-02").write_text("{")
     with pytest.raises(StoreError, match="damaged manifest"):
         data.manifest("2026-01-02")
@@ -230,7 +234,7 @@ def test_fill_deals_all_there_is_and_no_more(total, sources):
 )
 def test_packing_keeps_every_row_once_in_order(files, target):
     refs = [FileRef(str(place), "", rows, size) for place, (rows, size) in enumerate(files)]
-    parts = pack(refs, target)
+    parts = divide(refs, target)
     seen = [(ref.file, row) for part in parts for ref, start, stop in part for row in range(start, stop)]
     assert seen == [(ref.file, row) for ref in refs for row in range(ref.rows)]
     assert all(part for part in parts)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.pages.browse import Query, find
-from pipeline.pages.report import report_path, write
+from pipeline.pages.report import report_path, write_report
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE
 from tests.factories.pages import MARKUP, add_second_date, plant_markup, running_server
@@ -85,7 +85,7 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
                 plant_markup(data)
             add_second_date(data)
             (row, *_) = find(data, Query()).rows
-            write(data, DATE)
+            write_report(data, DATE)
             url = servers.enter_context(running_server(data))
             pages |= {
                 f"{name} file": report_path(data, DATE).as_uri(),
@@ -196,5 +196,5 @@ def test_a_shard_of_one_long_word_does_not_widen_the_page(chromium, finished, tm
     manifest |= {"run_id": long, "notes": [long], "alarms": [long], "sources": {long: 3}, "currency": long}
     manifest["domains"] = {long: manifest["domains"]["law"] | {"rejected": {long: 3}, "profile": {long: {"3": 3}}}}
     data.manifest_path(DATE).write_text(json.dumps(manifest), "utf-8")
-    with Tab(chromium, write(data, DATE).as_uri(), 400) as tab:
+    with Tab(chromium, write_report(data, DATE).as_uri(), 400) as tab:
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -24,10 +24,14 @@ from model.backends.vllm.backend import VllmGenerator
 from model.backends.vllm.fleet import Fleet, StartError
 from model.backends.vllm.queue import MAX_ENGINE_DEATHS, PromptQueue
 from model.backends.vllm.worker import EngineSpec
-from pipeline.report.summary import engines
+from pipeline.report.summary import engine_figures
 from pipeline.run.graph import Context, _generate
+from stages.generate import Generate
 from stages.ports import Completion, ModelCard, Request
-from stages.storage.records import Manifest, ShardRecord
+from stages.screen import Screen
+from stages.storage.records import ShardRecord, StageResult
+from stages.storage.stage import StageName
+from stages.storage.stats import ShardStats
 from tests.factories.command_line import ROOT, environment
 
 ENGINE = "tests.factories.echo_engine:EchoEngine"
@@ -242,20 +246,23 @@ def test_the_generator_accounts_for_its_engines(monkeypatch: pytest.MonkeyPatch,
         until(lambda before=before: before and before.figures.get("generating") and before.figures["waiting"])
         assert before
         assert b"MALLOC_ARENA_MAX" not in Path(f"/proc/{before.process.pid}/environ").read_bytes()
-        stats = {"seconds": 1.0, "ended": 100.0 + place} | made.account()
+        stats = ShardStats(seconds=1.0, ended=100.0 + place, generator=made.take_stats())
         records.append(ShardRecord(place, "x", 20, None, None, {}, {}, 0, "", stats, "law"))
     assert made.generate([]) == []
     made.close()
     made.close()
     with pytest.raises(BackendError, match=r"vLLM stopped on 'echo' \(the generator was closed\)"):
         made.generate(asks(1))
-    account = engines([Manifest("generate", records), Manifest("screen", records)])
+    generated = StageResult(StageName("generate"), Generate.kind, records)
+    screened = StageResult(StageName("screen"), Screen.kind, records)
+    account = engine_figures([generated, screened])
+    assert account is not None
     output = 2 * sum(row.output_tokens for row in undisturbed(asks(20)))
-    assert account["tokens_per_second"] == output / 2
-    assert account["each"]["0"]["output_tokens"] == output
-    assert 0 < account["waiting"] < 1
-    assert (account["gpu_utilisation"], account["restarts"]) == (None, 0)
-    assert engines([Manifest("screen", records)]) == {}
+    assert account.tokens_per_second == output / 2
+    assert account.each["0"].output_tokens == output
+    assert 0 < account.waiting < 1
+    assert (account.gpu_utilisation, account.restarts) == (None, 0)
+    assert engine_figures([screened]) is None
 
 
 @pytest.mark.parametrize(

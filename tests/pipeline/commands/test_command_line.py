@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import cli, exit_codes
 from pipeline.planning import machine
-from pipeline.run.supervisor import Result
+from pipeline.run.supervisor import RunResult
 from tests.factories.command_line import DATE, gristmill
 
 
@@ -37,8 +37,8 @@ def test_a_published_shard_that_cannot_be_read_is_named(finished, copied, damage
 
 
 def test_notes_are_said_once(finished, monkeypatch, capsys):
-    manifest = finished.manifest | {"notes": ["few seeds"]}
-    result = Result("done", manifest, notes=["few seeds"])
+    manifest = finished.parsed_manifest.model_copy(update={"notes": ["few seeds"]})
+    result = RunResult("done", manifest, notes=["few seeds"])
     monkeypatch.setattr("pipeline.run.supervisor.run_date", lambda *_, **__: result)
     line = ["run", "--config", str(finished.config), "--date", DATE]
     assert cli.main(line) == exit_codes.DONE

@@ -14,11 +14,18 @@ from hypothesis import strategies as st
 from configs.errors import InputError, StoreError
 from pipeline import cli, exit_codes
 from pipeline.pages import charts, figures, samples, template
-from pipeline.pages.report import report, report_path, write
+from pipeline.pages.report import report, report_path, write_report
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import Diversity
+from stages.dedup.drop import Drop
+from stages.dedup.sign import Sign
+from stages.generate import Generate
+from stages.pack import Pack
 from stages.record import content_id
+from stages.screen import Screen
 from tests.factories.command_line import DATE, ONE_ROUND, gristmill
 from tests.factories.documents import write_config
+from tests.factories.manifests import domain_figures, manifest_of
 from tests.factories.pages import Page, plant_markup
 
 
@@ -44,30 +51,37 @@ def test_a_run_leaves_a_page_that_asks_for_nothing(finished):
     assert text.count("<article") == 10
 
 
+STEPS = ("generate", "screen", "dedup", "shards")
+KINDS = {kind.name: kind for kind in (Generate.kind, Screen.kind, Sign.kind, Drop.kind, Pack.kind)}
+
+
 def test_the_flow_in_the_manifest_balances(finished):
-    of = finished.manifest["domains"]["law"]
-    steps = figures.steps(of)
-    assert [step.name for step in steps] == list(figures.STEPS)
-    assert steps[0].rows_in == of["generated"]
-    assert steps[-1].kept == of["accepted"]
+    manifest = finished.parsed_manifest
+    law = manifest.domains["law"]
+    steps = figures.steps(manifest, law)
+    assert tuple(step.name for step in steps) == STEPS
+    assert steps[0].rows_in == law.generated
+    assert steps[-1].kept == law.accepted
     for step in steps:
         assert step.rows_in == step.kept + sum(step.lost.values())
     for step, following in pairwise(steps):
         assert step.kept == following.rows_in
-    assert of["flow"]["seeds"]["in"] >= of["generated"]
-    assert finished.manifest["tasks"].keys() == {"explain", "question-answer"}
-    assert sum(finished.manifest["languages"].values()) == finished.manifest["accepted"]
-    (whole,) = figures.steps({key: value for key, value in of.items() if key != "flow"})
-    assert (whole.rows_in, whole.kept, whole.lost) == (of["generated"], of["accepted"], of["rejected"])
+    assert figures.seeds_flow(manifest, law).rows_in >= law.generated
+    assert manifest.tasks.keys() == {"explain", "question-answer"}
+    assert sum(manifest.languages.values()) == manifest.accepted
+    (whole,) = figures.steps(manifest, law.model_copy(update={"flow": None}))
+    assert (whole.rows_in, whole.kept, whole.lost) == (law.generated, law.accepted, law.rejected)
 
 
 def test_rows_that_were_quarantined_are_lost_in_their_stage():
     counts = {"in": 10, "kept": 7, "rejected": {"copy": 1}, "quarantined": 2}
     signed = {"in": 3, "kept": 0, "rejected": {}, "quarantined": 3}
-    step = figures.steps({"quarantined": 5, "flow": {"screen": counts, "dedup-sign": signed}})
-    assert step[1].lost == {"quarantined": 2, "copy": 1}
-    assert (step[2].rows_in, step[2].lost) == (3, {"quarantined": 3})
-    assert [row["stage"] for row in figures.rounds({"flow": {"screen": counts, "dedup-sign": signed}})] == ["screen"]
+    domain = domain_figures(quarantined=5, flow={"screen": counts, "dedup-sign": signed})
+    manifest = manifest_of(stages=KINDS, domains={"law": domain})
+    screen, dedup = figures.steps(manifest, domain)
+    assert screen.lost == {"quarantined": 2, "copy": 1}
+    assert (dedup.name, dedup.rows_in, dedup.lost) == ("dedup", 3, {"quarantined": 3})
+    assert [row["stage"] for row in figures.rounds(manifest, domain)] == ["screen"]
 
 
 losses = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 10**6), max_size=12)
@@ -77,7 +91,7 @@ losses = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 10**6),
 def test_the_picture_is_to_scale_and_loses_no_row(accepted: int, lost: list[dict[str, int]]):
     rows = accepted + sum(sum(of.values()) for of in lost)
     made, left = [], rows
-    for name, of in zip(figures.STEPS, lost, strict=True):
+    for name, of in zip(STEPS, lost, strict=True):
         made.append(figures.Step(name, left, left - sum(of.values()), of))
         left -= sum(of.values())
     picture = charts.flow(made, rows)
@@ -141,17 +155,17 @@ def test_rejects_are_shown_as_long_as_the_run_folder_is_there(data):
     manifest = data.manifest(DATE)
     assert manifest is not None
     found = samples.sample_rejects(data, manifest, 2)
-    assert {reason for _, reason in found} == set(manifest["rejected"])
+    assert {reason for _, reason in found} == set(manifest.rejected)
     for some in found.values():
         assert len(some) <= 2
         assert all((row["text"] is None) == row["stage"].endswith("generate") for row in some)
-    other = manifest | {"run_id": "another configuration's"}
+    other = manifest.model_copy(update={"run_id": "another configuration's"})
     assert samples.sample_rejects(data, other, 2) == {}
     shutil.rmtree(data.run_folder(DATE))
     text = report(data, DATE, served=False)
     assert "the run folder was deleted" in text
     assert text.count("<article") == 10
-    assert write(data, DATE) == report_path(data, DATE)
+    assert write_report(data, DATE) == report_path(data, DATE)
 
 
 def test_a_report_is_the_same_for_the_same_data(data, finished):
@@ -200,19 +214,21 @@ def test_a_report_that_cannot_be_made_ends_no_run(tmp_path, finished):
 
 
 def test_trends_and_distances_leave_out_what_is_not_there(finished):
-    of = finished.manifest["domains"]["law"]
-    few = of | {"accepted": 3, "diversity": {"rows": 0, "compression_ratio": 1.0, "distinct_3": 1.0, "shared_8": 0.0}}
-    first = finished.manifest | {"date": "2026-01-01", "domains": {"law": few}}
-    (law, *_, cost) = figures.trends([first, finished.manifest])
-    assert law.values == [3, of["accepted"]]
+    newest = finished.parsed_manifest
+    law = newest.domains["law"]
+    empty = {"rows": 0, "compression_ratio": 1.0, "distinct_3": 1.0, "shared_8": 0.0}
+    few = law.model_copy(update={"accepted": 3, "diversity": Diversity(**empty)})
+    first = newest.model_copy(update={"date": "2026-01-01", "domains": {"law": few}})
+    (accepted, *_, cost) = figures.trends([first, newest])
+    assert accepted.values == [3, law.accepted]
     assert cost.values[1] == 0
-    ratio = figures.trends([first, finished.manifest])[2]
+    ratio = figures.trends([first, newest])[2]
     assert ratio.values[0] is None
-    assert ratio.values[1] == of["diversity"]["compression_ratio"]
-    assert all(row.index is None for row in figures.distances(finished.manifest, first))
-    other = finished.manifest | {"domains": {"medicine": of}}
-    assert list(figures.distances(finished.manifest, other)) == []
-    same = list(figures.distances(finished.manifest, finished.manifest))
+    assert ratio.values[1] == law.diversity.compression_ratio
+    assert all(row.index is None for row in figures.distances(newest, first))
+    other = newest.model_copy(update={"domains": {"medicine": law}})
+    assert list(figures.distances(newest, other)) == []
+    same = list(figures.distances(newest, newest))
     assert [row.index for row in same] == [0] * len(same) != []
     assert {field.name for field in fields(same[0])} == set(asdict(same[0]))
 

@@ -26,8 +26,10 @@ from pipeline.pages.app import create_app
 from pipeline.pages.browse import ROWS_PER_PAGE, Query, find
 from pipeline.pages.serve import address, create_server, listen
 from pipeline.store.dataset import DataSet
+from pipeline.store.manifest import PublishedShard
 from stages.record import ROW, content_id
 from tests.factories.command_line import DATE, command, environment
+from tests.factories.manifests import manifest_of
 from tests.factories.pages import LATER, MARKUP, Page, add_second_date, plant_markup, running_server
 
 
@@ -101,7 +103,7 @@ def test_all_pages_answer_and_lead_to_each_other(data, served):
 def test_rows_are_those_that_pyarrow_finds(data):
     manifest = data.manifest(DATE)
     assert manifest is not None
-    table = pa.concat_tables([pq.read_table(data.root / shard["file"]) for shard in manifest["shards"]])
+    table = pa.concat_tables([pq.read_table(data.root / shard.file) for shard in manifest.shards])
     rows = table.to_pylist()
     on = Query(date=DATE)
     assert all_rows(data, on) == [row["id"] for row in rows]
@@ -122,7 +124,7 @@ def test_a_search_without_hits_goes_on_where_it_stopped(data, monkeypatch):
     assert first.searched >= 10
     assert first.next_page is not None
     assert all_rows(data, Query(text="nowhere to be found")) == []
-    assert len(all_rows(data, Query(date=DATE))) == (data.manifest(DATE) or {})["accepted"]
+    assert len(all_rows(data, Query(date=DATE))) == data.manifest(DATE).accepted
 
 
 scored = st.lists(st.tuples(st.sampled_from(["quality", "support"]), st.floats(0, 1, width=32)), max_size=3)
@@ -152,7 +154,8 @@ def test_pages_begin_in_the_middle_of_a_row_group(tmp_path):
     for path in (data.root / file, data.manifest_path(DATE)):
         path.parent.mkdir(parents=True)
     pq.write_table(table, data.root / file, row_group_size=30)
-    data.manifest_path(DATE).write_text(json.dumps({"shards": [{"file": file, "domain": "law"}]}), "utf-8")
+    shard = PublishedShard(file=file, domain="law", rows=100, bytes=1, sha256="")
+    data.manifest_path(DATE).write_text(manifest_of(date=DATE, shards=[shard]).to_json(), "utf-8")
     assert all_rows(data, Query()) == ids
     assert all_rows(data, Query(text="b")) == ids[1::2]
 
@@ -261,12 +264,12 @@ def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
         assert "damaged manifest" in ask(port, "/")[2]
         data.manifest_path(LATER).unlink()
         status, _, text = ask(port, "/")
-        assert (status, "The terminal of the server says why" in text) == (500, True)
+        assert (status, "run_id: Field required" in text) == (500, True)
         data.manifest_path("2026-01-09").unlink()
         status, _, text = ask(port, f"/rows?date={DATE}")
         assert (status, shard.name in text) == (500, True)
         assert ask(port, "/")[0] == 200
-    manifest = finished.manifest | {"shards": [{"file": "/etc/passwd", "domain": "law"}]}
+    manifest = finished.manifest | {"shards": [finished.manifest["shards"][0] | {"file": "/etc/passwd"}]}
     data.manifest_path(DATE).write_text(json.dumps(manifest), "utf-8")
     (data.root / "current.json").unlink()  # without the pointer the manifests say where rows are
     with pytest.raises(StoreError, match="lies outside"):

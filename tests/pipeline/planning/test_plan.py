@@ -12,10 +12,11 @@ from configs.catalogue import models
 from configs.errors import ConfigError
 from configs.load import load
 from pipeline.planning import plan, target
-from pipeline.run.supervisor import Models
+from pipeline.run.resolve import ResolvedModels
 from stages.ports import ModelCard
 from tests.factories.command_line import DATE, ROOT
 from tests.factories.documents import write_config, write_documents
+from tests.factories.manifests import domain_figures, manifest_of
 
 SMOL = "smollm2-135m-instruct"
 
@@ -24,7 +25,7 @@ def planned(folder, monkeypatch, parameters, *overrides):
     config = write_config(folder, write_documents(folder / "d.jsonl", range(3)))
     config = load(str(config), [f"generator={{backend: transformers, model: {SMOL}}}", *overrides])
     card = ModelCard(SMOL, "0" * 64, "transformers", "", parameters)
-    monkeypatch.setattr(plan, "find_models", lambda config: Models(config, card, None, "none"))
+    monkeypatch.setattr(plan, "resolve_models", lambda config: ResolvedModels(config, card, None, {}))
     return plan.make_plan(config, "2026-01-02")
 
 
@@ -56,12 +57,14 @@ def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
 
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PAST = {
-    "date": "2026-02-28",
-    "machine": "a host: 8 cores",
-    "seconds": {"loading": 100.0, "generate": 900.0, "screen": 100.0},
-    "domains": {"law": {"generated": 1000, "text_bytes": 400_000, "prompt_tokens": 300_000, "output_tokens": 100_000}},
-}
+PAST = manifest_of(
+    date="2026-02-28",
+    machine="a host: 8 cores",
+    seconds={"loading": 100.0, "generate": 900.0, "screen": 100.0},
+    domains={
+        "law": domain_figures(generated=1000, text_bytes=400_000, prompt_tokens=300_000, output_tokens=100_000),
+    },
+)
 
 
 def config_of(folder, *overrides):
@@ -132,7 +135,7 @@ def test_the_tables_rates_are_those_that_were_measured():
 
 
 def test_a_date_that_accepted_nothing_tells_nothing(tmp_path):
-    past = PAST | {"domains": {"law": PAST["domains"]["law"] | {"text_bytes": 0}}}
+    past = PAST.model_copy(update={"domains": {"law": PAST.domains["law"].model_copy(update={"text_bytes": 0})}})
     with pytest.raises(ConfigError, match="accepted nothing"):
         target.from_date(config_of(tmp_path), target.Target(1e9), past, NOON)
     with pytest.raises(ConfigError, match="leaves no time"):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from configs.load import load
 from pipeline.run.allocation import FIRST, GROWTH, Yield, take, wave
-from stages.storage.records import FileRef, stage_kind, stage_prefix
+from stages.storage.records import FileRef
+from stages.storage.stage import StageName
 from tests.factories.command_line import DATE, ONE_ROUND, gristmill
 from tests.factories.documents import write_config, write_documents
 
@@ -64,8 +65,10 @@ def test_without_a_target_all_is_asked_at_once(tmp_path):
 
 @pytest.mark.parametrize("adapted", [True, False])
 @pytest.mark.parametrize("number", [1, 2, 13])
-def test_a_stages_kind_is_its_name_without_rounds_and_waves(adapted, number):
-    assert stage_kind(stage_prefix(adapted=adapted, wave=number) + "dedup-sign") == "dedup-sign"
+def test_a_stages_name_is_parsed_and_printed_in_one_way(adapted, number):
+    name = StageName("dedup-sign", 2 if adapted else 1, number)
+    assert StageName.parse(str(name)) == name
+    assert str(name).startswith("adapt-") == adapted
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,18 @@ from configs.load import identity, load
 from model.backends.vllm.fleet import Fleet
 from model.backends.vllm.gpus import Gpu, Nvml
 from model.device import peak_gpu_memory
-from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, added, of_manifest, of_records, zero
+from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, add_counts, of_manifest, of_records, zero
 from pipeline.report.prometheus import Metrics
 from pipeline.store.dataset import DataSet, HeldError
+from pipeline.store.manifest import EngineFigures
+from stages.generate import Generate
+from stages.screen import Screen
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef, ShardRecord
+from stages.storage.stats import EngineStats, GeneratorStats, MemoryStats, ShardStats
 from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config
+from tests.factories.manifests import manifest_of
 
 LATER = "2026-01-03"
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -60,7 +65,7 @@ def made(number: int = 0, **changes: object) -> ShardRecord:
     fields = {
         "number": number, "fingerprint": "", "rows_in": 10, "kept": FileRef("f", "", 9, 5), "rejects": None,
         "sides": {}, "rejected": {"bad": 1}, "quarantined": 0, "schema": "", "label": "law",
-        "stats": {"ended": 100.0 + number, "seconds": 2.0, "output_tokens": 50},
+        "stats": ShardStats(ended=100.0 + number, seconds=2.0, output_tokens=50),
     }  # fmt: skip
     return ShardRecord(**fields | changes)  # pyright: ignore[reportArgumentType]
 
@@ -84,20 +89,18 @@ def watching(data: DataSet, finished, *overrides: str, told: list[str] | None = 
 
 def test_records_and_manifest_of_a_date_count_the_same(finished):
     stages = RunFolder(finished.out / "runs" / DATE).stages()
-    counts = added([stage.counts for stage in stages.values()], zero(()))
-    assert counts == {series: n for series, n in of_manifest(finished.manifest).items() if n or series in counts}
+    counts = add_counts([stage.counts for stage in stages.values()], zero(()))
+    assert counts == {series: n for series, n in of_manifest(finished.parsed_manifest).items() if n or series in counts}
     assert counts["gristmill_rows_accepted", "law"] == finished.manifest["accepted"] > 0
     assert all(stage.shards["committed"] == stage.planned for stage in stages.values())
 
 
 def test_engines_count_the_same_in_records_and_manifest():
-    stats = {"ended": 1.0, "seconds": 1.0} | {
-        "engine 0 waiting": 1.5, "engine 0 generating": 2.5, "engine 0 restarts": 1.0, "engine 0 preemptions": 2.0,
-        "engine 0 output_tokens": 9.0, "kv usage": 0.1,
-    }  # fmt: skip
-    counts = added([of_records(name, [made(stats=stats)]) for name in ("generate", "adapt-generate")], zero(()))
-    each = {"0": {"waiting": 3.0, "generating": 5.0, "restarts": 2.0, "preemptions": 4.0, "output_tokens": 18.0}}
-    of = of_manifest({"domains": {}, "engines": {"each": each}})
+    engine = EngineStats(waiting=1.5, generating=2.5, restarts=1.0, preemptions=2.0, output_tokens=9.0)
+    stats = ShardStats(ended=1.0, seconds=1.0, generator=GeneratorStats(engines={"0": engine}))
+    counts = add_counts([of_records(Generate.kind, [made(stats=stats)])] * 2, zero(()))
+    figures = EngineFigures(tokens_per_second=0, waiting=0, preemptions=0, restarts=0, each={"0": engine.plus(engine)})
+    of = of_manifest(manifest_of(engines=figures))
     assert of == {series: n for series, n in counts.items() if series[0].startswith("gristmill_engine")}
     assert len(of) == 4
 
@@ -111,7 +114,7 @@ def test_a_ledger_adds_up_increases_whatever_ends_the_process(tmp_path_factory, 
     path = tmp_path_factory.mktemp("ledger") / "metrics.json"
     ledger, last, wanted = Ledger.open(path), Counter[str](), Counter[str]()
     for seen, dies in steps:
-        ledger.see({("m", name): n for name, n in seen.items()})
+        ledger.update({("m", name): n for name, n in seen.items()})
         for name in "abc":
             wanted[name] += max(seen.get(name, 0) - last[name], 0)
             last[name] = seen.get(name, 0)
@@ -119,20 +122,20 @@ def test_a_ledger_adds_up_increases_whatever_ends_the_process(tmp_path_factory, 
         ledger.save()
         if dies:
             ledger = Ledger.open(path)
-    assert not ledger.see({("m", name): n for name, n in last.items() if n})
+    assert not ledger.update({("m", name): n for name, n in last.items() if n})
 
 
 def test_a_damaged_ledger_begins_anew(tmp_path):
     (tmp_path / "metrics.json").write_text('{"series": [{"ser')
     ledger = Ledger.open(tmp_path / "metrics.json")
-    assert ledger.see({("m",): 5})
+    assert ledger.update({("m",): 5})
     assert ledger.totals == {("m",): 5}
 
 
 def stage_folder(tmp_path: Path, names: list[str]) -> Path:
     stage = tmp_path / "stages" / "generate"
     stage.mkdir(parents=True)
-    (stage / "plan.json").write_text(json.dumps({"shards": [[name, 10] for name in names]}))
+    (stage / "plan.json").write_text(json.dumps({"fingerprint": "", "shards": [[name, 10] for name in names]}))
     return stage
 
 
@@ -174,11 +177,11 @@ def test_a_stage_is_looked_at_again_when_its_folder_has_changed(tmp_path):
 
 def test_fragmentation_is_of_the_newest_shard_of_each_engine():
     def stats(ended, allocated, reserved):
-        return {"ended": ended, "memory 1 allocated": allocated, "memory 1 reserved": reserved}
+        return ShardStats(ended=ended, generator=GeneratorStats(memory={"1": MemoryStats(allocated, reserved)}))
 
     records = [made(stats=stats(3.0, 3e9, 4e9)), made(stats=stats(2.0, 1e9, 4e9)), made(stats=stats(9.0, 0, 0)), made()]
-    assert StageState("generate", records, 4, 0).fragmentation == {"1": (3.0, 0.25)}
-    assert StageState("screen", [made()], 1, 0).fragmentation == {}
+    assert StageState("generate", Generate.kind, records, 4, 0).fragmentation == {"1": (3.0, 0.25)}
+    assert StageState("screen", Screen.kind, [made()], 1, 0).fragmentation == {}
 
 
 def test_memory_is_of_this_process_on_its_gpu(monkeypatch):
@@ -194,7 +197,7 @@ def test_memory_is_of_this_process_on_its_gpu(monkeypatch):
 
 def test_a_fleet_tells_the_memory_of_engines_that_know_it():
     lives = [SimpleNamespace(figures={"allocated": 1.0, "reserved": 2.0}), None, SimpleNamespace(figures={})]
-    assert Fleet.memory(SimpleNamespace(lives=lives)) == {"memory 0 allocated": 1.0, "memory 0 reserved": 2.0}  # pyright: ignore
+    assert Fleet.memory(SimpleNamespace(lives=lives)) == {"0": MemoryStats(1.0, 2.0)}  # pyright: ignore
 
 
 class Gpus:

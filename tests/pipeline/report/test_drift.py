@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from configs.schema import Drift
 from pipeline.report.diversity import measure
 from pipeline.report.drift import alarms, psi
-from stages.histograms import canary, histogram, profile
+from pipeline.store.manifest import Diversity, Manifest
+from stages.histograms import add_histograms, canary, sum_histograms
+from stages.ports import ModelCard
+from stages.storage.stats import Histogram
 from tests.factories.command_line import DATE, ONE_ROUND, gristmill
 from tests.factories.documents import write_config, write_documents
+from tests.factories.manifests import domain_figures, manifest_of
 
 
 def draw(rng: random.Random, rows: int, centre: float) -> dict[str, int]:
@@ -44,10 +48,10 @@ def test_the_index_is_symmetric_and_never_negative(a: dict[str, int], b: dict[st
     assert psi(a, a)[0] == 0
 
 
-def made(date: str, accepted: int, lengths: dict[str, int], canary: float = 0.5, distinct: float = 0.8) -> dict:
-    domain = {"generated": 1000, "accepted": accepted, "profile": {"length": lengths}}
-    domain["diversity"] = {"rows": accepted, "compression_ratio": 2 / distinct, "distinct_3": distinct, "shared_8": 0}
-    return {"date": date, "domains": {"law": domain}, "encoder": None, "canary": {"quality 0": canary}}
+def made(date: str, accepted: int, lengths: dict[str, int], canary: float = 0.5, distinct: float = 0.8) -> Manifest:
+    diversity = {"rows": accepted, "compression_ratio": 2 / distinct, "distinct_3": distinct, "shared_8": 0}
+    domain = domain_figures(generated=1000, accepted=accepted, profile={"length": lengths}, diversity=diversity)
+    return manifest_of(date=date, domains={"law": domain}, canary={"quality 0": canary})
 
 
 def test_each_kind_of_change_is_named() -> None:
@@ -57,7 +61,7 @@ def test_each_kind_of_change_is_named() -> None:
     assert keep == "drift: law: keep rate 20%, was 50% since 2026-01-01"
     assert "of length" in length
     assert "1 of 1 canary scores are not equal, most of all quality 0: 0.5000 to 0.6000" in scores
-    other = first | {"encoder": {"sha256": "another"}}
+    other = first.model_copy(update={"encoder": ModelCard("e", "another", "encoder", "", 0)})
     assert all("canary" not in line for line in alarms(Drift(), made("2026-01-02", 500, {"10": 500}, 0.6), other))
 
 
@@ -81,19 +85,20 @@ def test_diversity_tells_copies_from_different_answers() -> None:
     rng = random.Random(3)
     varied = [" ".join(f"word{rng.randrange(5000)}" for _ in range(30)) for _ in range(200)]
     many, few = measure(rows(varied)), measure(rows([varied[0]] * 200))
-    assert many["distinct_3"] > 0.99 > 0.01 > few["distinct_3"]
-    assert (many["shared_8"], few["shared_8"]) == (0, 1)
-    assert few["compression_ratio"] > 10 * many["compression_ratio"]
+    assert many.distinct_3 > 0.99 > 0.01 > few.distinct_3
+    assert (many.shared_8, few.shared_8) == (0, 1)
+    assert few.compression_ratio > 10 * many.compression_ratio
     assert measure(reversed(rows(varied))) == many
-    assert measure([]) == {"rows": 0, "compression_ratio": 1.0, "distinct_3": 1.0, "shared_8": 0.0}
-    assert measure(rows(["", "𝟙\ud800"]))["rows"] == 2
+    assert measure([]) == Diversity(rows=0, compression_ratio=1.0, distinct_3=1.0, shared_8=0.0)
+    assert measure(rows(["", "𝟙\ud800"])).rows == 2
 
 
 def test_histograms_add_up_over_shards() -> None:
-    stats = [
-        histogram([100, 100, 3], [[{"filter": "quality", "score": 1.0}], [{"filter": "quality", "score": 0.31}]])
-    ] * 2
-    assert profile(stats) == {"length": {"3": 2, "13": 4}, "quality": {"3": 2, "9": 2}}
+    shard: dict[str, Histogram] = {}
+    add_histograms(
+        shard, [100, 100, 3], [[{"filter": "quality", "score": 1.0}], [{"filter": "quality", "score": 0.31}]]
+    )
+    assert sum_histograms([shard, shard]) == {"length": {"3": 2, "13": 4}, "quality": {"3": 2, "9": 2}}
 
 
 def test_the_canary_is_the_same_for_all() -> None:
@@ -119,3 +124,14 @@ def test_a_run_is_compared_with_the_first_one(tmp_path) -> None:
     unknown = run("2026-01-04", "--set", "drift.reference=2020-01-01")
     assert unknown.code == 0
     assert "2020-01-01 is no finished date" in unknown.line["alarms"][0]
+
+
+def test_alarms_come_in_one_order() -> None:
+    names = [f"filter {number}" for number in range(30)]
+    first = made("2026-01-01", 500, {})
+    first.domains["law"].profile = {name: {"1": 500} for name in names}
+    second = made("2026-01-02", 500, {})
+    second.domains["law"].profile = {name: {"8": 500} for name in reversed(names)}
+    lines = alarms(Drift(), second, first)
+    assert lines == sorted(lines)
+    assert len(lines) == len(names)

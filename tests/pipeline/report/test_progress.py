@@ -62,7 +62,7 @@ def folder_with(tmp_path, done, notes=None, rows=10):
     """`done`: by shard, when it ended after two seconds of work; `notes`: by marker, rows, tokens, seconds, when."""
     stage = tmp_path / "stages" / "generate"
     stage.mkdir(parents=True, exist_ok=True)
-    (stage / "plan.json").write_text(json.dumps({"shards": [["a", rows], ["b", rows], ["c", rows]]}))
+    (stage / "plan.json").write_text(json.dumps({"fingerprint": "", "shards": [["a", rows], ["b", rows], ["c", rows]]}))
     for name, ended in done.items():
         (stage / f"{name}.json").write_text(json.dumps(record(ended, 2.0, tokens=50)))
     for name, note in (notes or {}).items():
@@ -149,7 +149,7 @@ def test_long_times_are_told_in_hours(tmp_path, committed, eta):
     stage = tmp_path / "stages" / "generate"
     stage.mkdir(parents=True)
     names = [f"s{number}" for number in range(168)]
-    (stage / "plan.json").write_text(json.dumps({"shards": [[name, 1] for name in names]}))
+    (stage / "plan.json").write_text(json.dumps({"fingerprint": "", "shards": [[name, 1] for name in names]}))
     for number, name in enumerate(names[:committed]):
         (stage / f"{name}.json").write_text(json.dumps(record(60.0 * (number + 1), 60.0)))
     assert f"ETA {eta}" in Screen(live=True).shown(tmp_path)

@@ -2,14 +2,18 @@
 
 from configs.load import load
 from pipeline.report.summary import annotation_cost, busy_seconds, prices, size, summarise
-from stages.storage.records import Manifest, ShardRecord
+from stages.seeds import ReadSeeds
+from stages.storage.records import ShardRecord, StageResult
+from stages.storage.stage import StageName
+from stages.storage.stats import ShardStats
+from tests.factories.manifests import domain_figures, manifest_of
 
 
 def record(ended, seconds, rows=10, tokens=0.0):
     return {
         "number": 0, "fingerprint": "", "rows_in": rows, "kept": ["f", "", rows - 1, 5], "rejects": None, "sides": {},
         "rejected": {"bad": 1}, "quarantined": 0, "schema": "",
-        "stats": {"ended": ended, "seconds": seconds, "output_tokens": tokens},
+        "stats": ShardStats(ended=ended, seconds=seconds, output_tokens=tokens),
     }  # fmt: skip
 
 
@@ -20,24 +24,25 @@ def test_machines_are_paid_once_when_domains_overlap():
         return ShardRecord(**record(ended, seconds, rows=0) | {"rejected": {}, "label": label, "kept": None})
 
     records = [made("law", 10, 10), made("medicine", 10, 5), made("", 12, 2)]
-    found = summarise(config, [Manifest("seeds", records)])
-    assert found["domains"]["law"]["cost"] == 8
-    assert found["domains"]["medicine"]["cost"] == 4
+    found = summarise(config, [StageResult(StageName("seeds"), ReadSeeds.kind, records)])
+    assert found["domains"]["law"].cost == 8
+    assert found["domains"]["medicine"].cost == 4
     assert found["cost"] == 12
 
 
 def test_people_are_paid_for_the_tokens_that_were_accepted():
-    figures = {"output_tokens": 40_000, "accepted": 3, "generated": 4}
+    figures = domain_figures(output_tokens=40_000, accepted=3, generated=4)
     assert annotation_cost(load("echo", ["price.annotation_thousand=2.5"]), figures) == 75
-    assert annotation_cost(load("echo", []), figures | {"generated": 0, "accepted": 0}) == 0
+    assert annotation_cost(load("echo", []), figures.model_copy(update={"generated": 0, "accepted": 0})) == 0
 
 
 def test_prices_are_told_beside_those_of_people():
-    manifest = {"cost": 0.25, "currency": "EUR", "annotation_cost": 50.0, "domains": {"law": {"text_bytes": 10**8}}}
+    domains = {"law": domain_figures(text_bytes=10**8)}
+    manifest = manifest_of(cost=0.25, currency="EUR", annotation_cost=50.0, domains=domains)
     told = "0.25 EUR, 2 EUR a GB of accepted text; annotated by people 50.00 EUR, 200 times as much"
     assert prices(manifest) == told
-    assert prices(manifest | {"annotation_cost": 0}) == told.split(";")[0]
-    assert prices(manifest | {"cost": 0}) == prices(manifest | {"domains": {}}) == ""
+    assert prices(manifest.model_copy(update={"annotation_cost": 0})) == told.split(";")[0]
+    assert prices(manifest.model_copy(update={"cost": 0})) == prices(manifest.model_copy(update={"domains": {}})) == ""
 
 
 def test_busy_time_is_the_union_of_the_shards_work():

@@ -16,7 +16,7 @@ from pipeline.exit_codes import BY_WEIGHT, worst
 from pipeline.run.backfill import Day, backfill, caught_up, show, status
 from pipeline.run.dates import day, days, deadline, earlier
 from pipeline.run.shutdown import Stop
-from pipeline.run.supervisor import Result
+from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config, write_documents
@@ -158,7 +158,7 @@ def test_every_asked_date_has_one_line_and_the_code_is_the_worst(tmp_path_factor
         end = ends[dates.index(date)]
         if end == "raises":
             raise InputError("broken")
-        return Result(end, {"accepted": 1, "bytes": 10} if end == "done" else None)
+        return RunResult(end, {"accepted": 1, "bytes": 10} if end == "done" else None)
 
     codes = {"done": 0, "nothing": 0, "failed": 1, "deferred": 3}
     with Stop(0, None, print) as stop:

@@ -528,19 +528,19 @@ def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     manifest = data.manifest(DATE)
     assert manifest is not None
     shown = published.read(bucket).dates[DATE]
-    assert (shown["digest"], shown["rows"]) == (manifest["digest"], manifest["accepted"])
+    assert (shown["digest"], shown["rows"]) == (manifest.digest, manifest.accepted)
     everything = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     everything += [bucket.read(name) or b"" for name in bucket.names("")] + [done.out.encode(), done.err.encode()]
     assert not [text for text in everything if SECRET.encode() in text or KEY.encode() in text]
 
     assert main(["store", "verify", "--out", bucket.url]) == 0
     assert "all as published" in capsys.readouterr().out
-    local = {path.read_bytes() for path in map(data.root.joinpath, (s["file"] for s in manifest["shards"]))}
+    local = {path.read_bytes() for path in map(data.root.joinpath, (shard.file for shard in manifest.shards))}
     for _ in range(2):  # the second time from the cache
         assert {path.read_bytes() for path in find_shards([bucket.url])} == local
     assert main(["store", "list", "--out", bucket.url, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["state"], row["rows"], row["run_id"]) == ("published", manifest["accepted"], manifest["run_id"])
+    assert (row["state"], row["rows"], row["run_id"]) == ("published", manifest.accepted, manifest.run_id)
     assert main(["store", "rollback", DATE, "--out", bucket.url]) == 0
     assert f"gristmill store publish {DATE}" in capsys.readouterr().out
     assert main(["store", "publish", "--out", str(data.root), "--to", bucket.url]) == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from model.backends.vllm.queue import MAX_ENGINE_DEATHS
-from pipeline.store.dataset import DataSet, named
+from pipeline.store.dataset import DataSet
 from pipeline.store.maintenance import garbage, verify
 from tests.system.chaos.fault import Fault, Tally
 from tests.system.chaos.reference import BEFORE, DATE, Reference, environment
@@ -215,10 +215,10 @@ class Chain:
         """The date is that of an undisturbed run, whole, and alone."""
         data = DataSet(self.out)
         manifest = data.manifest(DATE)
-        if manifest is None or sorted(named(manifest)) != self.reference.named:
+        if manifest is None or sorted(manifest.published_files) != self.reference.named:
             self.tally.lost(self.number, "the published files are not those of the undisturbed run")
-        if data.dates() != [BEFORE, DATE] or data.begun() != [BEFORE, DATE]:
-            self.tally.lost(self.number, f"dates {data.dates()}, begun {data.begun()}")
+        if data.dates() != [BEFORE, DATE] or data.started() != [BEFORE, DATE]:
+            self.tally.lost(self.number, f"dates {data.dates()}, begun {data.started()}")
         known = self.environment | {"CHAOS": ""}
         line = [sys.executable, "-m", "pipeline", "store", "verify", "--out", str(self.out)]
         result = subprocess.run(line, env=known, capture_output=True, text=True, check=False)

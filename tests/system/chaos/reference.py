@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.store.dataset import DataSet, named
+from pipeline.store.dataset import DataSet
 from tests.factories.command_line import ROOT
 from tests.factories.documents import write_config, write_documents
 
@@ -29,9 +29,9 @@ class Reference:
         self._run(DATE, whole)
         data = DataSet(whole)
         manifests = {date: data.manifest(date) or {} for date in (BEFORE, DATE)}
-        self.named = sorted(named(manifests[DATE]))
+        self.named = sorted(manifests[DATE].published_files)
         self.expected = folder / "expected.json"
-        self.expected.write_text(json.dumps({date: manifest["digest"] for date, manifest in manifests.items()}))
+        self.expected.write_text(json.dumps({date: manifest.digest for date, manifest in manifests.items()}))
 
     def line(self, out: Path, *flags: str, date: str = DATE) -> list[str]:
         sets = ["domains.law.per_day=12", "generate.shard_rows=4", "adapt.min_rows=4", f"run.stall_timeout_s={STALL_S}"]
