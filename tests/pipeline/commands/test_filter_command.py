@@ -14,7 +14,7 @@ from filters import FILTERS
 from filters.build import build_filters, describe
 from pipeline.filtering.explanation import Found, nearest
 from pipeline.store.dataset import DataSet
-from stages.dedup.match import KEY, keys
+from stages.dedup.keys import KEY, keys
 from tests.factories.candidates import candidate
 from tests.factories.command_line import DATE, TIMEOUT_S, command, environment, gristmill
 from tests.factories.data_sets import FinishedDate

@@ -28,7 +28,7 @@ class Reference:
         self.boundaries: dict[str, int] = {}
         self._run(DATE, whole)
         data = DataSet(whole)
-        manifests = {date: data.manifest(date) or {} for date in (BEFORE, DATE)}
+        manifests = {manifest.date: manifest for manifest in data.finished((BEFORE, DATE))}
         self.named = sorted(manifests[DATE].published_files)
         self.expected = folder / "expected.json"
         self.expected.write_text(json.dumps({date: manifest.digest for date, manifest in manifests.items()}))
