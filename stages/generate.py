@@ -1,15 +1,15 @@
 """Generate: passages to candidates, one request a passage."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
 from stages.execute import PerProcess
-from stages.ports import Adapter, Completion, Generator, ModelCard, Request
+from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
 from stages.prompt import Answer, Prompt, converse, parse, render
 from stages.record import Candidate, Seed, content_id
 from stages.storage.inputs import read_rows
@@ -18,6 +18,7 @@ from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
+FINAL_REASONS = {"generator", "template"}  # why there is no candidate, and why another attempt would not help
 _SEED_STEP = 1_000_003  # between the random seeds of two attempts at a passage
 
 
@@ -29,6 +30,24 @@ class _Question:
     task: Task
     prompt: Prompt
     draw: int  # picks the style and seeds the sampling
+    prompt_tokens: int = 0  # of earlier attempts
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What came of one passage: a candidate, or the reason why there is none."""
+
+    seed: Seed
+    task: str
+    prompt: Prompt
+    request: Request  # of the last attempt, as is `completion`
+    completion: Completion
+    candidate: Candidate | None
+    parsed: Answer  # without a candidate its reason says why
+    attempts: int
+    prompt_tokens: int  # of all attempts
+    output_tokens: int
 
 
 class Generate:
@@ -58,39 +77,83 @@ class Generate:
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         adapter = Adapter(**payload["adapter"]) if payload["adapter"] else None
-        questions = self._questions(spec)
-        out.rows_in = len(questions)
-        place = {question.seed.id: number for number, question in enumerate(questions)}
+        seeds = list(self._seeds(spec.root, payload["slices"]))
+        out.rows_in = len(seeds)
+        place = {seed.id: number for number, seed in enumerate(seeds)}
         kept: list[Candidate] = []
+        for row in self.answer(spec.label, seeds, adapter, payload["depth"], out.report_progress):
+            out.stats.prompt_tokens += row.prompt_tokens
+            out.stats.output_tokens += row.output_tokens
+            if row.candidate is not None:
+                kept.append(row.candidate)
+            else:
+                out.reject([self._reject(spec, row)])
+        kept.sort(key=lambda candidate: place[candidate.seed_id])
+        out.keep_rows(kept)
+        out.stats.generator = self._generator.value.take_stats()
 
-        def report_progress(answered: int, output_tokens: int) -> None:
-            out.report_progress(out.rows_in - len(questions) + answered, out.stats.output_tokens + output_tokens)
+    def answer(
+        self,
+        domain: str,
+        seeds: Sequence[Seed],
+        adapter: Adapter | None = None,
+        depth: int = 1,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Generated]:
+        """Asks the generator about each passage, and again where the answer does not have the form that was asked for.
+
+        Yields one result for each passage, in the order in which they become final. `progress` is called with the
+        passages that are final and the output tokens so far. Call `load` first.
+        """
+        questions = [self._question(domain, seed) for seed in seeds]
+        output_tokens_before = 0  # of earlier attempts
+
+        def report(answered: int, output_tokens: int) -> None:
+            if progress is not None:
+                progress(len(seeds) - len(questions) + answered, output_tokens_before + output_tokens)
 
         for attempt in range(self._config.generate.max_attempts):
             is_last = attempt + 1 == self._config.generate.max_attempts
             again: list[_Question] = []
             requests = [self._request(question, attempt, adapter) for question in questions]
-            completions = self._generator.value.generate(requests, report_progress)
+            completions = self._generator.value.generate(requests, report)
             for question, request, completion in zip(questions, requests, completions, strict=True):
-                out.stats.prompt_tokens += completion.prompt_tokens
-                out.stats.output_tokens += completion.output_tokens
-                answer = self._parse(question, completion)
-                if answer is not None and answer.fields is not None:
-                    try:
-                        kept.append(self._candidate(question, request, completion, answer.fields, payload["depth"]))
-                    except TemplateError as error:
-                        failure = Answer(None, "template", str(error))
-                        out.reject([self._reject(spec, question, request, completion, failure)])
-                elif is_last or answer is None:
-                    out.reject([self._reject(spec, question, request, completion, answer)])
-                else:
-                    again.append(question)
+                prompt_tokens = question.prompt_tokens + completion.prompt_tokens
+                output_tokens = question.output_tokens + completion.output_tokens
+                candidate, parsed = self._read(question, request, completion, depth)
+                if candidate is None and parsed.reason not in FINAL_REASONS and not is_last:
+                    again.append(replace(question, prompt_tokens=prompt_tokens, output_tokens=output_tokens))
+                    continue
+                yield Generated(
+                    question.seed,
+                    question.task.name,
+                    question.prompt,
+                    request,
+                    completion,
+                    candidate,
+                    parsed,
+                    attempt + 1,
+                    prompt_tokens,
+                    output_tokens,
+                )
+            output_tokens_before += sum(completion.output_tokens for completion in completions)
             questions = again
             if not questions:
                 break
-        kept.sort(key=lambda candidate: place[candidate.seed_id])
-        out.keep_rows(kept)
-        out.stats.generator = self._generator.value.take_stats()
+
+    def _read(
+        self, question: _Question, request: Request, completion: Completion, depth: int
+    ) -> tuple[Candidate | None, Answer]:
+        """The candidate that a completion becomes, and the parsed answer or the reason why it becomes none."""
+        if completion.error is not None:
+            return None, Answer(None, "generator", completion.error)
+        answer = parse(question.task, question.seed.language, completion.text)
+        if answer.fields is None:
+            return None, answer
+        try:
+            return self._candidate(question, request, completion, answer.fields, depth), answer
+        except TemplateError as error:
+            return None, Answer(None, "template", str(error))
 
     def first_requests(self, spec: ShardSpec) -> list[Request]:
         """The requests of the first attempt at a shard's passages, without an adapter."""
@@ -99,13 +162,6 @@ class Generate:
     def _questions(self, spec: ShardSpec) -> list[_Question]:
         slices = json.loads(spec.payload)["slices"]
         return [self._question(spec.label, seed) for seed in self._seeds(spec.root, slices)]
-
-    @staticmethod
-    def _parse(question: _Question, completion: Completion) -> Answer | None:
-        """None when the generator failed on this passage: asking again would fail again."""
-        if completion.error is not None:
-            return None
-        return parse(question.task, question.seed.language, completion.text)
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:
@@ -176,19 +232,16 @@ class Generate:
             depth=depth,
         )
 
-    def _reject(
-        self, spec: ShardSpec, question: _Question, request: Request, completion: Completion, answer: Answer | None
-    ) -> dict[str, str | None]:
-        reason, detail = ("generator", completion.error) if answer is None else (answer.reason, answer.detail)
-        language = question.seed.language
+    def _reject(self, spec: ShardSpec, row: Generated) -> dict[str, str | None]:
+        seed, detail = row.seed, row.parsed.detail
         return {
-            "id": content_id(question.seed.id, question.prompt.hash, str(request.seed)),
-            "seed_id": question.seed.id,
-            "domain": question.seed.domain,
+            "id": content_id(seed.id, row.prompt.hash, str(row.request.seed)),
+            "seed_id": seed.id,
+            "domain": seed.domain,
             "stage": str(spec.stage),
-            "reason": reason,
-            "detail": detail and self._redact(detail, language),
-            "text": self._redact(completion.text.encode("utf-8", "replace").decode("utf-8"), language),
+            "reason": row.parsed.reason,
+            "detail": detail and self._redact(detail, seed.language),
+            "text": self._redact(row.completion.text.encode("utf-8", "replace").decode("utf-8"), seed.language),
         }
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class ReadSeeds:
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
         source = payload["source"] | {"file": SourceFile(**payload["source"]["file"])}
-        used = _used(spec.root, payload["used"], source["domain"])
+        used = used_ids(spec.root, payload["used"], source["domain"])
         limit, duplicates, spare = payload["limit"], 0, 0
         chosen: dict[str, Seed] = {}  # those with the `limit` lowest orders so far
         heap: list[_Highest] = []
@@ -149,7 +149,7 @@ class _Highest:
         return self.order > other.order
 
 
-def _used(root: str, refs: Iterable[list[Any]], domain: str) -> set[str]:
+def used_ids(root: str, refs: Iterable[Sequence[Any]], domain: str) -> set[str]:
     """Ids of the domain's passages that other dates used."""
     used: set[str] = set()
     for ref in refs:

@@ -63,7 +63,8 @@ class StageProgress:
 
     def beside_bar(self) -> str:
         """`3/5 shards  ETA 0:14  192 rows 12.1/s  8214 tokens 310/s  kept 81%`"""
-        tokens = [f"{self.output_tokens} tokens {self._per_second(self.output_tokens):.0f}/s"]
+        token_rate = self._per_second(self.output_tokens)
+        tokens = [f"{self.output_tokens} tokens {token_rate:.{0 if token_rate >= 10 else 1}f}/s"]
         rows = [f"{self.rows} rows {self._per_second(self.rows):.1f}/s"]
         figures = self._figures(rows, tokens if self.output_tokens else [])
         return "  ".join([f"{self.committed}/{self.shards} shards", *(figures if self.started else ["starting"])])
