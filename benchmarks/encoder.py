@@ -80,10 +80,10 @@ def main() -> int:
             encoder = BertEncoder(config, 0)
             ours = rate(encoder.encode, texts)
             tokenised = rate(encoder.tokens, texts)
-            baseline = plain(encoder.card.path, encoder.prefix, encoder.limit, encoder.device.type)
+            baseline = plain(encoder.card.path, encoder.prefix, encoder.max_tokens, encoder.device.type)
             theirs = rate(baseline, texts[: len(texts) // 8])
             aim = AIMS.get(name) if encoder.device.type == "cuda" else None
-            where = f"{name}, {TOKENS} tokens on {encoder.device.type}, {encoder.budget} tokens a batch"
+            where = f"{name}, {TOKENS} tokens on {encoder.device.type}, {encoder.tokens_per_batch} tokens a batch"
             figures.put(f"{where}: documents/s", ours, aim)
             figures.put(f"{where}: times transformers in float32", ours / theirs)
             figures.put(f"{where}: documents/s tokenised, no more", tokenised)

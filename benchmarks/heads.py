@@ -23,8 +23,8 @@ from filters.heads.evaluation import Fitter, Judge, heuristics, of_kind, out_of_
 from filters.heads.features import features
 from filters.heads.logistic import fit
 from filters.heads.metrics import auc, balance
-from filters.heads.training import L2, SOURCE_PENALTY, Trainer, between_sources
-from pipeline.filtering.head_training import Wanted, trainer_of
+from filters.heads.training import L2, SOURCE_PENALTY, HeadTrainingOptions, Trainer, between_sources
+from pipeline.filtering.head_training import trainer_of
 
 FOLDS = 7
 PAIRS = ("law en", "medicine en", "law zh", "general en", "general es", "general zh", "medicine es", "medicine zh")
@@ -58,7 +58,7 @@ def main() -> int:
     for seed in seeds:
         changed = [f"seed={seed}", "screen.encoder.adapter=none"]
         config = load(str(Path(__file__).with_name("heads.yaml")), changed)
-        trainer, _ = trainer_of(config, Wanted(per_source=320, folds=FOLDS))
+        trainer, _ = trainer_of(config, HeadTrainingOptions(per_source=320, folds=FOLDS))
         rows, y = trainer.rows, trainer.y
         source, pair = np.array([r.source for r in rows]), np.array([f"{r.domain} {r.language}" for r in rows])
         plain = features(trainer.encoder, trainer.texts)
