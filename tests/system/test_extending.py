@@ -93,3 +93,60 @@ def test_a_command_is_a_file(copy: ExtendedCopy) -> None:
     greeting = copy.gristmill("hello", "Ada", "--times", "2")
     assert (greeting.code, greeting.out) == (4, "Hello, Ada. Hello, Ada. \n")
     assert "did you mean 'hello'?" in copy.gristmill("helo").err
+
+
+BREVITY = '''"""Brevity: keeps answers of at most a number of characters."""
+
+import json
+
+from stages.record import Candidate, reject_row
+from stages.storage.inputs import read_input
+from stages.storage.records import FileRef
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import Counts, StageKind
+from stages.storage.writer import ShardWriter
+
+MAX_CHARS = 900
+
+
+class Brevity:
+    """Payload: `input`, a file of candidates."""
+
+    kind = StageKind("brevity", Counts.CANDIDATES)
+
+    def load(self) -> None:
+        return None
+
+    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
+        for batch in read_input(spec.root, FileRef(*json.loads(spec.payload)["input"])):
+            out.rows_in += batch.num_rows
+            rows = [Candidate(**row) for row in batch.to_pylist()]
+            out.reject([reject_row(row, str(spec.stage), "long", "") for row in rows if len(row.text) > MAX_CHARS])
+            out.keep_rows([row for row in rows if len(row.text) <= MAX_CHARS])
+'''
+
+
+def test_a_stage_is_its_body_and_a_line_in_the_graph(copy: ExtendedCopy, tmp_path: Path) -> None:
+    """Plan, balance, last screen, report and counters follow from what the body declares."""
+    copy.write("stages/brevity.py", BREVITY)
+    graph = "pipeline/run/graph.py"
+    copy.insert_after(graph, "from stages.dedup.sign import Sign\n", "from stages.brevity import Brevity\n")
+    line = "            screened = yield one_shard_per_file(run, place, Brevity(), screened)\n"
+    copy.insert_after(graph, "            screened = yield _screen(run, place, generated)\n", line)
+    assert copy.changed == [graph, "stages/brevity.py"]
+
+    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(40)))
+    plan = json.loads(copy.gristmill("plan", "--config", config, "--json").out)
+    stages = [stage["stage"] for stage in plan["stages"]]
+    assert stages.index("screen") + 1 == stages.index("brevity") < stages.index("adapt-brevity")
+
+    result = copy.gristmill("run", "--config", config, "--date", "2026-01-02", "--json")
+    assert result.code == 0, result.err
+    line = json.loads(result.out.splitlines()[-1])
+    assert line["rejected"]["long"] > 0
+    manifest = json.loads(Path(line["manifest"]).read_text())
+    law = manifest["domains"]["law"]
+    assert law["generated"] == law["accepted"] + sum(law["rejected"].values())
+    assert law["flow"]["brevity"]["rejected"] == {"long": law["flow"]["brevity"]["in"] - law["flow"]["brevity"]["kept"]}
+    report = (tmp_path / "out" / "runs" / "2026-01-02" / "report.html").read_text()
+    assert "to brevity" in report
