@@ -8,6 +8,7 @@ of the stage goes on.
 import errno
 import gc
 import json
+import logging
 import os
 import time
 import traceback
@@ -16,9 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.utils.shared import Shared
 
 from configs.errors import GristmillError, StoreError
 from stages.storage.atomic import write_text
@@ -27,6 +26,12 @@ from stages.storage.records import quarantine
 from stages.storage.shard import ShardSpec, stop_path
 from stages.storage.stage import StageKind
 from stages.storage.writer import ShardWriter
+
+logging.disable(logging.WARNING)  # at its import Beam warns of Google's packages, which nothing here needs
+import apache_beam as beam  # noqa: E402
+from apache_beam.utils.shared import Shared  # noqa: E402
+
+logging.disable(logging.NOTSET)
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 T = TypeVar("T")

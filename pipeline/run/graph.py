@@ -200,14 +200,21 @@ def _generate(run: Context, place: Place, chosen: dict[str, list[Slice]], adapte
 
 
 def _screen(run: Context, place: Place, generated: StageResult) -> Stage:
-    items = [Item({"input": ref}, ref.rows, label) for label, ref in generated.kept_files]
     config = run.config.screen
     encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = _dump(run.config, "screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
     body = screen.Screen(partial(build.build_filters, config.filters, encoder, sketch=sketch))
-    return _stage(run, place, body, CANDIDATE, items, identity)
+    return one_shard_per_file(run, place, body, generated, identity)
+
+
+def one_shard_per_file(
+    run: Context, place: Place, body: StageBody, previous: StageResult, identity: dict[str, Any] | None = None
+) -> Stage:
+    """A stage from candidates to candidates. `identity`: what its rows depend on besides the body's payload."""
+    items = [Item({"input": ref}, ref.rows, label) for label, ref in previous.kept_files]
+    return _stage(run, place, body, CANDIDATE, items, identity or {})
 
 
 def _sign(run: Context, place: Place, screened: StageResult) -> Stage:

@@ -106,7 +106,7 @@ from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
-MAX_CHARS = 900
+MAX_CHARS = 1200
 
 
 class Brevity:
