@@ -53,7 +53,7 @@ class Privacy:
         names = tuple(kinds_found or in_text)
         if self.action == "drop" or set(names) & set(self.drop):
             return Verdict("privacy", None, ", ".join(sorted(set(names))), masked, names)
-        return Verdict(row=masked, found=names)
+        return Verdict(row=masked, findings=names)
 
     def redact(self, text: str, language: str) -> str:
         """The text with each finding replaced by its kind, such as `[EMAIL]`."""

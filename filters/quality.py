@@ -83,4 +83,4 @@ class Quality:
             return Verdict(None, score)
         if self.unsure == "drop":
             return Verdict("unsure_quality", score, f"{score:.3f}, sure is {sure:.3f}")
-        return Verdict(None, score, found=("unsure_quality",))
+        return Verdict(None, score, findings=("unsure_quality",))

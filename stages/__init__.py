@@ -1,6 +1,7 @@
-"""The rows of the data engine, and one stage a file.
+"""The data engine: its rows, and its stages, one in each file.
 
-Read `record` (seed, candidate, row) and `ports` (what a stage asks of generators, filters, encoders and trainers)
-first, then the stages in their order: `seeds`, `generate`, `screen`, `dedup`, `adapt`, `pack`. `execute` runs a
-stage's shards on Beam and is the only file that knows it. `sources` reads documents, `storage` commits files.
+Read `record` (seed, candidate, row) and `ports` (what stages need from generators, filters, encoders and trainers)
+first, then the stages in their order: `seeds`, `generate` (with `prompt`, its templates), `screen`, `dedup`, `adapt`,
+`pack`. `execute` runs a stage's shards on Beam and is the only file that imports it. `histograms` summarises rows for
+manifests. `sources` reads documents, `storage` reads and commits files.
 """

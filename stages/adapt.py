@@ -1,4 +1,4 @@
-"""Adapt: a LoRA adapter for each domain, trained on the first round's accepted rows, used if held-out loss falls."""
+"""Adapt: trains a LoRA adapter per domain on the first round's accepted rows; it is used if held-out loss falls."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ ADAPTER = pa.schema(
         ("total_parameters", pa.int64()),
     ]
 )
-MIN_CHARS_PER_TOKEN = 2  # in any language; bounds what is read into memory
+MIN_CHARS_PER_TOKEN = 2  # a low estimate for any language; bounds what is read into memory
 
 
 class TrainAdapter:
@@ -77,7 +77,7 @@ class TrainAdapter:
         }
 
     def _split(self, root: str, inputs: list[FileRef]) -> tuple[list[list[dict]], list[list[dict]]]:
-        """Conversations to train on and to hold out. Passages are divided by a hash: none is on both sides."""
+        """Conversations to train on and to hold out. Divided by a hash of the passage: none is on both sides."""
         budget = self._options.lora.max_tokens * MIN_CHARS_PER_TOKEN * 4
         train: list[list[dict]] = []
         held_out: list[list[dict]] = []

@@ -1,8 +1,8 @@
-"""Runs the shards of a stage on Beam. The only file of the stages that knows Beam.
+"""Runs the shards of a stage on Beam. No other file of the stages imports Beam.
 
 A shard is the unit of work, retry and commit: shard specifications go through Beam, rows never do. A shard that has a
-record is not made again, on any runner. A shard that fails or kills its worker too often is quarantined, and the rest
-of the stage goes on.
+record is not made again, on any runner. A shard that fails or kills its worker too often is quarantined, and the stage
+goes on with the others.
 """
 
 import errno
@@ -39,12 +39,12 @@ _MAX_PAUSE_S = 5.0  # between two attempts at a shard
 
 
 class StageBody(Protocol):
-    """A stage's work on one shard, and what the stage is. It is pickled and sent to workers."""
+    """A stage: its kind, and its work on one shard. It is pickled and sent to workers."""
 
     kind: StageKind
 
     def load(self) -> None:
-        """Loads what is heavy, once a process."""
+        """Loads models and other heavy things, before the first shard."""
         ...
 
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
@@ -55,7 +55,7 @@ class StageBody(Protocol):
 class PerProcess(Generic[T]):
     """A value that is created once in a process and shared by its worker threads.
 
-    Beam keeps it by weak reference: `close` is called when its last user is gone.
+    Beam has only a weak reference to it: `close` is called when its last user is garbage-collected.
     """
 
     def __init__(self, name: str, create: Callable[[], T], close: Callable[[T], None] = lambda value: None) -> None:
@@ -82,7 +82,7 @@ class _Holder(Generic[T]):
 
 
 class RunShards(beam.PTransform):
-    """Shard specifications to the paths of their records. Only specifications are shuffled, never rows."""
+    """Turns shard specifications into the paths of their records. Only specifications are shuffled, never rows."""
 
     def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int = 3) -> None:
         super().__init__()
@@ -93,9 +93,9 @@ class RunShards(beam.PTransform):
 
 
 class RunShard(beam.DoFn):
-    """Makes one shard, unless it has a record. After `max_attempts` crashes or exceptions it is quarantined.
+    """Makes one shard unless it has a record. After `max_attempts` crashes or exceptions the shard is quarantined.
 
-    A GristmillError is not the shard's fault: it stops the stage, and the driver reads it from `spec.error_path`.
+    A GristmillError is not caused by the shard: it stops the stage, and the driver reads it from `spec.error_path`.
     """
 
     def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int) -> None:
@@ -117,27 +117,27 @@ class RunShard(beam.DoFn):
             yield str(spec.record_path)
 
     def _make(self, spec: ShardSpec) -> bool:
-        """Whether the shard has a record now."""
+        """Makes the shard. Returns whether it has a record now."""
         if stop_path(spec.run_folder).exists():
             return False
         if any(spec.error_path.parent.glob("*.error")):
-            return False  # what stopped another shard would stop this one too
+            return False  # the error of another shard would stop this one too
         try:
             self._try_attempts(spec)
         except GristmillError as error:
             try:
                 write_text(spec.error_path, json.dumps({"type": type(error).__name__, "message": str(error)}))
-            except OSError:  # no room for the message either: Beam carries it
+            except OSError:  # no space for the message either: Beam passes it on
                 raise error from None
             return False
         return True
 
     def _try_attempts(self, spec: ShardSpec) -> None:
         if not self._loaded:
-            began = time.perf_counter()
+            started = time.perf_counter()
             with _disk_errors_reported(spec):
                 self._body.load()
-            self._loaded, self._loading_s = True, time.perf_counter() - began
+            self._loaded, self._loading_s = True, time.perf_counter() - started
         failure = "the worker died each time"
         while (attempts := len(spec.attempts())) < self._max_attempts:
             with _disk_errors_reported(spec):

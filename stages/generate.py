@@ -1,4 +1,4 @@
-"""Generate: passages to candidates, one request a passage."""
+"""Generate: asks the generator one question per passage; the answers become candidates."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -18,33 +18,33 @@ from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
-FINAL_REASONS = {"generator", "template"}  # why there is no candidate, and why another attempt would not help
+FINAL_REASONS = {"generator", "template"}  # reasons of rejection for which another attempt would not help
 _SEED_STEP = 1_000_003  # between the random seeds of two attempts at a passage
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked about a passage."""
+    """A prompt about one passage."""
 
     seed: Seed
     task: Task
     prompt: Prompt
-    draw: int  # picks the style and seeds the sampling
+    draw: int  # a hash of run seed and passage: picks task and style, and seeds the sampling
     prompt_tokens: int = 0  # of earlier attempts
     output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What came of one passage: a candidate, or the reason why there is none."""
+    """The result for one passage: a candidate, or the reason why there is none."""
 
     seed: Seed
     task: str
     prompt: Prompt
-    request: Request  # of the last attempt, as is `completion`
-    completion: Completion
+    request: Request  # of the last attempt
+    completion: Completion  # of the last attempt
     candidate: Candidate | None
-    parsed: Answer  # without a candidate its reason says why
+    parsed: Answer  # if there is no candidate, its `reason` says why
     attempts: int
     prompt_tokens: int  # of all attempts
     output_tokens: int
@@ -53,8 +53,8 @@ class Generated:
 class Generate:
     """Payload: `slices` [[file ref, start, stop], …] of passages, `adapter` or null, `depth` of the candidates.
 
-    `open_generator` is called once a process. `redact` masks personal data in a text of a language: in rejects, which
-    no filter sees.
+    `open_generator` is called once per process. `redact(text, language)` masks personal data in rejects, which are not
+    filtered.
     """
 
     kind = StageKind("generate", Counts.CANDIDATES, creates_candidates=True, needs_accelerator=True)
@@ -100,7 +100,7 @@ class Generate:
         depth: int = 1,
         progress: ProgressCallback | None = None,
     ) -> Iterator[Generated]:
-        """Asks the generator about each passage, and again where the answer does not have the form that was asked for.
+        """Asks the generator about each passage, and again if the answer is not in the task's format.
 
         Yields one result for each passage, in the order in which they become final. `progress` is called with the
         passages that are final and the output tokens so far. Call `load` first.
@@ -144,7 +144,7 @@ class Generate:
     def _read(
         self, question: _Question, request: Request, completion: Completion, depth: int
     ) -> tuple[Candidate | None, Answer]:
-        """The candidate that a completion becomes, and the parsed answer or the reason why it becomes none."""
+        """The candidate, or None, and the parsed answer, which has the reason if there is none."""
         if completion.error is not None:
             return None, Answer(None, "generator", completion.error)
         answer = parse(question.task, question.seed.language, completion.text)

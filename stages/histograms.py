@@ -1,7 +1,7 @@
-"""What a date's rows are like, in figures small enough for a manifest: histograms of length and scores, and a canary.
+"""Histograms of a date's rows (length and scores), small enough for a manifest, and the texts of the canary.
 
-The canary is a handful of fixed texts, good and bad, that each run scores. With the same encoder, head and machine the
-scores are equal; otherwise something has changed that no hash shows.
+The canary is a few fixed texts, good and bad, that each run scores. With the same encoder, head and machine the scores
+are equal; if they are not, something has changed that no hash shows.
 """
 
 import math
@@ -41,7 +41,7 @@ _TEXTS = (
 def add_histograms(
     histograms: dict[str, Histogram], characters: Iterable[int], scores: Iterable[Sequence[Mapping[str, Any]]]
 ) -> None:
-    """Adds rows to the histograms `length` (bins are powers of the square root of 2) and that of each filter (tenths).
+    """Adds rows to the histogram `length` (bins are powers of the square root of 2) and to those of filters (tenths).
 
     `characters`: the rows' lengths. `scores`: the rows' `[{"filter": …, "score": …}, …]`.
     """
@@ -58,7 +58,7 @@ def _add(histograms: dict[str, Histogram], name: str, bin_number: int) -> None:
 
 
 def sum_histograms(parts: Iterable[dict[str, Histogram]]) -> dict[str, dict[str, int]]:
-    """The shards' histograms added up, names and bins in order."""
+    """The sum of the shards' histograms, with names and bins in order."""
     sums: dict[str, Histogram] = {}
     for histograms in parts:
         for name, rows in histograms.items():
@@ -67,8 +67,8 @@ def sum_histograms(parts: Iterable[dict[str, Histogram]]) -> dict[str, dict[str,
 
 
 def canary() -> list[Candidate]:
-    """The fixed texts as candidates; each is its own passage."""
-    return [_row(number, *of) for number, of in enumerate(_TEXTS)]
+    """The fixed texts as candidates. Each is also its own passage."""
+    return [_row(number, *fixed_text) for number, fixed_text in enumerate(_TEXTS)]
 
 
 def _row(number: int, domain: str, language: str, text: str) -> Candidate:

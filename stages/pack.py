@@ -1,4 +1,4 @@
-"""Pack: accepted rows of a domain to published files of about the target size, in the published schema."""
+"""Pack: writes a domain's accepted rows to published files of about the target size, in the published schema."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,10 @@ class Pack:
 
 
 def divide(inputs: Sequence[FileRef], target_bytes: int) -> list[list[tuple[FileRef, int, int]]]:
-    """Slices of the inputs, in order, for parts of about `target_bytes` of compressed Parquet each."""
+    """Divides the inputs, in order, into parts of about `target_bytes` of compressed Parquet each.
+
+    A part is a list of slices: file, first row, and the row after the last one.
+    """
     total = sum(ref.bytes for ref in inputs if ref.rows)
     if not total:
         return []

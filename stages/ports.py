@@ -1,6 +1,6 @@
-"""The seams: what a stage asks of a generator, a filter, an encoder and an adapter trainer.
+"""The ports of the stages: what they need from a generator, a filter, an encoder and an adapter trainer.
 
-Stages know these protocols only; `pipeline.run.graph` injects the implementations from `model` and `filters`.
+Stages know only these protocols; `pipeline.run.graph` injects the implementations from `model` and `filters`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from configs.schema import Sampling
 from stages.storage.stats import GeneratorStats
 
 if TYPE_CHECKING:
-    from stages.record import Candidate  # Arrow, which an engine's process can do without
+    from stages.record import Candidate  # imports Arrow, which engine processes do not need
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Which model this is, known before it is loaded: it goes into fingerprints and lineage."""
+    """The identity of a model, known before it is loaded. It goes into fingerprints and lineage."""
 
     name: str
-    sha256: str  # of the weights; of the service's name where the weights are out of reach
+    sha256: str  # of the weights; of the service's name if the weights cannot be read
     backend: str  # the generator backend's name
     path: str  # a local folder in the Hugging Face layout; "" where the backend has no local weights
     parameters: int  # 0: unknown
@@ -47,13 +47,13 @@ class Request:
     messages: tuple[dict[str, str], ...]
     sampling: Sampling
     seed: int
-    json_schema: str | None = None  # guide decoding by it, where the backend can
+    json_schema: str | None = None  # for guided decoding, if the backend supports it
     adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to one request. `error` is set, and `text` empty, when this row alone failed."""
+    """The answer to one request. If only this request failed, `error` is set and `text` is empty."""
 
     text: str
     prompt_tokens: int
@@ -62,7 +62,7 @@ class Completion:
     error: str | None = None
 
 
-# Called while a call of `generate` runs, with two totals of that call: answered requests and output tokens.
+# Called while `generate` runs, with two totals of that call: answered requests and output tokens.
 ProgressCallback = Callable[[int, int], None]
 
 
@@ -70,14 +70,14 @@ class Generator(Protocol):
     """Turns prompts into text. Safe to call from several threads; a call takes a whole shard."""
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
-        """One completion per request, in order. Raises BackendError when no row can be served.
+        """One completion per request, in order. Raises BackendError when no request can be answered.
 
         `progress` is called from the calling thread, with totals that never decrease; the last call has all requests.
         """
         ...
 
     def take_stats(self) -> GeneratorStats:
-        """What engines and GPUs did since the last call, for the shard's record; empty where nothing is measured."""
+        """Figures of engines and GPUs since the last call, for the shard's record; empty if nothing is measured."""
         ...
 
     def close(self) -> None:
@@ -87,41 +87,46 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A filter's word on one candidate: kept when `reason` is None.
+    """A filter's decision on one candidate, which is kept when `reason` is None.
 
-    `row` takes the candidate's place, masked: among the kept or, with a reason, among the rejects. `found` is what was
-    seen in it, counted in the run's report.
+    `row` replaces the candidate, for example with personal data masked, whether it is kept or rejected. `findings` are
+    names of what the filter saw in it; the run's report counts them.
     """
 
     reason: str | None = None
     score: float | None = None
     detail: str = ""
     row: "Candidate | None" = None
-    found: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 KEEP = Verdict()
 
 
 class Filter(Protocol):
-    """Judges a batch: one verdict per candidate, in order. Total and deterministic."""
+    """Judges a batch. Deterministic: the same candidates get the same verdicts."""
 
-    def __call__(self, batch: "Sequence[Candidate]") -> list[Verdict]: ...
+    def __call__(self, batch: "Sequence[Candidate]") -> list[Verdict]:
+        """One verdict for each candidate, in order."""
+        ...
 
 
 class Encoder(Protocol):
-    """Text to vectors. `card` names the weights."""
+    """Turns texts into vectors. `card` is the identity of the weights."""
 
     card: ModelCard
 
     def encode(self, texts: Sequence[str], depths: Sequence[float] = (1.0,)) -> np.ndarray:
-        """Float32 [len(texts), dimension × depths]: mean states at those shares of the layers, each of norm 1."""
+        """Float32 [len(texts), dimension × len(depths)]: the mean hidden states at these depths, each of norm 1.
+
+        `depths`: 1.0 is the last layer, 0.5 the layer in the middle.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TuningEpoch:
-    """The texts that one epoch of an encoder's fine-tuning reads, N of them.
+    """The N texts that one epoch of an encoder's fine-tuning reads.
 
     `good` [N]: 1 for good texts, 0 for bad ones. `weight` [N]: of each text in the loss. `page` [N]: a number for the
     page that a text was written from; texts of one number are compared with each other.
@@ -135,7 +140,7 @@ class TuningEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What training one adapter gave. Losses are mean cross-entropy in nats per answer token."""
+    """The result of training one adapter. Losses are mean cross-entropy in nats per answer token, on held-out rows."""
 
     adapter: Adapter
     loss_before: float
@@ -157,5 +162,5 @@ class AdapterTrainer(Protocol):
         held_out: Sequence[list[dict[str, str]]],
         folder: Path,
     ) -> Training:
-        """Writes `<folder>/<sha256>/` (weights, config, training card) atomically and returns what it gave."""
+        """Trains, writes `<folder>/<sha256>/` (weights, config, training card) atomically and returns the result."""
         ...

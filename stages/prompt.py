@@ -1,4 +1,4 @@
-"""A task's templates: from a passage to a prompt, from the model's answer to fields and messages."""
+"""A task's templates: a passage becomes a prompt, the model's answer becomes fields, and these become messages."""
 
 import json
 import re
@@ -21,26 +21,31 @@ _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
+    """A rendered prompt."""
+
     messages: tuple[dict[str, str], ...]
-    instruction: str  # the same without passage and title
-    style: str
-    hash: str
+    instruction: str  # the user message without passage and title
+    style: str  # one of the task's styles; "" if it has none
+    hash: str  # of both messages
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The parsed answer, or why it could not be parsed."""
+    """The parsed answer: its fields, or the reason why there are none."""
 
     fields: dict[str, Any] | None
-    reason: str | None = None  # format: not the form asked for; schema: the form, but not its constraints
+    reason: str | None = None  # empty; format: not in the task's format; schema: does not fit its schema
     detail: str = ""
-    repaired: bool = False
+    repaired: bool = False  # the JSON was damaged and could be repaired
 
 
 def render(
     task: Task, language: str, passage: str, title: str, draw: int, judged: dict[str, str] | None = None
 ) -> Prompt:
-    """The prompt for one passage; `draw` picks the style. `judged` is what a judge's template sees besides."""
+    """The prompt for one passage.
+
+    `draw`: a random number that picks the style. `judged`: more values for the template of a judge's task.
+    """
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
     style = styles[draw % len(styles)] if styles else ""
 
@@ -58,12 +63,13 @@ def render(
 
 
 def converse(task: Task, language: str, passage: str, title: str, style: str, fields: dict[str, Any]):
-    """The row's messages and the worse answer, if the task has one."""
+    """The row's messages, and the worse answer if the task asks for one, else None."""
     values = {"passage": passage, "title": title, "language": language, "style": style, "fields": fields}
     messages = []
     for message in task.messages[language]:  # type: ignore[index]
         content = _template(message.content).render(values).strip()
-        # a template that makes a JSON list of turns stands for that many messages; an answer cannot make one of another
+        # A template that renders a JSON list of turns gives that many messages. The template itself must start the
+        # list: an answer in another template cannot.
         turns = _turns(content) if message.content.lstrip().startswith("[") else None
         messages += turns if turns else [{"role": message.role, "content": content}]
     rejected = _template(task.rejected).render(values).strip() if task.rejected else None
@@ -71,7 +77,7 @@ def converse(task: Task, language: str, passage: str, title: str, style: str, fi
 
 
 def parse(task: Task, language: str, text: str) -> Answer:
-    """The answer's fields by the task's format, checked against its schema, with one bounded repair of JSON."""
+    """Parses an answer by the task's format and checks it against the task's schema. Damaged JSON is repaired once."""
     text = text.strip()
     repaired = False
     if not text:
@@ -104,28 +110,30 @@ def parse(task: Task, language: str, text: str) -> Answer:
 
 
 def check(task: Task) -> None:
-    """Renders every template once with invented values. Raises ConfigError naming the template."""
+    """Renders every template of a task once with sample values. Raises ConfigError, which names the template."""
     where = f"tasks.{task.name}"
     try:
         Draft202012Validator.check_schema(task.answer)
     except SchemaError as error:
-        raise ConfigError(f"{where}.answer: not a JSON schema: {error.message}") from None
+        raise ConfigError(f"{where}.answer: not a valid JSON schema: {error.message}; fix it there") from None
     fields = sample(task.answer)
-    needed = task.answer.get("required", ())
+    required = task.answer.get("required", ())
     for language in task.languages:
         try:
             prompt = render(task, language, "A passage.", "A title", 0)
             converse(task, language, "A passage.", "A title", prompt.style, fields)
-            least = {name: value for name, value in fields.items() if name in needed}
-            converse(task, language, "A passage.", "A title", prompt.style, least)
+            required_fields = {name: value for name, value in fields.items() if name in required}
+            converse(task, language, "A passage.", "A title", prompt.style, required_fields)
         except TemplateError as error:
-            raise ConfigError(f"{where}: its {language} templates do not render: {error}") from None
+            raise ConfigError(f"{where}: its {language} templates do not render: {error}; fix them there") from None
         if "A passage." not in prompt.messages[-1]["content"]:
-            raise ConfigError(f"{where}.prompt.{language}: never uses {{{{ passage }}}}: answers would not be grounded")
+            raise ConfigError(
+                f"{where}.prompt.{language}: does not use {{{{ passage }}}}, so answers would not be grounded; add it"
+            )
 
 
 def sample(schema: dict[str, Any]) -> Any:
-    """The smallest value of a JSON schema's shape, to try templates with."""
+    """A small value that fits a JSON schema, to try templates with."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
@@ -144,7 +152,7 @@ def sample(schema: dict[str, Any]) -> Any:
 @cache
 def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)  # Jinja's own escapes for HTML
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)  # Jinja's own one escapes for HTML
     return environment
 
 
@@ -159,12 +167,12 @@ def _validator(schema: str) -> Draft202012Validator:
 
 
 def _labelled(labels: dict[str, str], text: str) -> dict[str, str] | None:
-    """`Label: text` parts in the declared order; markdown around a label is forgiven."""
+    """The text after each label; None unless the labels come in the declared order. Ignores markdown around labels."""
     pattern = "|".join(re.escape(label) for label in labels.values())
     marks = list(re.finditer(rf"^[ \t*#_>-]*({pattern})[ \t*_]*[:：][ \t*_]*", text, re.MULTILINE | re.IGNORECASE))
-    found = [mark.group(1).casefold() for mark in marks]
-    wanted = [label.casefold() for label in labels.values()]
-    if found[: len(wanted)] != wanted:
+    labels_in_text = [mark.group(1).casefold() for mark in marks]
+    declared = [label.casefold() for label in labels.values()]
+    if labels_in_text[: len(declared)] != declared:
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return {name: text[mark.end() : end].strip() for name, mark, end in zip(labels, marks, ends, strict=False)}

@@ -14,7 +14,7 @@ SCORE = pa.struct([("filter", pa.string()), ("score", pa.float32())])
 
 
 def content_id(*parts: str) -> str:
-    """The first 128 bits of SHA-256 over the parts, as 32 hex digits. ("ab", "c") and ("a", "bc") differ."""
+    """The first 128 bits of SHA-256 over the parts, as 32 hex digits. ("ab", "c") and ("a", "bc") have two ids."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -31,13 +31,16 @@ class Seed:
     text: str
     title: str
     source: str  # the corpus' name, or the user's file
-    location: str  # where in the source: article, line, record id
+    location: str  # the place in the source: article, line, record id
     licence: str  # SPDX identifier where there is one
     language: str  # ISO 639-1
     domain: str
 
     @classmethod
-    def create(cls, text: str, *, title: str, source: str, location: str, licence: str, language: str, domain: str):
+    def create(
+        cls, text: str, *, title: str, source: str, location: str, licence: str, language: str, domain: str
+    ) -> "Seed":
+        """A seed with its id."""
         return cls(content_id(domain, language, text), text, title, source, location, licence, language, domain)
 
 
@@ -56,7 +59,7 @@ class Candidate:
     source: str
     licence: str
     passage: str  # the seed's text: filters compare the answer with it
-    instruction: str  # the rendered prompt without the passage: filters look for echoes of it
+    instruction: str  # the rendered prompt without the passage: filters look for copies of it in answers
     answer: str  # the raw completion
     finish_reason: str  # stop | length
     prompt_hash: str
@@ -68,7 +71,7 @@ class Candidate:
     prompt_tokens: int
     output_tokens: int
     parents: list[str]
-    depth: int  # 1: by the base model; 2: by a model adapted on rows of depth 1
+    depth: int  # 1: by the base model; 2: by a model with an adapter trained on rows of depth 1
     scores: list[dict[str, str | float]] = field(default_factory=list)
     sketch: bytes | None = None  # of the answer's embedding, for dedup
 
@@ -145,5 +148,5 @@ def reject_row(row: Candidate, stage: str, reason: str, detail: str) -> dict[str
 
 
 def schema_id(schema: pa.Schema) -> str:
-    """A short hash of names, types and nullability: two files with the same id can be read as one."""
+    """A short hash of names, types and nullability. Files with the same id can be read as one table."""
     return hashlib.sha256(schema.to_string(show_field_metadata=False).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Screen: filters in order, cheapest first. A rejected candidate has one reason; each candidate ends in one place."""
+"""Screen: applies the filters in order, cheapest first. The first one that rejects a candidate gives the reason."""
 
 import json
 import math
@@ -22,7 +22,7 @@ NamedFilters = list[tuple[str, Filter]]
 
 
 class Screen:
-    """Payload: `input`, a file of candidates. `build` creates the filters, once a process."""
+    """Payload: `input`, a file of candidates. `build` creates the filters, once per process."""
 
     kind = StageKind("screen", Counts.CANDIDATES)
 
@@ -55,7 +55,7 @@ class Screen:
                 reject = reject_row(row, str(spec.stage), f"filter_error:{name}", repr(verdict))
                 out.reject([reject], quarantine=True)
                 continue
-            out.stats.found.update(verdict.found)
+            out.stats.findings.update(verdict.findings)
             row = verdict.row or row
             if verdict.reason is not None:
                 out.reject([reject_row(row, str(spec.stage), verdict.reason, verdict.detail)])
@@ -72,7 +72,7 @@ class Screen:
 
 
 def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Exception]:
-    """One verdict a row. A batch that fails is halved until the rows that fail are alone: these get the exception."""
+    """One verdict per row. If a batch fails it is halved, until only single rows fail: these get the exception."""
     if not rows:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Seeds: a source file to the passages that a date may use, in random order, without those that other dates used."""
+"""Seeds: reads a source file's passages for one date, in random order, without those that other dates used."""
 
 import heapq
 import json
@@ -25,7 +25,7 @@ USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class DomainFile:
-    """One file of one source of a domain: the unit of reading."""
+    """One file of one source of a domain. One shard reads one file."""
 
     domain: str
     place: int  # of the source in domains.<domain>.seeds
@@ -36,7 +36,7 @@ class DomainFile:
         return asdict(self)
 
     def identity(self, config: Config) -> dict[str, Any]:
-        """What the passages of this file depend on; the path is not part of it."""
+        """Everything that the passages of this file depend on. The path is not part of it."""
         domain = config.domains[self.domain]
         return {
             "domain": self.domain,
@@ -49,7 +49,7 @@ class DomainFile:
 
 
 def list_files(config: Config) -> list[DomainFile]:
-    """All files of all sources, each with its hash. Raises ConfigError or InputError naming the config path."""
+    """All files of all sources, each with its hash. Raises ConfigError or InputError, which name the config's key."""
     files = []
     for name, domain in config.domains.items():
         for place, source in enumerate(domain.seeds):
@@ -57,8 +57,8 @@ def list_files(config: Config) -> list[DomainFile]:
             language = corpora()[source.corpus].language if source.corpus else source.language or "en"
             if language not in domain.languages:
                 raise ConfigError(
-                    f"{where}: its texts are {language!r}, which domains.{name}.languages "
-                    f"({', '.join(domain.languages)}) does not name; add it there or leave the source out"
+                    f"{where}: the language of its texts is {language!r}, which is not in domains.{name}.languages "
+                    f"({', '.join(domain.languages)}); add it there, or remove the source"
                 )
             for file in source_files(source, where):
                 digest = corpora()[source.corpus].wheel.sha256 if source.corpus else file_sha256(file.url)
@@ -69,7 +69,7 @@ def list_files(config: Config) -> list[DomainFile]:
 class ReadSeeds:
     """Payload: `source`, a DomainFile; `limit`, the most passages; `used`, files of ids that other dates used.
 
-    `identify` tells a text's language, or None where it cannot be sure.
+    `identify` returns a text's language, or None if it is not sure.
     """
 
     kind = StageKind("seeds", Counts.SEEDS, vital=True)
@@ -120,9 +120,10 @@ class ReadSeeds:
 
 
 class ReserveSeeds:
-    """Commits which passages a date uses, before anything is generated: other dates pass them over. Payload: `slices`.
+    """Commits which passages a date uses, so that other dates do not use them. Payload: `slices`.
 
-    With `spent` it comes after generation, where a target of text decides how many passages were needed.
+    It runs before generation. With `spent` it runs after it: with a text target, only generation shows how many
+    passages are needed.
     """
 
     def __init__(self, *, spent: bool = False) -> None:
@@ -145,12 +146,12 @@ class _Highest:
 
     order: str
 
-    def __lt__(self, other: "_Highest") -> bool:
-        return self.order > other.order
+    def __lt__(self, entry: "_Highest") -> bool:
+        return self.order > entry.order
 
 
 def used_ids(root: str, refs: Iterable[Sequence[Any]], domain: str) -> set[str]:
-    """Ids of the domain's passages that other dates used."""
+    """The ids of the domain's passages that other dates used."""
     used: set[str] = set()
     for ref in refs:
         for batch in read_input(root, FileRef(*ref), rows=65_536):

@@ -79,7 +79,7 @@ def _print_row(row: "PreviewRow") -> None:
         table = Table("filter", "verdict", "score", "detail")
         for verdict in row.filters:
             score = "" if verdict.score is None else f"{verdict.score:.3f}"
-            detail = "; ".join(filter(None, [verdict.detail, ", ".join(verdict.found)]))
+            detail = "; ".join(filter(None, [verdict.detail, ", ".join(verdict.findings)]))
             style = None if verdict.keeps else "red"
             table.add_row(verdict.filter, Text(shown(verdict.verdict)), score, Text(shown(detail)), style=style)
         console.print(table)

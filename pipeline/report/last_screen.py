@@ -102,7 +102,7 @@ def _domain_lines(name: str, domain: DomainFigures) -> Iterator[str]:
     reasons = [f"{reason} {count}" for reason, count in domain.rejected.items()]
     reasons += [f"quarantined {domain.quarantined}"] if domain.quarantined else []
     yield f"rejected  {name}: {', '.join(reasons) or 'none'}"
-    if found := ", ".join(f"{what} {count}" for what, count in domain.found.items()):
+    if found := ", ".join(f"{what} {count}" for what, count in domain.findings.items()):
         yield f"found     {name}: {found}"
     if diversity := domain.diversity:
         yield (

@@ -125,7 +125,7 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
                 published.append(record)
             if result.kind.loses_candidates:
                 rejected.update(record.rejected)
-                found.update(record.stats.found)
+                found.update(record.stats.findings)
     if counts.generated != counts.accepted + rejected.total() + counts.quarantined:
         raise StoreError(f"domains.{name}: rows were lost between stages: {counts}, rejected {dict(rejected)}")
     busy = busy_seconds(generated)
@@ -138,7 +138,7 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
         prompt_tokens=counts.prompt_tokens,
         output_tokens=counts.output_tokens,
         rejected=dict(rejected.most_common()),
-        found=dict(found.most_common()),
+        findings=dict(found.most_common()),
         flow=flow(results, name),
         profile=sum_histograms(record.stats.histograms for record in published),
         tokens_per_second=round(counts.output_tokens / busy, 1) if busy else 0.0,

@@ -55,7 +55,7 @@ def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[
             verdict=verdict.reason or ("masked" if verdict.row else "kept"),
             score=verdict.score,
             detail=verdict.detail,
-            found=list(verdict.found),
+            found=list(verdict.findings),
             limits=_limits(judge, row),
             sentences=_sentences(judge, row, verdict),
         )

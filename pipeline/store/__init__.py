@@ -1,4 +1,6 @@
 """The data set: what is published, on disk and on an object store.
 
-Read `dataset` first, then `maintenance`, `lineage`, `remote` and `remote_maintenance`.
+Read `manifest` (what a finished date is) and `dataset` (the folder) first, then `run_record` (what a date's first start
+fixed), `lineage` (a row back to its document) and `maintenance` (list, verify, garbage collection). `remote` publishes
+dates to an object store; `remote_maintenance` does there what `maintenance` does on disk.
 """

@@ -1,8 +1,8 @@
-"""The data set on disk: what is published, which dates are finished, who works on it.
+"""The data set on disk: its published files, its finished dates, and the lock that one run at a time has.
 
 <out>/README.md                             the data-set card
 <out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
-<out>/manifests/2026-11-21.json             the commit of a date: what it does not name is not published
+<out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/runs/2026-11-21/                      work in progress and its records
@@ -27,12 +27,12 @@ from stages.storage.stage import StageName
 
 
 class HeldError(StoreError):
-    """Another run works on this data set."""
+    """Another run is working on this data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherDates:
-    """What a date must not repeat: passages that other dates use, and dedup keys of their rows."""
+    """What a date must not repeat: the passages that other dates used, and the dedup keys of their rows."""
 
     used: list[FileRef]
     index: list[FileRef]
@@ -40,10 +40,13 @@ class OtherDates:
 
 @dataclass(frozen=True)
 class DataSet:
+    """A data set's folder, `root`. Methods that change it are called by the run that has the `lock`."""
+
     root: Path
 
     @classmethod
     def open(cls, out: str) -> "DataSet":
+        """The data set in the folder `out`, which need not exist yet."""
         return cls(Path(out).absolute())
 
     def run_folder(self, date: str) -> Path:
@@ -53,7 +56,7 @@ class DataSet:
         return self.root / "manifests" / f"{date}.json"
 
     def sweep(self, date: str) -> None:
-        """Removes temporary files of killed drivers. Call it while holding the lock: then nobody else writes."""
+        """Removes temporary files of killed drivers. Call it with the lock taken: then nobody else is writing."""
         published = (".tmp-*", "manifests/.tmp-*", f"data/*/date={date}/.tmp-*", f"*/date={date}/.tmp-*")
         published += (f"history/{date}/**/.tmp-*",)
         orphans = (path for pattern in published for path in self.root.glob(pattern))
@@ -71,7 +74,7 @@ class DataSet:
         return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
 
     def manifest(self, date: str) -> Manifest | None:
-        """The manifest of a date; None where it is not finished. Raises StoreError when it is damaged."""
+        """The manifest of a date; None if the date is not finished. Raises StoreError when it is damaged."""
         path = self.manifest_path(date)
         try:
             return Manifest.from_json(path.read_text("utf-8"))
@@ -81,46 +84,48 @@ class DataSet:
             raise StoreError(f"{path}: damaged manifest ({error}); run the date again with --force") from None
 
     def finished(self, dates: Iterable[str] | None = None) -> list[Manifest]:
-        """The manifests of these dates (all where None), without those that are not finished."""
+        """The manifests of the finished ones among these dates; None means all dates."""
         return [manifest for date in (self.dates() if dates is None else dates) if (manifest := self.manifest(date))]
 
     def other_dates(self, date: str) -> OtherDates:
-        """Passages and dedup keys of the finished dates; of unfinished ones the passages that they reserved."""
+        """Used passages and dedup keys of the other finished dates, and the passages that unfinished dates reserved."""
         others = OtherDates([], [])
-        for other in sorted({*self.dates(), *self.started()} - {date}):
-            if manifest := self.manifest(other):
+        for other_date in sorted({*self.dates(), *self.started()} - {date}):
+            if manifest := self.manifest(other_date):
                 others.used.extend(manifest.used)
                 others.index.extend(manifest.index)
             else:
-                others.used.extend(self.reserved(other))
+                others.used.extend(self.reserved(other_date))
         return others
 
     def reserved(self, date: str) -> list[FileRef]:
-        """The committed file of passages that a date's run uses; empty before it has chosen them."""
+        """The committed files of passages that a date's run uses; an empty list before it has chosen them."""
         records = sorted(self.run_folder(date).glob(f"stages/{StageName('used')}/part-*.json"))
         return [kept for record in records if (kept := ShardRecord.read(record).kept)]
 
     def lock(self, date: str) -> int:
-        """A file descriptor that holds the data set until the last process that has it ends.
+        """Locks the data set until the last process that has the returned file descriptor ends.
 
-        A data set works on one date at a time, since each date must not repeat the others. Raises HeldError, which
-        names the holder.
+        Only one date is made at a time, since each date must not repeat the others. Raises HeldError, which names the
+        process that has the lock, and StoreError when the folder cannot be written.
         """
         path = self.root / "runs" / "lock"
         try:
-            path.parent.mkdir(0o750, parents=True, exist_ok=True)  # it holds rows before personal data is masked
+            path.parent.mkdir(
+                0o750, parents=True, exist_ok=True
+            )  # rows in it may have personal data that is not masked yet
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(
-                f"out: cannot write to {self.root} ({error.strerror}); set out to a folder you may write"
+                f"out: cannot write to {self.root} ({error.strerror}); set out to a folder that you may write to"
             ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = path.read_text("utf-8").strip() or "another process works on it"
+            holder = path.read_text("utf-8").strip() or "another process is working"
             os.close(handle)
             raise HeldError(
-                f"{date}: {holder} in {self.root}; one date at a time: wait for it, or stop it first"
+                f"{date}: {holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
             ) from None
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {os.uname().nodename} works on {date}".encode())
@@ -128,23 +133,25 @@ class DataSet:
         return handle
 
     def publications(self, date: str) -> list[str]:
-        """Folders of a date's publications, oldest first, without those that were never finished."""
+        """Folders of a date's complete publications, relative to root, oldest first."""
         manifests = self.root.glob(f"history/{date}/[0-9]*/manifest.json")
         return sorted(str(path.parent.relative_to(self.root)) for path in manifests)
 
     def publication(self, place: str) -> Manifest:
-        """The manifest of a publication. Raises StoreError when it is damaged."""
+        """The manifest of a publication, which is in the folder `place`. Raises StoreError when it is damaged."""
         path = self.root / place / "manifest.json"
         try:
             return Manifest.from_json(path.read_text("utf-8"))
         except (OSError, ValueError):
-            raise StoreError(f"{path}: damaged; remove its folder: this publication cannot be restored") from None
+            raise StoreError(
+                f"{path}: damaged or missing; remove its folder: this publication cannot be restored"
+            ) from None
 
     def publish(self, date: str, files: dict[str, FileRef], manifest: Manifest) -> None:
-        """Links committed files into a new folder below `history/`, then points the date to it: that is the commit.
+        """Links committed files into a new folder below `history/`, then points the date to it: this is the commit.
 
-        `files`: published name relative to root -> committed file. A publication that names the same files as the
-        last one replaces it. Raises InputError when a committed file is damaged.
+        `files`: published name relative to root -> committed file. A publication with the same files as the last one
+        replaces it. Raises InputError when a committed file is damaged.
         """
         known = self.publications(date)
         place = known[-1] if known else f"history/{date}/0000"
@@ -158,7 +165,7 @@ class DataSet:
         self.point(date, manifest)
 
     def point(self, date: str, manifest: Manifest) -> None:
-        """Makes a publication the current one: for readers of `current.json`, then for later runs and for listings.
+        """Makes a publication the current one, first for readers of `current.json`, then for later runs and listings.
 
         Files of the date's other publications in `data/`, `index/` and `used/` are removed afterwards.
         """
@@ -172,9 +179,9 @@ class DataSet:
         self._remove_other_files(date, [ref.file for ref in refs])
 
     def rollback(self, date: str) -> Manifest | None:
-        """Points a date to its earlier publication and returns that; None where there is none.
+        """Points a date to its earlier publication and returns that one's manifest.
 
-        Then the date is withdrawn: it is no longer published, and kept in `history/`.
+        Without an earlier one it returns None and the date is withdrawn: no longer published, but kept in `history/`.
 
         Raises StoreError when the date is not finished or the earlier publication is damaged.
         """
@@ -197,13 +204,13 @@ class DataSet:
         return None
 
     def withdrawn_path(self, date: str) -> Path:
-        """Exists while a date is rolled back to nothing: `run --catch-up` leaves the date alone."""
+        """A file that exists while the date is withdrawn: `run --catch-up` does not make such a date again."""
         return self.root / "history" / date / "withdrawn"
 
     def _write_snapshot(self, date: str, manifest: Manifest | None) -> None:
-        others = self.finished(other for other in self.dates() if other != date)
-        entries = {shown.date: _entry(shown) for shown in (*others, *([manifest] if manifest else []))}
-        write_text(self.root / snapshot.NAME, snapshot.text(entries))
+        others = self.finished(finished_date for finished_date in self.dates() if finished_date != date)
+        entries = {each.date: _entry(each) for each in (*others, *([manifest] if manifest else []))}
+        write_text(self.root / snapshot.NAME, snapshot.to_json(entries))
 
     def _place(self, name: str, ref: FileRef) -> None:
         target = self.root / name
@@ -232,7 +239,7 @@ class DataSet:
 
 
 def _entry(manifest: Manifest) -> dict[str, Any]:
-    """A date in `current.json`."""
+    """A date's entry in `current.json`."""
     prefix = f"{manifest.publication}/" if manifest.publication else ""
     shards = [shard.model_dump() | {"file": f"{prefix}{shard.file}"} for shard in manifest.shards]
     return {

@@ -1,4 +1,4 @@
-"""The lineage of a published row: back to its prompt, its passage and the document that this came from."""
+"""The lineage of a published row: its prompt, its passage, and the document that the passage is from."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,37 +18,46 @@ from stages.storage.plan import StagePlan
 from stages.storage.shard import is_kept_file
 from stages.storage.stage import StageName
 
-pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+pc: Any = pyarrow.compute  # its functions are created at import: type checkers see none
 
 MIN_ID_DIGITS = 8  # of a row's id
 
 
 @contextmanager
-def reading(path: Path, mend: str = "run the date again with --force") -> Iterator[None]:
-    """Raises StoreError, naming the file and the mend, when it is missing or damaged."""
+def reading(path: Path, fix: str = "run the date again with --force") -> Iterator[None]:
+    """Turns errors of reading a missing or damaged file into a StoreError that names the file and the fix."""
     try:
         yield
     except FileNotFoundError:
-        raise StoreError(f"{path}: missing; {mend}") from None
+        raise StoreError(f"{path}: missing; {fix}") from None
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r}); {mend}") from None
+        cause = str(error).splitlines()[0] if str(error) else repr(error)
+        raise StoreError(f"{path}: damaged ({cause}); {fix}") from None
 
 
 def inside(data: DataSet, file: str) -> Path:
-    """A file that a manifest names. Raises StoreError when it lies outside of the data set."""
+    """The path of a file that a manifest names. Raises StoreError when it is outside of the data set."""
     path = (data.root / file).resolve()
     if not path.is_relative_to(data.root.resolve()):
-        raise StoreError(f"{file}: a manifest names it, and it lies outside of {data.root}")
+        raise StoreError(
+            f"{file}: a manifest names this file, which is outside of {data.root}; gristmill writes no such manifest: "
+            "restore it, or do not use this data set"
+        )
     return path
 
 
 def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> dict[str, Any]:
-    """Row, shard, prompt, seed, generator, adapter and scores of a published row; `dates` says where to look for it.
+    """Row, shard, prompt, seed, generator, adapter and scores of a published row.
 
-    What lies in the run folder (passage, prompt, raw answer) is left out once that folder is gone.
+    `row_id`: the row's id or its first digits, at least MIN_ID_DIGITS. `dates`: the dates to look in; None means all.
+    What only the run folder has (passage, prompt, raw answer) is left out once that folder is removed. Raises
+    InputError when no row has such an id, StoreError when a file is missing or damaged.
     """
     if len(row_id) < MIN_ID_DIGITS or not all(c in "0123456789abcdef" for c in row_id):
-        raise InputError(f"{row_id!r}: neither a finished date of {data.root} ({_dates(data)}) nor a row's id")
+        raise InputError(
+            f"{row_id!r}: neither a finished date of {data.root} ({_dates(data)}) nor a row's id: give at "
+            f"least {MIN_ID_DIGITS} of its hex digits"
+        )
     snapshot_dates = snapshot.read(data.root) or {}
     for manifest in data.finished(reversed(data.dates() if dates is None else dates)):
         entry = snapshot_dates.get(manifest.date)
@@ -59,7 +68,9 @@ def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> d
                 row = next(_rows(path, "id", row_id), None)
             if row is not None:
                 return _trace(data, manifest, shard.model_dump() | {"file": file}, row)
-    raise InputError(f"{row_id}: no row of {data.root} has an id that starts so; see the column `id` of the shards")
+    raise InputError(
+        f"{row_id}: no row of {data.root} has an id that starts with it; see the column `id` of the shards"
+    )
 
 
 def _trace(data: DataSet, manifest: Manifest, shard: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +101,9 @@ def generating_stages(stages: Path) -> list[Path]:
 def _in_stage(folder: Path, column: str, value: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("part-*.parquet")):
         if is_kept_file(path.name):
-            with reading(path, f"remove it and {path.name}.json: the lineage is shown without it"):
-                found = list(_rows(path, column, value))
-            yield from found
+            with reading(path, f"remove it and {path.name}.json: lineage is then shown without what they recorded"):
+                rows = list(_rows(path, column, value))
+            yield from rows
 
 
 def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -105,4 +116,4 @@ def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
 
 def _dates(data: DataSet) -> str:
     dates = data.dates()
-    return f"{dates[0]} to {dates[-1]}" if dates else "it has none"
+    return f"{dates[0]} to {dates[-1]}" if dates else "there are none"

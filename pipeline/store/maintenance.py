@@ -1,4 +1,4 @@
-"""Looking after a data set: what is published, whether it is whole, what nothing names any more."""
+"""Maintenance of a data set on disk: list what is published, verify its files, find and remove garbage."""
 
 import os
 import shutil
@@ -20,27 +20,31 @@ from stages.storage import snapshot
 from stages.storage.checksum import sha256_file
 from stages.storage.shard import is_kept_file
 
+FILES_PER_TASK = 32  # handing one small file to a thread takes longer than hashing it
+SMALL_FILE_BYTES = 1 << 20  # below this, reading at once is faster: hashlib.file_digest clears a buffer for each file
+_UNREAD = ("missing", "unreadable")  # instead of a hash
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A file that is not what was published."""
+    """A file whose content is not what was published."""
 
     file: str  # relative to the data set's root
     what: str  # missing, damaged or unreadable
-    mend: str
+    fix: str  # what to do about it
 
 
 def listing(data: DataSet) -> list[dict[str, Any]]:
-    """A row a date: its state, rows, bytes, publications and the run that the current one is of."""
-    known = {path.parent.parent.name for path in data.root.glob("history/*/*/manifest.json")}
+    """One entry per date: its state, rows and bytes, its publications, and the run that made the current one."""
+    dates_with_history = {path.parent.parent.name for path in data.root.glob("history/*/*/manifest.json")}
     rows = []
-    for date in sorted({*data.dates(), *known}):
+    for date in sorted({*data.dates(), *dates_with_history}):
         manifest = data.manifest(date)
-        withdrawn = "withdrawn" if data.withdrawn_path(date).exists() else "unfinished"
+        unpublished = "withdrawn" if data.withdrawn_path(date).exists() else "unfinished"
         rows.append(
             {
                 "date": date,
-                "state": "published" if manifest else withdrawn,
+                "state": "published" if manifest else unpublished,
                 "rows": manifest.accepted if manifest else 0,
                 "bytes": manifest.bytes if manifest else 0,
                 "publication": manifest.publication if manifest else None,
@@ -52,7 +56,7 @@ def listing(data: DataSet) -> list[dict[str, Any]]:
 
 
 def _manifests(data: DataSet) -> Iterator[tuple[str, str, Manifest]]:
-    """Date, folder and manifest of everything that is kept: what is published, and each publication."""
+    """Date, folder and manifest of what is published (its folder is "") and of each publication in `history/`."""
     for manifest in data.finished():
         yield manifest.date, "", manifest
     for folder in sorted(data.root.glob("history/*")):
@@ -61,83 +65,81 @@ def _manifests(data: DataSet) -> Iterator[tuple[str, str, Manifest]]:
 
 
 def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fault]]:
-    """Hashes every file that a manifest, a publication or the pointer names, a file with several names once.
+    """Hashes every file that a manifest, a publication or `current.json` names. Hard links are read once.
 
-    Returns files and bytes read and what is wrong. Raises StoreError when a manifest or the pointer is damaged.
+    `threads`: None means one per CPU. Returns the number of files and bytes read, and the faults. Raises StoreError
+    when a manifest or `current.json` is damaged.
     """
     expected: dict[str, tuple[str, str]] = {}
     adapters: dict[str, str] = {}
     for date, place, manifest in _manifests(data):
         again = f"gristmill run --date {date} --force publishes it again"
-        lost = f"remove {place}: this publication cannot be had again"
+        lost = f"remove {place}: this publication cannot be restored"
         current = not place or manifest == data.manifest(date)
         for ref in manifest.published_files:
             expected[f"{place}{ref.file}"] = (ref.sha256, again if current else lost)
         adapters |= {adapter.path: adapter.sha256 or "" for adapter in manifest.adapters if adapter.path}
-    for of in (snapshot.read(data.root) or {}).values():
-        for shard in of["shards"]:
-            expected.setdefault(shard["file"], (shard["sha256"], "run any date with --force: the pointer is made anew"))
-    names: dict[tuple[int, int] | str, list[str]] = {}
+    for entry in (snapshot.read(data.root) or {}).values():
+        for shard in entry["shards"]:
+            fix = f"run any date with --force: that writes {snapshot.NAME} again"
+            expected.setdefault(shard["file"], (shard["sha256"], fix))
+    names: dict[tuple[int, int] | str, list[str]] = {}  # by inode; a missing file by its name
     size = 0
     for name in expected:
         try:
-            found = os.stat(os.path.join(data.root, name))
+            status = os.stat(os.path.join(data.root, name))
         except OSError:
             names[name] = [name]
             continue
-        same = names.setdefault((found.st_dev, found.st_ino), [])
-        size += 0 if same else found.st_size
+        same = names.setdefault((status.st_dev, status.st_ino), [])
+        size += 0 if same else status.st_size
         same.append(name)
     paths = [os.path.join(data.root, same[0]) for same in names.values()]
-    batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
+    batches = [paths[start : start + FILES_PER_TASK] for start in range(0, len(paths), FILES_PER_TASK)]
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        hashes = [found for batch in pool.map(_hashes, batches) for found in batch]
+        hashes = [digest for batch in pool.map(_hashes, batches) for digest in batch]
     faults = [
-        Fault(name, found if found in _WORDS else "damaged", expected[name][1])
-        for same, found in zip(names.values(), hashes, strict=True)
+        Fault(name, digest if digest in _UNREAD else "damaged", expected[name][1])
+        for same, digest in zip(names.values(), hashes, strict=True)
         for name in same
-        if found != expected[name][0]
+        if digest != expected[name][0]
     ]
-    for path, digest in adapters.items():
-        found = _adapter_hash(data.root / path)
-        if found != digest:
-            mend = "remove it: the run that trained it makes it anew"
-            faults.append(Fault(path, found if found in _WORDS else "damaged", mend))
+    for path, expected_digest in adapters.items():
+        digest = _adapter_hash(data.root / path)
+        if digest != expected_digest:
+            fix = "remove it: the run that trained it trains it again"
+            faults.append(Fault(path, digest if digest in _UNREAD else "damaged", fix))
     return len(names) + len(adapters), size, sorted(faults, key=lambda fault: fault.file)
 
 
-_WORDS = ("missing", "unreadable")
-_BATCH = 32  # files a task: a small file takes less than handing it to a thread
-_SMALL = 1 << 20  # bytes; hashlib.file_digest would clear a buffer for each file
-
-
 def _hashes(paths: Iterable[str]) -> list[str]:
-    found = []
+    """The hex SHA-256 of each file, or a word of _UNREAD."""
+    digests = []
     for path in paths:
         try:
             with open(path, "rb", buffering=0) as stream:
-                start = stream.read(_SMALL)
-                if len(start) < _SMALL:
-                    found.append(sha256(start).hexdigest())
+                start = stream.read(SMALL_FILE_BYTES)
+                if len(start) < SMALL_FILE_BYTES:
+                    digests.append(sha256(start).hexdigest())
                     continue
-            found.append(sha256_file(Path(path)))
+            digests.append(sha256_file(Path(path)))
         except OSError as error:
-            found.append(_WORDS[not isinstance(error, FileNotFoundError)])
-    return found
+            digests.append(_UNREAD[not isinstance(error, FileNotFoundError)])
+    return digests
 
 
 def _adapter_hash(folder: Path) -> str:
     try:
         return sha256((folder / WEIGHTS).read_bytes() + (folder / CONFIG).read_bytes()).hexdigest()
     except OSError as error:
-        return _WORDS[not isinstance(error, FileNotFoundError)]
+        return _UNREAD[not isinstance(error, FileNotFoundError)]
 
 
 def garbage(data: DataSet, keep: int | None) -> list[Path]:
-    """What nothing names: files of unfinished publications, leftovers of killed writers, adapters of no run.
+    """Files and folders that no manifest names: unfinished publications, files of killed writers, unused adapters.
 
-    With `keep`, of each date also the publications but the current one and the `keep` newest others. The run folders
-    are not looked into: what is at work there is not garbage. Raises StoreError when a manifest is damaged.
+    With `keep`, also old publications: of each date the current one and the `keep` newest others stay. Run folders are
+    never garbage: work may be in progress there. Raises StoreError when a manifest is damaged.
     """
     wanted: set[Path] = set()
     expired: list[Path] = []
@@ -145,7 +147,7 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
     for date, place, manifest in _manifests(data):
         published = data.manifest(date)
         current = {published and published.publication, shown.get(date, {}).get("publication")}
-        others = [other for other in data.publications(date) if other not in current]
+        others = [publication for publication in data.publications(date) if publication not in current]
         if place and keep is not None and place.rstrip("/") in others[: len(others) - keep]:
             expired.append(data.root / place)
             continue
@@ -154,25 +156,25 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
         wanted |= {data.root / adapter.path for adapter in manifest.adapters if adapter.path}
     wanted |= {data.root / path for path in _trained(data)}
     wanted |= {*snapshot.files(data.root, shown), *data.root.glob("history/*/withdrawn")}
-    found = [path for top in ("data", "index", "used", "history") for path in data.root.glob(f"{top}/**/*")]
-    loose = [path for path in found if not path.is_dir() and path not in wanted]
+    paths = [path for top in ("data", "index", "used", "history") for path in data.root.glob(f"{top}/**/*")]
+    loose = [path for path in paths if not path.is_dir() and path not in wanted]
     loose = [path for path in loose if not any(path.is_relative_to(folder) for folder in expired)]
     adapters = [path for path in data.root.glob("adapters/*") if path not in wanted]
     return sorted([*expired, *loose, *adapters, *data.root.glob(".tmp-*"), *data.root.glob("manifests/.tmp-*")])
 
 
 def _trained(data: DataSet) -> Iterable[str]:
-    """Adapters that a run folder names: their date may be unfinished, or made again."""
+    """Adapters that a run folder names: their date may be unfinished, or run again later."""
     for path in data.root.glob("runs/*/stages/adapt/part-*.parquet"):
         if is_kept_file(path.name):
             try:
                 yield from (row for row in pq.read_table(path, columns=["path"])["path"].to_pylist() if row)
             except (OSError, pa.ArrowException):
-                raise StoreError(f"{path}: damaged; remove it and {path.name}.json before gc") from None
+                raise StoreError(f"{path}: damaged; remove it and {path.name}.json, then call gc again") from None
 
 
 def remove(data: DataSet, paths: Iterable[Path]) -> None:
-    """Removes them, a publication's manifest first, and the folders that are empty then."""
+    """Removes files and folders, and parent folders that become empty. Of a publication the manifest goes first."""
     for path in paths:
         if path.is_dir():
             (path / "manifest.json").unlink(missing_ok=True)
@@ -186,6 +188,6 @@ def remove(data: DataSet, paths: Iterable[Path]) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes that removing it frees: files that have another name as well free none."""
+    """Bytes that removing a file or folder frees: a file with another hard link frees none."""
     files = [path] if not path.is_dir() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(found.st_size for each in files if (found := each.stat()).st_nlink == 1)
+    return sum(status.st_size for each in files if (status := each.stat()).st_nlink == 1)

@@ -1,7 +1,7 @@
-"""The manifest of a date: what was published, and the figures of how it was made.
+"""The manifest of a date: which files were published, and figures about the run that made them.
 
-It is read and written through `Manifest` alone. Version 1 (data sets made before stages declared what they are) is
-read and upgraded here; what still older data sets do not have is None or empty.
+It is read and written through `Manifest` only. Version 1 (from before stages declared what they are) is upgraded when
+it is read. Fields that older data sets do not have are None or empty.
 """
 
 import json
@@ -20,7 +20,7 @@ VERSION = 2
 
 
 class ManifestPart(BaseModel):
-    """Keys that this version does not know are kept: a rollback writes a manifest again."""
+    """Keeps keys that this version does not know: a rollback writes manifests of other versions back."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -86,7 +86,9 @@ class DomainFigures(ManifestPart):
     prompt_tokens: int
     output_tokens: int
     rejected: dict[str, int]
-    found: dict[str, int] = {}  # what filters saw in rows, by name
+    findings: dict[str, int] = Field(  # what filters saw in accepted rows: count by name
+        default={}, validation_alias=AliasChoices("found", "findings"), serialization_alias="found"
+    )
     flow: dict[str, StageFlow] | None = None  # by stage; None in data sets that did not record it
     profile: dict[str, dict[str, int]] = {}  # histograms of length and scores
     tokens_per_second: float
@@ -95,7 +97,7 @@ class DomainFigures(ManifestPart):
 
 
 class EngineFigures(ManifestPart):
-    """The generator's engines and GPUs over all rounds; shares are between 0 and 1."""
+    """The generator's engines and GPUs over all rounds. Shares (waiting, utilisation, usage) are between 0 and 1."""
 
     tokens_per_second: float
     waiting: float
@@ -114,7 +116,7 @@ class Manifest(ManifestPart):
     version: int = VERSION
     date: str
     run_id: str
-    fingerprint: str  # of the configuration and of all that it reads
+    fingerprint: str  # of the configuration and of everything that it reads
     published: str | None = None  # ISO 8601
     digest: str  # of the published rows: equal for equal data
     shards: list[PublishedShard]
@@ -123,7 +125,7 @@ class Manifest(ManifestPart):
     adapters: list[AdapterResult]
     generator: ModelCard
     encoder: ModelCard | None = None
-    filters: dict[str, str] = {}  # by filter, the hash of what it reads besides its options
+    filters: dict[str, str] = {}  # by filter name, the hash of the data that it reads
     versions: dict[str, str] = {}  # of packages
     notes: list[str] = []
     licences: dict[str, int] = {}  # accepted rows by licence, source, task, language
@@ -150,7 +152,7 @@ class Manifest(ManifestPart):
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Reads any version. Raises ValueError when the text is not a manifest, or of a version yet to come."""
+        """Reads any version up to VERSION. Raises ValueError for a newer version or when the text is not a manifest."""
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("not a manifest")
@@ -163,6 +165,7 @@ class Manifest(ManifestPart):
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
     def to_dict(self) -> dict[str, Any]:
+        """As stored: values of JSON types under their stored keys."""
         return self.model_dump(mode="json", by_alias=True)
 
     def to_json(self) -> str:
@@ -170,7 +173,7 @@ class Manifest(ManifestPart):
 
     @property
     def published_files(self) -> list[FileRef]:
-        """Everything that the manifest names, under its name in `data/`, `index/` and `used/`."""
+        """All files that the manifest names, by their names in `data/`, `index/` and `used/`."""
         return [*(shard.ref for shard in self.shards), *self.index, *self.used]
 
     @property
@@ -184,7 +187,7 @@ class Manifest(ManifestPart):
 
 
 def content_digest(refs: Iterable[FileRef]) -> str:
-    """One hash over published files: equal for equal data, whatever runner or number of restarts made it."""
+    """One hash over published files: equal for equal data, on any runner and after any number of restarts."""
     text = "\n".join(sorted(f"{ref.sha256} {ref.rows}" for ref in refs))
     return sha256(text.encode()).hexdigest()
 

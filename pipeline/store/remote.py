@@ -1,14 +1,16 @@
-"""A data set on an object store: finished dates of one or many local data sets, by one pointer.
+"""A data set on an object store: finished dates of one or many local data sets, behind one pointer, `current.json`.
 
-<url>/current.json                               every date's shards, and by date its publications, oldest first
+<url>/current.json                               the shards of every date, and each date's publications, oldest first
 <url>/history/2026-11-21/<time>-<digest>.json    the manifest of a publication
 <url>/data/domain=law/date=2026-11-21/<time>-<sha256>.parquet
 
-Objects are written once and never changed, but for `current.json`, which is put on condition that it is what was read
-(`stages.storage.bucket`): of two publishers the second reads anew and adds its date to the first one's. A time is
-that of the
-upload in UTC. What lies there for less than REUSE is taken for one's own upload by an earlier attempt; nothing younger
-than GRACE is ever removed. So a publisher that ends within REUSE never names what `store gc` has its eyes on.
+Objects are written once and never changed. The only exception is `current.json`: it is replaced on condition that it
+is still the version that was read (`stages.storage.bucket`). Of two publishers at once the second one fails, reads it
+again and adds its date to the first one's.
+
+The time in a name is the time of the upload, in UTC. A shard that was uploaded less than REUSE_PERIOD ago is used again
+instead of being uploaded a second time. `store gc` removes nothing that is younger than GRACE_PERIOD, which is twice
+as long. So what a publisher names cannot be removed at the same time, if it ends within REUSE_PERIOD.
 """
 
 import random
@@ -28,17 +30,18 @@ from stages.storage.bucket import Bucket, Conflict, as_json
 from stages.storage.inputs import check_input
 from stages.storage.records import FileRef
 
-GRACE = timedelta(hours=24)
-REUSE = GRACE / 2
-TRIES = 30
-_FORMAT = "%Y%m%dT%H%M%S%fZ"
-_AT_ONCE = 2  # files; each is sent in several parts at once
+GRACE_PERIOD = timedelta(hours=24)
+REUSE_PERIOD = GRACE_PERIOD / 2
+MAX_ATTEMPTS = 30  # at replacing the pointer
+PARALLEL_UPLOADS = 2  # files; several parts of each are sent at once
+_TIME_FORMAT = "%Y%m%dT%H%M%S%fZ"
 
 Clock = Callable[[], datetime]
 Entry = dict[str, Any]
 
 
 def utc_now() -> datetime:
+    """The clock in real use; tests pass another one."""
     return datetime.now(UTC)
 
 
@@ -46,40 +49,50 @@ def utc_now() -> datetime:
 class Pointer:
     """`current.json` as it was read."""
 
-    dates: dict[str, Entry]  # as stages.storage.snapshot
-    # by date publications, oldest first: publication, digest, rows, bytes, run_id, and `gone` where gc took its files:
-    # it is still known, or the next run would publish again what was rolled back
+    dates: dict[str, Entry]  # as in stages.storage.snapshot
+    # By date, its publications, oldest first: publication, digest, rows, bytes, run_id, and `gone` if gc has removed
+    # the files. Removed ones stay listed: otherwise the next run would publish again what was rolled back.
     history: dict[str, list[Entry]]
-    version: str | None  # None: there is none yet
+    version: str | None  # of the object, for `Bucket.put`; None: nothing is published yet
 
     def knows(self, date: str, digest: str) -> bool:
+        """Whether the date was ever published with this digest."""
         return any(entry["digest"] == digest for entry in self.history.get(date, ()))
 
     def kept(self, date: str) -> list[Entry]:
+        """The date's publications whose files are still there."""
         return [entry for entry in self.history.get(date, ()) if not entry.get("gone")]
 
     def with_date(self, date: str, entry: Entry | None, history: list[Entry]) -> "Pointer":
-        others = {other: of for other, of in self.dates.items() if other != date}
-        dates = others if entry is None else others | {date: entry}
+        """The pointer with another entry for a date; None withdraws the date."""
+        dates = {name: known for name, known in self.dates.items() if name != date}
+        dates |= {} if entry is None else {date: entry}
         return replace(self, dates=dates, history=self.history | {date: history})
 
 
 def read(bucket: Bucket, *, to_change: bool = True) -> Pointer:
-    """Raises StoreError when it is damaged. One read, or two where it is to be changed."""
-    found = bucket.read_versioned(snapshot.NAME) if to_change else (bucket.read(snapshot.NAME), "")
-    if found is None or found[0] is None:
+    """The pointer of a bucket, by one request, or by two with `to_change`, where `version` can be used to replace it.
+
+    Raises StoreError when it is damaged.
+    """
+    if to_change:
+        content, version = bucket.read_versioned(snapshot.NAME) or (None, "")
+    else:
+        content, version = bucket.read(snapshot.NAME), ""
+    if content is None:
         return Pointer({}, {}, None)
-    value = snapshot.parsed(found[0])
+    value = snapshot.parsed(content)
     if value is None or not isinstance(value.get("history"), dict):
         raise StoreError(
-            f"{bucket.url}/{snapshot.NAME}: damaged, or not written by `publish`; put back an earlier version of it"
+            f"{bucket.url}/{snapshot.NAME}: damaged, or not written by `gristmill store publish`; restore an earlier "
+            "version of the object"
         )
-    return Pointer(value["dates"], value["history"], found[1])
+    return Pointer(value["dates"], value["history"], version)
 
 
 def change(bucket: Bucket, edit: Callable[[Pointer], Pointer | None]) -> None:
-    """Replaces the pointer by what `edit` makes of it, None being no change; again where another's put landed first."""
-    for attempt in range(TRIES):
+    """Replaces the pointer by `edit(pointer)`; None means no change. Starts over when another publisher was faster."""
+    for attempt in range(MAX_ATTEMPTS):
         pointer = read(bucket)
         edited = edit(pointer)
         if edited is None:
@@ -90,59 +103,66 @@ def change(bucket: Bucket, edit: Callable[[Pointer], Pointer | None]) -> None:
         except Conflict:
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
     raise StoreError(
-        f"{bucket.url}/{snapshot.NAME}: changed by others {TRIES} times in a row; run the same command again"
+        f"{bucket.url}/{snapshot.NAME}: changed by others {MAX_ATTEMPTS} times in a row; run the same command again"
     )
 
 
 def publish(bucket: Bucket, data: DataSet, clock: Clock = utc_now) -> tuple[list[str], list[str]]:
-    """Publishes each finished date that the bucket has never had: their names, and notes on dates that differ.
+    """Publishes each finished date that the bucket has never had. Returns these dates, and notes on dates that differ.
 
-    What was published once and shows no more was rolled back there, or another publisher's came after it: it is left
-    alone. Safe to call again after a crash at any point, and at once with others. A no-op costs one read.
+    A publication that the bucket had earlier, but no longer shows, is not published again: it was rolled back there, or
+    another publisher replaced it. Safe to call again after a crash at any point, and while other publishers run. If
+    there is nothing to publish it costs one read.
     """
     local = snapshot.read(data.root) or {}
     pointer = read(bucket, to_change=False)
-    made = [date for date, entry in sorted(local.items()) if not pointer.knows(date, entry["digest"])]
-    for date in made:
-        publish_date(bucket, data, date, clock, again=False, probe=date == made[0])
+    new_dates = [date for date, entry in sorted(local.items()) if not pointer.knows(date, entry["digest"])]
+    for date in new_dates:
+        publish_date(bucket, data, date, clock, again=False, probe=date == new_dates[0])
     differ = [date for date, entry in local.items() if pointer.dates.get(date, {}).get("digest") != entry["digest"]]
-    return made, [
-        f"{date}: {bucket.url} shows another publication, or none, after this one; "
-        f"gristmill store publish {date} --out {data.root} --to {bucket.url} shows this one again"
-        for date in sorted(set(differ) - set(made))
+    return new_dates, [
+        f"{date}: {bucket.url} had this publication and now shows another one, or none; to show it again: "
+        f"gristmill store publish {date} --out {data.root} --to {bucket.url}"
+        for date in sorted(set(differ) - set(new_dates))
     ]
 
 
 def publish_date(
     bucket: Bucket, data: DataSet, date: str, clock: Clock = utc_now, *, again: bool = True, probe: bool = True
 ) -> None:
-    """Publishes a date. With `again` also one that the bucket has had, and no stored shard is trusted unread.
+    """Publishes a date.
 
-    Raises StoreError when it is not finished, InputError when a local file is damaged.
+    With `again`, also one that the bucket has had; shards that it still stores are then hashed before they are used
+    again. `probe`: first check that the bucket honours conditional puts. Raises StoreError when the date is not
+    finished, InputError when a local file is damaged.
     """
     entry = (snapshot.read(data.root) or {}).get(date)
     if entry is None:
-        raise StoreError(f"{date}: not published in {data.root}; gristmill store list --out {data.root} has what is")
-    begun = clock()
+        raise StoreError(f"{date}: not published in {data.root}; see gristmill store list --out {data.root}")
+    started = clock()
     if probe:
-        bucket.probe(stamp(begun))
-    name = f"history/{date}/{stamp(begun)}-{entry['digest'][:16]}.json"
+        bucket.probe(stamp(started))
+    name = f"history/{date}/{stamp(started)}-{entry['digest'][:16]}.json"
     manifest = data.publication(entry["publication"]) if entry["publication"] else data.manifest(date)
     if manifest is None:
         raise StoreError(
-            f"{data.manifest_path(date)}: missing, although {snapshot.NAME} names the date; run it with --force"
+            f"{data.manifest_path(date)}: missing, although {snapshot.NAME} names the date; run the date with --force"
         )
     sources = [FileRef(shard["file"], shard["sha256"], shard["rows"], shard["bytes"]) for shard in entry["shards"]]
 
     def edit(pointer: Pointer) -> Pointer | None:
         known = pointer.history.get(date, [])
-        if any(of["publication"] == name for of in known) or (not again and pointer.knows(date, entry["digest"])):
-            return None  # landed, although its answer was lost
+        if any(publication["publication"] == name for publication in known) or (
+            not again and pointer.knows(date, entry["digest"])
+        ):
+            return None  # an earlier put was stored, although its response was lost
         start = clock()
         shards = _upload(bucket, data.root, date, entry["shards"], sources, pointer, clock, check=again)
         bucket.write(name, as_json(_remote_manifest(manifest, name, shards).to_dict()))
-        if clock() - start > REUSE:
-            raise StoreError(f"{date}: publishing took more than {REUSE}; run the same command again, it goes on")
+        if clock() - start > REUSE_PERIOD:
+            raise StoreError(
+                f"{date}: publishing took more than {REUSE_PERIOD}; run the same command again: it goes on from here"
+            )
         shown = {"publication": name, "digest": entry["digest"], "rows": entry["rows"]}
         size = sum(shard["bytes"] for shard in shards)
         history = [*known, shown | {"bytes": size, "run_id": manifest.run_id}]
@@ -162,28 +182,31 @@ def _upload(
     *,
     check: bool,
 ) -> list[Entry]:
-    """The shards under their names in the bucket; those that it lacks are sent."""
+    """The shards' entries with their names in the bucket. Uploads those that it does not have.
+
+    `check`: hash a stored shard before it is used instead of an upload.
+    """
     shown = {shard["file"] for shard in pointer.dates.get(date, {}).get("shards", ())}
-    there: dict[tuple[str, str, int], str] = {}
+    stored: dict[tuple[str, str, int], str] = {}  # by domain, sha256 and bytes
     for domain in sorted({shard["domain"] for shard in shards}):
         for name, size in bucket.names(f"data/domain={domain}/date={date}").items():
             sent = uploaded(name)
-            if name in shown or (sent is not None and clock() - sent < REUSE):
-                there[domain, _sha256(name), size] = name
+            if name in shown or (sent is not None and clock() - sent < REUSE_PERIOD):
+                stored[domain, _sha256(name), size] = name
 
     def place(shard: Entry, source: FileRef) -> Entry:
-        name = there.get((shard["domain"], shard["sha256"], shard["bytes"]))
+        name = stored.get((shard["domain"], shard["sha256"], shard["bytes"]))
         if name is None or (check and bucket.sha256(name) != (shard["sha256"], shard["bytes"])):
             name = f"data/domain={shard['domain']}/date={date}/{stamp(clock())}-{shard['sha256']}.parquet"
             bucket.upload(check_input(str(root), source), name)
         return shard | {"file": name}
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
         return list(pool.map(place, shards, sources))
 
 
 def _remote_manifest(manifest: Manifest, name: str, shards: list[Entry]) -> Manifest:
-    """A date's manifest as a bucket has it: dedup keys, used passages and adapters stay on the engine's disk."""
+    """A date's manifest for a bucket, which gets no dedup keys, used passages and adapters: they stay on local disk."""
     changes = {
         "publication": name,
         "shards": [PublishedShard(**shard) for shard in shards],
@@ -195,8 +218,9 @@ def _remote_manifest(manifest: Manifest, name: str, shards: list[Entry]) -> Mani
 
 
 def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | None:
-    """Points a date to the publication before, and returns its manifest; None where there is none: it is withdrawn.
+    """Points a date to its earlier publication and returns that one's manifest.
 
+    Without an earlier one it returns None and the date is withdrawn: no longer published, but kept in the history.
     Raises StoreError when the date is not published or the earlier manifest is damaged.
     """
     bucket.probe(stamp(clock()))
@@ -204,9 +228,7 @@ def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | No
 
     def edit(pointer: Pointer) -> Pointer:
         if date not in pointer.dates:
-            raise StoreError(
-                f"{date}: not published at {bucket.url}; gristmill store list --out {bucket.url} has what is"
-            )
+            raise StoreError(f"{date}: not published at {bucket.url}; see gristmill store list --out {bucket.url}")
         names = [entry["publication"] for entry in pointer.kept(date)]
         place = names.index(pointer.dates[date]["publication"])
         manifest = manifest_of(bucket, names[place - 1]) if place else None
@@ -222,25 +244,27 @@ def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | No
 
 
 def manifest_of(bucket: Bucket, publication: str) -> Manifest:
-    """Raises StoreError when it is missing or damaged."""
+    """The manifest of a publication. Raises StoreError when it is missing or damaged."""
     text = bucket.read(publication)
     try:
         return Manifest.from_json((text or b"").decode())
     except ValueError:
         raise StoreError(
-            f"{bucket.url}/{publication}: {'missing' if text is None else 'damaged'}; put back an earlier version, "
-            "or publish its date again (gristmill store publish DATE) and let gc --keep 0 forget it"
+            f"{bucket.url}/{publication}: {'missing' if text is None else 'damaged'}; restore an earlier version "
+            "of the object, or publish its date again (gristmill store publish DATE) and remove this publication "
+            "(gristmill store gc --keep 0 --delete)"
         ) from None
 
 
 def stamp(when: datetime) -> str:
-    return when.strftime(_FORMAT)
+    """A time as it is written in the names of objects."""
+    return when.strftime(_TIME_FORMAT)
 
 
 def uploaded(name: str) -> datetime | None:
-    """When an object was sent, by its name; None for one that `publish` did not name."""
+    """When an object was uploaded, by its name; None if the name is not one that `publish` gives."""
     try:
-        return datetime.strptime(name.rpartition("/")[2].partition("-")[0], _FORMAT).replace(tzinfo=UTC)
+        return datetime.strptime(name.rpartition("/")[2].partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""Looking after a data set on an object store: what is published there, whether it is whole, what nothing names."""
+"""Maintenance of a data set on an object store: list what is published, verify its objects, remove garbage."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -6,15 +6,15 @@ from typing import Any
 
 from configs.errors import ConfigError, StoreError
 from pipeline.store.maintenance import Fault
-from pipeline.store.remote import GRACE, Clock, Pointer, manifest_of, read, stamp, uploaded, utc_now
+from pipeline.store.remote import GRACE_PERIOD, Clock, Pointer, manifest_of, read, stamp, uploaded, utc_now
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict, as_json
 
-_AT_ONCE = 8  # requests
+PARALLEL_REQUESTS = 8
 
 
 def listing(bucket: Bucket) -> list[dict[str, Any]]:
-    """As `pipeline.store.maintenance.listing`, from one read. Raises ConfigError where nothing was ever published."""
+    """As `pipeline.store.maintenance.listing`, by one request. Raises ConfigError if nothing was ever published."""
     pointer = _pointer(bucket)
     rows = []
     for date in sorted(pointer.history):
@@ -36,45 +36,50 @@ def listing(bucket: Bucket) -> list[dict[str, Any]]:
 
 
 def verify(bucket: Bucket) -> tuple[int, int, list[Fault]]:
-    """Hashes every object that the pointer or a publication names: several at once, a block of each in memory.
+    """Hashes every object that the pointer or a publication names, several at once, with one block of each in memory.
 
-    Returns objects and bytes read and what is wrong. Raises StoreError when the pointer is damaged.
+    Returns the number of objects and bytes read, and the faults. Raises StoreError when the pointer is damaged.
     """
     pointer = _pointer(bucket)
     faults: list[Fault] = []
-    expected: dict[str, tuple[str, int, str]] = {}
+    expected: dict[str, tuple[str, int, str]] = {}  # sha256, bytes and fix by name
     for date in pointer.history:
-        again = f"gristmill store publish {date} --out DIR --to {bucket.url} sends it again from the folder that has it"
+        publish_again = f"upload it again: gristmill store publish {date} --out DIR --to {bucket.url}"
         shown = pointer.dates.get(date, {"publication": None, "shards": []})
         for entry in pointer.kept(date):
             place, shards = entry["publication"], shown["shards"]
-            mend = again if place == shown["publication"] else "gristmill store gc --keep 0 --delete forgets it"
+            fix = "remove its publication: gristmill store gc --keep 0 --delete"
+            if place == shown["publication"]:
+                fix = publish_again
             try:
                 shards = [shard.model_dump() for shard in manifest_of(bucket, place).shards]
             except StoreError as error:
-                faults.append(Fault(place, "missing" if "missing" in str(error) else "damaged", mend))
+                faults.append(Fault(place, "missing" if "missing" in str(error) else "damaged", fix))
             for shard in shards:
-                if shard["file"] not in expected or mend == again:
-                    expected[shard["file"]] = (shard["sha256"], shard["bytes"], mend)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+                if shard["file"] not in expected or fix == publish_again:
+                    expected[shard["file"]] = (shard["sha256"], shard["bytes"], fix)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         hashes = list(pool.map(bucket.sha256, expected))
-    for (name, (digest, size, mend)), found in zip(expected.items(), hashes, strict=True):
-        if found != (digest, size):
-            faults.append(Fault(name, "missing" if found is None else "damaged", mend))
-    read_bytes = sum(found[1] for found in hashes if found)
+    for (name, (digest, size, fix)), stored in zip(expected.items(), hashes, strict=True):
+        if stored != (digest, size):
+            faults.append(Fault(name, "missing" if stored is None else "damaged", fix))
+    read_bytes = sum(stored[1] for stored in hashes if stored)
     return len(expected), read_bytes, sorted(faults, key=lambda fault: fault.file)
 
 
 def collect(bucket: Bucket, keep: int | None, *, delete: bool, clock: Clock = utc_now) -> tuple[list[str], int]:
-    """What no manifest names and is older than GRACE; its names and bytes. It goes only with `delete`.
+    """Lists objects that no manifest names and that are older than GRACE_PERIOD; removes them with `delete`.
 
-    With `keep`, of each date also the publications but the one shown and the `keep` newest others, which are marked as
-    gone before they go, and manifests that no history has. What `publish` did not name is never touched. Raises
-    StoreError when a manifest is damaged, or another publisher lands meanwhile.
+    With `keep`, also old publications: of each date the one shown and the `keep` newest others stay. The pointer
+    marks a publication as gone before its files are removed. Manifests that no history names are then removed as well.
+    Objects whose names `publish` did not give are never touched.
+
+    Returns the names and the sum of their bytes. Raises StoreError when a manifest is damaged, or when another
+    publisher changes the pointer at the same time.
     """
     now = clock()
     objects = {name: size for top in ("data", "history", "probe") for name, size in bucket.names(top).items()}
-    old = {name for name in objects if (sent := uploaded(name)) is not None and now - sent > GRACE}
+    old = {name for name in objects if (sent := uploaded(name)) is not None and now - sent > GRACE_PERIOD}
     pointer = _pointer(bucket)
     kept = pointer if keep is None else replace(pointer, history=_newest(pointer, keep))
     manifests, listed = (
@@ -83,29 +88,29 @@ def collect(bucket: Bucket, keep: int | None, *, delete: bool, clock: Clock = ut
     unlisted = {name for name in objects if name.startswith("history/")} - listed
     manifests |= unlisted if keep is None else unlisted - old  # a publisher may be about to point to it
     wanted = {shard["file"] for entry in pointer.dates.values() for shard in entry["shards"]}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         for manifest in pool.map(lambda name: manifest_of(bucket, name), sorted(manifests)):
             wanted |= {shard.file for shard in manifest.shards}
     expired = listed - manifests
     garbage = [name for name in objects if name in expired or (name in old and name not in wanted | manifests)]
     if delete and garbage:
         _forget(bucket, pointer, kept, stamp(now))
-        garbage.sort(key=lambda name: not name.startswith("history/"))  # no manifest is left that names what is gone
+        garbage.sort(key=lambda name: not name.startswith("history/"))  # manifests first: none names a removed shard
         for top in (True, False):
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
+            with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
                 list(pool.map(bucket.remove, [name for name in garbage if name.startswith("history/") is top]))
     return sorted(garbage), sum(objects[name] for name in garbage)
 
 
 def _newest(pointer: Pointer, keep: int) -> dict[str, list[dict[str, Any]]]:
-    """The history in which publications are gone but those that are shown and the `keep` newest others."""
-    left = {}
+    """The history with all publications marked as gone except the one shown and the `keep` newest others of a date."""
+    history = {}
     for date, known in pointer.history.items():
         shown = pointer.dates.get(date, {}).get("publication")
         others = [entry["publication"] for entry in pointer.kept(date) if entry["publication"] != shown]
         gone = others[: max(len(others) - keep, 0)]
-        left[date] = [entry | {"gone": True} if entry["publication"] in gone else entry for entry in known]
-    return left
+        history[date] = [entry | {"gone": True} if entry["publication"] in gone else entry for entry in known]
+    return history
 
 
 def _forget(bucket: Bucket, pointer: Pointer, kept: Pointer, now: str) -> None:
@@ -116,11 +121,15 @@ def _forget(bucket: Bucket, pointer: Pointer, kept: Pointer, now: str) -> None:
     try:
         bucket.put(snapshot.NAME, as_json(value), pointer.version)
     except Conflict:
-        raise StoreError(f"{bucket.url}: another publisher's date landed meanwhile; call gc again") from None
+        raise StoreError(
+            f"{bucket.url}: another publisher changed {snapshot.NAME} at the same time; call gc again"
+        ) from None
 
 
 def _pointer(bucket: Bucket) -> Pointer:
     pointer = read(bucket)
     if pointer.version is None:
-        raise ConfigError(f"{bucket.url}: no {snapshot.NAME}, so nothing is published there; name what `publish` names")
+        raise ConfigError(
+            f"{bucket.url}: no {snapshot.NAME}, so nothing is published there; give the URL of the config's `publish`"
+        )
     return pointer

@@ -1,4 +1,4 @@
-"""`run.json` in a date's run folder: what a start of the date fixed, for its driver and for later starts."""
+"""`run.json` in a date's run folder: what the date's first start fixed, for its driver and for later starts."""
 
 from pathlib import Path
 
@@ -13,21 +13,23 @@ NAME = "run.json"
 
 
 class RunRecord(BaseModel):
+    """What one date's run was started with. A later start with another fingerprint needs --force."""
+
     date: str
     run_id: str
-    fingerprint: str  # of the configuration and of all that it reads
+    fingerprint: str  # of the configuration and of everything that it reads
     started: str = Field(validation_alias=AliasChoices("begun", "started"), serialization_alias="begun")
     generator: ModelCard
     encoder: ModelCard | None
-    filters: dict[str, str]  # by filter, the hash of what it reads besides its options
-    threads: int  # of CPU, a worker process
+    filters: dict[str, str]  # by filter name, the hash of the data that it reads
+    threads: int  # CPU threads of each worker process
     used: list[FileRef]  # passages that other dates use
     index: list[FileRef]  # dedup keys of other dates
     versions: dict[str, str]  # of packages
 
     @classmethod
     def read(cls, run_folder: Path) -> "RunRecord | None":
-        """None where the date was never started. Raises StoreError when the file is damaged."""
+        """A run folder's record; None if the date was never started. Raises StoreError when the file is damaged."""
         path = run_folder / NAME
         try:
             return cls.model_validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Drop: takes duplicates out of a shard of candidates; the survivors' keys are the index for later dates."""
+"""Drop: removes the duplicates from a shard of candidates. The survivors' keys are the index for later dates."""
 
 import json
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _read_orders(root: str, ref: FileRef, low: int, high: int) -> Iterator[dict[
 
 
 def _strength(pair: dict[str, Any] | None) -> tuple[int, float]:
-    """How certain a pair is: 2 by the same text, 1 by a MinHash band, 0 by its cosine, -1 where there is no pair."""
+    """How certain a pair is: 2 the same text, 1 the same MinHash band, 0 by cosine (then the cosine), -1 no pair."""
     if pair is None:
         return -1, 0.0
     if pair["cosine"] is not None:

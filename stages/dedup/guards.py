@@ -1,13 +1,13 @@
-"""What two texts must have in common, in its order, to be taken for one: numbers, negations, what may and must be.
+"""Numbers and words that two duplicates must have in common, in the same order: doses, articles, "not", "must".
 
-In law and medicine a dose, an article, a "not" or a "left" makes another text, and neither MinHash nor an embedding
-sees it: with one word of sixty changed both take the texts for copies.
+In law and medicine another dose, article, "not" or "left" makes another text. MinHash and embeddings do not see that:
+with one of sixty words changed, both take the texts for copies. So these words become a part of the keys.
 """
 
 import re
 import unicodedata
 
-# over NFKC, casefolded text; "one" and 一 alone are mostly no numbers
+# Matched in `normalized` text. "one" and 一 alone are left out: mostly they are not numbers.
 _NUMBER = re.compile(
     r"\d+(?:[.,:/-]\d+)*(?:\s?(?:%|[kmμn]?g|mcg|[dcmμ]?l|[mμn]?mol|i?u|ie|[ckmμn]?m|[khm]?pa|mmhg|kcal|h|s|min)\b)?"
     r"|第?[〇零一二三四五六七八九十百千万亿两]{2,}|第[〇零一二三四五六七八九十百千万亿两]"
@@ -22,8 +22,8 @@ _NEGATION = re.compile(
     r"|ni|sin|nunca|jamás|tampoco|salvo|excepto|deben?|deberán?|pueden?|podrán?|(?:contra)?indicad[oa]s?|izquierd[oa]s?)\b"
     r"|[不未无非没勿禁左右]|应当|必须|可以"
 )
-# words that turn what is said, as far as a paraphrase keeps them: an embedding does not see them change
-_TURNS = r"""
+# Words that change what a text says and that paraphrases mostly keep. An embedding hardly changes with them.
+_MODIFIERS = r"""
 only|might|should|can|could|will|would|ought|need\w*|requir\w+|prohibit\w*|forbid\w*|permit\w*|allow\w*|entitle\w*|oblig\w*
 |den(?:y|ied|ies)|grant\w*|affirm\w*|revers\w*|dismiss\w*|reject\w*|uph[eo]ld|(?:un)?lawful\w*|(?:il)?legal\w*|(?:in)?valid\w*|liable|non
 |guilty|plaintiffs?|defendants?|appellants?|respondents?|claimants?|petitioners?|all|any|each|every|some|most|both|either
@@ -35,26 +35,28 @@ only|might|should|can|could|will|would|ought|need\w*|requir\w+|prohibit\w*|forbi
 |mayor\w*|menor\w*|m[áa]s|menos|antes|después|durante|hasta|agud\w+|crónic\w+|leves?|graves?|hiper\w+|hipo\w+|alt[oa]s?
 |baj[oa]s?|positiv\w+|negativ\w+|todos?|todas?
 """.replace("\n", "")
-_TURN = re.compile(rf"\b(?:{_TURNS})\b|[应须可得能只上下增减升降高低前后内外多少早晚急慢轻重男女阴阳]|超过|必要")
-# within a sentence: at its head every word has a capital
+_MODIFIER = re.compile(
+    rf"\b(?:{_MODIFIERS})\b|[应须可得能只上下增减升降高低前后内外多少早晚急慢轻重男女阴阳]|超过|必要"
+)
+# Within a sentence only: the first word of a sentence always has a capital.
 _NAME = re.compile(
     r"(?<=[^\W_]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|(?<=[,;(]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|\b\w*[a-z0-9]\w*[A-Z]\w*|\b[A-Z]{2,}\b"
 )
 
 
-def normal(text: str) -> str:
-    """A text without its case, its kinds of characters and of blanks."""
+def normalized(text: str) -> str:
+    """A text in NFKC, casefolded, with one space for each run of whitespace."""
     return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
-def guards(plain: str) -> str:
-    """Numbers with their units and negations, of a `normal` text: what MinHash is not let see past."""
+def numbers_and_negations(plain: str) -> str:
+    """The numbers with their units and the negations of a `normalized` text, in their order: part of all near keys."""
     return "|".join([*_NUMBER.findall(plain), "", *_NEGATION.findall(plain)])
 
 
-def turns(text: str, plain: str) -> str:
-    """Besides that the words that turn what is said, and words with a capital within a sentence, for embeddings.
+def modifiers_and_names(text: str, plain: str) -> str:
+    """Words that change what a text says, and its capitalised words within sentences: part of the semantic keys too.
 
-    `plain` is the `normal` text. Casing is part of it: a copy in capitals has other names, but is an exact copy anyhow.
+    `plain` is the `normalized` text. Names depend on case: a copy in capitals has others, but the exact key finds it.
     """
-    return "|".join([*_TURN.findall(plain), "", *_NAME.findall(unicodedata.normalize("NFKC", text))])
+    return "|".join([*_MODIFIER.findall(plain), "", *_NAME.findall(unicodedata.normalize("NFKC", text))])

@@ -1,9 +1,9 @@
-"""The keys by which duplicates find each other, and the files that hold them.
+"""Keys that duplicates share, and the files of keys.
 
 A row has one key for its exact text and one for each MinHash band (Broder 1997; banding as in Leskovec, Rajaraman and
 Ullman, Mining of Massive Datasets, section 3.4). With `dedup.semantic` it also has the keys of `stages.dedup.semantic`.
-Every key but the exact one contains the text's numbers, negations and the like in their order
-(`stages.dedup.guards`): in law and medicine two texts that differ in a dose, an article or a "not" are not duplicates.
+Every key except the exact one contains the text's numbers and negations in their order (`stages.dedup.guards`): in law
+and medicine two texts that differ in a dose, an article or a "not" are not duplicates.
 """
 
 from hashlib import blake2b
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - a compiled module
 
 from configs.schema import Dedup as Options
-from stages.dedup.guards import guards, normal
+from stages.dedup.guards import normalized, numbers_and_negations
 from stages.storage.inputs import damage_reported
 from stages.storage.records import FileRef
 
@@ -26,8 +26,8 @@ pc: Any = pyarrow.compute  # its functions are created at import: type checkers 
 KEY = pa.schema(
     [
         ("key", pa.uint64()),
-        ("exact", pa.bool_()),  # whether it is the key of the exact text
-        ("order", pa.int64()),  # the row's place in the run: shard << 32 | row of the shard
+        ("exact", pa.bool_()),  # whether this is the key of the exact text
+        ("order", pa.int64()),  # the row's place in the run: shard number << ORDER_BITS | place in the shard
         ("id", pa.string()),
         ("sketch", pa.binary()),  # of a semantic key; null for the others
     ]
@@ -41,13 +41,13 @@ PAIR = pa.schema(
     ]
 )
 ROWS_PER_GROUP = 1 << 16
-ORDER_BITS = 32  # of a row's place in its shard
+ORDER_BITS = 32  # for a row's place in its shard
 
 
 def keys(text: str, options: Options) -> list[int]:
     """The exact key, then one key for each band: 64-bit integers."""
-    plain = normal(text)
-    fixed = guards(plain)
+    plain = normalized(text)
+    fixed = numbers_and_negations(plain)
     grams = [plain[i : i + options.ngram] for i in range(max(len(plain) - options.ngram + 1, 1))]
     minhash = RMinHash(num_perm=options.bands * options.rows, seed=42)
     minhash.update([gram.encode("utf-8", "replace").decode() for gram in grams])
@@ -61,9 +61,10 @@ def _hash(prefix: str, data: bytes) -> int:
 
 
 def read_key_range(root: str, ref: FileRef, low: int, high: int) -> pa.Table:
-    """The rows of a sorted key file with low <= key < high, as KEY.
+    """The rows of a sorted key file with low <= key < high, in the schema KEY.
 
-    Row groups outside of the range are not read; the checksums of pages inside are verified. Raises InputError.
+    Row groups outside of the range are not read. Raises InputError when the file is missing or a page that is read is
+    damaged (its checksum is verified).
     """
     pieces = [KEY.empty_table()]
     path = Path(root, ref.file)
@@ -78,7 +79,7 @@ def read_key_range(root: str, ref: FileRef, low: int, high: int) -> pa.Table:
                 pc.greater_equal(table["key"], pa.scalar(low, pa.uint64())),
                 pc.less_equal(table["key"], pa.scalar(high - 1, pa.uint64())),
             )
-            if "sketch" not in table.column_names:  # of a date made before there were any
+            if "sketch" not in table.column_names:  # a file from before there were sketches
                 table = table.append_column(KEY.field("sketch"), pa.nulls(table.num_rows, pa.binary()))
             pieces.append(table.filter(inside))
     return pa.concat_tables(pieces)

@@ -1,4 +1,4 @@
-"""Match: one range of keys at a time, the rows that share a key with an earlier row, of this run or another date."""
+"""Match: finds rows that share a key with an earlier row of this run or of another date, one range of keys a shard."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pyarrow.compute
 
 from configs.schema import Dedup as Options
 from stages.dedup.keys import KEY, PAIR, read_key_range
-from stages.dedup.semantic import WINDOW, closest
+from stages.dedup.semantic import MAX_ROWS_COMPARED, closest
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageKind
@@ -52,21 +52,21 @@ class Match:
                 continue
             places = pc.index_in(plain["key"], old["key"].combine_chunks()).combine_chunks()
             hits = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
-            if len(hits):  # an empty table takes 40 kB, and there may be a file for each shard of each date
+            if len(hits):  # skips empty tables: each takes 40 kB, and there is a file for each shard of each date
                 pairs.append(_pairs(plain, hits, old["id"].combine_chunks().take(places.take(pa.array(hits)))))
         table = pa.concat_tables(pairs).sort_by([("order", "ascending"), ("exact", "descending")])
         out.rows_in = table.num_rows
         out.keep(table)
 
     def _similar(self, rows: pa.Table, old: pa.Table | None) -> Iterator[pa.Table]:
-        """Pairs of `rows`, sorted by key and order, with rows before them in their group, or with those of `old`."""
+        """Pairs of `rows` with earlier ones of the same key, or with rows of `old` if given. Both are sorted by key."""
         others = rows if old is None else old
         if self._min_cosine is None or not (rows.num_rows and others.num_rows):
             return
         key, place = rows["key"].to_numpy(), np.arange(rows.num_rows)
         start, stop = (np.searchsorted(others["key"].to_numpy(), key, side) for side in ("left", "right"))
         if old is None:
-            start, stop = np.maximum(start, place - WINDOW), place
+            start, stop = np.maximum(start, place - MAX_ROWS_COMPARED), place
         nearest, cosine = closest(_sketches(rows), _sketches(others), start, stop)
         hits = np.flatnonzero(cosine >= self._min_cosine)
         if len(hits):
@@ -74,18 +74,18 @@ class Match:
 
 
 def _split(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The keys that decide by themselves, and the semantic ones."""
+    """Exact and MinHash keys, for which equality is enough, and semantic keys, which need sketches compared."""
     plain = pc.is_null(table["sketch"])
     return table.filter(plain), table.filter(pc.invert(plain))
 
 
 def _sketches(table: pa.Table) -> np.ndarray:
-    """Int8 [rows, numbers of a sketch]."""
+    """Int8 [rows, numbers in a sketch]."""
     return np.frombuffer(b"".join(table["sketch"].to_pylist()), np.int8).reshape(table.num_rows, -1)
 
 
 def _pairs(rows: pa.Table, places: np.ndarray, first: pa.Array, cosine: np.ndarray | None = None) -> pa.Table:
-    """PAIR for the rows at `places`; `first` holds the ids of their earlier rows."""
+    """A table of PAIR for the rows at `places`; `first` has the ids of the earlier rows."""
     rows = rows.take(pa.array(places, pa.int64()))
     cosines = pa.nulls(len(places), pa.float32()) if cosine is None else pa.array(cosine, pa.float32())
     return pa.table([rows["order"], rows["exact"], first, cosines], schema=PAIR)

@@ -1,4 +1,4 @@
-"""Sign: candidates to their dedup keys, sorted, so that matching can read one range of keys from each file."""
+"""Sign: writes the sorted dedup keys of candidates, so that `match` can read one range of keys from each file."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ COLUMNS = ["id", "text", "messages", "domain", "language", "sketch"]
 class Sign:
     """Payload: `input`, a file of candidates, and `shard`, its place in the run's order.
 
-    `encoder` is the hash of the encoder that the rows' sketches come from: those of two encoders are never compared.
+    `encoder` is the hash of the encoder that made the rows' sketches: sketches of two encoders are never compared.
     """
 
     kind = StageKind("dedup-sign", Counts.LOSSES, shown=False, step="dedup")

@@ -1,7 +1,7 @@
-"""Files that are complete or absent, and what is recorded of them.
+"""Files on disk and on object stores that are either complete or absent, and the records about them.
 
 Read `stage` and `shard` (names and specifications), `records` (the commit of a shard) and `stats` first, then `writer`
-(what a stage writes to) and `inputs` (how it reads). `plan` lists a stage's shards, `progress_note` shows how far a
-shard has come. `atomic` and `checksum` serve all; `snapshot` is the pointer by
-which a data set is read, `bucket` an object store, `packages` files from registry packages.
+(what a stage writes to) and `inputs` (how it reads). `plan` lists a stage's shards; `progress_note` shows how far a
+shard is. `atomic` and `checksum` are used by all of them. `snapshot` reads `current.json`, the pointer to a data set's
+files; `bucket` is an object store; `packages` fetches files from registry packages.
 """

@@ -1,7 +1,7 @@
-"""Files and folders that appear complete or not at all: they are written beside their place, synced and renamed.
+"""Atomic writes of files and folders: written under a temporary name in the same folder, synced, then renamed.
 
-A reader never sees half a file, also after a power cut. What a killed writer left has a name that begins with
-`TEMPORARY_PREFIX`; nothing reads it, and `DataSet.sweep` removes it.
+A reader never sees half a file, even after a power cut. A killed writer may leave files whose names start with
+`TEMPORARY_PREFIX`; nothing reads them, and `DataSet.sweep` removes them.
 """
 
 import os
@@ -23,7 +23,7 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yields a temporary path to write a file to; it takes the place of `path` when the block ends without an error.
+    """Yields a temporary path to write a file to; it replaces `path` when the block ends without an error.
 
     With `durable` the file's content and the rename are synced to disk first. After an error the temporary file is
     removed and `path` is as before. Creates missing parent folders.
@@ -51,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(parent: Path) -> Iterator[Path]:
-    """Yields an empty folder inside `parent` to fill; whoever fills it calls `place_folder`. It is gone afterwards."""
+    """Yields an empty folder inside `parent`. Fill it, then call `place_folder`; otherwise it is removed."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent, prefix=TEMPORARY_FOLDER_PREFIX))
     try:
@@ -61,7 +61,7 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 
 def place_folder(folder: Path, target: Path) -> None:
-    """Renames a filled folder to `target`, unless another process has put the same content there already.
+    """Renames a filled folder to `target`, unless another process has already put the same content there.
 
     Meant for folders that are named by their content. Raises OSError when the rename fails and `target` is missing.
     """

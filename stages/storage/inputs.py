@@ -1,4 +1,4 @@
-"""Reading committed files: their hash is checked before a row is used, and an error says how to repair them."""
+"""Reading committed files. Their hash is checked before a row is used, and errors say how to repair them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +48,10 @@ def read_rows(
 
 @contextmanager
 def damage_reported(path: Path) -> Iterator[None]:
-    """For reading parts of a committed file, whose pages have checksums. Raises InputError as `check_input`."""
+    """Turns errors of reading a part of a committed file into InputError, as `check_input` does for a whole file.
+
+    Its pages have checksums, so damage is noticed without hashing the file.
+    """
     try:
         yield
     except FileNotFoundError:
@@ -63,4 +66,4 @@ def _repair(path: Path) -> str:
         return f"publish it again: gristmill run --date {folder.removeprefix('date=')} --force"
     name = ShardName.parse(path.name)
     record = name.record if name else f"{path.name}.json"  # rejects and side files have no record of their own
-    return f"remove it and {record}, then run again: the shard is made again"
+    return f"remove it and {record}, then run the same command again: it makes the shard again"

@@ -1,4 +1,4 @@
-"""`plan.json` in a stage's folder: which shards the stage consists of. Files of an earlier plan may lie beside it."""
+"""`plan.json` in a stage's folder: the shards of the stage. Others in the folder belong to an earlier plan."""
 
 import json
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from stages.storage.stage import StageKind, kind_of_version_1
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
+    """The shards of a stage, written before the first one is made."""
+
     kind: StageKind
     fingerprint: str  # of all shards
     shards: list[tuple[str, int]]  # kept file and rows in
 
     @classmethod
     def read(cls, folder: Path) -> "StagePlan":
-        """Of a stage's folder. Raises OSError or ValueError when there is none that can be read."""
+        """The plan in a stage's folder. Raises OSError or ValueError when it is missing or damaged."""
         value = json.loads((folder / "plan.json").read_text("utf-8"))
         try:
             kind = StageKind.from_json(value["kind"]) if "kind" in value else kind_of_version_1(folder.name)

@@ -1,7 +1,7 @@
-"""How far a shard at work has come: a note that the worker writes into the shard's attempt marker.
+"""How far a running shard is: a note that the worker writes into the shard's attempt marker.
 
-The marker exists exactly as long as the attempt, so a note needs no file of its own and no cleaning up. A note is for
-display only: nothing is decided by it, and a note that cannot be written is skipped.
+The marker exists exactly as long as the attempt, so a note needs no file of its own and no cleaning up. Notes are for
+display only: nothing depends on them, and a note that cannot be written is skipped.
 """
 
 import json
@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NOTE_INTERVAL_S = 1.0
-NOTE_BYTES = 160  # notes are padded to this length: a shorter one then hides all of the one before
+NOTE_BYTES = 160  # notes are padded to this length: a shorter one then overwrites all of the one before
 
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """What a worker last noted about its shard."""
+    """A worker's latest note about its shard."""
 
     rows: int  # of the shard's input that are finished
     output_tokens: int
@@ -27,7 +27,7 @@ class ShardProgress:
 
     @classmethod
     def read(cls, marker: Path) -> "ShardProgress | None":
-        """The note in an attempt marker; None when there is none yet, or the marker has gone."""
+        """The note in an attempt marker; None when there is none yet, or the marker was removed."""
         try:
             return cls(**json.loads(marker.read_bytes()))
         except (OSError, ValueError, TypeError):
@@ -37,7 +37,7 @@ class ShardProgress:
 class NoteWriter:
     """Writes at most one note per second into `marker`; all other calls return at once.
 
-    `clock` gives seconds that only go forward.
+    `clock`: monotonic seconds.
     """
 
     def __init__(self, marker: Path, clock: Callable[[], float] = time.monotonic) -> None:

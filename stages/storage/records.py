@@ -22,7 +22,7 @@ MAX_ERROR_CHARS = 4000  # of a traceback in a record
 
 
 class FileRef(NamedTuple):
-    """A committed file, relative to the data set's root, and what it must contain."""
+    """A committed file (its path is relative to the data set's root) and what it must contain."""
 
     file: str
     sha256: str
@@ -32,7 +32,7 @@ class FileRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """What was made of a shard. The rows in are kept, rejected or quarantined: otherwise the commit is refused."""
+    """A committed shard. Each input row was kept, rejected or quarantined: otherwise the commit is refused."""
 
     number: int
     fingerprint: str
@@ -58,9 +58,12 @@ class ShardRecord:
             value["stats"] = ShardStats.from_json(value["stats"])
             return cls(**value)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise StoreError(f"{path}: damaged record; remove it and run again: the shard is made again") from None
+            raise StoreError(
+                f"{path}: damaged record; remove it and run the same command again: it makes the shard again"
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
+        """As stored."""
         return asdict(self) | {"stats": self.stats.to_json()}
 
     def write(self, path: Path) -> None:

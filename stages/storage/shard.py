@@ -1,4 +1,4 @@
-"""A shard to make: its name, its specification and the files beside it that say how far its work has come."""
+"""A shard to make: its name, its specification, and the files beside it that record attempts, errors and stops."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ShardName:
 
     number: int
     total: int
-    fingerprint: str  # a hash of all that the shard's content depends on
+    fingerprint: str  # a hash of everything that the shard's content depends on
 
     def __str__(self) -> str:
         return f"part-{self.number:05d}-of-{self.total:05d}-{self.fingerprint}"
@@ -38,7 +38,7 @@ class ShardName:
 
     @property
     def record(self) -> str:
-        """The JSON record: with it the shard exists."""
+        """The JSON record: once it is written, the shard is committed."""
         return f"{self.kept}.json"
 
 
@@ -49,7 +49,7 @@ def is_kept_file(file_name: str) -> bool:
 
 
 class ShardSpec(NamedTuple):
-    """What to make. `payload` is JSON for the stage's body; `rows` is the number of rows that go in."""
+    """What to make. `payload` is JSON for the stage's body; `rows` is the number of input rows."""
 
     root: str  # the data set's folder
     folder: str  # of the stage, or of the published domain, relative to root
@@ -83,11 +83,11 @@ class ShardSpec(NamedTuple):
 
     @property
     def error_path(self) -> Path:
-        """Where a worker leaves the error that stops the whole stage."""
+        """Where a worker writes an error that stops the whole stage."""
         return Path(self.root, f"{self.file}.error")
 
     def attempts(self) -> list[Path]:
-        """A marker file for each start of this shard that has not ended well."""
+        """A marker file for each attempt at this shard that is running, failed or was killed."""
         return sorted(Path(self.root, self.folder).glob(f"{self.name.kept}.attempt-*"))
 
     def attempt_path(self, attempt: int) -> Path:

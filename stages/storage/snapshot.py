@@ -1,10 +1,10 @@
-"""`current.json`: the one pointer by which a data set is read. It names the files of every date, whole or not at all.
+"""`current.json`: the pointer to a data set's files. It names all published files of every date.
 
-It is replaced by one rename. What it names lies under `history/`, a folder for each publication of a date, and stays
-there when the date is published again, until `gristmill store gc --keep` removes it: a reader that has read the pointer
-reads on undisturbed.
+It is replaced by one rename, so a reader sees a date either before or after it was published. The files that it names
+are in `history/`, in a folder for each publication of a date. They stay there when the date is published again, until
+`gristmill store gc --keep` removes them: readers of the previous pointer are not disturbed.
 
-On an object store (pipeline/store/remote.py) it has a `history` beside `dates`, and is replaced by a conditional put.
+On an object store (pipeline/store/remote.py) it has `history` as well as `dates`, and is replaced by a conditional put.
 """
 
 import json
@@ -22,61 +22,64 @@ NAME = "current.json"
 
 
 def read(root: Path) -> dict[str, dict[str, Any]] | None:
-    """By date `publication`, `digest`, `rows` and `shards`; None before the first publication.
+    """Each date's `publication`, `digest`, `rows` and `shards`; None before the first publication.
 
-    Raises StoreError when it is damaged.
+    Raises StoreError when the file is damaged.
     """
     path = root / NAME
     try:
-        text = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    if (found := parsed(text)) is None:
+    if (pointer := parsed(content)) is None:
         raise StoreError(f"{path}: damaged; remove it and run any date of the data set with --force")
-    return found["dates"]
+    return pointer["dates"]
 
 
-def parsed(text: bytes) -> dict[str, Any] | None:
-    """The pointer's content; None when it is damaged."""
+def parsed(content: bytes) -> dict[str, Any] | None:
+    """The pointer, from the file's content; None when it is damaged."""
     try:
-        found = json.loads(text)
-        assert all(isinstance(shard["file"], str) for of in found["dates"].values() for shard in of["shards"])
-        return found
+        pointer = json.loads(content)
+        shards = [shard for entry in pointer["dates"].values() for shard in entry["shards"]]
+        assert all(isinstance(shard["file"], str) for shard in shards)
+        return pointer
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return None
 
 
-def text(dates: dict[str, dict[str, Any]]) -> str:
+def to_json(dates: dict[str, dict[str, Any]]) -> str:
+    """The content of `current.json` on disk."""
     return json.dumps({"version": 1, "dates": dict(sorted(dates.items()))}, indent=1, ensure_ascii=False)
 
 
 def files(root: Path, dates: dict[str, dict[str, Any]]) -> list[Path]:
-    """The shards of all dates, oldest date first."""
+    """The paths of all dates' shards, oldest date first."""
     return [root / shard["file"] for date in sorted(dates) for shard in dates[date]["shards"]]
 
 
 def fetch(url: str) -> list[Path]:
-    """The shards that an object store's pointer names, oldest date first, as files in the cache: each is read once.
+    """Downloads the shards that an object store's pointer names to the cache, unless they are there already.
 
-    Raises InputError when nothing is published there or a shard is not what was published, StoreError as `Bucket`.
+    Returns their paths, oldest date first. Raises InputError when nothing is published there or a shard is damaged,
+    ConfigError and StoreError as `Bucket`.
     """
     bucket = Bucket.open(url)
-    text = bucket.read(NAME)
-    if text is None:
-        raise InputError(f"{url}: no {NAME}, so nothing is published there; name what `publish` names")
-    if (found := parsed(text)) is None:
-        raise StoreError(f"{url}/{NAME}: damaged; put back an earlier version of the object")
-    shards = [shard for date in sorted(found["dates"]) for shard in found["dates"][date]["shards"]]
+    content = bucket.read(NAME)
+    if content is None:
+        raise InputError(f"{url}: no {NAME}, so nothing is published there; give the URL of the config's `publish`")
+    if (pointer := parsed(content)) is None:
+        raise StoreError(f"{url}/{NAME}: damaged; restore an earlier version of the object")
+    shards = [shard for date in sorted(pointer["dates"]) for shard in pointer["dates"][date]["shards"]]
     if not shards:
-        raise InputError(f"{url}: no date is published there")
+        raise InputError(f"{url}: no date is published there; publish one first (gristmill store publish)")
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     return [_cached(bucket, shard, folder) for shard in shards]
 
 
 def _cached(bucket: Bucket, shard: dict[str, Any], folder: Path) -> Path:
-    if not re.fullmatch("[0-9a-f]{64}", shard["sha256"]):  # it is to be a file's name
-        raise StoreError(f"{bucket.url}/{NAME}: damaged; put back an earlier version of the object")
+    if not re.fullmatch("[0-9a-f]{64}", shard["sha256"]):  # it becomes a file name
+        raise StoreError(f"{bucket.url}/{NAME}: damaged; restore an earlier version of the object")
     target = folder / f"{shard['sha256']}.parquet"
     if target.exists() and target.stat().st_size == shard["bytes"]:
         return target

@@ -1,4 +1,4 @@
-"""What a stage is called, and what it declares of itself.
+"""What a stage is called, and what it declares about itself.
 
 A stage's name is its folder in a run: `runs/2026-11-21/stages/adapt-wave2-generate`. Whoever needs to know what a stage
 is (the plan, the summary, counters, pages) reads its `StageKind`, which its body declares and the run records in
@@ -19,13 +19,14 @@ class StageName:
 
     kind: str
     round: int = 1  # 2: the round that generates with adapters
-    wave: int = 1  # a round with a target of text asks for passages in several waves
+    wave: int = 1  # a round with a text target generates from passages in several waves
 
     def __str__(self) -> str:
         return ("adapt-" if self.round == 2 else "") + (f"wave{self.wave}-" if self.wave > 1 else "") + self.kind
 
     @classmethod
     def parse(cls, text: str) -> "StageName":
+        """The name in a folder's name. Raises ValueError when it is empty."""
         match = _NAME.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a stage's name")
@@ -43,7 +44,7 @@ class Counts(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageKind:
-    """What a stage declares of itself."""
+    """What a stage declares about itself."""
 
     name: str  # also the `kind` of its `StageName`
     counts: Counts = Counts.NOTHING
@@ -56,24 +57,26 @@ class StageKind:
 
     @property
     def loses_candidates(self) -> bool:
-        """Whether what it rejects or quarantines are candidates."""
+        """Whether the rows that it rejects or quarantines are candidates."""
         return self.counts in (Counts.CANDIDATES, Counts.LOSSES)
 
     @property
     def report_step(self) -> str:
+        """The step of reports that the stage belongs to."""
         return self.step or self.name
 
     def to_json(self) -> dict[str, Any]:
+        """As stored in `plan.json` and manifests."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "StageKind":
-        """Raises KeyError, TypeError or ValueError for another value than `to_json` gives."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for other values."""
         others: dict[str, Any] = {key: item for key, item in value.items() if key != "counts"}
         return cls(counts=Counts(value["counts"]), **others)
 
 
-# The stages that version 1 of manifests and run folders knew; these did not record what a stage is.
+# The stages of version 1 of manifests and run folders, which did not record what a stage is.
 _KINDS_OF_VERSION_1 = {
     kind.name: kind
     for kind in (
@@ -92,6 +95,6 @@ _KINDS_OF_VERSION_1 = {
 
 
 def kind_of_version_1(stage: str) -> StageKind:
-    """What a stage of a data set of version 1 is, by its name."""
+    """The kind of a stage in a data set of version 1, by its name."""
     name = StageName.parse(stage).kind
     return _KINDS_OF_VERSION_1.get(name, StageKind(name))

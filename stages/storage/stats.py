@@ -1,4 +1,4 @@
-"""What a shard's work took and counted. No Arrow: engine processes import it."""
+"""Figures of a shard: times, tokens, histograms, engines and GPUs. No Arrow here: engine processes import it."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,17 +10,20 @@ from typing import Any, Self
 class _Sums:
     """Numbers that add up field by field."""
 
-    def plus(self, other: Self) -> Self:
-        return self._combined(other, lambda a, b: a + b)
+    def plus(self, addend: Self) -> Self:
+        """The sum of each field."""
+        return self._combined(addend, lambda a, b: a + b)
 
-    def minus(self, other: Self) -> Self:
-        return self._combined(other, lambda a, b: a - b)
+    def minus(self, earlier: Self) -> Self:
+        """The difference of each field."""
+        return self._combined(earlier, lambda a, b: a - b)
 
     def rounded(self, digits: int) -> Self:
+        """Each field rounded."""
         return type(self)(**{f.name: round(getattr(self, f.name), digits) for f in fields(self)})
 
-    def _combined(self, other: Self, combine: Callable[[float, float], float]) -> Self:
-        values = {f.name: combine(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+    def _combined(self, operand: Self, combine: Callable[[float, float], float]) -> Self:
+        values = {f.name: combine(getattr(self, f.name), getattr(operand, f.name)) for f in fields(self)}
         return type(self)(**values)
 
 
@@ -57,11 +60,10 @@ class KvCacheStats(_Sums):
 
 @dataclass(slots=True)
 class MemoryStats:
-    """Bytes on the GPU of an engine's process, at their peak while the shard was made: of tensors, and of PyTorch's
-    allocator."""
+    """Peak GPU memory of an engine's process while the shard was made, in bytes."""
 
-    allocated: float = 0.0
-    reserved: float = 0.0
+    allocated: float = 0.0  # by tensors
+    reserved: float = 0.0  # by PyTorch's allocator
 
 
 @dataclass(slots=True)
@@ -73,19 +75,19 @@ class GeneratorStats:
     kv_cache: KvCacheStats = field(default_factory=KvCacheStats)
     memory: dict[str, MemoryStats] = field(default_factory=dict)  # by engine; of the newest shard, not a sum
 
-    def plus(self, other: "GeneratorStats") -> "GeneratorStats":
-        """The sums of both; memory of the other."""
-        return self._combined(other, EngineStats.plus, GpuStats.plus, KvCacheStats.plus)
+    def plus(self, later: "GeneratorStats") -> "GeneratorStats":
+        """The sums of both; memory is that of `later` where it has any."""
+        return self._combined(later, EngineStats.plus, GpuStats.plus, KvCacheStats.plus)
 
     def since(self, earlier: "GeneratorStats") -> "GeneratorStats":
         """What was added after `earlier`."""
         return self._combined(earlier, EngineStats.minus, GpuStats.minus, KvCacheStats.minus, memory=self.memory)
 
-    def _combined(self, other: "GeneratorStats", engine: Any, gpu: Any, kv: Any, **changed: Any) -> "GeneratorStats":
-        names = dict.fromkeys((*self.engines, *other.engines))
-        engines = {n: engine(self.engines.get(n, EngineStats()), other.engines.get(n, EngineStats())) for n in names}
-        memory = changed.get("memory", self.memory | other.memory)
-        return GeneratorStats(engines, gpu(self.gpu, other.gpu), kv(self.kv_cache, other.kv_cache), memory)
+    def _combined(self, stats: "GeneratorStats", engine: Any, gpu: Any, kv: Any, **changed: Any) -> "GeneratorStats":
+        names = dict.fromkeys((*self.engines, *stats.engines))
+        engines = {n: engine(self.engines.get(n, EngineStats()), stats.engines.get(n, EngineStats())) for n in names}
+        memory = changed.get("memory", self.memory | stats.memory)
+        return GeneratorStats(engines, gpu(self.gpu, stats.gpu), kv(self.kv_cache, stats.kv_cache), memory)
 
 
 Histogram = Counter[str]  # rows by bin
@@ -97,29 +99,34 @@ class ShardStats:
 
     seconds: float = 0.0  # of the work itself
     loading: float = 0.0  # of models and engines, before a worker's first shard
-    ended: float = 0.0  # when, since the epoch; 0: not yet
+    ended: float = 0.0  # since the epoch; 0: not yet
     prompt_tokens: int = 0
     output_tokens: int = 0
     text_bytes: int = 0  # UTF-8, of kept rows
-    found: Counter[str] = field(default_factory=Counter)  # what filters saw in kept rows, by name
+    findings: Counter[str] = field(  # what filters saw in kept rows: count by name
+        default_factory=Counter, metadata={"key": "found"}
+    )
     canary: dict[str, float] = field(default_factory=dict)  # score of "<filter> <number of the fixed text>"
     histograms: dict[str, Histogram] = field(default_factory=dict)  # of kept rows: "length" and each filter's scores
     generator: GeneratorStats = field(default_factory=GeneratorStats)
 
     def to_json(self) -> dict[str, Any]:
-        """Nested; what is zero or empty is left out."""
+        """As stored: nested, without fields that are zero or empty."""
         return _compact(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "ShardStats":
-        """Also reads the flat form of records made before version 2 of the manifest. Raises TypeError on other keys."""
+        """The inverse of `to_json`; also reads the flat form that came with version 1 of the manifest.
+
+        Raises TypeError for unknown keys.
+        """
         if all(isinstance(figure, int | float) for figure in value.values()):
             value = _nested(value)
         generator = value.get("generator", {})
         return cls(
-            **value
+            **{key: item for key, item in value.items() if key != "found"}
             | {
-                "found": Counter(value.get("found", {})),
+                "findings": Counter(value.get("found", {})),
                 "histograms": {name: Counter(bins) for name, bins in value.get("histograms", {}).items()},
                 "generator": GeneratorStats(
                     {number: EngineStats(**figures) for number, figures in generator.get("engines", {}).items()},
@@ -132,16 +139,17 @@ class ShardStats:
 
 
 def _compact(value: Any) -> Any:
-    """Dataclasses as dicts without their zero and empty fields; numbers in dicts stay, also zeros."""
+    """Dataclasses as dicts without their zero and empty fields. Zeros in dicts stay."""
     if is_dataclass(value):
-        return {f.name: compact for f in fields(value) if (compact := _compact(getattr(value, f.name)))}
+        items = ((f.metadata.get("key", f.name), _compact(getattr(value, f.name))) for f in fields(value))
+        return {key: item for key, item in items if item}
     if isinstance(value, dict):
         return {key: _compact(item) for key, item in value.items()}
     return value
 
 
 def _nested(flat: dict[str, float]) -> dict[str, Any]:
-    """Version 1 had the names of things inside the keys: `engine 0 waiting`, `profile length 14`, `found email`."""
+    """The nested form of version 1, whose keys had names in them: `engine 0 waiting`, `profile length 14`."""
     value: dict[str, Any] = {"found": {}, "canary": {}, "histograms": {}}
     generator: dict[str, Any] = {"engines": {}, "gpu": {}, "kv_cache": {}, "memory": {}}
     for key, figure in flat.items():

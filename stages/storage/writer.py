@@ -1,4 +1,4 @@
-"""What a stage writes a shard to: rows, rejects, side files and figures, committed together or not at all."""
+"""What a stage writes a shard with: rows, rejects, side files and figures, which are committed together."""
 
 import os
 from contextlib import suppress
@@ -20,7 +20,7 @@ MAX_ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
 
 
 class _HashedFile:
-    """A sink for pyarrow that hashes what it writes."""
+    """A file for pyarrow to write to, which hashes what it writes."""
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
@@ -98,7 +98,7 @@ class _Part:
 
     def abandon(self) -> None:
         for stream in (self._writer, self._file):
-            with suppress(OSError, pa.ArrowException, ValueError):  # what matters is that the temporary file goes
+            with suppress(OSError, pa.ArrowException, ValueError):  # the temporary file is removed in any case
                 if stream is not None:
                     stream.close()
         self.path.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class _Part:
 class ShardWriter:
     """Collects a shard's rows, rejects, side files and figures, and commits them together.
 
-    `notes`: where `report_progress` writes to; without it the calls do nothing.
+    `notes`: where `report_progress` writes to; without it those calls do nothing.
     """
 
     def __init__(
@@ -126,10 +126,11 @@ class ShardWriter:
         self.stats = ShardStats()
 
     def keep(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Adds kept rows."""
         self._part("", self._schema).write(rows)
 
     def keep_rows(self, rows: list[Any]) -> None:
-        """`rows`: dataclasses with the schema's columns as attributes."""
+        """Adds kept rows. `rows`: dataclasses with the schema's columns as attributes."""
         if rows:
             self.keep(to_table(rows, self._schema))
 
@@ -138,7 +139,7 @@ class ShardWriter:
         self._part(name, table.schema).write(table, row_group)
 
     def reject(self, rows: list[dict[str, Any]], *, quarantine: bool = False) -> None:
-        """`rows`: of the schema REJECT; they count as rejected by their reason, or as quarantined."""
+        """Adds rows of the schema REJECT. They count as rejected for their reason, or as quarantined."""
         if not rows:
             return
         self._part("rejects", REJECT).write(pa.Table.from_pylist(rows, REJECT))
@@ -154,6 +155,7 @@ class ShardWriter:
             self._notes.write(rows, output_tokens)
 
     def commit(self) -> ShardRecord:
+        """Finishes the files and writes the record. Raises RuntimeError when the row counts do not add up."""
         spec = self._spec
         main = self._part("", self._schema)
         if main.rows + sum(self.rejected.values()) + self.quarantined != self.rows_in:
@@ -184,6 +186,7 @@ class ShardWriter:
         return record
 
     def abandon(self) -> None:
+        """Removes the temporary files: the attempt failed."""
         for part in self._parts.values():
             part.abandon()
 
@@ -195,7 +198,7 @@ class ShardWriter:
 
 
 def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
-    """Dataclasses as a table; lone surrogates, which UTF-8 cannot encode, become "?"."""
+    """Dataclasses as a table. Lone surrogates, which UTF-8 cannot encode, become "?"."""
     columns = {name: [_encodable(getattr(row, name)) for row in rows] for name in schema.names}
     return pa.Table.from_pydict(columns, schema)
 

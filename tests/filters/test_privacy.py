@@ -108,7 +108,7 @@ def test_all_that_is_published_is_masked_and_counted_once():
     (verdict,) = Privacy()([row()])
     masked = verdict.row
     assert verdict.reason is None
-    assert verdict.found == ("phone", "email", "phone", "email")
+    assert verdict.findings == ("phone", "email", "phone", "email")
     assert [turn["content"] for turn in masked.messages] == [
         "Whose number is [PHONE]?",
         "It is Jane's ([EMAIL]); [PHONE] is at home.\r\n",
@@ -134,7 +134,7 @@ def test_a_drop_names_kinds_and_never_what_it_found(options):
 def test_kinds_that_are_not_named_are_left():
     (verdict,) = Privacy(kinds=("phone",), drop=("email",))([row()])
     assert verdict.reason is None
-    assert verdict.found == ("phone", "phone")
+    assert verdict.findings == ("phone", "phone")
     assert "jane@firm.org" in verdict.row.text
 
 

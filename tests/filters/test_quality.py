@@ -170,13 +170,13 @@ def test_between_the_limits_a_row_is_unsure(trained, tmp_path):
     assert judge.limits("law", "en") == {"least": least, "sure": sure}
     for verdict in judge(rows):
         assert (verdict.reason == "low_quality") == (verdict.score < least)
-        assert (verdict.found == ("unsure_quality",)) == (least <= verdict.score < sure)
+        assert (verdict.findings == ("unsure_quality",)) == (least <= verdict.score < sure)
     dropped = [verdict.reason for verdict in quality(tmp_path / "h.json", unsure="drop")(rows)]
     assert (dropped.count("low_quality"), dropped.count("unsure_quality")) == (20, 30)
     assert judge.limits("law", "zh") == {}
     replace(head, limits={"en": [0.0, 1.0]}).write(tmp_path / "never.json")
     never = quality(tmp_path / "never.json", unsure="drop")(rows)
-    assert {(verdict.reason, verdict.found) for verdict in never} == {(None, ())}
+    assert {(verdict.reason, verdict.findings) for verdict in never} == {(None, ())}
 
 
 def test_wilsons_bound():

@@ -87,7 +87,10 @@ def test_unknown_corpora_are_named():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"sha256": "0" * 64}, "sha256 is .* the package changed"), ({"member": "x/none.db"}, "no member 'x/none.db'")],
+    [
+        ({"sha256": "0" * 64}, "sha256 is .* the package was changed"),
+        ({"member": "x/none.db"}, "no member 'x/none.db'"),
+    ],
 )
 def test_packages_are_checked(changes, message):
     wheel = corpora()["eu-acts"].wheel

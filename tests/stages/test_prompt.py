@@ -101,8 +101,8 @@ def _broken(**changes):
     [
         ({"prompt": {"en": "{{ pasage }}"}}, "en templates do not render: 'pasage' is undefined"),
         ({"prompt": {"en": "{% if %}"}}, "templates do not render"),
-        ({"prompt": {"en": "no text"}}, "never uses {{ passage }}"),
-        ({"answer": {"type": "objekt"}}, "answer: not a JSON schema"),
+        ({"prompt": {"en": "no text"}}, "does not use {{ passage }}"),
+        ({"answer": {"type": "objekt"}}, "answer: not a valid JSON schema"),
         ({"prompt": {"en": "{{ passage.__class__.__mro__ }}"}}, "templates do not render"),
     ],
 )

@@ -163,10 +163,10 @@ def test_a_body_that_fails_once_is_tried_again(tmp_path):
 def test_a_users_error_is_not_tried_again(tmp_path):
     class Wrong(Body):
         def process(self, spec, out):
-            raise InputError("x.jsonl: not to be read; mend it")
+            raise InputError("x.jsonl: cannot be read; fix it")
 
     assert make(spec_in(tmp_path), Wrong()) == []
-    assert json.loads(spec_in(tmp_path).error_path.read_text())["message"] == "x.jsonl: not to be read; mend it"
+    assert json.loads(spec_in(tmp_path).error_path.read_text())["message"] == "x.jsonl: cannot be read; fix it"
 
 
 def test_damaged_records_and_inputs_are_named(tmp_path):
@@ -174,7 +174,7 @@ def test_damaged_records_and_inputs_are_named(tmp_path):
     record = ShardRecord.read(spec_in(tmp_path).record_path)
     assert record.kept is not None
     spec_in(tmp_path).record_path.write_text("{")
-    with pytest.raises(StoreError, match="damaged record; remove it and run again"):
+    with pytest.raises(StoreError, match="damaged record; remove it and run the same command again"):
         ShardRecord.read(spec_in(tmp_path).record_path)
     Path(tmp_path, record.kept.file).unlink()
     with pytest.raises(InputError, match="missing, although it was committed"):

@@ -19,7 +19,7 @@ from pipeline.store.dataset import DataSet
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR, keys
 from stages.dedup.match import Match
-from stages.dedup.semantic import BANDS, WINDOW, closest, semantic_keys
+from stages.dedup.semantic import BANDS, MAX_ROWS_COMPARED, closest, semantic_keys
 from stages.dedup.sign import Sign
 from stages.ports import ModelCard
 from stages.record import CANDIDATE, ROW
@@ -206,14 +206,14 @@ def test_an_index_from_before_there_were_sketches_is_read(tmp_path):
     assert gone == {"copy": ("duplicate", "of first")}
 
 
-@pytest.mark.parametrize("between", [WINDOW - 1, WINDOW])
+@pytest.mark.parametrize("between", [MAX_ROWS_COMPARED - 1, MAX_ROWS_COMPARED])
 def test_a_row_is_compared_with_a_window_of_its_group(tmp_path, between):
     """So that the cost of a huge group is linear: with so many rows before it, no more."""
     one = np.full(SKETCH_BYTES, 100, np.int8).tobytes()
     other = np.tile(np.array([1, 127], np.int8), SKETCH_BYTES // 2).tobytes()  # of the same signs
     rows = [row("first", story(0), one), *(row(f"r{n}", story(n + 1), other) for n in range(between))]
     gone, _ = day(tmp_path, "2026-01-02", [*rows, row("last", story(between + 1), one)], 2, 1)
-    assert ("last" in gone) == (between < WINDOW)
+    assert ("last" in gone) == (between < MAX_ROWS_COMPARED)
 
 
 def test_sketches_are_of_whole_answers_by_the_embedding_that_filters_read():

@@ -45,7 +45,7 @@ def test_no_archive_writes_outside_of_its_folder(tmp_path, monkeypatch):
 
 def test_a_manifest_names_nothing_outside(tmp_path):
     for name in ("../../etc/passwd", "/etc/passwd", "data/../../x"):
-        with pytest.raises(Exception, match="lies outside"):
+        with pytest.raises(Exception, match="is outside of"):
             inside(DataSet(tmp_path), name)
 
 

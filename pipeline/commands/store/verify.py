@@ -28,6 +28,6 @@ def verify_files(out: PublishedFlag, as_json: JsonFlag = False) -> int:
         print_json({"files": files, "bytes": n_bytes, "faults": [asdict(fault) for fault in faults]})
     else:
         for fault in faults:
-            print(f"{root}/{fault.file}: {fault.what}; {fault.mend}")
+            print(f"{root}/{fault.file}: {fault.what}; {fault.fix}")
         print(f"{files:,} files, {size(n_bytes)}: {f'{len(faults)} wrong' if faults else 'all as published'}")
     return FAILED if faults else DONE

@@ -199,7 +199,7 @@ def test_damage_and_dates_that_are_not_there_are_named(data, capsys):
     shard = manifest["shards"][0]
     shard["file"] = "../../elsewhere.parquet"
     data.manifest_path(DATE).write_text(json.dumps(manifest))
-    with pytest.raises(StoreError, match="lies outside"):
+    with pytest.raises(StoreError, match="is outside of"):
         report(data, DATE, served=False)
 
 

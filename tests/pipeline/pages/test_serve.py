@@ -272,9 +272,9 @@ def test_damage_is_named_and_the_server_goes_on(finished, tmp_path):
     manifest = finished.manifest | {"shards": [finished.manifest["shards"][0] | {"file": "/etc/passwd"}]}
     data.manifest_path(DATE).write_text(json.dumps(manifest), "utf-8")
     (data.root / "current.json").unlink()  # without the pointer the manifests say where rows are
-    with pytest.raises(StoreError, match="lies outside"):
+    with pytest.raises(StoreError, match="is outside of"):
         find(data, Query())
-    assert "lies outside" in client(data).get("/row/0123456789").text
+    assert "is outside of" in client(data).get("/row/0123456789").text
 
 
 def test_an_empty_data_set_says_what_makes_a_day(tmp_path):

@@ -306,7 +306,7 @@ def test_the_resolved_config_is_in_the_run(finished):
     [
         ("[{path: nowhere.jsonl, licence: MIT}]", "domains.law.seeds[0].path: no such file 'nowhere.jsonl'"),
         ("[{corpus: medqa}]", "held out"),
-        ("[{corpus: china-law}]", "its texts are 'zh'"),
+        ("[{corpus: china-law}]", "the language of its texts is 'zh'"),
         ("[{corpus: chinalaw}]", "no corpus 'chinalaw'"),
     ],
 )

@@ -21,7 +21,7 @@ from pipeline.command_line.training_data import find_shards
 from pipeline.store import remote as published
 from pipeline.store import remote_maintenance as published_audit
 from pipeline.store.dataset import DataSet
-from pipeline.store.remote import GRACE, publish, publish_date, rollback, stamp, uploaded
+from pipeline.store.remote import GRACE_PERIOD, publish, publish_date, rollback, stamp, uploaded
 from pipeline.store.remote_maintenance import collect, listing, verify
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict
@@ -263,7 +263,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     first, second, _ = (shard["file"] for shard in published.read(bucket).dates[DATE]["shards"])
     bucket.write(first, b"onE")
     bucket.remove(second)
-    found = {fault.file: (fault.what, fault.mend) for fault in verify(bucket)[2]}
+    found = {fault.file: (fault.what, fault.fix) for fault in verify(bucket)[2]}
     assert {name: what for name, (what, _) in found.items()} == {first: "damaged", second: "missing"}
     assert f"store publish {DATE}" in found[first][1]
     assert main(["store", "verify", "--out", bucket.url]) == 1
@@ -360,7 +360,7 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
         real(*arguments)
 
     monkeypatch.setattr(published_audit, "_forget", slow)
-    with pytest.raises(StoreError, match="landed meanwhile"):
+    with pytest.raises(StoreError, match="at the same time; call gc again"):
         collect(bucket, 0, delete=True, clock=later(25))
     assert seen(bucket) == {DATE: ("one",)}
     monkeypatch.undo()
@@ -484,8 +484,8 @@ def test_a_store_without_conditional_puts_is_refused(account, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("AWS_SECRET_ACCESS_KEY", "wrong", "refused; credentials need to read, write, list and delete"),
-        ("AWS_ACCESS_KEY_ID", "AKIANOBODY", "refused; credentials"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "access denied; the credentials need permission to read, write, list"),
+        ("AWS_ACCESS_KEY_ID", "AKIANOBODY", "access denied; the credentials"),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "cannot be reached or used"),
         ("AWS_SECRET_ACCESS_KEY", None, "no credentials; set AWS_ACCESS_KEY_ID"),
     ],
@@ -506,7 +506,7 @@ def test_what_is_wrong_with_the_account_is_said_without_its_secret(bucket, monke
 
 def test_a_bucket_that_is_not_there_a_missing_package_and_other_urls(account, tmp_path, monkeypatch):
     publish_texts(DataSet(tmp_path), DATE, ["one"])
-    with pytest.raises(StoreError, match="no such bucket; make it"):
+    with pytest.raises(StoreError, match="no such bucket; create it"):
         publish(Bucket.open("s3://nobody-made-this"), DataSet(tmp_path))
     with pytest.raises(ConfigError, match="nothing is published there"):
         verify(Bucket.open("s3://nobody-made-this"))
@@ -588,4 +588,4 @@ def test_publish_is_a_bucket_without_a_password_and_changes_no_fingerprint(tmp_p
 
 
 def test_grace_is_twice_what_an_upload_is_trusted_for():
-    assert GRACE >= 2 * published.REUSE
+    assert GRACE_PERIOD >= 2 * published.REUSE_PERIOD

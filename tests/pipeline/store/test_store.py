@@ -168,7 +168,7 @@ def test_any_history_ends_where_it_says(tmp_path_factory, steps):
         assert data.withdrawn_path(DATE).exists() == (bool(known) and not expected)
 
 
-def test_verify_names_each_damaged_and_missing_file_with_its_mend(tmp_path):
+def test_verify_names_each_damaged_and_missing_file_with_its_fix(tmp_path):
     data = DataSet(tmp_path)
     publish_texts(data, DATE, ["one", "two", "three"])
     publish_texts(data, DATE, ["two", "four"])
@@ -180,10 +180,10 @@ def test_verify_names_each_damaged_and_missing_file_with_its_mend(tmp_path):
     (tmp_path / shard / "four.parquet").unlink()
     (tmp_path / second / shard / "two.parquet").unlink()
     os.mkdir(tmp_path / second / shard / "two.parquet")
-    found = {fault.file: (fault.what, fault.mend) for fault in verify(data)[2]}
+    found = {fault.file: (fault.what, fault.fix) for fault in verify(data)[2]}
     again = f"gristmill run --date {DATE} --force publishes it again"
     assert found == {
-        f"{first}/{shard}/one.parquet": ("damaged", f"remove {first}/: this publication cannot be had again"),
+        f"{first}/{shard}/one.parquet": ("damaged", f"remove {first}/: this publication cannot be restored"),
         f"{shard}/four.parquet": ("missing", again),
         f"{second}/{shard}/two.parquet": ("unreadable", again),
     }
@@ -272,7 +272,7 @@ def test_store_commands_on_a_real_date(finished, tmp_path):
     assert (again.code, again.line["digest"]) == (0, finished.result.line["digest"])
     assert gristmill("store", "list", "--out", out, "--json").line[0]["publications"] == [f"history/{DATE}/0001"]
     (out / "data" / "left.parquet").touch()
-    assert "--delete does it" in gristmill("store", "gc", "--out", out).out
+    assert "add --delete" in gristmill("store", "gc", "--out", out).out
     assert (out / "data" / "left.parquet").exists()
     assert gristmill("store", "gc", "--out", out, "--delete", "--json").line["paths"] == ["data/left.parquet"]
     assert not (out / "data" / "left.parquet").exists()
