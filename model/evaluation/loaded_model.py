@@ -119,12 +119,21 @@ class LoadedModel:
                         yield self.encode(row.text)
 
     def _trained_length(self) -> int | None:
-        """Returns the sequence length of the model's training, from the configuration beside the model."""
+        """Returns the sequence length of the model's training, from the configuration beside the model.
+
+        None where there is no configuration. Raises InputError where it cannot be read.
+        """
+        path = self._training_folder / "config.yaml"
         try:
-            config = yaml.safe_load((self._training_folder / "config.yaml").read_text("utf-8"))
+            config = yaml.safe_load(path.read_text("utf-8"))
             return int(config["batch"]["length"])
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            raise InputError(
+                f"{path}: damaged ({str(error).splitlines()[0]}); put the training's configuration back, or remove the "
+                "file and give --window"
+            ) from None
 
     def _trained_held_out(self) -> float:
         """Returns the held-out share of the model's training, from the token files beside the model."""

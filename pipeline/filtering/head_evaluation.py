@@ -1,6 +1,7 @@
 """`gristmill filter evaluate`: how well quality heads judge sources they have not seen, as a table and two pictures."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def draw(evaluation: dict[str, Any], folder: Path) -> None:
     rows = [r for r in evaluation["report"] if r["split"] == "held_out" and r["group"].startswith("domain, language")]
     figure, axis = pyplot.subplots(figsize=(7, 1 + 0.55 * len(rows)), layout="constrained")
     places = range(len(rows))
-    axis.barh(places, [row["auc"] or 0.5 for row in rows], 0.5, color="C0", label="head")
+    axis.barh(places, [math.nan if row["auc"] is None else row["auc"] for row in rows], 0.5, color="C0", label="head")
     for name, mark in zip(BASELINES, "ox^D", strict=True):
         axis.plot([row[f"auc_{name}"] for row in rows], places, mark, color="0.25", ms=5, ls="", label=f"{name} alone")
     axis.set_yticks(places, [row["group"].removeprefix("domain, language ") for row in rows])

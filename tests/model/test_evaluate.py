@@ -20,6 +20,7 @@ from configs.errors import ConfigError, InputError  # noqa: E402
 from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
 from model.evaluation.evaluated_model import EvaluatedModel  # noqa: E402
 from model.evaluation.groups import dense_twin, group_models  # noqa: E402
+from model.evaluation.loaded_model import LoadedModel  # noqa: E402
 from model.evaluation.options import EvaluationOptions  # noqa: E402
 from model.evaluation.perplexity import Score, score, windows  # noqa: E402
 from model.evaluation.seeds import mean_and_error, ratio_and_error  # noqa: E402
@@ -401,3 +402,13 @@ def test_a_model_without_its_token_files_asks_for_the_share(trained, tmp_path, c
 def test_options_are_checked():
     with pytest.raises(ConfigError, match="--held-out: 1"):
         EvaluationOptions(held_out=1)
+
+
+def test_a_damaged_training_configuration_is_named(tmp_path):
+    model = SimpleNamespace(_training_folder=tmp_path)
+    assert LoadedModel._trained_length(model) is None
+    (tmp_path / "config.yaml").write_text("batch: {length: 96}\n", "utf-8")
+    assert LoadedModel._trained_length(model) == 96
+    (tmp_path / "config.yaml").write_text("batch: {len", "utf-8")
+    with pytest.raises(InputError, match=r"config\.yaml: damaged .* --window"):
+        LoadedModel._trained_length(model)
