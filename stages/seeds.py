@@ -54,13 +54,14 @@ def list_files(config: Config) -> list[DomainFile]:
     for name, domain in config.domains.items():
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
+            files_of_source = source_files(source, where)  # names an unknown corpus
             language = corpora()[source.corpus].language if source.corpus else source.language or "en"
             if language not in domain.languages:
                 raise ConfigError(
                     f"{where}: the language of its texts is {language!r}, which is not in domains.{name}.languages "
                     f"({', '.join(domain.languages)}); add it there, or remove the source"
                 )
-            for file in source_files(source, where):
+            for file in files_of_source:
                 digest = corpora()[source.corpus].wheel.sha256 if source.corpus else file_sha256(file.url)
                 files.append(DomainFile(name, place, file, digest))
     return files

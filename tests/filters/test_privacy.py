@@ -15,6 +15,7 @@ from filters.privacy import ALL_KINDS, Privacy, mask
 from filters.secrets import Secrets, entropy
 from filters.text.personal import Kind, find
 from stages.screen import Screen
+from stages.storage.stats import ShardStats
 from tests.factories.candidates import candidate
 
 FOUND = [
@@ -235,8 +236,8 @@ def test_entropy():
 
 def test_no_reject_holds_what_a_filter_masked():
     rejects = []
-    out = SimpleNamespace(reject=lambda rows, **_: rejects.extend(rows), count=lambda **_: None)
+    out = SimpleNamespace(reject=lambda rows, **_: rejects.extend(rows), stats=ShardStats())
     body = Screen(list)
-    kept = body._pass(SimpleNamespace(stage="runs/x/screen"), "privacy", Privacy(action="drop"), [row()], out)
+    kept = body._apply(SimpleNamespace(stage="screen"), "privacy", Privacy(action="drop"), [row()], out)
     assert (kept, [reject["reason"] for reject in rejects]) == ([], ["privacy"])
     assert "jane@" not in json.dumps(rejects)

@@ -73,7 +73,7 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
 
     from configs.schema import FilterSpec
     from filters.build import redact
-    from stages.generate import Generate, _Work
+    from stages.generate import Generate, Generated
     from stages.ports import Completion, Request
     from stages.prompt import Answer
     from stages.record import Seed
@@ -82,16 +82,19 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
     specs = [FilterSpec(name="privacy"), FilterSpec(name="secrets")]
     secret, mail = f"api key: {KEY}", "juan.perez@hospital-clinico.es"
     task = config.tasks["explain"]
-    seed = Seed.make("A passage.", title="", source="s", location="1", licence="x", language="en", domain="law")
-    work = _Work(seed, task, render(task, "en", seed.text, "", 0), 1)
-    request = Request("r", work.prompt.messages, task.sampling, 1)
+    seed = Seed.create("A passage.", title="", source="s", location="1", licence="x", language="en", domain="law")
+    prompt = render(task, "en", seed.text, "", 0)
+    request = Request("r", prompt.messages, task.sampling, 1)
     completion = Completion(f"Write to {mail}; {secret}", 1, 1, "stop")
-    spec = SimpleNamespace(stage="runs/x/stages/generate")
+    spec = SimpleNamespace(stage="generate")
     for chosen, masked in ((specs, True), ([], False)):
         body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(redact, chosen))
-        row = body._reject(spec, work, request, completion, Answer(None, "format", f"no JSON object: {mail}"))
+        parsed = Answer(None, "format", f"no JSON object: {mail}")
+        generated = Generated(seed, task.name, prompt, request, completion, None, parsed, 1, 1, 1)
+        row = body._reject(spec, generated)
         assert (mail in row["text"] + row["detail"], KEY in row["text"]) == (not masked, not masked)
-    assert body._reject(spec, work, request, completion, Answer(None, "empty", ""))["detail"] == ""
+    empty = Generated(seed, task.name, prompt, request, completion, None, Answer(None, "empty", ""), 1, 1, 1)
+    assert body._reject(spec, empty)["detail"] == ""
 
 
 def test_rows_before_they_are_masked_are_not_for_everyone(finished):

@@ -100,7 +100,7 @@ def test_code_that_a_model_brings_is_not_run(tmp_path, monkeypatch):
 
 
 def test_a_ref_of_another_folder_is_not_what_was_committed(tmp_path):
-    from stages.storage.records import check_input
+    from stages.storage.inputs import check_input
 
     (tmp_path / "x").write_text("x")
     with pytest.raises(InputError):

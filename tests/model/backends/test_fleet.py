@@ -279,10 +279,10 @@ def test_engine_stages_have_one_process_and_all_its_cores(
 ) -> None:
     config = load("echo").model_copy(update={"run": schema.Run.model_validate(run)})
     card = ModelCard("echo", "0" * 64, backend, "", 0)
-    context = Context(config, card, None, "", tmp_path, "2026-01-02", "r", [], [], 2)
+    context = Context(config, card, None, {}, tmp_path, "2026-01-02", "r", [], [], 2)
     assert context.fleet == one
-    stage = _generate(context, "generate", {}, {})
-    assert stage.body._open.args[2] == (6 if one else 2)  # pyright: ignore[reportAttributeAccessIssue]
+    stage = _generate(context, StageName, {}, {})
+    assert stage.body._generator._create.args[2] == (6 if one else 2)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,6 +19,7 @@ import random
 
 from model.backends import Backend, Readiness, identify_by_name
 from stages.ports import Completion
+from stages.storage.stats import GeneratorStats
 
 
 class ShuffleGenerator:
@@ -31,8 +32,8 @@ class ShuffleGenerator:
             progress(len(completions), sum(completion.output_tokens for completion in completions))
         return completions
 
-    def account(self):
-        return {}
+    def take_stats(self):
+        return GeneratorStats()
 
     def close(self):
         pass

@@ -197,7 +197,7 @@ def test_memory_is_of_this_process_on_its_gpu(monkeypatch):
 
 def test_a_fleet_tells_the_memory_of_engines_that_know_it():
     lives = [SimpleNamespace(figures={"allocated": 1.0, "reserved": 2.0}), None, SimpleNamespace(figures={})]
-    assert Fleet.memory(SimpleNamespace(lives=lives)) == {"0": MemoryStats(1.0, 2.0)}  # pyright: ignore
+    assert Fleet.memory(SimpleNamespace(processes=lives)) == {"0": MemoryStats(1.0, 2.0)}  # pyright: ignore
 
 
 class Gpus:

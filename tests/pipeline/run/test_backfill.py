@@ -20,6 +20,7 @@ from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config, write_documents
+from tests.factories.manifests import manifest_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FEW = (*ONE_ROUND, "--set", "domains.law.per_day=8")
@@ -158,7 +159,7 @@ def test_every_asked_date_has_one_line_and_the_code_is_the_worst(tmp_path_factor
         end = ends[dates.index(date)]
         if end == "raises":
             raise InputError("broken")
-        return RunResult(end, {"accepted": 1, "bytes": 10} if end == "done" else None)
+        return RunResult(end, manifest_of(accepted=1, bytes=10) if end == "done" else None)
 
     codes = {"done": 0, "nothing": 0, "failed": 1, "deferred": 3}
     with Stop(0, None, print) as stop:

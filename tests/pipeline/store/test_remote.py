@@ -305,7 +305,7 @@ def test_what_was_rolled_back_stays_so_until_it_is_asked_for(bucket, tmp_path):
     publish(bucket, data)
     made = rollback(bucket, DATE)
     assert made is not None
-    assert made["run_id"] == "run of ['one']"
+    assert made.run_id == "run of ['one']"
     assert seen(bucket) == {DATE: ("one",)}
     assert rollback(bucket, DATE) is None
     assert seen(bucket) == {}
@@ -578,7 +578,7 @@ def test_publish_is_a_bucket_without_a_password_and_changes_no_fingerprint(tmp_p
     config = str(write_config(tmp_path, tmp_path / "documents.jsonl"))
     assert fingerprint(load(config, ["publish=s3://b/x"])) == fingerprint(load(config))
     for url, told in (
-        ("s3://me:secret@b/x", "publish: its URL holds a user's name or password"),
+        ("s3://me:secret@b/x", "publish: the URL contains a user name or password"),
         ("s3://b/x?secret=1", "publish: 's3://b/x?secret=1': not a bucket"),
         ("/mnt/x", "publish: '/mnt/x': not a bucket"),
     ):

@@ -27,7 +27,7 @@ _judge = length.Length.__call__
 _train = echo.EchoTrainer.train
 
 
-def _marked_generate(self, requests):
+def _marked_generate(self, requests, progress=None):
     text = "\n".join(request.messages[-1]["content"] for request in requests)
     if "POISON-KILL" in text:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -39,7 +39,7 @@ def _marked_generate(self, requests):
         raise RuntimeError("the engine does not like this shard")
     if "SLOW" in text:
         time.sleep(0.3)
-    return [_twin(*pair) for pair in zip(requests, _generate(self, requests), strict=True)]
+    return [_twin(*pair) for pair in zip(requests, _generate(self, requests, progress), strict=True)]
 
 
 def _twin(request, completion):
