@@ -138,22 +138,22 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
                 raise
 
         with stop:
-            table = backfill.backfill(
+            results = backfill.run_dates(
                 data, dates, run_date, lambda result: _exit_code(result, config), stop, keep_going=keep_going
             )
     notes, error = _publish(bucket, data)
     if request.as_json:
         rows = [
             _json_line(RunResult(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
-            for day in table
+            for day in results
         ]
-        line = {"status": "failed" if error else backfill.status(table), "dates": rows, "notes": notes}
+        line = {"status": "failed" if error else backfill.overall_status(results), "dates": rows, "notes": notes}
         print_json(line | ({"error": error} if error else {}))
     else:
-        backfill.show(table)
+        backfill.print_results(results)
     for note in (*notes, *([error] if error else [])):
         print_notice(note)
-    return worst([*(day.code for day in table), FAILED if error else DONE])
+    return worst([*(day.code for day in results), FAILED if error else DONE])
 
 
 def _stop(request: RunRequest) -> Any:

@@ -73,7 +73,7 @@ def run(
 ) -> int:
     """Runs one date, or with --catch-up several. Returns the exit code."""
     from configs.errors import ConfigError
-    from pipeline.run.backfill import caught_up
+    from pipeline.run.backfill import dates_to_catch_up
     from pipeline.run.dates import day
     from pipeline.store.dataset import DataSet
 
@@ -101,5 +101,5 @@ def run(
         raise ConfigError("--force: makes one date anew; leave --catch-up out and name it with --date")
     if catch_up < 1:
         raise ConfigError(f"--catch-up: {catch_up} days hold no date; give 1 or more")
-    dates = caught_up(DataSet.open(loaded.out), last, catch_up)
+    dates = dates_to_catch_up(DataSet.open(loaded.out), last, catch_up)
     return run_dates.run_several_dates(request, dates, keep_going=keep_going)

@@ -10,8 +10,8 @@ from pipeline.planning.target import Target, describe_target, from_date, from_ta
 from pipeline.report.summary import cost
 from pipeline.run.date_run import DateRun
 from pipeline.run.dry_run import dry_run
-from pipeline.run.graph import Context
 from pipeline.run.resolve import ResolvedModels, resolve_models, run_fingerprint
+from pipeline.run.stage_specs import Context
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages import seeds

@@ -1,5 +1,9 @@
-"""How one date is made.
+"""Runs one date: the stages of `stages/`, in order, in processes that may die at any time.
 
-Read `supervisor` (starts and watches the driver process), `driver` (works through the stages), `graph` (which stages,
-on which inputs), `allocation` (which passages), then `runner`, `shutdown`, `cleanup`, `dates` and `backfill`.
+Read `supervisor` (starts and watches the driver process), `date_run` (the date's folder, lock and record), `driver`
+(works through the stages), `graph` (which stages there are), `stage_specs` (what a stage is), `allocation` (which
+passages a date gets), `runner` (Beam), `publishing` (the end of a date) and `cleanup`.
+
+Around it: `resolve` (the models of a config), `dates` and `shutdown` (days and deadlines), `backfill` (several dates),
+`dry_run` (the stages without the work) and `preview` (a few rows in memory).
 """

@@ -1,5 +1,9 @@
-"""Which passages a day works through: by the sources' weights, in rounds, in waves where a target of text is to be met,
-cut to shards."""
+"""Chooses the passages of a date and cuts them into shards.
+
+The sources of a domain share its `per_day` by their weights. When adapters are trained, the passages are split into two
+rounds: one before the training, one after it. Where a domain has a target of text (`target_gb`), a round is worked
+through in waves until the target is met.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,124 +13,156 @@ from configs.schema import Config, Domain
 from stages.seeds import DomainFile
 from stages.storage.records import FileRef, StageResult
 
-Slice = tuple[FileRef, int, int]  # rows start to stop of a file
+FIRST_WAVE_SHARDS = 4  # per domain; small, because how much text a passage yields is not known yet
+MAX_WAVE_GROWTH = 4  # a wave has at most so many times the passages of all waves before it
+
+Slice = tuple[FileRef, int, int]  # a file, and its rows from start (included) to stop (not included)
 
 
-def choose(
-    config: Config, sources: Sequence[DomainFile], read: StageResult
+def choose_passages(
+    config: Config, sources: Sequence[DomainFile], seeds: StageResult
 ) -> tuple[list[dict[str, list[Slice]]], list[str]]:
-    """The day's passages: each source gives its share by weight, what one lacks the others give; then two rounds."""
+    """Chooses the date's passages.
+
+    Args:
+        config: gives each domain's `per_day` and the weights of its sources. What one source lacks, the others give.
+        sources: the files of all domains.
+        seeds: the result of the seeds stage, with one record for each of `sources`.
+
+    Returns:
+        For each round the slices by domain, and notes for the user about domains with too few passages.
+    """
     rounds: list[dict[str, list[Slice]]] = [{}, {}] if config.adapt.enabled else [{}]
     notes = []
     for name, domain in config.domains.items():
         files = [
-            (s, r.kept)
-            for s, r in zip(sources, read.records, strict=True)
-            if s.domain == name and r.kept and r.kept.rows
+            (source, record.kept)
+            for source, record in zip(sources, seeds.records, strict=True)
+            if source.domain == name and record.kept and record.kept.rows
         ]
-        have = {
-            place: sum(ref.rows for s, ref in files if s.place == place)
-            for place in sorted({s.place for s, _ in files})
+        available = {
+            place: sum(ref.rows for source, ref in files if source.place == place)
+            for place in sorted({source.place for source, _ in files})
         }
-        quota = fill(domain.per_day, have, {place: domain.seeds[place].weight for place in have})
-        if (found := sum(quota.values())) < domain.per_day:
-            notes.append(f"{name}: {found} of {domain.per_day} passages were left unused by earlier days; add sources")
+        weights = {place: domain.seeds[place].weight for place in available}
+        count_by_source = allocate(domain.per_day, available, weights)
+        total = sum(count_by_source.values())
+        if total < domain.per_day:
+            notes.append(f"{name}: {total} of {domain.per_day} passages were left unused by earlier days; add sources")
         for batch in rounds:
             batch[name] = []
-        owed = 0.0  # of the second round: a file of one passage adds its share to the next file's
-        for place, count in quota.items():
-            mine = {i: ref.rows for i, (s, ref) in enumerate(files) if s.place == place}
-            for i, part in fill(count, mine, {j: float(rows) for j, rows in mine.items()}).items():
+        owed = 0.0  # passages of the second round, with fractions: they carry over from one file to the next
+        for place, count in count_by_source.items():
+            rows_by_file = {number: ref.rows for number, (source, ref) in enumerate(files) if source.place == place}
+            parts = allocate(count, rows_by_file, {number: float(rows) for number, rows in rows_by_file.items()})
+            for number, part in parts.items():
                 owed += part * config.adapt.share if config.adapt.enabled else 0
                 first = part - min(int(owed), part)
                 owed -= part - first
                 for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
                     if stop > start:
-                        batch[name].append((files[i][1], start, stop))
+                        batch[name].append((files[number][1], start, stop))
     return rounds, notes
 
 
-def fill(total: int, have: dict[int, int], weight: dict[int, float]) -> dict[int, int]:
-    """`total` dealt by weight, none above what it has; the remainder goes to those that have more."""
-    dealt = dict.fromkeys(have, 0)
-    total = min(total, sum(have.values()))
-    while (left := total - sum(dealt.values())) > 0:
-        open_ = [key for key in have if dealt[key] < have[key]]
-        scale = left / sum(weight[key] for key in open_)
-        before = dict(dealt)
-        for key in open_:
-            dealt[key] += min(int(weight[key] * scale), have[key] - dealt[key])
-        if dealt == before:  # what is left is fewer than the sources: one each, heaviest first
-            for key in sorted(open_, key=lambda key: -weight[key])[:left]:
-                dealt[key] += 1
-    return dealt
+def allocate(total: int, available: dict[int, int], weights: dict[int, float]) -> dict[int, int]:
+    """Divides `total` over sources by weight.
 
-
-FIRST = 4  # shards of a first wave: what they yield is not known
-GROWTH = 4  # times what was asked for so far: the most that the next wave asks
+    No source gives more than it has available; the others, which have more, make up for it. The result adds up to
+    `total`, or to everything that is available if that is less.
+    """
+    counts = dict.fromkeys(available, 0)
+    total = min(total, sum(available.values()))
+    while (missing := total - sum(counts.values())) > 0:
+        not_exhausted = [source for source in available if counts[source] < available[source]]
+        scale = missing / sum(weights[source] for source in not_exhausted)
+        before = dict(counts)
+        for source in not_exhausted:
+            counts[source] += min(int(weights[source] * scale), available[source] - counts[source])
+        if counts == before:  # fewer are missing than there are sources: the heaviest give one each
+            for source in sorted(not_exhausted, key=lambda source: -weights[source])[:missing]:
+                counts[source] += 1
+    return counts
 
 
 @dataclass(slots=True)
-class Yield:
-    """What a domain was asked for and gave so far: passages, and bytes of accepted text."""
+class DomainYield:
+    """How many passages of a domain were used so far, and how many bytes of accepted text they gave."""
 
     passages: int = 0
     text_bytes: float = 0.0
 
 
-def wave(
-    config: Config, left: Mapping[str, list[Slice]], done: Mapping[str, Yield], share: float, *, first: bool
+def next_wave(
+    config: Config,
+    remaining: Mapping[str, list[Slice]],
+    yields: Mapping[str, DomainYield],
+    target_share: float,
+    *,
+    first: bool,
 ) -> tuple[dict[str, list[Slice]], dict[str, list[Slice]]]:
-    """The passages to ask for next, and what is left then. Without a target all at once.
+    """Chooses the passages of the next wave.
 
-    With one: a few shards, then as many as the yield so far says are missing to `share` of the target.
+    A domain without a target gives all its passages in the first wave. A domain with one gives a few shards first, then
+    as many passages as seem to be missing, judging by the yield so far.
+
+    Args:
+        config: gives each domain's target.
+        remaining: the round's passages that are not used yet, by domain.
+        yields: what each domain's passages gave so far.
+        target_share: the share of the target to reach in this round.
+        first: whether this is the first wave of the round.
+
+    Returns:
+        The passages of the wave, and those that remain after it, both by domain.
     """
-    part: dict[str, list[Slice]] = {}
+    chosen: dict[str, list[Slice]] = {}
     rest: dict[str, list[Slice]] = {}
-    for name, slices in left.items():
+    for name, slices in remaining.items():
         count = sum(stop - start for _, start, stop in slices)
         if config.domains[name].target_gb is not None:
-            count = min(count, _missing(config, config.domains[name], done[name], share))
+            count = min(count, _missing_passages(config, config.domains[name], yields[name], target_share))
         elif not first:
             count = 0
-        part[name], rest[name] = take(slices, count)
-    return part, rest
+        chosen[name], rest[name] = split_slices(slices, count)
+    return chosen, rest
 
 
-def _missing(config: Config, domain: Domain, done: Yield, share: float) -> int:
+def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, target_share: float) -> int:
+    """How many more passages a domain with a target needs, as far as is known."""
     assert domain.target_gb is not None
-    missing = domain.target_gb * 1e9 * share - done.text_bytes
-    if missing <= 0:
+    missing_bytes = domain.target_gb * 1e9 * target_share - so_far.text_bytes
+    if missing_bytes <= 0:
         return 0
-    if not done.passages:
-        return FIRST * config.generate.shard_rows
-    most = GROWTH * done.passages
-    return min(math.ceil(missing * done.passages / done.text_bytes), most) if done.text_bytes else most
+    if not so_far.passages:
+        return FIRST_WAVE_SHARDS * config.generate.shard_rows
+    limit = MAX_WAVE_GROWTH * so_far.passages
+    return min(math.ceil(missing_bytes * so_far.passages / so_far.text_bytes), limit) if so_far.text_bytes else limit
 
 
-def take(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:
-    """`count` passages, of each slice its share, and the rest."""
-    rows = {place: stop - start for place, (_, start, stop) in enumerate(slices)}
-    dealt = fill(count, rows, {place: float(many) for place, many in rows.items()})
-    taken, rest = [], []
-    for place, (ref, start, stop) in enumerate(slices):
-        middle = start + dealt[place]
-        taken += [(ref, start, middle)] if middle > start else []
+def split_slices(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:
+    """Splits off `count` passages, from each slice in proportion to its size. Returns them and the rest."""
+    rows = {number: stop - start for number, (_, start, stop) in enumerate(slices)}
+    counts = allocate(count, rows, {number: float(size) for number, size in rows.items()})
+    chosen, rest = [], []
+    for number, (ref, start, stop) in enumerate(slices):
+        middle = start + counts[number]
+        chosen += [(ref, start, middle)] if middle > start else []
         rest += [(ref, middle, stop)] if stop > middle else []
-    return taken, rest
+    return chosen, rest
 
 
-def deal(slices: Sequence[Slice], rows: int) -> list[list[Slice]]:
-    """Slices cut and joined to batches of `rows`."""
-    batches: list[list[Slice]] = []
+def cut_into_shards(slices: Sequence[Slice], rows: int) -> list[list[Slice]]:
+    """Cuts and joins slices to shards of `rows` rows; the last shard may have fewer."""
+    shards: list[list[Slice]] = []
     room = 0
     for ref, start, stop in slices:
         while start < stop:
             if not room:
-                batches.append([])
+                shards.append([])
                 room = rows
             count = min(room, stop - start)
-            batches[-1].append((ref, start, start + count))
+            shards[-1].append((ref, start, start + count))
             start += count
             room -= count
-    return batches
+    return shards

@@ -1,11 +1,11 @@
-"""Several dates one after the other, oldest first: those that are not finished, until a stop or a failure."""
+"""Runs several dates one after another, oldest first, and sums up how they ended."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from configs.errors import GristmillError
 from pipeline.exit_codes import DEFERRED, DONE, HELD, of_error, worst
-from pipeline.run.dates import days, earlier
+from pipeline.run.dates import days, days_before
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
@@ -13,87 +13,97 @@ from pipeline.store.manifest import Manifest
 
 
 @dataclass(slots=True)
-class Day:
-    """How one date ended: finished or withdrawn (before), left (not begun), or as `RunResult`
-    says."""
+class DateResult:
+    """How one date of several ended."""
 
     date: str
-    status: str
-    code: int = DONE
+    status: str  # finished or withdrawn (already before), left (not started), or that of `RunResult`
+    code: int = DONE  # exit code
     manifest: Manifest | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def caught_up(data: DataSet, last: str, count: int) -> list[str]:
-    """The days up to `last` that a data set should have: from its oldest date on, at most `count` of them.
+def dates_to_catch_up(data: DataSet, last: str, count: int) -> list[str]:
+    """The days from the data set's oldest date to `last`, at most the last `count` of them.
 
-    A data set without a date has only `last`: where it begins is for `backfill` or `run --date` to say.
+    Only `last` if the data set has no date yet: the user chooses its first one with `backfill` or `run --date`.
     """
     known = [date for date in (*data.dates(), *data.started()) if date <= last]
     first = min(known, default=last)
-    return days(max(first, earlier(last, count - 1)), last)
+    return days(max(first, days_before(last, count - 1)), last)
 
 
-def backfill(
+def run_dates(
     data: DataSet,
     dates: Sequence[str],
-    make: Callable[[str], RunResult],
-    code_of: Callable[[RunResult], int],
+    run_date: Callable[[str], RunResult],
+    exit_code: Callable[[RunResult], int],
     stop: Stop,
     *,
     keep_going: bool,
-) -> list[Day]:
-    """Makes each of `dates` that is neither finished nor withdrawn.
+) -> list[DateResult]:
+    """Runs each of `dates` that is neither finished nor withdrawn.
 
-    Ends early at a stop, where no seeds are left or the data set is held, and at a failure unless `keep_going`: the
-    dates from there on are `left`.
+    Ends early when a stop is requested, when no seeds remain, and when another run has the data set's lock. Ends at a
+    failure too, unless `keep_going`. The dates after that have the status `left`.
+
+    Args:
+        data: the data set.
+        dates: oldest first.
+        run_date: runs one date. A GristmillError counts as a failure of this date.
+        exit_code: the exit code of a result.
+        stop: says whether a stop is requested.
+        keep_going: whether to go on after a failed date.
+
+    Returns one result for each of `dates`.
     """
-    table, halted = [], ""
+    results, halted = [], ""
     for date in dates:
         if data.manifest_path(date).exists() or data.withdrawn_path(date).exists():
-            table.append(Day(date, "finished" if data.manifest_path(date).exists() else "withdrawn"))
+            results.append(DateResult(date, "finished" if data.manifest_path(date).exists() else "withdrawn"))
             continue
         if not halted and stop.reason:
             halted = f"stopped ({stop.reason})"
         if halted:
-            table.append(Day(date, "left", DEFERRED if stop.reason else DONE, notes=[halted]))
+            results.append(DateResult(date, "left", DEFERRED if stop.reason else DONE, notes=[halted]))
             continue
-        day = _one(date, make, code_of)
-        table.append(day)
-        if day.status == "nothing" and day.manifest is None:
-            halted = "no seeds were left before it"  # for one date, then none for any
-        elif day.code == HELD or (day.status == "failed" and not keep_going):
-            halted = f"{day.date} {'found the data set held' if day.code == HELD else 'failed'} before it"
-    return table
+        result = _run_one(date, run_date, exit_code)
+        results.append(result)
+        if result.status == "nothing" and result.manifest is None:
+            halted = "no seeds were left before it"  # nor will the next dates find any
+        elif result.code == HELD or (result.status == "failed" and not keep_going):
+            halted = f"{result.date} {'could not lock the data set' if result.code == HELD else 'failed'} before it"
+    return results
 
 
-def _one(date: str, make: Callable[[str], RunResult], code_of: Callable[[RunResult], int]) -> Day:
+def _run_one(date: str, run_date: Callable[[str], RunResult], exit_code: Callable[[RunResult], int]) -> DateResult:
     try:
-        result = make(date)
+        result = run_date(date)
     except GristmillError as error:
-        return Day(date, "failed", of_error(error), notes=[str(error)])
+        return DateResult(date, "failed", of_error(error), notes=[str(error)])
     notes = [*result.notes, *([result.error] if result.error else [])]
-    return Day(date, result.status, code_of(result), result.manifest, notes)
+    return DateResult(date, result.status, exit_code(result), result.manifest, notes)
 
 
-def status(table: Sequence[Day]) -> str:
-    """One word for all: failed, deferred, done, or nothing where nothing was made."""
-    found = {day.status for day in table}
-    for word in ("failed", "deferred"):
-        if word in found or (word == "deferred" and worst(day.code for day in table) == DEFERRED):
-            return word
-    return "done" if "done" in found else "nothing"
+def overall_status(results: Sequence[DateResult]) -> str:
+    """One status for all dates: failed, deferred, done, or nothing if no date was run."""
+    statuses = {result.status for result in results}
+    if "failed" in statuses:
+        return "failed"
+    if "deferred" in statuses or worst(result.code for result in results) == DEFERRED:
+        return "deferred"
+    return "done" if "done" in statuses else "nothing"
 
 
-def show(table: Sequence[Day]) -> None:
-    """A line a date: how it ended, its rows, what there is to say."""
+def print_results(results: Sequence[DateResult]) -> None:
+    """Prints a table with one line for each date: how it ended, its rows and size, and notes."""
     from rich.console import Console
     from rich.table import Table
 
     from pipeline.report.summary import size
 
-    drawn = Table("date", "status", "code", "accepted", "Parquet", "note")
-    for day in table:
-        figures = [str(day.manifest.accepted), size(day.manifest.bytes)] if day.manifest else ["", ""]
-        drawn.add_row(day.date, day.status, str(day.code), *figures, "; ".join(day.notes))
-    Console(highlight=False).print(drawn, markup=False)
+    table = Table("date", "status", "code", "accepted", "Parquet", "note")
+    for result in results:
+        figures = [str(result.manifest.accepted), size(result.manifest.bytes)] if result.manifest else ["", ""]
+        table.add_row(result.date, result.status, str(result.code), *figures, "; ".join(result.notes))
+    Console(highlight=False).print(table, markup=False)

@@ -1,4 +1,4 @@
-"""Removes what killed processes left behind: attempt markers and temporary files; writes a missing report."""
+"""Cleans up after killed processes: removes attempt markers and temporary files, writes a missing report."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pipeline.store.dataset import DataSet
 
 
 def clean_up_finished(data: DataSet, date: str) -> None:
-    """Cleans up a finished date. Does nothing where another run works on the data set or the disk cannot be written."""
+    """Cleans up a finished date. Does nothing if another run has the lock or the disk cannot be written."""
     with contextlib.suppress(GristmillError, OSError):
         lock = data.lock(date)
         try:
@@ -24,6 +24,6 @@ def clean_up_finished(data: DataSet, date: str) -> None:
 
 
 def forget_attempts(folder: Path) -> None:
-    """Removes attempt markers: shards that a stop interrupted are not suspected of killing their worker."""
+    """Removes attempt markers, so that shards which a stop interrupted are not suspected of killing their worker."""
     for marker in folder.glob("stages/*/*.attempt-*"):
         marker.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One date of a data set while a command works on it: opened once, handed on, closed."""
+"""One date of a data set while a command works on it: its folder, its lock and the record of its start."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -25,16 +25,16 @@ PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "pef
 
 @dataclass
 class DateRun:
-    """Paths, manifest and earlier start of a date. As a context manager it gives the lock back."""
+    """A date that a command works on. Use it as a context manager, which releases the lock."""
 
     data: DataSet
     date: str
-    manifest: Manifest | None  # of the finished date
+    manifest: Manifest | None  # None: the date is not finished
     _lock: int | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, data: DataSet, date: str, *, ignore_damage: bool = False) -> "DateRun":
-        """Reads what is known of the date. Raises StoreError when its manifest is damaged, unless that is ignored."""
+        """Reads the date's manifest. Raises StoreError when its manifest is damaged, unless that is ignored."""
         try:
             manifest = data.manifest(date)
         except StoreError:
@@ -53,26 +53,27 @@ class DateRun:
 
     @property
     def folder(self) -> Path:
+        """The run folder."""
         return self.data.run_folder(self.date)
 
     @property
     def lock_handle(self) -> int:
-        """The file descriptor that holds the data set; child processes inherit it."""
+        """The file descriptor of the lock. Child processes inherit it."""
         assert self._lock is not None, "call lock() first"
         return self._lock
 
     def lock(self) -> None:
-        """Holds the data set until this object and all that inherited the handle are gone. Raises HeldError."""
+        """Locks the data set until the handle is closed here and in all processes that inherit it. Raises HeldError."""
         self._lock = self.data.lock(self.date)
 
     @cached_property
     def earlier_start(self) -> RunRecord | None:
-        """What the last start of the date fixed. Raises StoreError when it is damaged."""
+        """The record of the last start of the date, or None. Raises StoreError when it is damaged."""
         return RunRecord.read(self.folder)
 
     @property
     def owner(self) -> Manifest | RunRecord | None:
-        """What a start with another configuration would replace; None where nothing was made yet."""
+        """What a start with another configuration would replace; None if no shard is committed yet."""
         has_records = any(self.folder.glob("stages/*/part-*.json"))
         return self.manifest or (self.earlier_start if has_records else None)
 
@@ -85,39 +86,39 @@ class DateRun:
         raise ConfigError(
             f"{self.date} {'was finished' if self.manifest else 'was started'} with another configuration"
             f"{f' ({changes})' if changes else ''}; "
-            "--force makes it again with this one; what is still valid is kept"
+            "--force runs it again with this one and keeps what is still valid"
         )
 
     def forgive_failures(self) -> None:
-        """Removes records of quarantined shards: a start by the user tries again, since the cause may be fixed."""
+        """Removes records of quarantined shards, so that they are tried again: the user may have fixed the cause."""
         for path in self.folder.glob("stages/*/part-*.json"):
             if ShardRecord.read(path).error:
                 path.unlink()
         forget_attempts(self.folder)
 
     def begin(self, models: ResolvedModels, fingerprint: str) -> RunRecord:
-        """Writes what the driver reads: this start's runner and limits, and what the other dates used.
+        """Writes the files that the driver reads: the config, and a record with the files of other dates.
 
-        A date that has reserved its passages keeps what it knew of other dates' passages, since later dates passed
-        its own over. A finished date keeps all that it knew: it must become the same again.
+        A date that has reserved its passages keeps its list of used passages: dates that were started later have
+        excluded its own. A finished date keeps its dedup index too, because running it again must give the same rows.
         """
         config = models.config
-        same = self.earlier_start
-        if same is not None and same.fingerprint != fingerprint:
-            same = None
+        previous = self.earlier_start
+        if previous is not None and previous.fingerprint != fingerprint:
+            previous = None
         others = self.data.other_dates(self.date)
         is_finished = self.data.manifest_path(self.date).exists()
-        if same and (is_finished or self.data.reserved(self.date)):
-            others = replace(others, used=_where_they_are_now(same.used, others.used))
-        if same and is_finished:
-            others = replace(others, index=_where_they_are_now(same.index, others.index))
+        if previous and (is_finished or self.data.reserved(self.date)):
+            others = replace(others, used=_renamed(previous.used, others.used))
+        if previous and is_finished:
+            others = replace(others, index=_renamed(previous.index, others.index))
         write_text(self.folder / "config.yaml", load.dump(config))
-        record = self._record(models, fingerprint, others, same)
+        record = self._record(models, fingerprint, others, previous)
         record.write(self.folder)
         return record
 
     def _record(
-        self, models: ResolvedModels, fingerprint: str, others: OtherDates, same: RunRecord | None
+        self, models: ResolvedModels, fingerprint: str, others: OtherDates, previous: RunRecord | None
     ) -> RunRecord:
         config = models.config
         cores = len(os.sched_getaffinity(0))
@@ -126,7 +127,7 @@ class DateRun:
             date=self.date,
             run_id=f"{self.date}-{fingerprint}",
             fingerprint=fingerprint,
-            started=same.started if same else datetime.now(UTC).isoformat(timespec="seconds"),
+            started=previous.started if previous else datetime.now(UTC).isoformat(timespec="seconds"),
             generator=models.generator,
             encoder=models.encoder,
             filters=models.filters,
@@ -137,7 +138,7 @@ class DateRun:
         )
 
     def _changed_keys(self, config: Config) -> str:
-        """The first config keys that differ from those of the last start."""
+        """Up to five config keys that differ from the last start; empty if its config cannot be read."""
         try:
             keys = load.changed_keys(load.load(str(self.folder / "config.yaml")), config)
         except ConfigError:
@@ -145,8 +146,8 @@ class DateRun:
         return ", ".join(keys[:5]) or "a model or filter file differs"
 
 
-def _where_they_are_now(refs: list[FileRef], current: list[FileRef]) -> list[FileRef]:
-    """The same files under the names that they have now: what was in a run folder may be published since."""
+def _renamed(refs: list[FileRef], current: list[FileRef]) -> list[FileRef]:
+    """The same files under their current names: a file of a run folder gets another name when it is published."""
     by_sha256 = {ref.sha256: ref for ref in current}
     return [by_sha256.get(ref.sha256, ref) for ref in refs]
 

@@ -1,4 +1,4 @@
-"""Days and deadlines as the command line writes them: all in UTC, day D is [D, D+1)."""
+"""Parses days and deadlines of the command line. All are in UTC: a day is from midnight to midnight UTC."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -6,51 +6,64 @@ from configs.errors import ConfigError
 
 
 def day(text: str, flag: str, now: datetime) -> str:
-    """YYYY-MM-DD of a date, `today` or `yesterday` (by UTC's calendar). Raises ConfigError naming the flag."""
+    """Parses YYYY-MM-DD, `today` or `yesterday`.
+
+    Args:
+        text: the value of the flag.
+        flag: its name, for the error message.
+        now: the current time, with a time zone.
+
+    Returns the day as YYYY-MM-DD. Raises ConfigError.
+    """
     today = now.astimezone(UTC).date()
     if text in ("today", "yesterday"):
         return (today - timedelta(days=text == "yesterday")).isoformat()
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise ConfigError(f"{flag}: {text!r} is no date; write YYYY-MM-DD, today or yesterday (UTC)") from None
+        raise ConfigError(f"{flag}: {text!r} is not a date; write YYYY-MM-DD, today or yesterday (UTC)") from None
 
 
 def days(first: str, last: str) -> list[str]:
-    """Each day from `first` to `last`, both included; none where `last` lies before."""
+    """The days from `first` to `last`, both included. Empty if `last` is before `first`."""
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]
 
 
-def earlier(text: str, count: int) -> str:
-    """The day that lies `count` days before; the calendar's first where it has not so many."""
-    found = date.fromisoformat(text)
-    return (found - timedelta(days=min(count, (found - date.min).days))).isoformat()
+def days_before(text: str, count: int) -> str:
+    """The day `count` days before; the first day of the calendar if that is earlier than it."""
+    start = date.fromisoformat(text)
+    return (start - timedelta(days=min(count, (start - date.min).days))).isoformat()
 
 
 def clock(text: str, flag: str) -> time:
-    """HH:MM in UTC. Raises ConfigError naming the flag."""
+    """Parses HH:MM in UTC. Raises ConfigError, which names `flag`."""
     try:
         hour, minute = text.split(":")
         if not (hour + minute).isascii() or not len(hour) == len(minute) == 2:
             raise ValueError
         return time(int(hour), int(minute), tzinfo=UTC)
     except ValueError:
-        raise ConfigError(f"{flag}: {text!r} is no time; write HH:MM, in UTC") from None
+        raise ConfigError(f"{flag}: {text!r} is not a time; write HH:MM, in UTC") from None
 
 
 def deadline(text: str, now: datetime, flag: str = "--deadline") -> datetime:
-    """The next such time of day, or the moment that an ISO time names; UTC where it names no zone.
+    """Parses a deadline.
 
-    Raises ConfigError naming the flag.
+    Args:
+        text: HH:MM, for the next time that it is so late in UTC, or an ISO date and time, in UTC unless it has a zone.
+        now: the current time, with a time zone.
+        flag: the flag's name, for the error message.
+
+    Raises ConfigError.
     """
     if "-" not in text:
-        found = datetime.combine(now.astimezone(UTC), clock(text, flag))
-        return found if found > now else found + timedelta(days=1)
+        moment = datetime.combine(now.astimezone(UTC), clock(text, flag))
+        return moment if moment > now else moment + timedelta(days=1)
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"{flag}: {text!r} is no time; write HH:MM or YYYY-MM-DDTHH:MM, in UTC, or with a zone as +02:00"
+            f"{flag}: {text!r} is not a time; write HH:MM or YYYY-MM-DDTHH:MM, in UTC, or with a zone such as +02:00"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,12 +1,13 @@
-"""The graph of a date without any work: which stages there would be, with how many shards and rows.
+"""Plans a date without doing the work: which stages there would be, with how many shards and rows.
 
-It drives the real graph with results in which nothing is rejected, so it cannot differ from what a run does.
+It sends results without rejected rows through the graph of a real run, so the two have the same stages.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.run.graph import Context, Stage, graph
+from pipeline.run.graph import graph
+from pipeline.run.stage_specs import Context, Stage
 from pipeline.store.manifest import AdapterResult
 from stages.seeds import DomainFile
 from stages.storage.records import FileRef, ShardRecord, StageResult
@@ -28,25 +29,31 @@ class PlannedStage:
 
 
 def dry_run(context: Context, sources: Sequence[DomainFile], passages: Mapping[str, int]) -> list[PlannedStage]:
-    """The stages in their order. `passages`: how many a domain's sources can give, read from the first of its files."""
+    """Returns the stages in order.
+
+    Args:
+        context: what the run would depend on.
+        sources: the files of all domains.
+        passages: by domain, how many passages its sources have. They are counted as those of the domain's first file.
+    """
     steps = graph(context, sources, lambda trained: [_no_adapter(record.label) for record in trained.records])
-    left = dict(passages)
+    uncounted = dict(passages)
     planned: list[PlannedStage] = []
     try:
         stage = next(steps)
         while True:
             rows = sum(spec.rows for spec in stage.specs) or sum(passages.values())
             planned.append(PlannedStage(stage.name, stage.kind, len(stage.specs), rows))
-            stage = steps.send(_result(stage, left))
+            stage = steps.send(_result(stage, uncounted))
     except StopIteration:
         return planned
 
 
-def _result(stage: Stage, left: dict[str, int]) -> StageResult:
+def _result(stage: Stage, uncounted: dict[str, int]) -> StageResult:
     is_first = not any(spec.rows for spec in stage.specs)
     records = []
     for spec in stage.specs:
-        rows = left.pop(spec.label, 0) if is_first else spec.rows
+        rows = uncounted.pop(spec.label, 0) if is_first else spec.rows
         kept = FileRef(spec.file, spec.fingerprint, rows, rows * BYTES_PER_ROW)
         records.append(_record(spec, kept))
     return StageResult(stage.name, stage.kind, records)

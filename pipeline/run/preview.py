@@ -1,6 +1,6 @@
-"""A few passages through generation and all filters, in memory: what a run would do, before it is started.
+"""Sends a few passages through generation and all filters, in memory, to show what a run would do.
 
-Nothing is written beside the cache of models and corpora. Duplicates are not looked for, and adapters are not used.
+It writes nothing except the cache of models and corpora. It does not look for duplicates and uses no adapters.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from configs.schema import Config
 from filters.language import identify
 from model.backends import open_generator
 from pipeline.report.verdicts import FilterVerdict, open_filters, verdicts
-from pipeline.run.allocation import fill
+from pipeline.run.allocation import allocate
 from pipeline.run.resolve import resolve_models
 from pipeline.store.dataset import DataSet
 from stages.generate import Generate, Generated
@@ -32,7 +32,7 @@ MAX_PASSAGES_PER_FILE = 20_000  # a run reads all of a file; a preview of a huge
 
 @dataclass(frozen=True, slots=True)
 class PreviewRow:
-    """What came of one passage."""
+    """One passage with its answer and what the filters say about it."""
 
     number: int  # from 1
     seed: Seed
@@ -180,9 +180,9 @@ def _by_weight(files: Sequence[tuple[int, list[Seed]]], weights: dict[int, float
     """`count` passages at most: each source gives its share by weight, and each of its files an equal one."""
     available = {place: sum(len(seeds) for p, seeds in files if p == place) for place in sorted({p for p, _ in files})}
     chosen: list[list[Seed]] = []
-    for place, share in fill(count, available, weights).items():
+    for place, share in allocate(count, available, weights).items():
         sizes = {number: len(seeds) for number, (p, seeds) in enumerate(files) if p == place and seeds}
-        parts = fill(share, sizes, {number: float(size) for number, size in sizes.items()})
+        parts = allocate(share, sizes, {number: float(size) for number, size in sizes.items()})
         chosen.append([seed for number, part in parts.items() for seed in files[number][1][:part]])
     return [seed for seeds in zip_longest(*chosen) for seed in seeds if seed is not None]
 
@@ -198,13 +198,13 @@ def _narrowed(config: Config, task: str | None, domain: str | None) -> Config:
         if task not in config.tasks:
             raise ConfigError(f"--task: no task {task!r}; {_nearest(task, config.tasks)}")
         languages = config.tasks[task].languages
-        chosen = {name: of for name, of in domains.items() if set(of.languages) & set(languages)}
+        chosen = {name: options for name, options in domains.items() if set(options.languages) & set(languages)}
         if not chosen:
             raise ConfigError(
                 f"--task: {task} has prompts in {', '.join(languages)}, and no document of {', '.join(domains)} "
                 "is in such a language; add prompts to the task, or choose another one"
             )
-        domains = {name: of.model_copy(update={"tasks": (task,)}) for name, of in chosen.items()}
+        domains = {name: options.model_copy(update={"tasks": (task,)}) for name, options in chosen.items()}
     return config.model_copy(update={"domains": domains})
 
 

@@ -1,4 +1,4 @@
-"""The models of a configuration, found and hashed, and the fingerprint of all that a date's rows depend on."""
+"""Resolves the models of a configuration, and hashes everything that the rows of a date depend on."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,19 @@ from stages.ports import ModelCard
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModels:
-    """The models of a configuration: on disk and hashed, not loaded."""
+    """The models of a configuration. They are on disk and hashed, but not loaded."""
 
     config: Config  # with backend `auto` resolved
     generator: ModelCard
     encoder: ModelCard | None
-    filters: dict[str, str]  # by filter, the hash of what it reads besides its options
+    filters: dict[str, str]  # by name of a filter, the hash of the files that it reads
 
 
 def resolve_models(config: Config) -> ResolvedModels:
-    """Downloads and converts what is not cached yet. Raises ConfigError or InputError, which name the model."""
+    """Resolves and hashes the models; downloads and converts those that are not cached.
+
+    Raises ConfigError or InputError, which name the model.
+    """
     from filters.build import data_hashes
     from model.backends import identify as identify_generator
     from model.encoder.weights import identify_encoder
@@ -32,7 +35,7 @@ def resolve_models(config: Config) -> ResolvedModels:
 
 
 def run_fingerprint(models: ResolvedModels) -> str:
-    """A hash of the configuration, the weights, the tokenizers and the filters' files."""
+    """Hashes the configuration, the weights, the tokenizers and the files of the filters."""
     cards = (models.generator, models.encoder)
     hashes = [(card.sha256, card.tokenizer_sha256) if card else ("", "") for card in cards]
     return load.fingerprint(models.config, *hashes, models.filters)

@@ -1,4 +1,4 @@
-"""From a config's `run` section and raw Beam flags to the runner that a stage's job goes to."""
+"""Chooses the Beam runner for the jobs of stages, from the `run` section of the config and Beam flags."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from configs.schema import Run
 
 
 def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, PipelineOptions]:
-    """The runner (an object, or a name that Beam knows) and its options.
+    """Returns the runner, as an object or as a name that Beam knows, and its options.
 
-    FnApiRunner is named outright: Beam's DirectRunner first tries to download another runner's binary.
+    FnApiRunner is created directly, because Beam's DirectRunner first tries to download the binary of another runner.
     """
     if run.runner != "FnApiRunner":
         return run.runner, PipelineOptions([f"--runner={run.runner}", *beam_args])
-    if run.pool:  # no running mode: any but the default puts an environment of its own in the pool's place
+    if run.pool:  # without a running mode, which would replace the pool by an environment of its own
         flags = [f"--direct_num_workers={run.workers}"]
         return FnApiRunner(default_environment=_external(run.pool)), PipelineOptions([*flags, *beam_args])
     mode = "multi_processing" if run.workers > 1 else "multi_threading"
@@ -29,5 +29,5 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
 
 
 def _external(address: str) -> Any:
-    make: Any = ExternalEnvironment  # its decorator hides that one argument will do
-    return make(address)
+    environment: Any = ExternalEnvironment  # Any: its decorator hides that one argument is enough
+    return environment(address)

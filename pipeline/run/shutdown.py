@@ -1,7 +1,4 @@
-"""When a run is to end before its work does: SIGINT, SIGTERM or a deadline; at once after a second signal or the grace.
-
-What asked is told once. Signals are caught inside the `with` block only.
-"""
+"""Stops a run early: on SIGINT, on SIGTERM or at a deadline."""
 
 import signal
 import time
@@ -12,29 +9,40 @@ from typing import Any
 
 
 class Stop:
-    def __init__(self, grace_s: float, deadline: datetime | None, tell: Callable[[str], None]) -> None:
-        self._grace = grace_s
+    """Whether a run must stop. Signals are caught inside its `with` block only.
+
+    After a first signal, or at the deadline, shards that are running may finish. After a second signal, or when the
+    grace period is over, they must end too.
+
+    Args:
+        grace_s: how many seconds running shards have to finish.
+        deadline: when to stop; None: never.
+        notify: is called once, with a message for the user, when the stop is first noticed.
+    """
+
+    def __init__(self, grace_s: float, deadline: datetime | None, notify: Callable[[str], None]) -> None:
+        self._grace_s = grace_s
         self._deadline = deadline
-        self._tell = tell
+        self._notify = notify
         self._signals: list[int] = []
-        self._since: float | None = None  # monotonic seconds when the grace began
-        self._before: dict[int, Any] = {}
+        self._draining_since: float | None = None  # by time.monotonic()
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._hear)
+            self._previous_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
 
     @property
     def reason(self) -> str:
-        """What asked for the end; empty while nothing has."""
+        """Why the run must stop: the name of a signal, or the deadline. Empty while nothing requires it."""
         if self._signals:
             return signal.Signals(self._signals[0]).name
         if self._deadline and datetime.now(UTC) >= self._deadline:
@@ -43,17 +51,17 @@ class Stop:
 
     @property
     def draining(self) -> bool:
-        """Whether an end was asked for; the grace begins when this is first seen."""
-        if self.reason and self._since is None:
-            self._since = time.monotonic()
-            self._tell(
-                f"stopping ({self.reason}): shards at work have {self._grace:g} s to finish (run.grace_s); "
-                "a second signal ends them now"
+        """Whether the run must stop. The grace period starts when this is first true."""
+        if self.reason and self._draining_since is None:
+            self._draining_since = time.monotonic()
+            self._notify(
+                f"stopping ({self.reason}): running shards have {self._grace_s:g} s to finish (run.grace_s); "
+                "a second signal ends them at once"
             )
-        return self._since is not None
+        return self._draining_since is not None
 
     @property
     def at_once(self) -> bool:
-        """Whether even shards at work are to end."""
-        late = self._since is not None and time.monotonic() - self._since >= self._grace
-        return late or len(self._signals) > 1
+        """Whether running shards must end too."""
+        grace_is_over = self._draining_since is not None and time.monotonic() - self._draining_since >= self._grace_s
+        return grace_is_over or len(self._signals) > 1

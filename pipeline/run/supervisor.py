@@ -1,9 +1,9 @@
-"""Supervises one date's run: starts or resumes it, keeps its driver alive, says how it ended.
+"""Supervises the run of one date: starts or resumes it, keeps its driver alive, reports how it ended.
 
 The driver works in a child process group. When it dies, or commits nothing for `run.stall_timeout_s`, the group is
-killed and started again; what is committed is skipped. The supervisor itself holds no work and may be killed too: the
-driver notices and ends, and the next `gristmill run` resumes. When a stop is requested, a file in the run folder tells
-the workers to start no further shard; those at work have `run.grace_s` to finish.
+killed and started again, and committed shards are skipped. The supervisor may be killed too: the driver notices and
+ends, and the next `gristmill run` resumes. When a stop is requested, a file in the run folder tells the workers to
+start no further shard; running shards have `run.grace_s` to finish.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from pipeline.store.run_record import NAME as RUN_RECORD
 from stages.storage.atomic import write_text
 from stages.storage.shard import is_attempt, stop_path
 
-_FULL_DISK_BYTES = 1 << 20  # free; with less the driver cannot have written its own error
+MIN_FREE_DISK_BYTES = 1 << 20  # with less, the driver could not write its own error
 POLL_INTERVAL_S = 0.2
-# Beam starts new threads for each stage; Arrow's default allocator and glibc's many arenas keep what ended ones freed.
+# Beam starts new threads for each stage. Arrow's default allocator and glibc's many arenas keep memory that they freed.
 ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 
 Watch = Callable[[Path], None]  # called with the run folder, a few times a second
@@ -41,9 +41,9 @@ Watch = Callable[[Path], None]  # called with the run folder, a few times a seco
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended: done, nothing (no work was left), deferred (stopped, resumable) or failed."""
+    """How a run ended."""
 
-    status: str
+    status: str  # done, nothing (there was nothing to do), deferred (stopped; the same command resumes it) or failed
     manifest: Manifest | None = None
     error: str = ""
     notes: list[str] = field(default_factory=list)
@@ -54,13 +54,21 @@ def run_date(
 ) -> RunResult:
     """Runs or resumes a date.
 
-    Raises ConfigError when the date belongs to another configuration, StoreError (HeldError) when another run works on
-    the data set.
+    Args:
+        models: the configuration with its models.
+        date: YYYY-MM-DD.
+        force: run it again although it was finished or started with another configuration.
+        beam_args: flags for the Beam runner.
+        watch: is called with the run folder a few times a second.
+        stop: says whether a stop is requested.
+
+    Raises ConfigError when the date belongs to another configuration, StoreError when the disk cannot be used, and its
+    subclass HeldError when another run has the data set's lock.
     """
     fingerprint = run_fingerprint(models)
     with DateRun.open(DataSet.open(models.config.out), date, ignore_damage=force) as date_run:
         if date_run.manifest and date_run.manifest.fingerprint == fingerprint and not force:
-            if (date_run.folder / RUN_RECORD).exists():  # else the run folder was deleted, as it may be
+            if (date_run.folder / RUN_RECORD).exists():  # the run folder of a finished date may be deleted
                 clean_up_finished(date_run.data, date)
             note = f"{date} is finished with this configuration: nothing to do"
             return RunResult("nothing", date_run.manifest, notes=[note])
@@ -136,11 +144,11 @@ class _Supervisor:
     def _wait(self, driver: subprocess.Popen[bytes]) -> bool:
         """Waits until the driver ends or must end at once. True when nothing was committed for the stall timeout."""
         folder = self.date_run.folder
-        progress, since, is_told = _committed_and_started(folder), time.monotonic(), False
+        progress, since, is_notified = _committed_and_started(folder), time.monotonic(), False
         while driver.poll() is None and not self.stop.at_once:
-            if self.stop.draining and not is_told:
+            if self.stop.draining and not is_notified:
                 write_text(stop_path(folder), self.stop.reason)
-                is_told = True
+                is_notified = True
             time.sleep(POLL_INTERVAL_S)
             self.watch(folder)
             now = _committed_and_started(folder)
@@ -162,8 +170,8 @@ class _Supervisor:
     def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> RunResult:
         folder = self.date_run.folder
         cause = "stalled" if stalled else f"ended with code {driver.returncode}"
-        if shutil.disk_usage(folder).free < _FULL_DISK_BYTES:
-            cause = f"found the disk of {folder} full; free space, then run the same command again. It {cause}"
+        if shutil.disk_usage(folder).free < MIN_FREE_DISK_BYTES:
+            cause = f"ran out of space on the disk of {folder}; free space, then run the same command again. It {cause}"
         return RunResult("failed", error=f"the driver {cause} twice at the same place: {_last_log_line(folder)}")
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError, StoreError
-from pipeline.run.allocation import fill
+from pipeline.run.allocation import allocate
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import PublishedShard
 from stages.execute import RunShard
@@ -223,7 +223,7 @@ def test_publishing_is_atomic_and_sweeps_what_is_no_longer_named(tmp_path):
 )
 def test_fill_deals_all_there_is_and_no_more(total, sources):
     have = {key: rows for key, (rows, _) in sources.items()}
-    dealt = fill(total, have, {key: weight for key, (_, weight) in sources.items()})
+    dealt = allocate(total, have, {key: weight for key, (_, weight) in sources.items()})
     assert sum(dealt.values()) == min(total, sum(have.values()))
     assert all(0 <= dealt[key] <= have[key] for key in have)
 

@@ -25,7 +25,8 @@ from model.backends.vllm.fleet import Fleet, StartError
 from model.backends.vllm.queue import MAX_ENGINE_DEATHS, PromptQueue
 from model.backends.vllm.worker import EngineSpec
 from pipeline.report.summary import engine_figures
-from pipeline.run.graph import Context, _generate
+from pipeline.run.graph import _generate
+from pipeline.run.stage_specs import Context
 from stages.generate import Generate
 from stages.ports import Completion, ModelCard, Request
 from stages.screen import Screen

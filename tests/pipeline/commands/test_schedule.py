@@ -218,7 +218,7 @@ def test_install_writes_units_and_enables_the_timer(tmp_path):
         (["install", "kubernetes"], 2, "emit it and: kubectl apply -f -"),
         (["emit", "kubernetes"], 2, "--image: kubernetes needs it"),
         (["emit", "kubernetes", "--image", "i", "--claim", "c", "--out", "/data"], 2, "out: /data is not on the claim"),
-        (["emit", "cron", "--at", "25:00"], 2, "--at: '25:00' is no time"),
+        (["emit", "cron", "--at", "25:00"], 2, "--at: '25:00' is not a time"),
         (["emit", "cron", "--catch-up", "0"], 2, "--catch-up: 0 days hold no date"),
         (["install", "cron"], 1, "crontab is not installed"),
         (["install", "systemd"], 1, "systemd has no user manager for you here"),

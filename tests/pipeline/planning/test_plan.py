@@ -109,7 +109,7 @@ def test_without_a_date_the_table_tells_of_gpus(tmp_path):
         ((0, None, None), "--target-gb: 0 is no amount"),
         ((float("nan"), None, None), "--target-gb: nan is no amount"),
         ((1, None, 1.5), "--keep: 1.5 is no share"),
-        ((1, "soon", None), "--by: 'soon' is no time"),
+        ((1, "soon", None), "--by: 'soon' is not a time"),
     ],
 )
 def test_flags_that_make_no_target_are_named(flags, word):

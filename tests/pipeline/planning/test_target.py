@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.load import load
-from pipeline.run.allocation import FIRST, GROWTH, Yield, take, wave
+from pipeline.run.allocation import FIRST_WAVE_SHARDS, MAX_WAVE_GROWTH, DomainYield, next_wave, split_slices
 from stages.storage.records import FileRef
 from stages.storage.stage import StageName
 from tests.factories.command_line import DATE, ONE_ROUND, gristmill
@@ -25,7 +25,7 @@ def rows(slices):
 
 @given(SLICES, st.integers(0, 400))
 def test_taking_leaves_the_rest_and_each_source_its_share(slices, count):
-    taken, rest = take(slices, count)
+    taken, rest = split_slices(slices, count)
     assert rows(taken) == min(count, rows(slices))
     seen = sorted((ref.file, row) for ref, start, stop in (*taken, *rest) for row in range(start, stop))
     assert seen == sorted((ref.file, row) for ref, start, stop in slices for row in range(start, stop))
@@ -38,19 +38,19 @@ def test_taking_leaves_the_rest_and_each_source_its_share(slices, count):
 @pytest.mark.parametrize(
     ("done", "asked"),
     [
-        (Yield(), FIRST * 8),
-        (Yield(32, 16_000), 28),  # 14,000 bytes are missing at 500 each
-        (Yield(32, 29_999), 1),
-        (Yield(32, 30_000), 0),
-        (Yield(32, 10), GROWTH * 32),  # a yield that bad is not believed
-        (Yield(32, 0), GROWTH * 32),
-        (Yield(900, 15_000), 300),  # all that is left
+        (DomainYield(), FIRST_WAVE_SHARDS * 8),
+        (DomainYield(32, 16_000), 28),  # 14,000 bytes are missing at 500 each
+        (DomainYield(32, 29_999), 1),
+        (DomainYield(32, 30_000), 0),
+        (DomainYield(32, 10), MAX_WAVE_GROWTH * 32),  # a yield that bad is not believed
+        (DomainYield(32, 0), MAX_WAVE_GROWTH * 32),
+        (DomainYield(900, 15_000), 300),  # all that is left
     ],
 )
 def test_a_wave_asks_for_what_is_missing(tmp_path, done, asked):
     config = load(str(write_config(tmp_path, tmp_path / "d.jsonl")), ["domains.law.target_gb=3e-5"])
     left = {"law": [(FileRef("a", "", 500), 0, 300)]}
-    part, rest = wave(config, left, {"law": done}, 1.0, first=False)
+    part, rest = next_wave(config, left, {"law": done}, 1.0, first=False)
     assert rows(part["law"]) == asked
     assert rows(rest["law"]) == 300 - asked
 
@@ -58,9 +58,9 @@ def test_a_wave_asks_for_what_is_missing(tmp_path, done, asked):
 def test_without_a_target_all_is_asked_at_once(tmp_path):
     config = load(str(write_config(tmp_path, tmp_path / "d.jsonl")), [])
     left = {"law": [(FileRef("a", "", 500), 0, 300)]}
-    part, rest = wave(config, left, {"law": Yield()}, 1.0, first=True)
+    part, rest = next_wave(config, left, {"law": DomainYield()}, 1.0, first=True)
     assert (part, rest) == (left, {"law": []})
-    assert wave(config, rest, {"law": Yield(300, 1)}, 1.0, first=False)[0] == {"law": []}
+    assert next_wave(config, rest, {"law": DomainYield(300, 1)}, 1.0, first=False)[0] == {"law": []}
 
 
 @pytest.mark.parametrize("adapted", [True, False])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
 from pipeline.exit_codes import BY_WEIGHT, worst
-from pipeline.run.backfill import Day, backfill, caught_up, show, status
-from pipeline.run.dates import day, days, deadline, earlier
+from pipeline.run.backfill import DateResult, dates_to_catch_up, overall_status, print_results, run_dates
+from pipeline.run.dates import day, days, days_before, deadline
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
@@ -59,7 +59,7 @@ def test_catching_up_ends_at_a_failure_or_passes_over_it(tmp_path):
     done = gristmill(*line, "--catch-up")
     assert (done.code, done.line["status"]) == (2, "failed")
     assert table(done) == [(DATE, "finished", 0), ("2026-01-03", "failed", 2), ("2026-01-04", "left", 0)]
-    assert "--force makes it anew" in done.line["dates"][1]["notes"][0]
+    assert "--force runs it again" in done.line["dates"][1]["notes"][0]
     done = gristmill(*line, "--catch-up", "2", "--keep-going")
     assert done.code == 2
     assert table(done) == [("2026-01-03", "failed", 2), ("2026-01-04", "done", 0)]
@@ -109,12 +109,12 @@ def test_a_held_data_set_ends_a_backfill(finished):
         (["backfill", "--from", DATE, "--to", DATE, "--max-parallel", "2"], "cannot be made at once"),
         (["backfill", "--from", "2026-01-03", "--to", DATE], "--from: 2026-01-03 is after --to 2026-01-02"),
         (["backfill", "--from", DATE, "--to", "9999-12-31"], "--to: 9999-12-31 is in the future"),
-        (["backfill", "--from", "soon", "--to", DATE], "--from: 'soon' is no date"),
+        (["backfill", "--from", "soon", "--to", DATE], "--from: 'soon' is not a date"),
         (["run", "--catch-up", "0"], "--catch-up: 0 days hold no date"),
         (["run", "--catch-up", "--force"], "--force: makes one date anew"),
         (["run", "--keep-going"], "--keep-going: one date has nothing after it"),
-        (["run", "--deadline", "6"], "--deadline: '6' is no time"),
-        (["run", "--deadline", "2026-01-32"], "--deadline: '2026-01-32' is no time"),
+        (["run", "--deadline", "6"], "--deadline: '6' is not a time"),
+        (["run", "--deadline", "2026-01-32"], "--deadline: '2026-01-32' is not a time"),
     ],
 )
 def test_flags_that_make_no_sense_are_named(flags, message, capsys):
@@ -135,15 +135,15 @@ def test_a_deadline_that_has_passed_begins_nothing(finished, tmp_path):
 
 def test_a_data_set_is_caught_up_from_its_oldest_date(tmp_path):
     data = DataSet(tmp_path)
-    assert caught_up(data, "2026-01-05", 7) == ["2026-01-05"]
+    assert dates_to_catch_up(data, "2026-01-05", 7) == ["2026-01-05"]
     (tmp_path / "manifests").mkdir()
     for known in ("2026-01-02", "2026-01-07"):
         (tmp_path / "manifests" / f"{known}.json").touch()
-    assert caught_up(data, "2026-01-05", 10**9) == [f"2026-01-0{n}" for n in (2, 3, 4, 5)]
-    assert caught_up(data, "2026-01-05", 2) == ["2026-01-04", "2026-01-05"]
+    assert dates_to_catch_up(data, "2026-01-05", 10**9) == [f"2026-01-0{n}" for n in (2, 3, 4, 5)]
+    assert dates_to_catch_up(data, "2026-01-05", 2) == ["2026-01-04", "2026-01-05"]
     (tmp_path / "runs" / "2025-12-31").mkdir(parents=True)
     (tmp_path / "runs" / "2025-12-31" / "run.json").touch()
-    assert len(caught_up(data, "2026-01-05", 10**9)) == 6
+    assert len(dates_to_catch_up(data, "2026-01-05", 10**9)) == 6
 
 
 OUTCOMES = st.sampled_from(["done", "nothing", "failed", "deferred", "raises"])
@@ -151,7 +151,7 @@ OUTCOMES = st.sampled_from(["done", "nothing", "failed", "deferred", "raises"])
 
 @given(st.lists(OUTCOMES, max_size=6), st.booleans())
 def test_every_asked_date_has_one_line_and_the_code_is_the_worst(tmp_path_factory, ends, keep_going):
-    dates = days("2026-01-01", earlier("2026-01-31", 31 - len(ends)))
+    dates = days("2026-01-01", days_before("2026-01-31", 31 - len(ends)))
     made = []
 
     def make(date):
@@ -163,7 +163,7 @@ def test_every_asked_date_has_one_line_and_the_code_is_the_worst(tmp_path_factor
 
     codes = {"done": 0, "nothing": 0, "failed": 1, "deferred": 3}
     with Stop(0, None, print) as stop:
-        lines = backfill(
+        lines = run_dates(
             DataSet(tmp_path_factory.mktemp("x")), dates, make, lambda r: codes[r.status], stop, keep_going=keep_going
         )
     assert [line.date for line in lines] == dates
@@ -172,8 +172,8 @@ def test_every_asked_date_has_one_line_and_the_code_is_the_worst(tmp_path_factor
     if bad and not keep_going:
         assert len(made) <= bad[0] + 1
     assert worst(line.code for line in lines) == worst({"raises": 1, **codes}[end] for end in ends[: len(made)])
-    assert (status(lines) == "failed") == any(end in ("failed", "raises") for end in ends[: len(made)])
-    show(lines)
+    assert (overall_status(lines) == "failed") == any(end in ("failed", "raises") for end in ends[: len(made)])
+    print_results(lines)
 
 
 @given(st.lists(st.sampled_from(BY_WEIGHT)))
@@ -186,7 +186,7 @@ def test_a_failure_outweighs_all_and_success_nothing(codes):
 @given(st.dates(), st.integers(0, 400))
 def test_days_are_whole_and_in_order(last, count):
     text = last.isoformat()
-    found = days(earlier(text, count), text)
+    found = days(days_before(text, count), text)
     assert len(found) == min(count, (last - date.min).days) + 1
     assert found == sorted(found)
     assert found[-1] == text
@@ -227,4 +227,4 @@ def test_times_are_read_in_their_zone():
     assert deadline("2026-03-02T06:00", NOON) == datetime(2026, 3, 2, 6, tzinfo=UTC)
     assert deadline("2026-03-02T06:00+02:00", NOON) == datetime(2026, 3, 2, 4, tzinfo=UTC)
     assert deadline("12:00", NOON) == NOON + timedelta(days=1)
-    assert Day(DATE, "left").code == 0
+    assert DateResult(DATE, "left").code == 0

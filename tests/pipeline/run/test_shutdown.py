@@ -53,7 +53,7 @@ def test_sigterm_lets_the_shard_at_work_finish_and_begins_no_other(slow, workers
     process.send_signal(signal.SIGTERM)
     printed, said = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, said
-    assert "stopping (SIGTERM): shards at work have 120 s to finish" in said
+    assert "stopping (SIGTERM): running shards have 120 s to finish" in said
     made = {path.name.removesuffix(".json") for path in generated(slow)}
     assert working <= made
     (note,) = json.loads(printed.splitlines()[-1])["notes"]

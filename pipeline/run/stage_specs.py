@@ -1,0 +1,120 @@
+"""What a stage of a run is: one Beam job over the specifications of its shards.
+
+`graph` decides which stages there are. `build_stage` turns the inputs of one into shards with fingerprints. A shard is
+run again only when its fingerprint changes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from configs import schema
+from configs.load import digest
+from model import backends
+from stages.execute import StageBody
+from stages.ports import ModelCard
+from stages.storage.records import FileRef
+from stages.storage.shard import ShardSpec
+from stages.storage.stage import StageKind, StageName
+
+STAGES_VERSION = 4  # raise it when a stage's code gives other rows for the same input
+
+NameStage = Callable[[str], StageName]  # from the name of a stage kind to that of the stage in a round and wave
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run depends on, fixed when the date is started."""
+
+    config: schema.Config
+    card: ModelCard
+    encoder: ModelCard | None
+    filters: dict[str, str]  # by name, the hash of what a filter reads: a head, evaluation sets
+    root: Path
+    date: str
+    run_id: str
+    used: list[FileRef]  # seeds of other dates
+    index: list[FileRef]  # dedup keys of other dates
+    threads: int
+
+    @property
+    def stages(self) -> str:
+        """The folder of the date's stages, relative to `root`."""
+        return f"runs/{self.date}/stages"
+
+    @property
+    def fleet(self) -> bool:
+        """Whether the stages that run the generator use a single process.
+
+        vLLM's engines share the GPUs of this host, and two fleets of them would not know of each other. On a pool each
+        host has its own.
+        """
+        run = self.config.run
+        return backends.get(self.card.backend).owns_gpus and run.runner == "FnApiRunner" and run.pool is None
+
+    def config_sections(self, *sections: str) -> dict[str, Any]:
+        """Sections of the config as JSON, to be hashed. Renamed keys have their first names, so hashes stay."""
+        return self.config.model_dump(mode="json", include=set(sections), by_alias=True)
+
+    def generator_identity(self) -> dict[str, Any]:
+        """What generated text depends on besides the config's sections: the weights, and options of the backend."""
+        return {"model": self.card.sha256, "backend": self.card.backend, **self.config.generator.shard_identity()}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One Beam job: its shards, and the body that runs on each of them."""
+
+    name: StageName
+    specs: list[ShardSpec]
+    body: StageBody
+    schema: pa.Schema
+    compression_level: int = 3
+
+    @property
+    def kind(self) -> StageKind:
+        """The kind of stage, as its body declares it."""
+        return self.body.kind
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInput:
+    """The input of one shard: its payload, how many rows go in, and what its content depends on."""
+
+    payload: dict[str, Any]
+    rows: int = 0
+    label: str = ""
+    key: Any = None  # what is hashed; None: the payload
+
+
+def build_stage(
+    run: Context,
+    name_stage: NameStage,
+    body: StageBody,
+    schema: pa.Schema,
+    inputs: Sequence[ShardInput],
+    identity: dict[str, Any],
+    compression_level: int = 3,
+) -> Stage:
+    """Builds a stage with one shard for each input. `identity`: what all its shards depend on besides their inputs."""
+    name = name_stage(body.kind.name)
+    specs = [
+        ShardSpec(
+            root=str(run.root),
+            folder=f"{run.stages}/{name}",
+            number=number,
+            total=len(inputs),
+            fingerprint=digest(
+                [STAGES_VERSION, str(name), identity, shard.payload if shard.key is None else shard.key]
+            ),
+            rows=shard.rows,
+            payload=json.dumps(shard.payload),
+            label=shard.label,
+        )
+        for number, shard in enumerate(inputs)
+    ]
+    return Stage(name, specs, body, schema, compression_level)
