@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
-from pipeline.report.terminal import shown
+from pipeline.report.control_characters import without_control_characters
 
 
 def print_json(value: object) -> None:
@@ -18,7 +18,7 @@ def print_json(value: object) -> None:
 def print_notice(notice: object) -> None:
     """A line on standard error."""
     with contextlib.suppress(OSError):  # nobody reads standard error any more: the exit code is still right
-        print(shown(f"gristmill: {notice}"), file=sys.stderr, flush=True)
+        print(without_control_characters(f"gristmill: {notice}"), file=sys.stderr, flush=True)
 
 
 class UntilReaderLeaves:

@@ -64,24 +64,30 @@ def _print_row(row: "PreviewRow") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipeline.report.terminal import shown
+    from pipeline.report.control_characters import without_control_characters
 
     console = Console(highlight=False)
     seed, generated = row.seed, row.generated
     passage_end = ("…" if len(seed.text) > PASSAGE_END_CHARS else "") + seed.text[-PASSAGE_END_CHARS:]
     title = f"{row.number}  {seed.domain} · {generated.task} · {seed.language} · {seed.source} {seed.location}"
-    console.rule(Text(shown(title)), align="left")
+    console.rule(Text(without_control_characters(title)), align="left")
     parts = {"passage": passage_end, "prompt": generated.prompt.instruction, "answer": generated.completion.text}
     for name, text in parts.items():
         console.print(Text(name, style="bold"))
-        console.print(Padding(Text(shown(text)), (0, 0, 1, 2)))
+        console.print(Padding(Text(without_control_characters(text)), (0, 0, 1, 2)))
     if row.filters:
         table = Table("filter", "verdict", "score", "detail")
         for verdict in row.filters:
             score = "" if verdict.score is None else f"{verdict.score:.3f}"
             detail = "; ".join(filter(None, [verdict.detail, ", ".join(verdict.findings)]))
             style = None if verdict.keeps else "red"
-            table.add_row(verdict.filter, Text(shown(verdict.verdict)), score, Text(shown(detail)), style=style)
+            table.add_row(
+                verdict.filter,
+                Text(without_control_characters(verdict.verdict)),
+                score,
+                Text(without_control_characters(detail)),
+                style=style,
+            )
         console.print(table)
     result = "kept" if row.dropped_by is None else f"dropped by {row.dropped_by}: {row.reason}"
     if generated.parsed.detail:
@@ -92,5 +98,5 @@ def _print_row(row: "PreviewRow") -> None:
         f"{generated.output_tokens} output tokens",
         *([f"{generated.attempts} attempts"] if generated.attempts > 1 else []),
     ]
-    console.print(Text(shown(f"{result}  ·  {', '.join(figures)}")), soft_wrap=True)
+    console.print(Text(without_control_characters(f"{result}  ·  {', '.join(figures)}")), soft_wrap=True)
     console.print()

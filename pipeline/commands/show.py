@@ -19,7 +19,7 @@ def show(
     as_json: JsonFlag = False,
 ) -> int:
     """Prints a date or a row. Returns the exit code."""
-    from pipeline.report.last_screen import show_date_or_row
+    from pipeline.report.last_screen import print_date_or_row
     from pipeline.store.dataset import DataSet
 
-    return show_date_or_row(DataSet.open(out), what, as_json=as_json)
+    return print_date_or_row(DataSet.open(out), what, as_json=as_json)

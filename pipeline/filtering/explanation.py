@@ -139,24 +139,26 @@ def _print(explanation: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipeline.report.terminal import shown
+    from pipeline.report.control_characters import without_control_characters
 
     console = Console(highlight=False)
     console.print(
         Text(f"{explanation['id']}  {explanation['made_in']} of {explanation['date']}  {explanation['ended']}"),
         soft_wrap=True,
     )
-    console.print(Padding(Text(shown(explanation["text"])), (1, 2)))
+    console.print(Padding(Text(without_control_characters(explanation["text"])), (1, 2)))
     table = Table("filter", "verdict", "score", "limits", "detail")
     for row in explanation["filters"]:
         score = "" if row.get("score") is None else f"{row['score']:.3f}"
         limits = ", ".join(f"{key} {value}" for key, value in row.get("limits", {}).items() if value not in (None, ""))
         detail = ", ".join([row["detail"], *row.get("found", [])] if row["detail"] else row.get("found", []))
-        table.add_row(row["filter"], row["verdict"], score, Text(limits), Text(shown(detail)))
+        table.add_row(row["filter"], row["verdict"], score, Text(limits), Text(without_control_characters(detail)))
     console.print(table)
     for row in explanation["filters"]:
         for sentence in row.get("sentences", []):
-            console.print(Text(shown(f"{row['filter']} {sentence['change']:+.3f}  {sentence['sentence']}")))
+            console.print(
+                Text(without_control_characters(f"{row['filter']} {sentence['change']:+.3f}  {sentence['sentence']}"))
+            )
     near = explanation["nearest"]
     console.print(
         Text(

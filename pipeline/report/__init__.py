@@ -1,5 +1,6 @@
 """The figures of a date, for people and for machines.
 
-Read `summary` (figures from manifests, and the last screen), then `progress`, `diversity`, `drift`, `dataset_card`,
-`counters` and `prometheus`.
+Read `summary` (figures from the results of stages), `diversity` and `drift` (what is compared between dates), then
+`last_screen`, `dataset_card` and `verdicts` (what people read), `progress` (while a date runs), and `counters` and
+`prometheus` (metrics). `control_characters` makes text from data safe to print.
 """

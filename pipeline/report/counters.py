@@ -1,8 +1,8 @@
-"""What a data set has committed, as counters: from manifests, and from the records of dates that are not finished.
+"""Counts what a data set has committed: from manifests, and from the records of dates that are not finished.
 
-The source is the disk, not events: a process that starts after a crash finds the same figures as the one before it.
-A counter is of the whole data set and continues over dates and processes. Work that is done again with `--force` counts
-again, and rows that a rollback withdraws stay counted: `Ledger` only adds increases.
+The counts are read from disk, so a process that starts after a crash continues with the same figures. A counter covers
+the whole data set and continues over dates and processes. Work that `--force` repeats counts again, and rows that a
+rollback withdraws stay counted: `Ledger` only adds increases.
 """
 
 import json
@@ -27,7 +27,7 @@ from stages.storage.shard import is_attempt
 from stages.storage.stage import StageKind
 from stages.storage.stats import EngineStats
 
-_CLOCK_RESOLUTION_NS = 2_000_000_000  # no file system's clock is coarser
+FILE_CLOCK_RESOLUTION_NS = 2_000_000_000  # of the coarsest file systems
 Series = tuple[str, ...]  # a metric's name, then the values of its labels
 Counts = defaultdict[Series, float]
 COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -40,12 +40,12 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gristmill_accepted_text_bytes": ("UTF-8 bytes of the accepted rows' text.", ("domain",)),
     "gristmill_engine_seconds": ("Seconds of an engine's life, generating or waiting for work.", ("engine", "state")),
     "gristmill_engine_restarts": ("Starts of an engine after it died or hung.", ("engine",)),
-    "gristmill_engine_preemptions": ("Sequences that an engine put off for want of KV cache.", ("engine",)),
+    "gristmill_engine_preemptions": ("Sequences that an engine preempted because its KV cache was full.", ("engine",)),
 }
 
 
-def zero(domains: Iterable[str]) -> Counts:
-    """Series that are there before anything is counted, so that the first row is an increase."""
+def initial_counts(domains: Iterable[str]) -> Counts:
+    """Series with the value 0 for each domain, so that Prometheus sees the first row as an increase."""
     counts: Counts = defaultdict(float)
     for domain in domains:
         for name in ("rows_generated", "rows_accepted", "rows_quarantined", "accepted_bytes", "accepted_text_bytes"):
@@ -55,9 +55,9 @@ def zero(domains: Iterable[str]) -> Counts:
     return counts
 
 
-def of_manifest(manifest: Manifest) -> Counts:
+def counts_of_manifest(manifest: Manifest) -> Counts:
     """The counts of a finished date."""
-    counts = zero(manifest.domains)
+    counts = initial_counts(manifest.domains)
     for name, domain in manifest.domains.items():
         _add_rows(counts, name, domain)
         for reason, rows in domain.rejected.items():
@@ -67,8 +67,8 @@ def of_manifest(manifest: Manifest) -> Counts:
     return counts
 
 
-def of_records(kind: StageKind, records: Iterable[ShardRecord]) -> Counts:
-    """The counts of a stage so far. Those of all stages of a date together are `of_manifest` of its manifest."""
+def counts_of_records(kind: StageKind, records: Iterable[ShardRecord]) -> Counts:
+    """The counts of a stage so far. Added up over all stages of a finished date, they equal those of its manifest."""
     counts: Counts = defaultdict(float)
     if not (kind.creates_candidates or kind.publishes or kind.loses_candidates):
         return counts
@@ -103,7 +103,7 @@ def _add_engine(counts: Counts, number: str, engine: EngineStats) -> None:
 
 
 def add_counts(parts: Iterable[Counts], to: Counts) -> Counts:
-    """`to` with all parts added to it."""
+    """Adds all `parts` to `to`, and returns it."""
     for part in parts:
         for series, value in part.items():
             to[series] += value
@@ -112,30 +112,32 @@ def add_counts(parts: Iterable[Counts], to: Counts) -> Counts:
 
 @dataclass(frozen=True)
 class StageState:
-    """A stage of a run as its folder shows it."""
+    """The state of one stage, read from its folder."""
 
     name: str
     kind: StageKind
     records: list[ShardRecord]
     planned: int  # shards
-    working: int  # shards that were started and have no record yet
+    working: int  # shards that are started and have no record yet
 
     @cached_property
     def counts(self) -> Counts:
-        return of_records(self.kind, self.records)
+        """The counts of the committed shards."""
+        return counts_of_records(self.kind, self.records)
 
     @cached_property
     def busy_seconds(self) -> float:
+        """Seconds in which at least one shard was running."""
         return busy_seconds(self.records)
 
     @cached_property
     def last_commit(self) -> float:
-        """Seconds since the epoch; 0 before the first."""
+        """When a shard was last committed, in seconds since the epoch; 0 before the first."""
         return max((record.stats.ended for record in self.records), default=0.0)
 
     @cached_property
     def fragmentation(self) -> dict[str, tuple[float, float]]:
-        """By engine, of its newest shard: when it ended, and 1 - allocated / reserved GPU memory."""
+        """By engine, from its newest shard: when the shard ended, and 1 - allocated / reserved GPU memory."""
         newest: dict[str, tuple[float, float]] = {}
         for stats in (record.stats for record in self.records):
             for engine, memory in stats.generator.memory.items():
@@ -146,7 +148,7 @@ class StageState:
 
     @property
     def shards(self) -> dict[str, int]:
-        """Shards by state; together they are the planned ones."""
+        """The number of shards by state. The states add up to the planned shards."""
         quarantined = sum(record.error is not None for record in self.records)
         return {
             "waiting": self.planned - len(self.records) - self.working,
@@ -157,10 +159,9 @@ class StageState:
 
 
 class RunFolder:
-    """A run folder that is read again and again.
+    """Reads a run folder repeatedly, and only what has changed.
 
-    A record is parsed once, and again when another file has taken its place. A stage is listed again when its folder
-    has changed.
+    A record is parsed once, and again when its file was replaced. A stage is listed again when its folder has changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -169,7 +170,7 @@ class RunFolder:
         self._stages: dict[str, tuple[int, StageState]] = {}  # with the folder's modification time
 
     def stages(self) -> dict[str, StageState]:
-        """The planned stages by name. Files of an earlier plan in their folders do not count."""
+        """The planned stages by name. Files of an earlier plan in the same folder are ignored."""
         states = {}
         for plan in sorted((self.folder / "stages").glob("*/plan.json")):
             with suppress(OSError, ValueError):
@@ -194,7 +195,7 @@ class RunFolder:
             else:
                 working += name in started
         state = StageState(folder.name, plan.kind, records, len(plan.shards), working)
-        if time.time_ns() - changed > _CLOCK_RESOLUTION_NS:  # else the next change may have the same time
+        if time.time_ns() - changed > FILE_CLOCK_RESOLUTION_NS:  # otherwise a next change may get the same time
             self._stages[folder.name] = changed, state
         return state
 
@@ -211,7 +212,7 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What Prometheus is told of a finished date."""
+    """The metrics of a finished date."""
 
     counts: Counts
     published: float  # seconds since the epoch
@@ -219,7 +220,7 @@ class Finished:
 
     @classmethod
     def read(cls, data: DataSet, date: str) -> "Finished | None":
-        """None where the date is not finished. Raises StoreError when its manifest is damaged."""
+        """Reads the manifest of a date; None if it is not finished. Raises StoreError if the manifest is damaged."""
         manifest = data.manifest(date)
         if manifest is None:
             return None
@@ -227,14 +228,14 @@ class Finished:
             published = datetime.fromisoformat(manifest.published).timestamp()
         else:  # older versions did not record it
             published = data.manifest_path(date).stat().st_mtime
-        return cls(of_manifest(manifest), published, len(manifest.alarms))
+        return cls(counts_of_manifest(manifest), published, len(manifest.alarms))
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Counters that only grow: increases of what is seen are added, decreases are ignored.
+    """Counters that only grow: increases of the counts are added, decreases are ignored.
 
-    The file `path` carries them from process to process; without it they start with what the data set holds.
+    They are kept in the file `path` between processes. Without the file they start with the current counts.
     """
 
     path: Path
@@ -243,6 +244,7 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path) -> "Ledger":
+        """Reads the ledger; starts a new one if the file is missing or damaged."""
         ledger = cls(path)
         with suppress(OSError, ValueError, TypeError, KeyError):
             for row in json.loads(path.read_text("utf-8"))["series"]:
@@ -251,7 +253,7 @@ class Ledger:
         return ledger
 
     def update(self, counts: Mapping[Series, float]) -> bool:
-        """Takes what the data set holds now. Returns whether that has changed."""
+        """Adds the increases of `counts`, the data set's current counts. Returns whether any count has changed."""
         changed = False
         for series in {*counts, *self.seen}:
             now, before = counts.get(series, 0), self.seen.get(series)
@@ -262,6 +264,6 @@ class Ledger:
         return changed
 
     def save(self) -> None:
-        """Raises OSError where there is no room."""
+        """Writes the file. Raises OSError if the disk is full."""
         rows = [{"series": series, "total": total, "seen": self.seen[series]} for series, total in self.totals.items()]
         write_text(self.path, json.dumps({"series": rows}, indent=1))

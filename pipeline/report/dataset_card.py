@@ -1,4 +1,4 @@
-"""The data-set card: README.md beside the data in the Hugging Face Hub's format, made anew after each date."""
+"""The data-set card: a README.md for the Hugging Face Hub, in the root of the data set. Each date writes it again."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,36 +10,44 @@ from configs.schema import Config
 from pipeline.report.summary import size
 from pipeline.store.manifest import Manifest
 
+MAX_DATES_LISTED = 60  # the newest
+MAX_SOURCES_LISTED = 40  # those with the most rows
+
 
 def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
-    """Markdown with a YAML head, from the manifests of all finished dates, oldest first."""
+    """Returns the card as Markdown with a YAML head.
+
+    Args:
+        config: of the newest date.
+        manifests: of all finished dates, oldest first; at least one.
+    """
     rows = sum(manifest.accepted for manifest in manifests)
-    by_domain: Counter[str] = Counter()
-    licences: Counter[str] = Counter()
-    by_source: Counter[str] = Counter()
+    rows_by_domain: Counter[str] = Counter()
+    rows_by_licence: Counter[str] = Counter()
+    rows_by_source: Counter[str] = Counter()
     for manifest in manifests:
-        licences.update(manifest.licences)
-        by_source.update(manifest.sources)
-        by_domain.update({name: domain.accepted for name, domain in manifest.domains.items()})
+        rows_by_licence.update(manifest.licences)
+        rows_by_source.update(manifest.sources)
+        rows_by_domain.update({name: domain.accepted for name, domain in manifest.domains.items()})
     head = {
         "language": sorted({language for domain in config.domains.values() for language in domain.languages}),
         "license": "other",
         "license_name": "per-row",
         "task_categories": ["text-generation"],
         "tags": ["synthetic", *sorted(config.domains)],
-        "size_categories": [_category(rows)],
+        "size_categories": [_size_category(rows)],
         "configs": [
             {"config_name": "default", "data_files": "data/*/*/*.parquet"},
             *(
                 {"config_name": name, "data_files": f"data/domain={name}/*/*.parquet"}
-                for name in sorted(by_domain)
-                if by_domain[name]
+                for name in sorted(rows_by_domain)
+                if rows_by_domain[name]
             ),
         ],
     }
     newest = manifests[-1]
     generator, encoder = newest.generator, newest.encoder
-    sources = {source.corpus for domain in config.domains.values() for source in domain.seeds if source.corpus}
+    corpus_names = {source.corpus for domain in config.domains.values() for source in domain.seeds if source.corpus}
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
         f"# {config.name}",
@@ -47,9 +55,9 @@ def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
         f"{size(sum(m.bytes for m in manifests))} of Parquet, made by Gristmill from real seed passages. "
         "Synthetic text can be wrong: it is training material, not legal or medical advice.",
         "## Figures",
-        _table(
-            ["date", *sorted(by_domain), "generated", "accepted", "bytes"],
-            [_day(m, sorted(by_domain)) for m in manifests[-60:]],
+        _markdown_table(
+            ["date", *sorted(rows_by_domain), "generated", "accepted", "bytes"],
+            [_figures_of_date(m, sorted(rows_by_domain)) for m in manifests[-MAX_DATES_LISTED:]],
         ),
         "## How it was made",
         f"- Generator: {generator.name} ({generator.backend}), weights sha256 `{generator.sha256}`",
@@ -67,24 +75,27 @@ def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
         "",
         "Each row names its seed, prompt hash, generator and adapter hash, sampling, filter scores and run.",
         "## Licences of the seeds",
-        "The column `licence` holds for each row what its seed document is under.",
-        _table(["licence", "rows"], [[name, str(count)] for name, count in licences.most_common()]),
-        _table(["source", "rows"], [[name, str(count)] for name, count in by_source.most_common(40)]),
-        *(f"- {name}: {corpora()[name].attribution}" for name in sorted(sources)),
+        "The column `licence` has the licence of each row's seed document.",
+        _markdown_table(["licence", "rows"], [[name, str(count)] for name, count in rows_by_licence.most_common()]),
+        _markdown_table(
+            ["source", "rows"], [[name, str(count)] for name, count in rows_by_source.most_common(MAX_SOURCES_LISTED)]
+        ),
+        *(f"- {name}: {corpora()[name].attribution}" for name in sorted(corpus_names)),
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def _day(manifest: Manifest, domains: list[str]) -> list[str]:
+def _figures_of_date(manifest: Manifest, domains: list[str]) -> list[str]:
     accepted = [str(manifest.domains[name].accepted if name in manifest.domains else 0) for name in domains]
     return [manifest.date, *accepted, str(manifest.generated), str(manifest.accepted), size(manifest.bytes)]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def _markdown_table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
-def _category(rows: int) -> str:
+def _size_category(rows: int) -> str:
+    """The size category that the Hub uses for so many rows."""
     for limit, name in (
         (1_000, "n<1K"),
         (10_000, "1K<n<10K"),

@@ -1,19 +1,27 @@
-"""What a finished date, or a row's lineage, looks like in a terminal."""
+"""Prints a finished date, or the lineage of a row, in a terminal."""
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.report.control_characters import without_control_characters
 from pipeline.report.summary import prices, size
-from pipeline.report.terminal import shown
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
 from pipeline.store.manifest import DomainFigures, EngineFigures, Manifest
 
 
-def show_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
-    """Prints a date, or a row's lineage. Raises InputError when there is neither."""
+def print_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
+    """Prints a date, or the lineage of a row.
+
+    Args:
+        data: the data set.
+        what: a finished date, YYYY-MM-DD, or the id of a row: its first 8 digits or more.
+        as_json: print one line of JSON.
+
+    Returns the exit code. Raises InputError if there is no such date or row.
+    """
     is_date = len(what) == 10 and what[4] == what[7] == "-"
     manifest = data.manifest(what) if is_date else None
     if as_json:
@@ -27,6 +35,7 @@ def show_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
 
 
 def print_lineage(trace: dict[str, Any]) -> None:
+    """Prints the lineage of a row, one field a line. `trace` is that of `pipeline.store.lineage.lineage`."""
     from rich.console import Console
     from rich.text import Text
 
@@ -39,20 +48,34 @@ def print_lineage(trace: dict[str, Any]) -> None:
                 print_lines(item, indent + 2)
             else:
                 text = "\n".join(f"{m['role']}: {m['content']}" for m in item) if key == "messages" else str(item)
-                console.print(Text(shown(f"{' ' * indent}{key}: {text}")), soft_wrap=True)
+                console.print(Text(without_control_characters(f"{' ' * indent}{key}: {text}")), soft_wrap=True)
 
     print_lines(trace, 0)
 
 
 def print_manifest(manifest: Manifest, root: str, samples: Sequence[dict[str, Any]]) -> None:
-    """Prints the last screen of a run. `samples`: published rows to show whole."""
+    """Prints the last screen of a run.
+
+    Args:
+        manifest: of the date.
+        root: the data set's folder, as it is printed before the names of files.
+        samples: published rows to print in full.
+    """
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    table = Table(title=f"{manifest.date}  run {manifest.run_id}", title_justify="left")
+    table = Table(
+        title=f"{manifest.date}  run {manifest.run_id}",
+        title_justify="left",
+        box=SIMPLE,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name in ("domain", "generated", "accepted", "rejected", "text", "Parquet", "tok/s", manifest.currency):
         table.add_column(name, justify="left" if name == "domain" else "right", no_wrap=True)
     for name, domain in manifest.domains.items():
@@ -71,7 +94,7 @@ def print_manifest(manifest: Manifest, root: str, samples: Sequence[dict[str, An
         state = "used" if adapter.used else "not used"
         console.print(Text(f"adapter   {adapter.domain}: {state}; {adapter.reason}"))
     for note in manifest.notes:
-        console.print(Text(shown(f"note      {note}")))
+        console.print(Text(without_control_characters(f"note      {note}")))
     for alarm in manifest.alarms:
         console.print(Text(f"alarm     {alarm}", style="yellow"))
     for shard in manifest.shards:
@@ -82,8 +105,8 @@ def print_manifest(manifest: Manifest, root: str, samples: Sequence[dict[str, An
     for row in samples:
         scores = "  ".join(f"{score['filter']} {score['score']:.2f}" for score in row["scores"])
         title = f"{row['domain']} · {row['task']} · {row['language']} · {row['source']} · {row['id'][:12]}"
-        text = Text(shown(row["messages"][-1]["content"]))
-        console.print(Panel(text, title=Text(shown(title)), subtitle=scores, title_align="left"))
+        text = Text(without_control_characters(row["messages"][-1]["content"]))
+        console.print(Panel(text, title=Text(without_control_characters(title)), subtitle=scores, title_align="left"))
 
 
 def _cells(domain: DomainFigures) -> list[str]:
@@ -102,12 +125,12 @@ def _domain_lines(name: str, domain: DomainFigures) -> Iterator[str]:
     reasons = [f"{reason} {count}" for reason, count in domain.rejected.items()]
     reasons += [f"quarantined {domain.quarantined}"] if domain.quarantined else []
     yield f"rejected  {name}: {', '.join(reasons) or 'none'}"
-    if found := ", ".join(f"{what} {count}" for what, count in domain.findings.items()):
-        yield f"found     {name}: {found}"
+    if findings := ", ".join(f"{what} {count}" for what, count in domain.findings.items()):
+        yield f"found     {name}: {findings}"
     if diversity := domain.diversity:
         yield (
-            f"diversity {name}: compresses {diversity.compression_ratio:.2f} times, {diversity.distinct_3:.0%} of "
-            f"3-grams distinct, {diversity.shared_8:.1%} of 8-grams shared"
+            f"diversity {name}: compression ratio {diversity.compression_ratio:.2f}, "
+            f"{diversity.distinct_3:.0%} distinct 3-grams, {diversity.shared_8:.1%} shared 8-grams"
         )
 
 

@@ -1,7 +1,7 @@
 """Progress of a run, read from its folder: a bar for each stage in a terminal, plain lines elsewhere.
 
 Workers may be processes on other machines, so the disk is the only source: records of committed shards, and the notes
-that workers write about shards they work on.
+that workers write about running shards.
 """
 
 import contextlib
@@ -33,21 +33,22 @@ class StageProgress:
     name: str
     shards: int
     committed: int
-    started: bool  # some shard is at work or committed
-    share: float  # of the stage's work, 0 to 1: shards at work count by their finished rows
+    started: bool  # a shard is running or committed
+    share: float  # of the stage's work, 0 to 1; running shards count by their finished rows
     rows: int
     output_tokens: int
     kept_share: float | None  # of the committed rows; None where the stage drops none
     seconds: float  # of work, without pauses between two starts
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
+        """Whether all shards are committed."""
         return self.committed == self.shards
 
     @property
     def eta(self) -> str:
         """Time left as `m:ss` or `h:mm:ss`; empty when nothing is known yet, or nothing is left."""
-        if self.done or not self.share:
+        if self.is_finished or not self.share:
             return ""
         minutes, seconds = divmod(round(self.seconds * (1 - self.share) / self.share), 60)
         hours, minutes = divmod(minutes, 60)
@@ -82,10 +83,10 @@ class StageProgress:
 
 
 class RunProgress:
-    """Call it with the run folder as often as you like: it draws what changed, at most twice a second.
+    """Draws the progress of a run: call it with the run folder as often as you like.
 
-    A context manager: at its end the last state is drawn and the terminal is as before. A stream that cannot be written
-    to is left alone; the run goes on unseen.
+    It draws at most twice a second. Use it as a context manager: at its end it draws the last state and restores the
+    terminal. When writing to the stream fails, it stops drawing, and the run continues.
     """
 
     def __init__(self, stream: TextIO, *, live: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -94,12 +95,12 @@ class RunProgress:
         self._next_draw = float("-inf")
         self._folder: Path | None = None
         self._records: dict[Path, ShardRecord] = {}
-        self._done: set[str] = set()  # stages whose end has been drawn
+        self._finished: set[str] = set()  # stages that were drawn as finished
         self._closed = False
 
     @classmethod
     def on(cls, stream: TextIO = sys.stderr) -> "RunProgress":
-        """Bars where the stream is a terminal that can redraw, else plain lines."""
+        """Draws bars if the stream is a terminal that can redraw, otherwise plain lines."""
         return cls(stream, live=stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"))
 
     def __call__(self, folder: Path) -> None:
@@ -127,16 +128,16 @@ class RunProgress:
             self._display.draw(stages)
         except OSError:
             self._closed = True
-        self._done.update(stage.name for stage in stages if stage.done)
+        self._finished.update(stage.name for stage in stages if stage.is_finished)
 
     def _read(self, folder: Path) -> Iterator[StageProgress]:
-        """Stages in the order in which they were planned, without those whose end has been drawn."""
+        """Stages in the order in which they were planned, without those that were drawn as finished."""
         plans = {}
         for plan in (folder / "stages").glob("*/plan.json"):
-            with contextlib.suppress(OSError):  # it is just being replaced
+            with contextlib.suppress(OSError):  # another process is replacing it
                 plans[plan] = plan.stat().st_mtime_ns
         for plan in sorted(plans, key=lambda path: plans[path]):
-            if plan.parent.name not in self._done:
+            if plan.parent.name not in self._finished:
                 with contextlib.suppress(OSError, ValueError):
                     yield self._stage(plan)
 
@@ -187,7 +188,7 @@ class _Lines:
     def draw(self, stages: list[StageProgress]) -> None:
         for stage in stages:
             committed, when = self._written.get(stage.name, (-1, float("-inf")))
-            if stage.committed == committed or (not stage.done and self._clock() - when < LINE_INTERVAL_S):
+            if stage.committed == committed or (not stage.is_finished and self._clock() - when < LINE_INTERVAL_S):
                 continue
             self._written[stage.name] = stage.committed, self._clock()
             self._stream.write(stage.line() + "\n")
@@ -198,14 +199,14 @@ class _Lines:
 
 
 class _Bars:
-    """A bar for each stage at work; a stage that ends becomes a plain line above them."""
+    """A bar for each running stage; a finished stage becomes a plain line above the bars."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         class PatientConsole(Console):
-            """Goes silent when nobody reads any more; rich would end the process."""
+            """Becomes quiet when its reader closes the pipe. Rich itself would end the process."""
 
             def on_broken_pipe(self) -> None:
                 self.quiet = True
@@ -223,11 +224,11 @@ class _Bars:
         self._tasks: dict[str, Any] = {}  # rich's task number by stage
 
     def draw(self, stages: list[StageProgress]) -> None:
-        names = max((len(stage.name) for stage in stages if not stage.done), default=0)
-        room = self._progress.console.width - names - self._bar_width - 2  # a line that wraps would move the others
+        names = max((len(stage.name) for stage in stages if not stage.is_finished), default=0)
+        room = self._progress.console.width - names - self._bar_width - 2  # a wrapped line would displace the others
         for stage in stages:
             figures = {"completed": stage.share, "figures": stage.beside_bar()[: max(room, 0)]}
-            if stage.done:
+            if stage.is_finished:
                 if (task := self._tasks.pop(stage.name, None)) is not None:
                     self._progress.remove_task(task)
             elif stage.name in self._tasks:
@@ -237,7 +238,7 @@ class _Bars:
         self._progress.start()
         self._progress.refresh()
         for stage in stages:
-            if stage.done:
+            if stage.is_finished:
                 self._progress.console.print(stage.line(), markup=False, soft_wrap=True)
 
     def close(self) -> None:

@@ -19,7 +19,16 @@ from prometheus_client.registry import Collector
 from configs.errors import ConfigError, GristmillError, StoreError
 from configs.schema import Config
 from model.backends.vllm.gpus import Gpu, Nvml
-from pipeline.report.counters import COUNTERS, Counts, Finished, Ledger, RunFolder, StageState, add_counts, zero
+from pipeline.report.counters import (
+    COUNTERS,
+    Counts,
+    Finished,
+    Ledger,
+    RunFolder,
+    StageState,
+    add_counts,
+    initial_counts,
+)
 from pipeline.store.dataset import DataSet, HeldError
 
 MIN_READ_INTERVAL_S = 1.0  # between two reads of the run folder
@@ -147,7 +156,9 @@ class Metrics(Collector):
         other_dates = self._other_dates = (
             self._other_dates if self._other_dates is not None else self._count_other_dates()
         )
-        counts = add_counts([other_dates, *(stage.counts for stage in stages.values())], zero(self._config.domains))
+        counts = add_counts(
+            [other_dates, *(stage.counts for stage in stages.values())], initial_counts(self._config.domains)
+        )
         self._ledger_changed = ledger.update(counts) or self._ledger_changed
         self._metrics = [
             *self._counter_metrics(ledger),
@@ -163,7 +174,7 @@ class Metrics(Collector):
         parts = [past.counts for date, (_, past) in self._past.items() if date != own]
         for date in {*self._data.started()} - {*self._past, own}:
             parts += [stage.counts for stage in RunFolder(self._data.run_folder(str(date))).stages().values()]
-        return add_counts(parts, zero(()))
+        return add_counts(parts, initial_counts(()))
 
     def _finished(self) -> dict[str, Finished]:
         """Finished dates, oldest first. A manifest is read once, and again after it was replaced."""

@@ -1,4 +1,4 @@
-"""Figures of a date from the results of its stages."""
+"""Computes the figures of a date from the results of its stages."""
 
 import os
 import platform
@@ -17,9 +17,11 @@ from stages.storage.stats import EngineStats, GeneratorStats
 
 
 def busy_seconds(records: Iterable[ShardRecord], *, loading: bool = False) -> float:
-    """Seconds in which at least one shard was at work: restarts and pauses between runs do not count.
+    """Seconds in which at least one shard was running. Restarts and pauses between runs do not count.
 
-    `loading`: also the loading of models and engines, before a worker's first shard.
+    Args:
+        records: of the shards.
+        loading: whether the loading of models and engines, before a worker's first shard, counts too.
     """
     spans = []
     for stats in (record.stats for record in records):
@@ -39,14 +41,14 @@ def union_seconds(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def summarise(config: Config, results: Sequence[StageResult]) -> dict[str, Any]:
-    """The manifest's fields about figures, by name: rows, bytes, seconds and costs, for each domain and in all.
+    """The manifest's fields with figures, by name: rows, bytes, seconds and costs, per domain and in total.
 
-    Loading models and engines is not part of the stages' seconds: it is `loading`, and part of the cost.
+    The seconds of stages do not include loading models and engines. That is `loading`, and part of the cost.
 
     Raises StoreError when a domain's counts do not balance: no row may be lost between stages.
     """
     records = [record for result in results for record in result.records]
-    busy = busy_seconds(records, loading=True)  # two domains' shards at work at once are paid for once
+    busy = busy_seconds(records, loading=True)  # shards that run at the same time share their cost
     work = {name: sum(r.stats.seconds for r in records if r.label == name) for name in config.domains}
     total_work = sum(work.values())
     domains = {
@@ -96,7 +98,7 @@ class RowCounts:
     output_tokens: int = 0
 
     def add(self, kind: StageKind, record: ShardRecord) -> None:
-        """Counts a shard by what its stage is."""
+        """Counts one shard, by the kind of its stage."""
         if kind.creates_candidates:
             self.generated += record.rows_in
             self.prompt_tokens += record.stats.prompt_tokens
@@ -110,10 +112,10 @@ class RowCounts:
 
 
 def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: float) -> DomainFigures:
-    """`seconds`: the domain's share of the machines' time."""
+    """The figures of one domain. `seconds`: its share of the machine time."""
     counts = RowCounts()
     rejected: Counter[str] = Counter()
-    found: Counter[str] = Counter()
+    findings: Counter[str] = Counter()
     generated: list[ShardRecord] = []
     published: list[ShardRecord] = []
     for result in results:
@@ -125,7 +127,7 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
                 published.append(record)
             if result.kind.loses_candidates:
                 rejected.update(record.rejected)
-                found.update(record.stats.findings)
+                findings.update(record.stats.findings)
     if counts.generated != counts.accepted + rejected.total() + counts.quarantined:
         raise StoreError(f"domains.{name}: rows were lost between stages: {counts}, rejected {dict(rejected)}")
     busy = busy_seconds(generated)
@@ -138,7 +140,7 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
         prompt_tokens=counts.prompt_tokens,
         output_tokens=counts.output_tokens,
         rejected=dict(rejected.most_common()),
-        findings=dict(found.most_common()),
+        findings=dict(findings.most_common()),
         flow=flow(results, name),
         profile=sum_histograms(record.stats.histograms for record in published),
         tokens_per_second=round(counts.output_tokens / busy, 1) if busy else 0.0,
@@ -147,7 +149,7 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
 
 
 def engine_figures(results: Sequence[StageResult]) -> EngineFigures | None:
-    """The generator's engines and GPUs over all rounds; None where its backend measures none."""
+    """The figures of the generator's engines and GPUs over all rounds; None if its backend has no engines."""
     records = [record for result in results if result.kind.creates_candidates for record in result.records]
     total = GeneratorStats()
     for record in records:
@@ -183,7 +185,7 @@ def flow(results: Iterable[StageResult], domain: str) -> dict[str, StageFlow]:
         for record in records:
             rejected.update(record.rejected)
         quarantined = sum(record.quarantined for record in records)
-        if result.kind.counts is Counts.LOSSES:  # what else goes in and out of it are not candidates
+        if result.kind.counts is Counts.LOSSES:  # its other input and output are not candidates
             rows_in, kept = quarantined, 0
         else:
             rows_in = sum(record.rows_in for record in records)
@@ -195,20 +197,20 @@ def flow(results: Iterable[StageResult], domain: str) -> dict[str, StageFlow]:
 
 
 def cost(config: Config, seconds: float, prompt_tokens: float, output_tokens: float) -> float:
-    """Machine time and a service's tokens, at the config's prices."""
+    """The cost of machine time and of an online service's tokens, at the prices of the config."""
     price = config.price
     tokens = prompt_tokens * price.prompt_million + output_tokens * price.output_million
     return round(seconds / 3600 * price.machine_hour + tokens / 1e6, 6)
 
 
 def annotation_cost(config: Config, domain: DomainFigures) -> float:
-    """What people would charge for writing as many tokens as were accepted, estimated by the share of accepted rows."""
+    """What people would charge to write the accepted tokens, which are estimated by the share of accepted rows."""
     tokens = domain.output_tokens * domain.accepted / max(domain.generated, 1)
     return tokens / 1000 * config.price.annotation_thousand
 
 
 def prices(manifest: Manifest) -> str:
-    """A run's cost, that of a GB of accepted text, and that of people beside it; "" where nothing has a price."""
+    """The cost of a date, per GB of accepted text, and of people for comparison. Empty if nothing has a price."""
     text, spent = manifest.text_bytes, manifest.cost
     if not spent or not text:
         return ""
@@ -221,7 +223,7 @@ def prices(manifest: Manifest) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people to read: 1.2 MB."""
+    """Formats a number of bytes for people: `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"

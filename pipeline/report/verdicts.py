@@ -1,4 +1,4 @@
-"""What every filter says about one candidate, also the filters after the first that drops it."""
+"""Asks every filter about one candidate, including the filters after the first one that drops it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,12 +10,12 @@ from stages.ports import Encoder, Filter, Verdict
 from stages.record import Candidate
 from stages.screen import judge_all
 
-MAX_SENTENCES = 3  # shown in each direction
+MAX_SENTENCES_PER_SIDE = 3  # that lower the score, and that raise it
 
 
 @dataclass(frozen=True, slots=True)
 class FilterVerdict:
-    """One filter's answer about one row."""
+    """What one filter says about one row."""
 
     filter: str
     verdict: str  # kept | masked | error | the reason why the row is dropped
@@ -27,11 +27,12 @@ class FilterVerdict:
 
     @property
     def keeps(self) -> bool:
+        """Whether the filter keeps the row, changed or not."""
         return self.verdict in ("kept", "masked")
 
 
 def open_filters(config: Config) -> list[tuple[str, Filter]]:
-    """The filters of the configured screen in order; loads the encoder where one of them needs it."""
+    """Opens the configured filters in order, and the encoder if one of them needs it."""
     encoder = config.screen.encoder
 
     def open_configured_encoder() -> Encoder:
@@ -78,6 +79,6 @@ def _sentences(judge: Filter, row: Candidate, verdict: Verdict) -> list[dict[str
     if pull is None or verdict.score is None:
         return []
     changes = sorted(pull(row), key=lambda pair: pair[1])
-    worst = [pair for pair in changes if pair[1] < 0][:MAX_SENTENCES]
-    best = [pair for pair in changes if pair[1] > 0][-MAX_SENTENCES:]
+    worst = [pair for pair in changes if pair[1] < 0][:MAX_SENTENCES_PER_SIDE]
+    best = [pair for pair in changes if pair[1] > 0][-MAX_SENTENCES_PER_SIDE:]
     return [{"sentence": sentence, "change": round(change, 4)} for sentence, change in (*worst, *best)]

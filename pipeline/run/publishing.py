@@ -11,7 +11,7 @@ from typing import Any
 from configs.schema import Config
 from pipeline.pages.report import write_report
 from pipeline.report.dataset_card import dataset_card
-from pipeline.report.diversity import measure
+from pipeline.report.diversity import measure_diversity
 from pipeline.report.drift import alarms
 from pipeline.report.summary import summarise
 from pipeline.run.graph import Outcome
@@ -86,7 +86,7 @@ class Publication:
             **summarise(self.config, self.results),
         )
         for name, domain in manifest.domains.items():
-            domain.diversity = measure(self._published_rows(name))
+            domain.diversity = measure_diversity(self._published_rows(name))
         return manifest
 
     def _reference(self, manifests: list[Manifest]) -> Manifest | None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from configs.load import load
 from model.backends.prompt import chat_tokens
 from pipeline.filtering.judging import _request, as_data, read_rubric, verdict
-from pipeline.report.terminal import shown
+from pipeline.report.control_characters import without_control_characters
 from pipeline.store.dataset import DataSet
 from stages.prompt import converse, render
 from tests.factories.candidates import candidate
@@ -166,8 +166,8 @@ def test_a_terminal_is_not_told_what_to_do(finished, tmp_path, verb):
 @settings(deadline=None)
 @given(st.text())
 def test_what_a_terminal_is_shown_has_no_controls(text):
-    assert not CONTROLS.search(shown(text))
-    assert len(shown(text)) == len(text)
+    assert not CONTROLS.search(without_control_characters(text))
+    assert len(without_control_characters(text)) == len(text)
 
 
 # The judge

@@ -24,7 +24,16 @@ from configs.load import identity, load
 from model.backends.vllm.fleet import Fleet
 from model.backends.vllm.gpus import Gpu, Nvml
 from model.device import peak_gpu_memory
-from pipeline.report.counters import Finished, Ledger, RunFolder, StageState, add_counts, of_manifest, of_records, zero
+from pipeline.report.counters import (
+    Finished,
+    Ledger,
+    RunFolder,
+    StageState,
+    add_counts,
+    counts_of_manifest,
+    counts_of_records,
+    initial_counts,
+)
 from pipeline.report.prometheus import Metrics
 from pipeline.store.dataset import DataSet, HeldError
 from pipeline.store.manifest import EngineFigures
@@ -89,8 +98,10 @@ def watching(data: DataSet, finished, *overrides: str, told: list[str] | None = 
 
 def test_records_and_manifest_of_a_date_count_the_same(finished):
     stages = RunFolder(finished.out / "runs" / DATE).stages()
-    counts = add_counts([stage.counts for stage in stages.values()], zero(()))
-    assert counts == {series: n for series, n in of_manifest(finished.parsed_manifest).items() if n or series in counts}
+    counts = add_counts([stage.counts for stage in stages.values()], initial_counts(()))
+    assert counts == {
+        series: n for series, n in counts_of_manifest(finished.parsed_manifest).items() if n or series in counts
+    }
     assert counts["gristmill_rows_accepted", "law"] == finished.manifest["accepted"] > 0
     assert all(stage.shards["committed"] == stage.planned for stage in stages.values())
 
@@ -98,11 +109,11 @@ def test_records_and_manifest_of_a_date_count_the_same(finished):
 def test_engines_count_the_same_in_records_and_manifest():
     engine = EngineStats(waiting=1.5, generating=2.5, restarts=1.0, preemptions=2.0, output_tokens=9.0)
     stats = ShardStats(ended=1.0, seconds=1.0, generator=GeneratorStats(engines={"0": engine}))
-    counts = add_counts([of_records(Generate.kind, [made(stats=stats)])] * 2, zero(()))
+    counts = add_counts([counts_of_records(Generate.kind, [made(stats=stats)])] * 2, initial_counts(()))
     figures = EngineFigures(tokens_per_second=0, waiting=0, preemptions=0, restarts=0, each={"0": engine.plus(engine)})
-    of = of_manifest(manifest_of(engines=figures))
-    assert of == {series: n for series, n in counts.items() if series[0].startswith("gristmill_engine")}
-    assert len(of) == 4
+    counted = counts_of_manifest(manifest_of(engines=figures))
+    assert counted == {series: n for series, n in counts.items() if series[0].startswith("gristmill_engine")}
+    assert len(counted) == 4
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Drift
-from pipeline.report.diversity import measure
+from pipeline.report.diversity import measure_diversity
 from pipeline.report.drift import alarms, psi
 from pipeline.store.manifest import Diversity, Manifest
 from stages.histograms import add_histograms, canary, sum_histograms
@@ -60,7 +60,7 @@ def test_each_kind_of_change_is_named() -> None:
     keep, length, scores = alarms(Drift(), made("2026-01-02", 200, {"14": 200}, 0.6), first)
     assert keep == "drift: law: keep rate 20%, was 50% since 2026-01-01"
     assert "of length" in length
-    assert "1 of 1 canary scores are not equal, most of all quality 0: 0.5000 to 0.6000" in scores
+    assert "1 of 1 canary scores differ, most of all quality 0: 0.5000 to 0.6000" in scores
     other = first.model_copy(update={"encoder": ModelCard("e", "another", "encoder", "", 0)})
     assert all("canary" not in line for line in alarms(Drift(), made("2026-01-02", 500, {"10": 500}, 0.6), other))
 
@@ -69,8 +69,8 @@ def test_less_diverse_answers_are_named_where_samples_are_alike() -> None:
     first = made("2026-01-01", 500, {"10": 500})
     assert alarms(Drift(), made("2026-01-02", 500, {"10": 500}, distinct=0.75), first) == []
     compressed, distinct = alarms(Drift(), made("2026-01-02", 500, {"10": 500}, distinct=0.6), first)
-    assert "compress 3.33 times, did 2.50" in compressed
-    assert "60% of 3-grams are distinct, were 80%" in distinct
+    assert "compression ratio of answers 3.33, was 2.50" in compressed
+    assert "60% of 3-grams are distinct, was 80%" in distinct
     assert alarms(Drift(max_keep_change=0.9), made("2026-01-02", 900, {"10": 900}, distinct=0.6), first) == []
 
 
@@ -84,13 +84,13 @@ def rows(texts: list[str]) -> list[dict]:
 def test_diversity_tells_copies_from_different_answers() -> None:
     rng = random.Random(3)
     varied = [" ".join(f"word{rng.randrange(5000)}" for _ in range(30)) for _ in range(200)]
-    many, few = measure(rows(varied)), measure(rows([varied[0]] * 200))
+    many, few = measure_diversity(rows(varied)), measure_diversity(rows([varied[0]] * 200))
     assert many.distinct_3 > 0.99 > 0.01 > few.distinct_3
     assert (many.shared_8, few.shared_8) == (0, 1)
     assert few.compression_ratio > 10 * many.compression_ratio
-    assert measure(reversed(rows(varied))) == many
-    assert measure([]) == Diversity(rows=0, compression_ratio=1.0, distinct_3=1.0, shared_8=0.0)
-    assert measure(rows(["", "𝟙\ud800"])).rows == 2
+    assert measure_diversity(reversed(rows(varied))) == many
+    assert measure_diversity([]) == Diversity(rows=0, compression_ratio=1.0, distinct_3=1.0, shared_8=0.0)
+    assert measure_diversity(rows(["", "𝟙\ud800"])).rows == 2
 
 
 def test_histograms_add_up_over_shards() -> None:
