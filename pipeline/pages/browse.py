@@ -126,8 +126,8 @@ def _mask(table: pa.Table, query: Query) -> pa.ChunkedArray | None:
     if query.score:
         masks.append(pa.chunked_array([_score_mask(table["scores"].combine_chunks(), query)]))
     mask = None
-    for one in masks:
-        mask = one if mask is None else pc.and_(mask, one)
+    for condition in masks:
+        mask = condition if mask is None else pc.and_(mask, condition)
     return mask
 
 
@@ -144,7 +144,7 @@ def _score_mask(scores: pa.Array, query: Query) -> pa.Array:
 
 
 def choices(manifests: Sequence[Manifest]) -> dict[str, list[str]]:
-    """What the form offers: domains, tasks, languages, sources and scores of these dates."""
+    """The choices of the form: domains, tasks, languages, sources and scores of these dates."""
     values: dict[str, set[str]] = {name: set() for name in ("domain", *EXACT_FIELDS, "score")}
     for manifest in manifests:
         values["domain"].update(manifest.domains)
@@ -153,4 +153,4 @@ def choices(manifests: Sequence[Manifest]) -> dict[str, list[str]]:
         values["source"].update(manifest.sources)
         for domain in manifest.domains.values():
             values["score"].update(domain.profile.keys() - {"length"})
-    return {name: sorted(found) for name, found in values.items()}
+    return {name: sorted(choices) for name, choices in values.items()}

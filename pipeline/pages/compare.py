@@ -7,13 +7,13 @@ from pipeline.store.manifest import DomainFigures, Manifest
 
 
 def compare(now: Manifest, then: Manifest) -> list[dict[str, Any]]:
-    """A dictionary a domain of either date: `figures` and `reasons` of both, histograms laid over each other."""
+    """One dictionary per domain of either date: `figures` and `reasons` of both, and `histograms` with outlines."""
     distances = {(row.domain, row.what): row for row in figures.distances(now, then)}
-    found = []
+    domains = []
     for name in dict.fromkeys((*now.domains, *then.domains)):
         new, old = now.domains.get(name), then.domains.get(name)
         pairs = zip(figures.figures(new).items(), figures.figures(old).values(), strict=True)
-        found.append(
+        domains.append(
             {
                 "name": name,
                 "figures": [(what, figures.FORMS[what], value, before) for (what, value), before in pairs],
@@ -28,11 +28,11 @@ def compare(now: Manifest, then: Manifest) -> list[dict[str, Any]]:
                 ],
             }
         )
-    return found
+    return domains
 
 
 def _reasons(new: DomainFigures | None, old: DomainFigures | None) -> list[tuple[str, float | None, float | None]]:
-    """Shares of the domain's candidates that each reason took, the largest change first."""
+    """For each reason, its share of the domain's candidates on both dates; the largest change comes first."""
     rows = []
     rejected = [domain.rejected if domain else {} for domain in (new, old)]
     generated = [domain.generated if domain else 0 for domain in (new, old)]

@@ -1,4 +1,4 @@
-"""The numbers of a page, from manifests: rows through the stages, distances to the reference date, and trends."""
+"""Computes the numbers of pages from manifests: rows by stage, distances to the reference date, and trends."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class Step:
 
 
 def steps(manifest: Manifest, domain: DomainFigures) -> list[Step]:
-    """A domain's steps in order. One step stands for all in a manifest that did not record its stages."""
+    """A domain's steps in order. A manifest without stages, of an older version, gives a single step."""
     if domain.flow is None:
         quarantined = {"quarantined": domain.quarantined} if domain.quarantined else {}
         return [Step("all stages", domain.generated, domain.accepted, domain.rejected | quarantined)]
@@ -40,7 +40,7 @@ def steps(manifest: Manifest, domain: DomainFigures) -> list[Step]:
 
 
 def rounds(manifest: Manifest, domain: DomainFigures) -> list[dict[str, Any]]:
-    """The table of stages: candidates in and kept of each round and wave, as the manifest holds them."""
+    """The table of stages: candidates in and kept of each round and wave, as they are in the manifest."""
     return [
         {"stage": stage, "rows_in": counts.rows_in, "kept": counts.kept, "share": share(counts.kept, counts.rows_in)}
         for stage, counts in _candidate_stages(manifest, domain)
@@ -49,7 +49,7 @@ def rounds(manifest: Manifest, domain: DomainFigures) -> list[dict[str, Any]]:
 
 
 def seeds_flow(manifest: Manifest, domain: DomainFigures) -> StageFlow | None:
-    """What became of the passages that were read; None in a manifest that did not record its stages."""
+    """The counts of the seeds stage: passages read, kept and rejected; None in a manifest without stages."""
     flow = domain.flow or {}
     return next((flow[stage] for stage in flow if manifest.stages[stage].counts is Counts.SEEDS), None)
 
@@ -67,7 +67,7 @@ def share(part: float, whole: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far one distribution of a date is from the reference date's; without values where there are too few rows."""
+    """How far one distribution of a date is from the reference date's; without values if there are too few rows."""
 
     domain: str
     what: str
@@ -76,7 +76,7 @@ class Distance:
 
 
 def distances(manifest: Manifest, reference: Manifest) -> Iterator[Distance]:
-    """Population stability indices of lengths and scores, a domain after another."""
+    """Yields the population stability indices of lengths and scores, domain by domain."""
     for name, domain in manifest.domains.items():
         before = reference.domains.get(name)
         if before is None:
@@ -99,15 +99,15 @@ class Trend:
 
 
 def trends(manifests: Sequence[Manifest]) -> list[Trend]:
-    """Of the newest dates, oldest first: each domain's rows, keep rate, diversity, speed and cost."""
+    """Trends over the newest dates, oldest first: each domain's rows, keep rate, diversity, speed and cost."""
     newest = manifests[-MAX_DATES_IN_TRENDS:]
     dates = [manifest.date for manifest in newest]
-    found = []
+    result = []
     for domain in dict.fromkeys(name for manifest in newest for name in manifest.domains):
         days = [figures(manifest.domains.get(domain)) for manifest in newest]
         for name, form in FORMS.items():
-            found.append(Trend(domain, name, form, dates, [day[name] for day in days]))
-    return found
+            result.append(Trend(domain, name, form, dates, [day[name] for day in days]))
+    return result
 
 
 FORMS = {
@@ -122,7 +122,7 @@ FORMS = {
 
 
 def figures(domain: DomainFigures | None) -> dict[str, float | None]:
-    """What trends and comparisons show of a domain's date."""
+    """The figures of one domain and date that trends and comparisons show, by the names in FORMS."""
     if domain is None:
         return dict.fromkeys(FORMS)
     diversity = domain.diversity if domain.diversity and domain.diversity.rows else None
@@ -142,12 +142,12 @@ def figures(domain: DomainFigures | None) -> dict[str, float | None]:
 def median(what: str, histogram: Mapping[str, int]) -> str:
     """The bin of a histogram that contains the median, as text: `0.7 to 0.8`, `724 to 1,024`."""
     rows, seen = sum(histogram.values()), 0
-    for place, count in sorted((int(place), count) for place, count in histogram.items()):
+    for number, count in sorted((int(number), count) for number, count in histogram.items()):
         seen += count
         if 2 * seen >= rows > 0:
             if what == "length":
-                return f"{2 ** ((place - 0.5) / 2):,.0f} to {2 ** ((place + 0.5) / 2):,.0f}"
-            if place == SCORE_BINS - 1:
-                return f"{place / SCORE_BINS:.1f} or more"
-            return f"{place / SCORE_BINS:.1f} to {(place + 1) / SCORE_BINS:.1f}"
+                return f"{2 ** ((number - 0.5) / 2):,.0f} to {2 ** ((number + 0.5) / 2):,.0f}"
+            if number == SCORE_BINS - 1:
+                return f"{number / SCORE_BINS:.1f} or more"
+            return f"{number / SCORE_BINS:.1f} to {(number + 1) / SCORE_BINS:.1f}"
     return "none"

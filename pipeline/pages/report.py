@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.errors import InputError
 from pipeline.pages import charts, figures
-from pipeline.pages.samples import sample_rejects, sample_rows, seeds_of
+from pipeline.pages.samples import sample_rejects, sample_rows, seed_locations
 from pipeline.pages.template import render
 from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
@@ -33,9 +33,9 @@ def write_report(data: DataSet, date: str) -> Path:
 
 def report(data: DataSet, date: str, *, served: bool) -> str:
     """The report as HTML. With `served` it links to the other pages of `gristmill report serve`."""
-    manifest = finished(data, date)
+    manifest = finished_manifest(data, date)
     dates = data.dates()
-    past = data.finished(other for other in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if other <= date)
+    manifests = data.finished(known for known in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if known <= date)
     reference = _reference(data, manifest, dates)
     rows, rejects = sample_rows(data, manifest, SAMPLED_ROWS), sample_rejects(data, manifest, EXAMPLES_PER_REASON)
     return render(
@@ -52,28 +52,28 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
         shown=bool(rejects),
         reference=reference,
         distances=list(figures.distances(manifest, reference)) if reference else [],
-        trends=[(trend, charts.line(trend.values)) for trend in figures.trends(past)],
-        days=[(other.date, other.alarms) for other in reversed(past)],
+        trends=[(trend, charts.line(trend.values)) for trend in figures.trends(manifests)],
+        days=[(known.date, known.alarms) for known in reversed(manifests)],
         stages=list(manifest.seconds.items()),
         slowest=max(manifest.seconds.values(), default=0) or 1,
         rows=rows,
-        seeds=seeds_of(data, date, [row["seed_id"] for row in rows]),
+        seeds=seed_locations(data, date, [row["seed_id"] for row in rows]),
         width=charts.CHART_WIDTH,
     )
 
 
-def finished(data: DataSet, date: str) -> Manifest:
-    """A date's manifest. Raises InputError when there is none."""
+def finished_manifest(data: DataSet, date: str) -> Manifest:
+    """The manifest of a finished date. Raises InputError if the date is not finished."""
     dates = data.dates()
     manifest = data.manifest(date) if date in dates else None
     if manifest is None:
         known = f"its dates are {dates[0]} to {dates[-1]}" if dates else "it has none"
-        raise InputError(f"{date!r} is no finished date of {data.root}: {known}")
+        raise InputError(f"{date!r} is not a finished date of {data.root}: {known}")
     return manifest
 
 
 def _reference(data: DataSet, manifest: Manifest, dates: list[str]) -> Manifest | None:
-    """The date that the run was compared with; the oldest one where the manifest does not say."""
+    """The date that the run was compared with; the oldest one if the manifest does not name it."""
     date = manifest.reference if "reference" in manifest.model_fields_set else dates[0]
     return data.manifest(date) if date in dates and date != manifest.date else None
 
@@ -82,8 +82,8 @@ def _examples(
     rejects: Mapping[tuple[str, str], list[dict[str, Any]]], domain: str, counts: Mapping[str, int]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """A domain's rejected rows by reason, the most frequent reason first."""
-    found = [(reason, rows) for (of, reason), rows in rejects.items() if of == domain]
-    return sorted(found, key=lambda item: (-counts.get(item[0], 0), item[0]))
+    examples = [(reason, rows) for (name, reason), rows in rejects.items() if name == domain]
+    return sorted(examples, key=lambda item: (-counts.get(item[0], 0), item[0]))
 
 
 def totals(manifest: Manifest) -> dict[str, Any]:
@@ -101,18 +101,18 @@ def totals(manifest: Manifest) -> dict[str, Any]:
 
 
 def domain_view(manifest: Manifest, name: str, reference: Manifest | None) -> dict[str, Any]:
-    """What the templates show of one domain."""
+    """The values of one domain that the templates show."""
     domain = manifest.domains[name]
     steps = figures.steps(manifest, domain)
-    most = max(other.generated for other in manifest.domains.values())
+    max_rows = max(each.generated for each in manifest.domains.values())
     before = reference.domains.get(name) if reference else None
     lost: Counter[str] = Counter()
     for step in steps:
         lost.update(step.lost)
     return {
         "name": name,
-        "of": domain,
-        "flow": charts.flow(steps, most),
+        "figures": domain,
+        "flow": charts.flow(steps, max_rows),
         "rounds": figures.rounds(manifest, domain),
         "seeds": figures.seeds_flow(manifest, domain),
         "lost": lost.most_common(MAX_REASONS_PER_DOMAIN),

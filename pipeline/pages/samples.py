@@ -1,4 +1,4 @@
-"""Samples rows and rejects from files of any size, in bounded memory; the same files always give the same sample.
+"""Samples rows and rejects from files of any size, in bounded memory. The same files always give the same sample.
 
 Ids are hashes, so the rows with the smallest ids are a random sample (bottom-k sampling, Cohen and Kaplan, PODC 2007).
 The first pass reads only ids, one row group at a time; the second reads the row groups with the chosen rows.
@@ -27,7 +27,7 @@ from stages.storage.stage import StageName
 
 pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
-MAX_GROUPS = 200  # a user's own filter may give each row a reason of its own
+MAX_GROUPS = 200  # a filter of the user may give each row a different reason
 
 
 class Place(NamedTuple):
@@ -44,40 +44,41 @@ def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple
 
     At most MAX_GROUPS combinations are returned; those that come later in the files are left out.
     """
-    found: dict[tuple[str, ...], list[Place]] = {}
+    places_by_key: dict[tuple[str, ...], list[Place]] = {}
     for path in paths:
         with reading(path), pq.ParquetFile(path) as source:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group, ["id", *by])
                 table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-                for of in table.group_by(list(by)).aggregate([]).to_pylist():
-                    key = tuple(of[name] for name in by)
-                    if key not in found and len(found) >= MAX_GROUPS:
+                for values in table.group_by(list(by)).aggregate([]).to_pylist():
+                    key = tuple(values[name] for name in by)
+                    if key not in places_by_key and len(places_by_key) >= MAX_GROUPS:
                         continue
                     part = table
                     for name in by:
-                        part = part.filter(pc.equal(part[name], of[name]))
+                        part = part.filter(pc.equal(part[name], values[name]))
                     part = part.take(pc.select_k_unstable(part, count, sort_keys=[("id", "ascending")]))
                     places = [Place(row["id"], str(path), group, row["row"]) for row in part.to_pylist()]
-                    found[key] = nsmallest(count, [*found.get(key, []), *places])
-    return found
+                    places_by_key[key] = nsmallest(count, [*places_by_key.get(key, []), *places])
+    return places_by_key
 
 
 def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
     """Reads the rows at these places; each row group is read once."""
-    wanted: dict[tuple[str, int], list[Place]] = defaultdict(list)
+    places_by_group: dict[tuple[str, int], list[Place]] = defaultdict(list)
     for place in places:
-        wanted[place.path, place.group].append(place)
-    found: dict[Place, dict[str, Any]] = {}
-    for (path, group), here in sorted(wanted.items()):
+        places_by_group[place.path, place.group].append(place)
+    rows: dict[Place, dict[str, Any]] = {}
+    for (path, group), group_places in sorted(places_by_group.items()):
         with reading(Path(path)), pq.ParquetFile(path) as source:
             table = source.read_row_group(group)
-            found |= dict(zip(here, table.take([place.row for place in here]).to_pylist(), strict=True))
-    return found
+            taken = table.take([place.row for place in group_places]).to_pylist()
+            rows |= dict(zip(group_places, taken, strict=True))
+    return rows
 
 
 def sample_rows(data: DataSet, manifest: Manifest, count: int) -> list[dict[str, Any]]:
-    """Published rows, dealt to the domains in turn. Raises StoreError when a shard is missing or damaged."""
+    """Samples published rows, taking the domains in turn. Raises StoreError if a shard is missing or damaged."""
     paths = [inside(data, shard.file) for shard in manifest.shards]
     chosen = [places for _, places in sorted(smallest(paths, ["domain"], count).items())]
     sampled = [places[turn] for turn in range(count) for places in chosen if turn < len(places)][:count]
@@ -86,7 +87,7 @@ def sample_rows(data: DataSet, manifest: Manifest, count: int) -> list[dict[str,
 
 
 def sample_rejects(data: DataSet, manifest: Manifest, count: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Rows of REJECT by domain and reason, as the rejects files hold them: masked. Empty once the run folder is gone.
+    """Samples rejected rows by domain and reason, masked as in the rejects files. Empty if the run folder was deleted.
 
     The text of rows that the generate stage rejected is left out, because no filter has masked it.
     """
@@ -102,14 +103,14 @@ def sample_rejects(data: DataSet, manifest: Manifest, count: int) -> dict[tuple[
 
 
 def rejects_files(data: DataSet, manifest: Manifest) -> list[Path]:
-    """Those that the date's run committed, of the stages that candidates go through."""
+    """The rejects files that the date's run committed, of the stages that candidates go through."""
     folder = data.run_folder(manifest.date)
     try:
         record = RunRecord.read(folder)
     except StoreError:
         return []
     if record is None or record.run_id != manifest.run_id:
-        return []  # the run folder is gone, or the date is being made again with another configuration
+        return []  # the run folder was deleted, or the date is being run again with another configuration
     paths = []
     for stage, kind in manifest.stages.items():
         if not kind.loses_candidates:
@@ -122,9 +123,9 @@ def rejects_files(data: DataSet, manifest: Manifest) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The id and location of these seeds; none if the run folder was deleted."""
-    found: dict[str, dict[str, str]] = {}
+def seed_locations(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The id and location of these seeds, by id. Empty if the run folder was deleted."""
+    seeds: dict[str, dict[str, str]] = {}
     for path in sorted((data.run_folder(date) / "stages" / str(StageName("seeds"))).glob("part-*.parquet")):
         if not is_kept_file(path.name):
             continue
@@ -133,6 +134,6 @@ def seeds_of(data: DataSet, date: str, ids: Sequence[str]) -> dict[str, dict[str
             pq.ParquetFile(path) as source,
         ):
             for batch in source.iter_batches(columns=["id", "location"]):
-                hit = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.string())))
-                found |= {row["id"]: row for row in hit.to_pylist()}
-    return found
+                matches = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.string())))
+                seeds |= {row["id"]: row for row in matches.to_pylist()}
+    return seeds

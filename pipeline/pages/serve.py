@@ -15,7 +15,7 @@ from pipeline.store.dataset import DataSet
 
 REQUEST_TIMEOUT_S = 30.0  # for a request to arrive
 MAX_REQUEST_HEAD_BYTES = 1 << 16
-SHUTDOWN_TIMEOUT_S = 5  # for pages that are being made when the server is stopped
+SHUTDOWN_TIMEOUT_S = 5  # for pages that are being rendered when the server is stopped
 
 
 def serve(data: DataSet, host: str, port: int) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pipeline.pages import browse
 from pipeline.pages.charts import CHART_WIDTH
 from pipeline.pages.compare import compare
-from pipeline.pages.report import finished, totals
+from pipeline.pages.report import finished_manifest, totals
 from pipeline.pages.template import render
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
@@ -15,7 +15,7 @@ MAX_DATES_LISTED = 400
 
 
 def problem_page(text: str) -> str:
-    """The page that is shown instead of one that does not exist or cannot be made."""
+    """The page that is shown instead of one that does not exist or cannot be rendered."""
     return render("problem.html", title="No page", here="", text=text)
 
 
@@ -36,7 +36,7 @@ def dates_page(data: DataSet) -> str:
 def rows_page(data: DataSet, query: browse.Query) -> str:
     """The search form and one page of the rows that match. Raises InputError for a date that is not finished."""
     if query.date:
-        finished(data, query.date)
+        finished_manifest(data, query.date)
     dates = data.dates()
     offered = [query.date] if query.date else dates[-MAX_DATES_LISTED:]
     choices = browse.choices(data.finished(offered))
@@ -47,7 +47,7 @@ def rows_page(data: DataSet, query: browse.Query) -> str:
         query=query,
         choices=choices,
         dates=dates[::-1],
-        found=browse.find(data, query),
+        results=browse.find(data, query),
         first=None if query.at == (0, 0) else replace(query, at=(0, 0)).fields(),
     )
 
@@ -55,9 +55,9 @@ def rows_page(data: DataSet, query: browse.Query) -> str:
 def row_page(data: DataSet, row_id: str, date: str) -> str:
     """One row with its lineage; `date` may be empty. Raises InputError for an id or date that does not exist."""
     if date:
-        finished(data, date)
-    found = lineage(data, row_id, [date] if date else None)
-    return render("row.html", title="Row", here="", found=found, row=found["row"], date=str(found["row"]["date"]))
+        finished_manifest(data, date)
+    trace = lineage(data, row_id, [date] if date else None)
+    return render("row.html", title="Row", here="", trace=trace, row=trace["row"], date=str(trace["row"]["date"]))
 
 
 def compare_page(data: DataSet, now: str, then: str) -> str:
@@ -65,7 +65,7 @@ def compare_page(data: DataSet, now: str, then: str) -> str:
     dates = data.dates()
     now = now or (dates[-1] if dates else "")
     then = then or next((date for date in reversed(dates) if date < now), now)
-    pair = (finished(data, now), finished(data, then)) if dates else None
+    pair = (finished_manifest(data, now), finished_manifest(data, then)) if dates else None
     return render(
         "compare.html",
         title="Compare",

@@ -131,8 +131,8 @@ def test_a_stage_is_its_body_and_a_line_in_the_graph(copy: ExtendedCopy, tmp_pat
     copy.write("stages/brevity.py", BREVITY)
     graph = "pipeline/run/graph.py"
     copy.insert_after(graph, "from stages.dedup.sign import Sign\n", "from stages.brevity import Brevity\n")
-    line = "            screened = yield one_shard_per_file(run, place, Brevity(), screened)\n"
-    copy.insert_after(graph, "            screened = yield _screen(run, place, generated)\n", line)
+    line = "            screened = yield one_shard_per_file(run, name_stage, Brevity(), screened)\n"
+    copy.insert_after(graph, "            screened = yield _screen(run, name_stage, generated)\n", line)
     assert copy.changed == [graph, "stages/brevity.py"]
 
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(40)))
