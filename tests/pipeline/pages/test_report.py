@@ -189,7 +189,7 @@ def test_what_data_says_is_text(data):
 
 def test_damage_and_dates_that_are_not_there_are_named(data, capsys):
     assert cli.main(["report", "2020-01-01", "--out", str(data.root)]) == exit_codes.FAILED
-    assert f"no finished date of {data.root}" in capsys.readouterr().err
+    assert f"not a finished date of {data.root}" in capsys.readouterr().err
     assert cli.main(["report", "../../etc/passwd", "--out", str(data.root)]) == exit_codes.FAILED
     assert cli.main(["report", DATE, "--out", str(data.root), "--port", "1"]) == exit_codes.USAGE
     assert cli.main(["report", "serve", "--out", str(data.root / "none")]) == exit_codes.USAGE
