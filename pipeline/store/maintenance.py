@@ -22,7 +22,7 @@ from stages.storage.shard import is_kept_file
 
 FILES_PER_TASK = 32  # handing one small file to a thread takes longer than hashing it
 SMALL_FILE_BYTES = 1 << 20  # below this, reading at once is faster: hashlib.file_digest clears a buffer for each file
-_UNREAD = ("missing", "unreadable")  # instead of a hash
+_UNREAD = ("missing", "unreadable")  # instead of the hash of a file that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fa
     `threads`: None means one per CPU. Returns the number of files and bytes read, and the faults. Raises StoreError
     when a manifest or `current.json` is damaged.
     """
-    expected: dict[str, tuple[str, str]] = {}
-    adapters: dict[str, str] = {}
+    expected: dict[str, tuple[str, str]] = {}  # sha256 and fix by file
+    adapters: dict[str, str] = {}  # sha256 by folder
     for date, place, manifest in _manifests(data):
         again = f"gristmill run --date {date} --force publishes it again"
         lost = f"remove {place}: this publication cannot be restored"
@@ -124,15 +124,20 @@ def _hashes(paths: Iterable[str]) -> list[str]:
                     continue
             digests.append(sha256_file(Path(path)))
         except OSError as error:
-            digests.append(_UNREAD[not isinstance(error, FileNotFoundError)])
+            digests.append(_problem(error))
     return digests
 
 
 def _adapter_hash(folder: Path) -> str:
+    """The hex SHA-256 of an adapter, or a word of _UNREAD."""
     try:
         return sha256((folder / WEIGHTS).read_bytes() + (folder / CONFIG).read_bytes()).hexdigest()
     except OSError as error:
-        return _UNREAD[not isinstance(error, FileNotFoundError)]
+        return _problem(error)
+
+
+def _problem(error: OSError) -> str:
+    return "missing" if isinstance(error, FileNotFoundError) else "unreadable"
 
 
 def garbage(data: DataSet, keep: int | None) -> list[Path]:

@@ -36,6 +36,7 @@ class PublishedShard(ManifestPart):
 
     @property
     def ref(self) -> FileRef:
+        """The file and what it must contain."""
         return FileRef(self.file, self.sha256, self.rows, self.bytes)
 
 
@@ -86,7 +87,7 @@ class DomainFigures(ManifestPart):
     prompt_tokens: int
     output_tokens: int
     rejected: dict[str, int]
-    findings: dict[str, int] = Field(  # what filters saw in accepted rows: count by name
+    findings: dict[str, int] = Field(  # what filters saw in candidates: count by name
         default={}, validation_alias=AliasChoices("found", "findings"), serialization_alias="found"
     )
     flow: dict[str, StageFlow] | None = None  # by stage; None in data sets that did not record it
@@ -169,6 +170,7 @@ class Manifest(ManifestPart):
         return self.model_dump(mode="json", by_alias=True)
 
     def to_json(self) -> str:
+        """The content of the manifest's file."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     @property
@@ -178,6 +180,7 @@ class Manifest(ManifestPart):
 
     @property
     def generated(self) -> int:
+        """Generated rows of all domains."""
         return sum(domain.generated for domain in self.domains.values())
 
     @property
@@ -193,6 +196,7 @@ def content_digest(refs: Iterable[FileRef]) -> str:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of version 1 as one of version 2; others as they are."""
     if value.get("version", 1) >= VERSION:
         return value
     value = value | {"version": VERSION, "engines": value.get("engines") or None}

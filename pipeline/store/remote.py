@@ -41,7 +41,7 @@ Entry = dict[str, Any]
 
 
 def utc_now() -> datetime:
-    """The clock in real use; tests pass another one."""
+    """The current time. Functions that need it take a `clock`, so that tests can pass another one."""
     return datetime.now(UTC)
 
 
@@ -71,8 +71,9 @@ class Pointer:
 
 
 def read(bucket: Bucket, *, to_change: bool = True) -> Pointer:
-    """The pointer of a bucket, by one request, or by two with `to_change`, where `version` can be used to replace it.
+    """The pointer of a bucket.
 
+    `to_change`: also ask for the `version`, which is needed to replace the pointer; a second request.
     Raises StoreError when it is damaged.
     """
     if to_change:
@@ -152,10 +153,10 @@ def publish_date(
 
     def edit(pointer: Pointer) -> Pointer | None:
         known = pointer.history.get(date, [])
-        if any(publication["publication"] == name for publication in known) or (
-            not again and pointer.knows(date, entry["digest"])
-        ):
+        if name in [publication["publication"] for publication in known]:
             return None  # an earlier put was stored, although its response was lost
+        if not again and pointer.knows(date, entry["digest"]):
+            return None  # another publisher was faster
         start = clock()
         shards = _upload(bucket, data.root, date, entry["shards"], sources, pointer, clock, check=again)
         bucket.write(name, as_json(_remote_manifest(manifest, name, shards).to_dict()))
@@ -270,4 +271,5 @@ def uploaded(name: str) -> datetime | None:
 
 
 def _sha256(name: str) -> str:
+    """The hash in the name of a shard's object."""
     return name.rpartition("/")[2].partition("-")[2].removesuffix(".parquet")

@@ -1,4 +1,4 @@
-"""Semantic keys: they find rows that may say the same in other words, by sketches of their embeddings.
+"""Semantic keys find rows that may say the same in other words, by sketches of their embeddings.
 
 A sketch is a row's embedding projected to 64 numbers (Johnson and Lindenstrauss 1984; `filters/sketch.py`). A key is a
 hash of the signs of twelve of these numbers (Charikar 2002), and of what embeddings hardly show but law and medicine

@@ -103,7 +103,7 @@ class ShardStats:
     prompt_tokens: int = 0
     output_tokens: int = 0
     text_bytes: int = 0  # UTF-8, of kept rows
-    findings: Counter[str] = field(  # what filters saw in kept rows: count by name
+    findings: Counter[str] = field(  # what filters saw in candidates: count by name
         default_factory=Counter, metadata={"key": "found"}
     )
     canary: dict[str, float] = field(default_factory=dict)  # score of "<filter> <number of the fixed text>"

@@ -18,8 +18,7 @@ from configs.errors import ConfigError, InputError, StoreError
 from configs.load import fingerprint, load
 from pipeline.cli import main
 from pipeline.command_line.training_data import find_shards
-from pipeline.store import remote as published
-from pipeline.store import remote_maintenance as published_audit
+from pipeline.store import remote, remote_maintenance
 from pipeline.store.dataset import DataSet
 from pipeline.store.remote import GRACE_PERIOD, publish, publish_date, rollback, stamp, uploaded
 from pipeline.store.remote_maintenance import collect, listing, verify
@@ -228,7 +227,7 @@ def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path,
         finally:
             left[0] = 10**9
         assert seen(bucket) == before | {DATE: ("one", "two")}
-        assert len(published.read(bucket).history[DATE]) == 1 + again
+        assert len(remote.read(bucket).history[DATE]) == 1 + again
         assert len(bucket.names(f"data/domain=law/date={DATE}")) == 2 + again, "an upload was made twice"
         assert verify(bucket)[2] == []
         collect(bucket, 0, delete=True, clock=later(25))
@@ -251,7 +250,7 @@ def test_a_put_whose_answer_was_lost_is_not_made_twice(bucket, tmp_path, monkeyp
     publish_texts(DataSet(tmp_path), DATE, ["one"])
     publish_date(bucket, DataSet(tmp_path), DATE)
     assert lost
-    assert len(published.read(bucket).history[DATE]) == 1
+    assert len(remote.read(bucket).history[DATE]) == 1
 
 
 def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(bucket, tmp_path):
@@ -260,7 +259,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     publish(bucket, data)
     files, read, faults = verify(bucket)
     assert (files, read, faults) == (3, len("onetwothree"), [])
-    first, second, _ = (shard["file"] for shard in published.read(bucket).dates[DATE]["shards"])
+    first, second, _ = (shard["file"] for shard in remote.read(bucket).dates[DATE]["shards"])
     bucket.write(first, b"onE")
     bucket.remove(second)
     found = {fault.file: (fault.what, fault.fix) for fault in verify(bucket)[2]}
@@ -273,7 +272,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     assert seen(bucket) == {DATE: ("one", "two", "three")}
     collect(bucket, 0, delete=True)
     assert verify(bucket)[2] == []
-    bucket.write(published.read(bucket).dates[DATE]["publication"], b"{")
+    bucket.write(remote.read(bucket).dates[DATE]["publication"], b"{")
     (fault,) = verify(bucket)[2]
     assert fault.what == "damaged"
     with pytest.raises(StoreError, match="damaged"):
@@ -353,13 +352,13 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
     for text in ("one", "two"):
         publish_texts(data, DATE, [text])
         publish(bucket, data)
-    real = published_audit._forget
+    real = remote_maintenance._forget
 
     def slow(*arguments):
         rollback(bucket, DATE)  # to what gc is about to take
         real(*arguments)
 
-    monkeypatch.setattr(published_audit, "_forget", slow)
+    monkeypatch.setattr(remote_maintenance, "_forget", slow)
     with pytest.raises(StoreError, match="at the same time; call gc again"):
         collect(bucket, 0, delete=True, clock=later(25))
     assert seen(bucket) == {DATE: ("one",)}
@@ -372,7 +371,7 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
         name = f"data/domain=law/date={NEXT_DATE}/{stamp(later(hours)())}-{digest}.parquet"
         bucket.write(name, text.encode())
         publish(bucket, DataSet(tmp_path / text))
-        (shard,) = published.read(bucket).dates[NEXT_DATE]["shards"]
+        (shard,) = remote.read(bucket).dates[NEXT_DATE]["shards"]
         assert (shard["file"] == name) is kept
 
 
@@ -527,7 +526,7 @@ def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     data = DataSet(tmp_path / "out")
     manifest = data.manifest(DATE)
     assert manifest is not None
-    shown = published.read(bucket).dates[DATE]
+    shown = remote.read(bucket).dates[DATE]
     assert (shown["digest"], shown["rows"]) == (manifest.digest, manifest.accepted)
     everything = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     everything += [bucket.read(name) or b"" for name in bucket.names("")] + [done.out.encode(), done.err.encode()]
@@ -546,7 +545,7 @@ def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     assert main(["store", "publish", "--out", str(data.root), "--to", bucket.url]) == 0
     assert seen(bucket) == {}
     assert main(["store", "publish", DATE, "--out", str(data.root), "--to", bucket.url]) == 0
-    assert list(published.read(bucket).dates) == [DATE]
+    assert list(remote.read(bucket).dates) == [DATE]
     assert main(["store", "gc", "--out", bucket.url, "--delete"]) == 0
     assert "0 removed" in capsys.readouterr().out
 
@@ -569,7 +568,7 @@ def test_a_run_whose_bucket_fails_keeps_its_date_and_the_same_command_publishes_
     assert said["accepted"] == finished.manifest["accepted"]
     assert main([*line, f"publish={bucket.url}"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "nothing"
-    assert list(published.read(bucket).dates) == [DATE]
+    assert list(remote.read(bucket).dates) == [DATE]
     without_s3fs(monkeypatch)
     assert main([*line, f"publish={bucket.url}"]) == 2
 
@@ -588,4 +587,4 @@ def test_publish_is_a_bucket_without_a_password_and_changes_no_fingerprint(tmp_p
 
 
 def test_grace_is_twice_what_an_upload_is_trusted_for():
-    assert GRACE_PERIOD >= 2 * published.REUSE_PERIOD
+    assert GRACE_PERIOD >= 2 * remote.REUSE_PERIOD
