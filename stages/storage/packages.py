@@ -104,13 +104,13 @@ def _deb_members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]
 def _seek_data(stream: IO[bytes], name: str) -> None:
     """Seeks to the data member of a Debian package, which is an `ar` archive."""
     if stream.read(8) != b"!<arch>\n":
-        raise InputError(f"{name}: not a Debian package; remove it and try again")
+        raise InputError(f"{name}: not a Debian package; fix its entry in the catalogue")
     while len(header := stream.read(60)) == 60:
         if header[:16].startswith(b"data.tar"):
             return
         size = int(header[48:58])
         stream.seek(size + size % 2, os.SEEK_CUR)
-    raise InputError(f"{name}: a Debian package without data; remove it and try again")
+    raise InputError(f"{name}: a Debian package without data; fix its entry in the catalogue")
 
 
 def _from_pip(wheel: Wheel, folder: Path) -> Path:
