@@ -176,7 +176,7 @@ def test_of_one_date_by_two_publishers_the_last_is_shown_and_both_are_kept(bucke
     assert seen(bucket) == {DATE: ("b",)}
     made, notes = publish(bucket, DataSet(tmp_path / "a"))
     assert made == []
-    assert "shows another publication" in notes[0]
+    assert "now shows another one" in notes[0]
     rollback(bucket, DATE)
     assert seen(bucket) == {DATE: ("a",)}
 
