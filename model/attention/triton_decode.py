@@ -243,9 +243,7 @@ def store(
     gate: Gate | None,
 ) -> torch.Tensor:
     """Writes a token of each text at its position `at_B`, and the summaries of the nodes that it completes.
-
-    Returns the queries [B, H, D] after RoPE. The arguments are those of `decode.step`.
-    """
+    Returns the queries [B, H, D] after RoPE. The arguments are those of `decode.step`."""
     B, H, D = q_BHD.shape
     K, levels = k_BKD.shape[1], pages.levels
     levels_4, strides = _kernel_levels(levels)
@@ -261,9 +259,7 @@ def store(
 
 def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
     """Returns the blocks [B, K, top] that the token at position `at_B` of each text attends, -1 for none.
-
-    The own, the previous and the first block, then those of `select.select_last_blocks`; `asked_BKE`: gate queries.
-    """
+    The own, the previous and the first block, then those of `select.select_last_blocks`; `asked_BKE`: gate queries."""
     B, K, E = asked_BKE.shape
     sparsity, (levels_4, strides) = pages.sparsity, _kernel_levels(pages.levels)
     out = torch.empty(B, K, sparsity.top, dtype=torch.int32, device=asked_BKE.device)
@@ -278,9 +274,7 @@ def choose(asked_BKE: torch.Tensor, at_B: torch.Tensor, pages: Pages) -> torch.T
 
 def attend(q_BHD: torch.Tensor, selected_BKS: torch.Tensor | None, at_B: torch.Tensor, pages: Pages) -> torch.Tensor:
     """Returns the attention output [B, H, D] of the token at position `at_B` of each text.
-
-    `selected_BKS` is from `choose`; None: dense attention.
-    """
+    `selected_BKS` is from `choose`; None: dense attention."""
     B, H, D = q_BHD.shape
     C, K = pages.keys.shape[1:3]
     sparsity, dense = pages.sparsity, selected_BKS is None

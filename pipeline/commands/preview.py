@@ -40,6 +40,7 @@ def preview(
         str, typer.Option("--date", metavar="DAY", help="Take the passages that a run of this date would.")
     ] = "today",
 ) -> None:
+    """Prints a few rows as a run would create them, with the verdicts of all filters."""
     from pipeline.run.dates import day
 
     loaded, previewed_date = load_config(config, overrides, {"out": out}), day(date, "--date", datetime.now(UTC))

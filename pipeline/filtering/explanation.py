@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def explain(out: str, row_id: str, *, as_json: bool) -> int:
         "made_in": located.stage,
         "ended": located.ended,
         "text": located.row.text,
-        "filters": [asdict(verdict) for verdict in verdicts(open_filters(config), located.row)],
+        "filters": [verdict.to_json() for verdict in verdicts(open_filters(config), located.row)],
         "nearest": nearest(data, config, located),
     }
     if as_json:

@@ -1,7 +1,7 @@
 """Asks every filter about one candidate, including the filters after the first one that drops it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from configs.schema import Config
@@ -21,7 +21,7 @@ class FilterVerdict:
     verdict: str  # kept | masked | error | the reason why the row is dropped
     score: float | None = None
     detail: str = ""
-    found: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)  # the filter's options, and the limits it has learned
     sentences: list[dict[str, Any]] = field(default_factory=list)  # those that move the score most, with their change
 
@@ -29,6 +29,10 @@ class FilterVerdict:
     def keeps(self) -> bool:
         """Whether the filter keeps the row, changed or not."""
         return self.verdict in ("kept", "masked")
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict for machines. `findings` is called `found`, as in data sets."""
+        return {"found" if name == "findings" else name: value for name, value in asdict(self).items()}
 
 
 def open_filters(config: Config) -> list[tuple[str, Filter]]:
@@ -56,7 +60,7 @@ def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[
             verdict=verdict.reason or ("masked" if verdict.row else "kept"),
             score=verdict.score,
             detail=verdict.detail,
-            found=list(verdict.findings),
+            findings=list(verdict.findings),
             limits=_limits(judge, row),
             sentences=_sentences(judge, row, verdict),
         )

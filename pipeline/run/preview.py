@@ -8,7 +8,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -73,7 +73,7 @@ class PreviewRow:
             "dropped_by": self.dropped_by,
             "reason": self.reason,
             "detail": generated.parsed.detail,
-            "filters": [asdict(verdict) for verdict in self.filters],
+            "filters": [verdict.to_json() for verdict in self.filters],
             "attempts": generated.attempts,
             "prompt_tokens": generated.prompt_tokens,
             "output_tokens": generated.output_tokens,

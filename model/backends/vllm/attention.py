@@ -38,6 +38,8 @@ class Written:
 
 
 class ShortAttention(FlashAttentionImpl):
+    """vLLM's FlashAttention layer, with our kernel for the sequences of a step that write one token each."""
+
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.plain = (
@@ -97,6 +99,8 @@ class ShortAttention(FlashAttentionImpl):
 
 
 class ShortBuilder(FlashAttentionMetadataBuilder):
+    """Builds the metadata of a step, and decides which of its sequences go through our kernel."""
+
     # FlashAttention 3 lets one graph serve steps of both kinds; here each kind has its own.
     _cudagraph_support = AttentionCGSupport.UNIFORM_BATCH
     supports_update_block_table = False
@@ -154,6 +158,8 @@ def _after(about: Any, count: int) -> Any:
 
 
 class ShortBackend(FlashAttentionBackend):
+    """The attention backend that is registered with vLLM."""
+
     @staticmethod
     def get_impl_cls() -> type[ShortAttention]:
         return ShortAttention

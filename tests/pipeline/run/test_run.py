@@ -172,7 +172,7 @@ def test_the_next_days_take_other_seeds_until_none_are_left(finished, tmp_path):
     assert [done.code for done in (second, third, fourth)] == [0, 0, 0]
     assert third.line["notes"] == ["law: 20 of 40 passages were left unused by earlier days; add sources"]
     assert fourth.line["status"] == "nothing"
-    assert fourth.line["notes"] == ["no unused seeds are left (used 100): add sources, or begin a new data set"]
+    assert fourth.line["notes"] == ["no unused seeds are left (used 100): add sources, or start a new data set"]
     seeds = Counter(row["seed_id"] for day in ("02", "03", "04") for row in rows(out, f"2026-01-{day}"))
     assert max(seeds.values()) == 1
 
@@ -221,7 +221,7 @@ def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(
     assert len({row["messages"][-1]["content"] for row in made}) == len(made) == 16
     assert first.line["accepted"] < alone["accepted"]
     third = gristmill("run", "--config", config, "--date", "2026-01-04", *plain)
-    assert third.line["notes"] == ["no unused seeds are left (used 32): add sources, or begin a new data set"]
+    assert third.line["notes"] == ["no unused seeds are left (used 32): add sources, or start a new data set"]
     other = gristmill("plan", "--config", config, "--date", DATE, *plain, "--set", "seed=2")
     assert other.line["state"] == "needs --force"
 
