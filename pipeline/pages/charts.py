@@ -1,7 +1,7 @@
 """The geometry of the report's charts, in units of their SVG viewBox. The templates draw them.
 
 The flow chart is a vertical Sankey diagram (H. R. Kennedy and M. H. Sankey, 1898): a band runs down, as wide as the
-number of rows that remain, and at each stage a ribbon per reason leaves to the right, as wide as the number of rows
+number of rows that remain, and at each stage a ribbon per reason goes to the right, as wide as the number of rows
 dropped. It is vertical so that the labels have room on a narrow screen.
 """
 

@@ -46,8 +46,8 @@ class Metrics(Collector):
     then does this run have the data set's lock.
     """
 
-    def __init__(self, config: Config, tell: Callable[[str], None]) -> None:
-        self._config, self._options, self._tell = config, config.metrics, tell
+    def __init__(self, config: Config, notify: Callable[[str], None]) -> None:
+        self._config, self._options, self._notify = config, config.metrics, notify
         self._data = DataSet.open(config.out)
         self._textfile: Path | None = None
         if self._options.textfile is not None:
@@ -128,7 +128,7 @@ class Metrics(Collector):
             raise ConfigError(
                 f"metrics.port: cannot listen on {host} port {port} ({error.strerror or error}); choose another"
             ) from None
-        self._tell(f"metrics on http://{host}:{self.port}/metrics")
+        self._notify(f"metrics on http://{host}:{self.port}/metrics")
 
     def _update(self, *, write: bool) -> None:
         """Reads, and writes if asked to. The first error is printed; none ends the run."""
@@ -140,7 +140,7 @@ class Metrics(Collector):
         except Exception as error:
             if not self._warned:
                 self._warned = True
-                self._tell(f"metrics: {type(error).__name__}: {error}; the run continues without them")
+                self._notify(f"metrics: {type(error).__name__}: {error}; the run continues without them")
 
     def _write(self) -> None:
         if self._textfile is not None:

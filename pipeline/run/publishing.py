@@ -100,7 +100,7 @@ class Publication:
             return alarms(self.config.drift, manifest, reference)
         wanted = self.config.drift.reference and self.config.drift.reference.isoformat()
         if wanted not in (None, manifest.date):
-            return [f"drift.reference: {wanted} is no finished date of this data set, or too old to compare with"]
+            return [f"drift.reference: {wanted} is not a finished date of this data set, or is too old to compare with"]
         return []
 
     def _published_rows(self, domain: str) -> Iterator[dict[str, Any]]:

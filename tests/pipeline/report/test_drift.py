@@ -123,7 +123,7 @@ def test_a_run_is_compared_with_the_first_one(tmp_path) -> None:
     assert second.code == 6
     unknown = run("2026-01-04", "--set", "drift.reference=2020-01-01")
     assert unknown.code == 0
-    assert "2020-01-01 is no finished date" in unknown.line["alarms"][0]
+    assert "2020-01-01 is not a finished date" in unknown.line["alarms"][0]
 
 
 def test_alarms_come_in_one_order() -> None:
