@@ -4,7 +4,7 @@ Stages know only these protocols; `pipeline.run.graph` injects the implementatio
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -90,7 +90,8 @@ class Verdict:
     """A filter's decision on one candidate, which is kept when `reason` is None.
 
     `row` replaces the candidate, for example with personal data masked, whether it is kept or rejected. `findings` are
-    names of what the filter saw in it; the run's report counts them.
+    names of what the filter saw in it; the run's report counts them. Filters of your own may still pass them as `found`,
+    in this version.
     """
 
     reason: str | None = None
@@ -98,6 +99,11 @@ class Verdict:
     detail: str = ""
     row: "Candidate | None" = None
     findings: tuple[str, ...] = ()
+    found: InitVar[tuple[str, ...]] = ()
+
+    def __post_init__(self, found: tuple[str, ...]) -> None:
+        if found:
+            object.__setattr__(self, "findings", found)
 
 
 KEEP = Verdict()

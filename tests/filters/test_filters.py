@@ -238,3 +238,8 @@ def test_every_filter_that_declares_redact_masks_and_the_others_do_not():
     assert redact([spec("length"), spec("refusal")], text, "en") == text
     only = [spec("privacy", kinds=["phone"])]
     assert redact(only, text, "en") == text
+
+
+def test_a_verdict_takes_the_former_name_of_its_findings():
+    assert Verdict(found=("email",)) == Verdict(findings=("email",))
+    assert Verdict().findings == ()
