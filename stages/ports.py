@@ -90,8 +90,8 @@ class Verdict:
     """A filter's decision on one candidate, which is kept when `reason` is None.
 
     `row` replaces the candidate, for example with personal data masked, whether it is kept or rejected. `findings` are
-    names of what the filter saw in it; the run's report counts them. Filters of your own may still pass them as `found`,
-    in this version.
+    names of what the filter saw in it; the run's report counts them. In this version filters may still pass them as
+    `found`.
     """
 
     reason: str | None = None
