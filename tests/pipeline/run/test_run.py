@@ -212,7 +212,7 @@ def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(
     alone = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True).line
     for path in ("manifests", "data", "index", "used", *(f"runs/{DATE}/stages/{name}" for name in AFTER_SCREEN)):
         shutil.rmtree(out / path)
-    assert gristmill("plan", "--config", config, "--date", DATE, *plain).line["state"] == "begun"
+    assert gristmill("plan", "--config", config, "--date", DATE, *plain).line["state"] == "started"
     second = gristmill("run", "--config", config, "--date", days[1], *plain, faults=True)
     first = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True)
     assert (first.code, second.code) == (0, 0), first.err + second.err
