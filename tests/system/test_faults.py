@@ -206,7 +206,7 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_dig
     result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert result.code == 1
     assert str(victim) in result.err
-    assert "run again" in result.err
+    assert "run the same command again" in result.err
     victim.unlink()
     victim.with_name(f"{victim.name}.json").unlink()
     result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
