@@ -25,7 +25,8 @@ def verify_files(out: PublishedFlag, as_json: JsonFlag = False) -> int:
         data = open_data_set(out)
         root, (files, n_bytes, faults) = str(data.root), maintenance.verify(data)
     if as_json:
-        print_json({"files": files, "bytes": n_bytes, "faults": [asdict(fault) for fault in faults]})
+        rows = [asdict(fault) | {"mend": fault.fix} for fault in faults]  # the former name of `fix`, for one version
+        print_json({"files": files, "bytes": n_bytes, "faults": rows})
     else:
         for fault in faults:
             print(f"{root}/{fault.file}: {fault.what}; {fault.fix}")
