@@ -98,7 +98,7 @@ def run(
             raise ConfigError("--keep-going: one date has nothing after it; give --catch-up as well")
         return run_dates.run_one_date(request, last, force=force)
     if force:
-        raise ConfigError("--force: makes one date anew; leave --catch-up out and name it with --date")
+        raise ConfigError("--force: runs one date again; leave --catch-up out and name the date with --date")
     if catch_up < 1:
         raise ConfigError(f"--catch-up: {catch_up} days hold no date; give 1 or more")
     dates = dates_to_catch_up(DataSet.open(loaded.out), last, catch_up)

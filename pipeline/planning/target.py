@@ -20,7 +20,7 @@ GB = 1e9
 @dataclass(frozen=True, slots=True)
 class Target:
     """`text_bytes` of accepted text, until a time if there is one. `keep`: the share of text that is accepted, where
-    no finished date tells it."""
+    no finished date shows it."""
 
     text_bytes: float
     by: datetime | None = None
@@ -84,7 +84,7 @@ def from_table(config: Config, wanted: Target, parameters: int, now: datetime) -
         )
     if wanted.keep is None:
         raise ConfigError(
-            "--target-gb: no finished date tells what share is accepted: run a small day, or say --keep 0.5"
+            "--target-gb: no finished date shows what share is accepted: run a small day first, or say --keep 0.5"
         )
     rate = table["tokens_per_second"][min(larger)]
     busy = wanted.text_bytes / wanted.keep / table["bytes_per_token"] / rate

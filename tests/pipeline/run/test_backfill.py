@@ -111,7 +111,7 @@ def test_a_held_data_set_ends_a_backfill(finished):
         (["backfill", "--from", DATE, "--to", "9999-12-31"], "--to: 9999-12-31 is in the future"),
         (["backfill", "--from", "soon", "--to", DATE], "--from: 'soon' is not a date"),
         (["run", "--catch-up", "0"], "--catch-up: 0 days hold no date"),
-        (["run", "--catch-up", "--force"], "--force: makes one date anew"),
+        (["run", "--catch-up", "--force"], "--force: runs one date again"),
         (["run", "--keep-going"], "--keep-going: one date has nothing after it"),
         (["run", "--deadline", "6"], "--deadline: '6' is not a time"),
         (["run", "--deadline", "2026-01-32"], "--deadline: '2026-01-32' is not a time"),
