@@ -187,7 +187,7 @@ def _literal(text: str) -> str:
 def kubernetes(schedule: Schedule) -> dict[str, str]:
     """A CronJob. The volume is mounted at /work, the working folder: what a relative `out` names is kept.
 
-    Exit codes that another try cannot mend fail the job at once; an evicted pod does not count as a try.
+    Exit codes that another try cannot change fail the job at once; an evicted pod does not count as a try.
     """
     name = f"gristmill-{schedule.name.replace('_', '-')}".strip("-")
     settled = [USAGE, QUARANTINED, DRIFTED, *([DEFERRED] if schedule.deadline else [])]
