@@ -9,6 +9,7 @@ options in `screen.filters`. What else it may declare:
   It is part of the run's fingerprint;
 - `redact(text, language)`: the text with everything that this filter masks replaced, for texts that never reach the
   filters (`filters.build.redact`). It must work without an encoder;
+- `judges`: the values of `Candidate.writes` (answer, question, distractor) that it makes sense for; without it all;
 - `limits(domain, language)` and `pull(candidate)`: learnt limits, and what each sentence adds to the score, for
   `gristmill filter explain`.
 
@@ -34,6 +35,8 @@ FILTERS = {
     "domain": "filters.domain:Domain",
     "citations": "filters.citations:Citations",
     "doses": "filters.doses:Doses",
+    "gain": "filters.gain:Gain",
+    "contrast": "filters.contrast:Contrast",
     "contamination": "filters.contamination:Contamination",
     "quality": "filters.quality:Quality",
 }

@@ -33,6 +33,8 @@ class Citations:
 
     malformed: bool = True
 
+    judges = frozenset({"answer", "question"})
+
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]
 

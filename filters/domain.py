@@ -30,6 +30,8 @@ class Domain:
     head: str = ""
     _head: DomainHead = field(init=False, repr=False, compare=False)
 
+    judges = frozenset({"answer", "question"})
+
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
         """The head, for the run's fingerprint."""

@@ -57,6 +57,8 @@ class Doses:
 
     plausible: bool = True
 
+    judges = frozenset({"answer", "question"})
+
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]
 

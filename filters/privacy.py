@@ -48,7 +48,11 @@ class Privacy:
             return KEEP
         messages = [message | {"content": turn} for message, (turn, _) in zip(row.messages, turns, strict=True)]
         masked = replace(
-            row, text=text, messages=messages, rejected=rejected if row.rejected is not None else row.rejected
+            row,
+            text=text,
+            messages=messages,
+            rejected=rejected if row.rejected is not None else row.rejected,
+            written=mask(row.written, row.language, kinds)[0],
         )
         names = tuple(kinds_found or in_text)
         if self.action == "drop" or set(names) & set(self.drop):

@@ -25,6 +25,8 @@ class PromptEcho:
     max_copy: Share = 0.8
     ngram: Annotated[int, Field(ge=2, le=20)] = 6
 
+    judges = frozenset({"answer", "question"})
+
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]
 

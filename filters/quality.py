@@ -32,6 +32,8 @@ class Quality:
     head: str = ""
     _head: QualityHead = field(init=False, repr=False, compare=False)
 
+    judges = frozenset({"answer"})
+
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
         """The head, for the run's fingerprint."""

@@ -90,7 +90,8 @@ class Secrets:
     def _redacted(self, row: Candidate) -> Candidate:
         messages = [message | {"content": self.redact(message["content"], row.language)} for message in row.messages]
         rejected = None if row.rejected is None else self.redact(row.rejected, row.language)
-        return replace(row, text=self.redact(row.text, row.language), messages=messages, rejected=rejected)
+        text, written = (self.redact(part, row.language) for part in (row.text, row.written))
+        return replace(row, text=text, messages=messages, rejected=rejected, written=written)
 
     def redact(self, text: str, language: str) -> str:
         """The text with each secret replaced by `[SECRET]`."""

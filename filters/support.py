@@ -50,6 +50,8 @@ class Support:
     names: bool = True
     min_words: Annotated[int, Field(ge=1)] = 4
 
+    judges = frozenset({"answer", "question"})
+
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]
 

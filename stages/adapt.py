@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from configs.schema import Adapt as Options
 from stages.ports import AdapterTrainer, Training
+from stages.prompt import join
 from stages.record import content_id
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -37,12 +38,23 @@ MIN_CHARS_PER_TOKEN = 2  # a low estimate for any language; bounds what is read 
 
 
 class TrainAdapter:
-    """Payload: `inputs`, files of accepted rows. Writes one row of ADAPTER."""
+    """Payload: `inputs`, files of accepted rows. Writes one row of ADAPTER.
+
+    An adapter learns the generator's own part: the prompt of an accepted row and the raw answer. `redact(text,
+    language)` masks personal data and secrets in both, as the filters do in the row.
+    """
 
     kind = StageKind("adapt", needs_accelerator=True)
 
-    def __init__(self, options: Options, open_trainer: Callable[[], AdapterTrainer | None], folder: str) -> None:
+    def __init__(
+        self,
+        options: Options,
+        open_trainer: Callable[[], AdapterTrainer | None],
+        folder: str,
+        redact: Callable[[str, str], str],
+    ) -> None:
         self._options = options
+        self._redact = redact
         self._open = open_trainer
         self._folder = folder
 
@@ -91,5 +103,12 @@ class TrainAdapter:
 
     def _read(self, root: str, inputs: list[FileRef]) -> Iterator[tuple[str, list[dict]]]:
         for ref in inputs:
-            for batch in read_input(root, ref, ["seed_id", "messages"], rows=256):
-                yield from zip(batch["seed_id"].to_pylist(), batch["messages"].to_pylist(), strict=True)
+            for batch in read_input(root, ref, ["seed_id", "language", "prompt", "answer"], rows=256):
+                for row in batch.to_pylist():
+                    messages = json.loads(row["prompt"])
+                    begin = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+                    answer = join(begin, row["answer"], row["language"]) if begin else row["answer"]
+                    messages.append({"role": "assistant", "content": answer})
+                    for message in messages:
+                        message["content"] = self._redact(message["content"], row["language"])
+                    yield row["seed_id"], messages

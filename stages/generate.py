@@ -1,4 +1,4 @@
-"""Generate: asks the generator one question per passage; the answers become candidates."""
+"""Generate: asks the generator about each passage, once or several times; the answers become candidates."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +9,9 @@ from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
 from stages.execute import PerProcess
+from stages.likelihood import likelihood_scores, scored_requests
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
-from stages.prompt import Answer, Prompt, converse, parse, render
+from stages.prompt import Answer, Prompt, converse, join, parse, render
 from stages.record import Candidate, Seed, content_id
 from stages.storage.inputs import read_rows
 from stages.storage.records import FileRef
@@ -24,22 +25,24 @@ _SEED_STEP = 1_000_003  # between the random seeds of two attempts at a passage
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A prompt about one passage."""
+    """A prompt about one passage, for one of its samples."""
 
     seed: Seed
     task: Task
     prompt: Prompt
     draw: int  # a hash of run seed and passage: picks task and style, and seeds the sampling
+    sample: int = 0
     prompt_tokens: int = 0  # of earlier attempts
     output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The result for one passage: a candidate, or the reason why there is none."""
+    """The result for one sample of a passage: a candidate, or the reason why there is none."""
 
     seed: Seed
     task: str
+    sample: int
     prompt: Prompt
     request: Request  # of the last attempt
     completion: Completion  # of the last attempt
@@ -78,43 +81,49 @@ class Generate:
         payload = json.loads(spec.payload)
         adapter = Adapter(**payload["adapter"]) if payload["adapter"] else None
         seeds = list(self._seeds(spec.root, payload["slices"]))
-        out.rows_in = len(seeds)
+        questions: list[_Question] = []
+        for seed in seeds:
+            asked = self._ask(spec.label, seed)
+            questions += asked
+            if not asked:
+                out.reject([self._no_target(spec, seed)] * self._config.generate.samples)
+        out.rows_in = len(seeds) * self._config.generate.samples
         place = {seed.id: number for number, seed in enumerate(seeds)}
-        kept: list[Candidate] = []
-        for row in self.answer(spec.label, seeds, adapter, payload["depth"], out.report_progress):
+        kept: list[tuple[int, int, Candidate]] = []
+        for row in self._answer(questions, adapter, payload["depth"], out.report_progress):
             out.stats.prompt_tokens += row.prompt_tokens
             out.stats.output_tokens += row.output_tokens
             if row.candidate is not None:
-                kept.append(row.candidate)
+                kept.append((place[row.seed.id], row.sample, row.candidate))
             else:
                 out.reject([self._reject(spec, row)])
-        kept.sort(key=lambda candidate: place[candidate.seed_id])
-        out.keep_rows(kept)
+        out.keep_rows([candidate for _, _, candidate in sorted(kept, key=lambda item: item[:2])])
         out.stats.generator = self._generator.value.take_stats()
 
-    def answer(
-        self,
-        domain: str,
-        seeds: Sequence[Seed],
-        adapter: Adapter | None = None,
-        depth: int = 1,
-        progress: ProgressCallback | None = None,
-    ) -> Iterator[Generated]:
+    def answer(self, domain: str, seeds: Sequence[Seed]) -> Iterator[Generated]:
         """Asks the generator about each passage, and again if the answer is not in the task's format.
 
-        Yields one result for each passage, in the order in which they become final. `progress` is called with the
-        passages that are final and the output tokens so far. Call `load` first.
+        Yields a result for each sample of each passage that a task can ask about, in the order in which they become
+        final. Call `load` first.
         """
-        questions = [self._question(domain, seed) for seed in seeds]
-        output_tokens_before = 0  # of earlier attempts
+        yield from self._answer([question for seed in seeds for question in self._ask(domain, seed)], None, 1, None)
+
+    def _answer(
+        self, questions: list[_Question], adapter: Adapter | None, depth: int, progress: ProgressCallback | None
+    ) -> Iterator[Generated]:
+        """As `answer`. `progress` is called with the samples that are final and the output tokens so far."""
+        total, output_tokens_before = len(questions), 0  # tokens: of earlier attempts
 
         def report(answered: int, output_tokens: int) -> None:
             if progress is not None:
-                progress(len(seeds) - len(questions) + answered, output_tokens_before + output_tokens)
+                progress(total - len(questions) + answered, output_tokens_before + output_tokens)
 
         for attempt in range(self._config.generate.max_attempts):
+            if not questions:
+                break
             is_last = attempt + 1 == self._config.generate.max_attempts
             again: list[_Question] = []
+            final: list[Generated] = []
             requests = [self._request(question, attempt, adapter) for question in questions]
             completions = self._generator.value.generate(requests, report)
             for question, request, completion in zip(questions, requests, completions, strict=True):
@@ -124,22 +133,37 @@ class Generate:
                 if candidate is None and parsed.reason not in FINAL_REASONS and not is_last:
                     again.append(replace(question, prompt_tokens=prompt_tokens, output_tokens=output_tokens))
                     continue
-                yield Generated(
-                    question.seed,
-                    question.task.name,
-                    question.prompt,
-                    request,
-                    completion,
-                    candidate,
-                    parsed,
-                    attempt + 1,
-                    prompt_tokens,
-                    output_tokens,
+                final.append(
+                    Generated(
+                        question.seed,
+                        question.task.name,
+                        question.sample,
+                        question.prompt,
+                        request,
+                        completion,
+                        candidate,
+                        parsed,
+                        attempt + 1,
+                        prompt_tokens,
+                        output_tokens,
+                    )
                 )
+            yield from self._scored(final) if self._config.generate.likelihood else final
             output_tokens_before += sum(completion.output_tokens for completion in completions)
             questions = again
-            if not questions:
-                break
+
+    def _scored(self, results: list[Generated]) -> list[Generated]:
+        """The results with scores by the generator's likelihood."""
+        asked = [scored_requests(result.candidate, result.request) if result.candidate else {} for result in results]
+        requests = [request for by_name in asked for request in by_name.values()]
+        answers = iter(self._generator.value.generate(requests))
+        scored = []
+        for result, by_name in zip(results, asked, strict=True):
+            completions = {name: next(answers) for name in by_name}
+            if result.candidate is not None and (scores := likelihood_scores(completions)):
+                result = replace(result, candidate=replace(result.candidate, scores=scores))
+            scored.append(result)
+        return scored
 
     def _read(
         self, question: _Question, request: Request, completion: Completion, depth: int
@@ -147,7 +171,12 @@ class Generate:
         """The candidate, or None, and the parsed answer, which has the reason if there is none."""
         if completion.error is not None:
             return None, Answer(None, "generator", completion.error)
-        answer = parse(question.task, question.seed.language, completion.text)
+        text = completion.text
+        if question.prompt.begin:
+            text = join(question.prompt.begin, text, question.seed.language)
+        answer = parse(question.task, question.seed.language, text)
+        if question.task.format == "sentence" and answer.fields is not None:
+            completion = replace(completion, finish_reason="stop")  # what the limit cut off is not in the answer
         if answer.fields is None:
             return None, answer
         try:
@@ -157,39 +186,48 @@ class Generate:
 
     def first_requests(self, spec: ShardSpec) -> list[Request]:
         """The requests of the first attempt at a shard's passages, without an adapter."""
-        return [self._request(question, 0, None) for question in self._questions(spec)]
-
-    def _questions(self, spec: ShardSpec) -> list[_Question]:
-        slices = json.loads(spec.payload)["slices"]
-        return [self._question(spec.label, seed) for seed in self._seeds(spec.root, slices)]
+        seeds = self._seeds(spec.root, json.loads(spec.payload)["slices"])
+        return [self._request(question, 0, None) for seed in seeds for question in self._ask(spec.label, seed)]
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:
             for batch in read_rows(root, FileRef(*ref), start, stop):
                 yield from (Seed(**row) for row in batch.to_pylist())
 
-    def _question(self, domain: str, seed: Seed) -> _Question:
+    def _ask(self, domain: str, seed: Seed) -> list[_Question]:
+        """The prompts for the samples of a passage: of one task, drawn among those that can ask about it."""
         draw = int(content_id(str(self._config.seed), seed.id)[:12], 16)
-        names = self._config.domains[domain].tasks
+        names = self._config.fitting_tasks(domain, self._card.parameters)
         tasks = [self._config.tasks[name] for name in names if seed.language in self._config.tasks[name].languages]
-        task = tasks[draw % len(tasks)]
-        return _Question(seed, task, render(task, seed.language, seed.text, seed.title, draw // len(tasks)), draw)
+        first, inner = draw % len(tasks), draw // len(tasks)
+        for task in tasks[first:] + tasks[:first]:
+            prompt = render(task, seed.language, seed.text, seed.title, inner)
+            if prompt is not None:
+                samples = range(self._config.generate.samples)
+                return [_Question(seed, task, prompt, draw, sample) for sample in samples]
+        return []
 
     def _request(self, question: _Question, attempt: int, adapter: Adapter | None) -> Request:
+        number = question.sample * self._config.generate.max_attempts + attempt
         return Request(
             id=question.seed.id,
             messages=question.prompt.messages,
-            sampling=self._sampling(question.task),
-            seed=(question.draw + attempt * _SEED_STEP) % 2**31,
+            sampling=self._sampling(question.task, question.sample),
+            seed=(question.draw + number * _SEED_STEP) % 2**31,
             json_schema=json.dumps(question.task.answer) if question.task.format == "json" else None,
             adapter=adapter,
+            begin=question.prompt.begin,
         )
 
-    def _sampling(self, task: Task) -> Sampling:
-        limit = self._config.generate.max_tokens
-        if not limit:
-            return task.sampling
-        return task.sampling.model_copy(update={"max_tokens": min(task.sampling.max_tokens, limit)})
+    def _sampling(self, task: Task, sample: int) -> Sampling:
+        options, sampling = self._config.generate, task.sampling
+        if sample:
+            hotter = options.temperature_spread * sample / (options.samples - 1)
+            temperature = min(2.0, round(sampling.temperature + hotter, 3))
+            sampling = sampling.model_copy(update={"temperature": temperature})
+        if options.max_tokens:
+            sampling = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens, options.max_tokens)})
+        return sampling
 
     def _candidate(
         self,
@@ -200,7 +238,7 @@ class Generate:
         depth: int,
     ) -> Candidate:
         seed, task, prompt = question.seed, question.task, question.prompt
-        messages, rejected = converse(task, seed.language, seed.text, seed.title, prompt.style, fields)
+        messages, rejected = converse(task, seed.language, prompt.values, fields)
         sampling = _canonical(request.sampling)
         adapter = request.adapter.name if request.adapter else None
         return Candidate(
@@ -218,7 +256,11 @@ class Generate:
             licence=seed.licence,
             passage=seed.text,
             instruction=prompt.instruction,
+            prompt=prompt.to_json(),
             answer=completion.text,
+            writes=task.writes,
+            written="" if task.writes == "answer" else next(iter(fields.values())),
+            target=prompt.values.get("sentence", ""),
             finish_reason=completion.finish_reason,
             prompt_hash=prompt.hash,
             generator=self._card.name,
@@ -242,6 +284,18 @@ class Generate:
             "reason": row.parsed.reason,
             "detail": detail and self._redact(detail, seed.language),
             "text": self._redact(row.completion.text.encode("utf-8", "replace").decode("utf-8"), seed.language),
+            "task": row.task,
+        }
+
+    def _no_target(self, spec: ShardSpec, seed: Seed) -> dict[str, str | None]:
+        return {
+            "id": content_id(seed.id, "no_target"),
+            "seed_id": seed.id,
+            "domain": seed.domain,
+            "stage": str(spec.stage),
+            "reason": "no_target",
+            "detail": "no sentence of the passage says something by itself",
+            "text": self._redact(seed.text, seed.language),
         }
 
 

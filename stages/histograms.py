@@ -13,6 +13,7 @@ from stages.record import Candidate
 from stages.storage.stats import Histogram
 
 SCORE_BINS = 10  # of a score between 0 and 1
+MAX_SCORE = 10.0  # in a histogram
 CANARY_DIGITS = 4
 _TEXTS = (
     ("law", "en", "The controller shall erase personal data without undue delay where consent has been withdrawn."),
@@ -49,8 +50,14 @@ def add_histograms(
         _add(histograms, "length", round(2 * math.log2(max(count, 1))))
     for row in scores:
         for score in row:
-            bin_number = min(max(int(float(score["score"]) * SCORE_BINS), 0), SCORE_BINS - 1)
-            _add(histograms, score["filter"], bin_number)
+            _add(histograms, score["filter"], _score_bin(float(score["score"])))
+
+
+def _score_bin(score: float) -> int:
+    """Tenths. Scores in nats may be below 0 and above 1; those beyond 10 are in the outermost bins."""
+    if 0 <= score <= 1:
+        return min(int(score * SCORE_BINS), SCORE_BINS - 1)
+    return math.floor(min(max(score, -MAX_SCORE), MAX_SCORE) * SCORE_BINS)
 
 
 def _add(histograms: dict[str, Histogram], name: str, bin_number: int) -> None:
@@ -76,5 +83,12 @@ def _row(number: int, domain: str, language: str, text: str) -> Candidate:
         field.name: 0 if field.type in (int, "int") else "" for field in fields(Candidate) if field.name != "scores"
     }
     values |= {"text": text, "messages": [{"role": "assistant", "content": text}], "rejected": None, "adapter": None}
-    values |= {"id": f"canary-{number}", "domain": domain, "language": language, "parents": [], "passage": text}
+    values |= {
+        "id": f"canary-{number}",
+        "domain": domain,
+        "language": language,
+        "parents": [],
+        "passage": text,
+        "writes": "answer",
+    }
     return Candidate(**values)

@@ -41,7 +41,11 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt. The same request gives the same completion on the same backend and machine."""
+    """One prompt. The same request gives the same completion on the same backend and machine.
+
+    With `begin` the answer starts with this text; the completion has only what the generator adds. With `scored`
+    nothing is written: the completion has the log-probability of this answer. Only backends that declare it do either.
+    """
 
     id: str
     messages: tuple[dict[str, str], ...]
@@ -49,17 +53,24 @@ class Request:
     seed: int
     json_schema: str | None = None  # for guided decoding, if the backend supports it
     adapter: Adapter | None = None
+    begin: str = ""
+    scored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to one request. If only this request failed, `error` is set and `text` is empty."""
+    """The answer to one request. If only this request failed, `error` is set and `text` is empty.
+
+    For a scored answer `text` is empty, `output_tokens` counts its tokens, and `log_probability` is the sum of their
+    log-probabilities at temperature 1, in nats.
+    """
 
     text: str
     prompt_tokens: int
     output_tokens: int
     finish_reason: str  # stop | length | error
     error: str | None = None
+    log_probability: float | None = None
 
 
 # Called while `generate` runs, with two totals of that call: answered requests and output tokens.
@@ -109,8 +120,15 @@ class Verdict:
 KEEP = Verdict()
 
 
+EVERYTHING = frozenset({"answer", "question", "distractor"})
+
+
 class Filter(Protocol):
-    """Judges a batch. Deterministic: the same candidates get the same verdicts."""
+    """Judges a batch. Deterministic: the same candidates get the same verdicts.
+
+    A filter that makes sense for some texts only declares `judges`, a set of values of `Candidate.writes`; it is not
+    called with other candidates.
+    """
 
     def __call__(self, batch: "Sequence[Candidate]") -> list[Verdict]:
         """One verdict for each candidate, in order."""

@@ -15,7 +15,19 @@ from jsonschema.exceptions import SchemaError
 from configs.errors import ConfigError
 from configs.schema import Task
 from stages.record import content_id
+from stages.sources.passages import first_sentence
+from stages.targets import choose_target
 
+# passages that templates are tried with
+SAMPLES = {
+    "en": "A breach of personal data is a breach of security that leads to their loss or their disclosure. "
+    "The controller shall notify the authority of the breach within three days of becoming aware of it.",
+    "es": "Una violación de la seguridad de los datos es aquella que ocasiona su pérdida o su comunicación a terceros. "
+    "El responsable notificará la violación a la autoridad en los tres días siguientes al de su conocimiento.",
+    "zh": "个人数据泄露是指因违反安全规定而导致个人数据被非法披露的事件。"
+    "数据处理者应当在三个工作日内向主管部门报告有关情况。",
+}
+MIN_BEFORE = 80  # characters before a sentence that is to be told from what comes before it
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
@@ -25,8 +37,14 @@ class Prompt:
 
     messages: tuple[dict[str, str], ...]
     instruction: str  # the user message without passage and title
-    style: str  # one of the task's styles; "" if it has none
-    hash: str  # of both messages
+    values: dict[str, Any]  # what the task's templates see
+    hash: str  # of messages and beginning
+    begin: str = ""  # of the answer
+
+    def to_json(self) -> str:
+        """The messages, and after them the beginning of the answer if there is one."""
+        begin = [{"role": "assistant", "content": self.begin}] if self.begin else []
+        return json.dumps([*self.messages, *begin], ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +59,42 @@ class Answer:
 
 def render(
     task: Task, language: str, passage: str, title: str, draw: int, judged: dict[str, str] | None = None
-) -> Prompt:
-    """The prompt for one passage.
+) -> Prompt | None:
+    """The prompt for one passage; None if the task is about a sentence and the passage has none that fits.
 
-    `draw`: a random number that picks the style. `judged`: more values for the template of a judge's task.
+    `draw`: a random number that picks style and sentence. `judged`: more values for the template of a judge's task.
     """
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
-    style = styles[draw % len(styles)] if styles else ""
-
-    def fill(text: str, title: str) -> str:
-        system = task.system.get(language)  # type: ignore[call-overload]
-        values = {"passage": text, "title": title, "language": language, "style": style}
-        values |= judged or {}
-        parts = [_template(source).render(values).strip() for source in (system or "", task.prompt[language])]  # type: ignore[index]
-        return "\x00".join(parts)
-
-    system, _, user = fill(passage, title).partition("\x00")
+    values: dict[str, Any] = {"passage": passage, "title": title, "language": language}
+    values["style"] = styles[draw % len(styles)] if styles else ""
+    if task.target != "passage":
+        target = choose_target(passage, language, draw // 2, MIN_BEFORE if task.target == "next_sentence" else 0)
+        if target is None:
+            return None
+        values |= {"sentence": target.sentence, "head": target.head, "before": target.before, "swap": draw % 2 == 1}
+    values |= judged or {}
+    blank = values | {name: "" for name in ("passage", "title", "sentence", "head", "before") if name in values}
+    system, user = _fill(task.system.get(language, ""), values), _fill(task.prompt[language], values)  # type: ignore[index,call-overload]
+    begin = _fill(task.begin.get(language, ""), values)  # type: ignore[call-overload]
     messages = ({"role": "system", "content": system},) if system else ()
     messages += ({"role": "user", "content": user},)
-    return Prompt(messages, fill("", "").partition("\x00")[2], style, content_id(system, user))
+    prompt_hash = content_id(system, user, begin) if begin else content_id(system, user)
+    return Prompt(messages, _fill(task.prompt[language], blank), values, prompt_hash, begin)  # type: ignore[index]
 
 
-def converse(task: Task, language: str, passage: str, title: str, style: str, fields: dict[str, Any]):
-    """The row's messages, and the worse answer if the task asks for one, else None."""
-    values = {"passage": passage, "title": title, "language": language, "style": style, "fields": fields}
-    messages = []
+def converse(
+    task: Task, language: str, values: dict[str, Any], fields: dict[str, Any]
+) -> tuple[list[dict[str, str]], str | None]:
+    """The row's messages, and the worse answer if the task asks for one, else None. `values`: those of the prompt."""
+    values = values | {"fields": fields}
+    messages: list[dict[str, str]] = []
     for message in task.messages[language]:  # type: ignore[index]
-        content = _template(message.content).render(values).strip()
+        content = _fill(message.content, values)
         # A template that renders a JSON list of turns gives that many messages. The template itself must start the
         # list: an answer in another template cannot.
         turns = _turns(content) if message.content.lstrip().startswith("[") else None
         messages += turns if turns else [{"role": message.role, "content": content}]
-    rejected = _template(task.rejected).render(values).strip() if task.rejected else None
+    rejected = _fill(task.rejected, values) if task.rejected else None
     return messages, rejected
 
 
@@ -84,6 +106,10 @@ def parse(task: Task, language: str, text: str) -> Answer:
         return Answer(None, "empty")
     if task.format == "text":
         fields: Any = {"text": text}
+    elif task.format == "sentence":
+        if (sentence := first_sentence(text)) is None:
+            return Answer(None, "format", "no whole sentence")
+        fields = {"text": sentence}
     elif task.format == "labelled":
         fields = _labelled(task.labels[language], text)  # type: ignore[index]
         if fields is None:
@@ -109,6 +135,13 @@ def parse(task: Task, language: str, text: str) -> Answer:
     return Answer(fields, repaired=repaired)
 
 
+def join(begin: str, text: str, language: str) -> str:
+    """The given beginning of an answer and what the model added, with a space between them where words need one."""
+    text = text.strip()
+    space = "" if language == "zh" or text[:1] in set(".,;:!?)]’'%") or not text else " "
+    return begin + space + text
+
+
 def check(task: Task) -> None:
     """Renders every template of a task once with sample values. Raises ConfigError, which names the template."""
     where = f"tasks.{task.name}"
@@ -119,16 +152,19 @@ def check(task: Task) -> None:
     fields = sample(task.answer)
     required = task.answer.get("required", ())
     for language in task.languages:
+        passage = SAMPLES[language]
         try:
-            prompt = render(task, language, "A passage.", "A title", 0)
-            converse(task, language, "A passage.", "A title", prompt.style, fields)
-            required_fields = {name: value for name, value in fields.items() if name in required}
-            converse(task, language, "A passage.", "A title", prompt.style, required_fields)
+            prompt = render(task, language, passage, "A title", 0)
+            assert prompt is not None
+            converse(task, language, prompt.values, fields)
+            converse(task, language, prompt.values, {name: value for name, value in fields.items() if name in required})
         except TemplateError as error:
             raise ConfigError(f"{where}: its {language} templates do not render: {error}; fix them there") from None
-        if "A passage." not in prompt.messages[-1]["content"]:
+        parts = [passage] if task.target == "passage" else [prompt.values[name] for name in ("sentence", "head")]
+        if not any(part in prompt.messages[-1]["content"] + prompt.begin for part in parts):
+            names = "{{ passage }}" if task.target == "passage" else "{{ sentence }} or {{ head }}"
             raise ConfigError(
-                f"{where}.prompt.{language}: does not use {{{{ passage }}}}, so answers would not be grounded; add it"
+                f"{where}.prompt.{language}: does not use {names}, so answers would not be grounded; add it"
             )
 
 
@@ -147,6 +183,10 @@ def sample(schema: dict[str, Any]) -> Any:
             return True
         case _:
             return "x" * max(schema.get("minLength", 1), 1)
+
+
+def _fill(source: str, values: dict[str, Any]) -> str:
+    return _template(source).render(values).strip()
 
 
 @cache

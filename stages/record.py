@@ -60,7 +60,11 @@ class Candidate:
     licence: str
     passage: str  # the seed's text: filters compare the answer with it
     instruction: str  # the rendered prompt without the passage: filters look for copies of it in answers
+    prompt: str  # JSON: the messages sent to the generator, and the answer's given beginning as the last one
     answer: str  # the raw completion
+    writes: str  # what the generator's text is in the row: answer | question | distractor
+    written: str  # the generator's text where it is no answer; else ""
+    target: str  # the sentence that the row is about, if it is about one
     finish_reason: str  # stop | length
     prompt_hash: str
     generator: str
@@ -77,7 +81,10 @@ class Candidate:
 
     @property
     def reply(self) -> str:
-        """The generator's text as the row shows it: the assistant's turns, without prompt and passage."""
+        """The generator's text as the row shows it: the assistant's turns, without prompt and passage; or the question
+        or the distractor that it wrote."""
+        if self.written:
+            return self.written
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
         return "\n".join(turns) if turns else self.text
 
@@ -98,7 +105,11 @@ CANDIDATE = pa.schema(
         ("licence", pa.string()),
         ("passage", pa.string()),
         ("instruction", pa.string()),
+        ("prompt", pa.string()),
         ("answer", pa.string()),
+        ("writes", pa.string()),
+        ("written", pa.string()),
+        ("target", pa.string()),
         ("finish_reason", pa.string()),
         ("prompt_hash", pa.string()),
         ("generator", pa.string()),
@@ -115,7 +126,7 @@ CANDIDATE = pa.schema(
     ]
 )
 
-_INTERNAL = {"passage", "instruction", "answer", "finish_reason", "sketch"}
+_INTERNAL = {"passage", "instruction", "prompt", "answer", "writes", "written", "target", "finish_reason", "sketch"}
 ROW = pa.schema(
     [column for column in CANDIDATE if column.name not in _INTERNAL]
     + [pa.field("run_id", pa.string()), pa.field("date", pa.date32())]
@@ -130,13 +141,17 @@ REJECT = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("text", pa.string()),
+        ("task", pa.string()),
+        ("prompt", pa.string()),  # as `Candidate.prompt`, and the raw answer: pairs with the accepted row of a seed
+        ("answer", pa.string()),
     ]
 )
 
 
 def reject_row(row: Candidate, stage: str, reason: str, detail: str) -> dict[str, str]:
-    """A row of REJECT for a candidate that a stage does not keep."""
+    """A row of REJECT for a candidate that a stage does not keep, without prompt and answer."""
     return {
+        "task": row.task,
         "id": row.id,
         "seed_id": row.seed_id,
         "domain": row.domain,

@@ -1,14 +1,18 @@
-"""Screen: applies the filters in order, cheapest first. The first one that rejects a candidate gives the reason."""
+"""Screen: applies the filters in order, cheapest first. The first one that rejects a candidate gives the reason.
+
+Of several samples of a passage that pass, the one with the best score is kept.
+"""
 
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from configs.errors import GristmillError
 from stages.execute import PerProcess
 from stages.histograms import canary
-from stages.ports import Filter, Verdict
+from stages.ports import EVERYTHING, Filter, Verdict
 from stages.record import Candidate, reject_row
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -22,18 +26,27 @@ NamedFilters = list[tuple[str, Filter]]
 
 
 class Screen:
-    """Payload: `input`, a file of candidates. `build` creates the filters, once per process."""
+    """Payload: `input`, a file of candidates in which the samples of a passage follow each other.
+
+    `build` creates the filters, once per process. `prefer`: names of scores; the first of them that a candidate has
+    decides between samples. `redact(text, language)` masks personal data and secrets in what rejects quote.
+    """
 
     kind = StageKind("screen", Counts.CANDIDATES)
 
-    def __init__(self, build: Callable[[], NamedFilters]) -> None:
+    def __init__(
+        self, build: Callable[[], NamedFilters], prefer: Sequence[str], redact: Callable[[str, str], str]
+    ) -> None:
         self._filters: PerProcess[NamedFilters] = PerProcess("filters", build)
+        self._prefer = tuple(prefer)
+        self._redact = redact
 
     def load(self) -> None:
         self._filters.load()
 
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
+        samples: list[Candidate] = []  # those of the last passage so far: more of them may be in the next batch
         for batch in read_input(spec.root, FileRef(*payload["input"]), rows=ROWS_PER_BATCH):
             rows_before = out.rows_in
             out.rows_in += batch.num_rows
@@ -41,31 +54,64 @@ class Screen:
             for place, (name, judge) in enumerate(self._filters.value, 1):
                 rows = self._apply(spec, name, judge, rows, out)
                 out.report_progress(rows_before + batch.num_rows * place // len(self._filters.value))
-            out.keep_rows(rows)
+            rows = samples + rows
+            last = rows[-1].seed_id if rows else ""
+            samples = [row for row in rows if row.seed_id == last]
+            self._choose(spec, [row for row in rows if row.seed_id != last], out)
+        self._choose(spec, samples, out)
         if spec.number == 0:
             self._score_canary(out)
+
+    def _choose(self, spec: ShardSpec, rows: list[Candidate], out: ShardWriter) -> None:
+        """Keeps the best sample of each passage."""
+        for _, group in groupby(rows, key=lambda row: row.seed_id):
+            samples = list(group)
+            best = max(samples, key=self._rank)  # the first of equal ones
+            out.keep_rows([best])
+            for row in samples:
+                if row is not best:
+                    self._reject(spec, row, "better_sample", f"{best.id} is better", out)
+
+    def _rank(self, row: Candidate) -> float:
+        scores = {str(score["filter"]): float(score["score"]) for score in row.scores}
+        return next((scores[name] for name in self._prefer if name in scores), 0.0)
 
     def _apply(
         self, spec: ShardSpec, name: str, judge: Filter, rows: list[Candidate], out: ShardWriter
     ) -> list[Candidate]:
         """The rows that a filter keeps, with its score; the others become rejects."""
+        judged = getattr(judge, "judges", EVERYTHING)
+        verdicts = iter(judge_all(judge, [row for row in rows if row.writes in judged]))
         kept: list[Candidate] = []
-        for row, verdict in zip(rows, judge_all(judge, rows), strict=True):
+        for row in rows:
+            if row.writes not in judged:
+                kept.append(row)
+                continue
+            verdict = next(verdicts)
             if isinstance(verdict, Exception):
-                reject = reject_row(row, str(spec.stage), f"filter_error:{name}", repr(verdict))
-                out.reject([reject], quarantine=True)
+                self._reject(spec, row, f"filter_error:{name}", repr(verdict), out, quarantine=True)
                 continue
             out.stats.findings.update(verdict.findings)
             row = verdict.row or row
             if verdict.reason is not None:
-                out.reject([reject_row(row, str(spec.stage), verdict.reason, verdict.detail)])
+                self._reject(spec, row, verdict.reason, verdict.detail, out)
                 continue
             score = [] if verdict.score is None else [{"filter": name, "score": verdict.score}]
-            kept.append(replace(row, scores=[*row.scores, *score]) if score else row)
+            earlier = [entry for entry in row.scores if not score or entry["filter"] != name]
+            kept.append(replace(row, scores=[*earlier, *score]) if score else row)
         return kept
+
+    def _reject(
+        self, spec: ShardSpec, row: Candidate, reason: str, detail: str, out: ShardWriter, *, quarantine: bool = False
+    ) -> None:
+        reject = reject_row(row, str(spec.stage), reason, detail)
+        reject |= {"prompt": self._redact(row.prompt, row.language), "answer": self._redact(row.answer, row.language)}
+        out.reject([reject], quarantine=quarantine)
 
     def _score_canary(self, out: ShardWriter) -> None:
         for name, judge in self._filters.value:
+            if "answer" not in getattr(judge, "judges", EVERYTHING):
+                continue
             for number, verdict in enumerate(judge_all(judge, canary())):
                 if not isinstance(verdict, Exception) and verdict.score is not None:
                     out.stats.canary[f"{name} {number}"] = verdict.score

@@ -18,6 +18,8 @@ from configs.schema.task import Task
 class Generate(Section):
     """How prompts are sent to the generator."""
 
+    added_later = frozenset({"samples", "temperature_spread", "likelihood"})
+
     shard_rows: int = Field(default=64, ge=1, description="Rows of one shard: the unit of work and of resuming.")
     max_attempts: int = Field(
         default=2,
@@ -28,6 +30,20 @@ class Generate(Section):
     )
     max_tokens: int | None = Field(
         default=None, ge=1, description="Most new tokens of an answer, where the task allows more. Unset: the task's."
+    )
+    samples: int = Field(
+        default=1, ge=1, le=64, description="Answers to each prompt. The best that passes the filters is kept."
+    )
+    temperature_spread: float = Field(
+        default=0.4,
+        ge=0,
+        le=2,
+        description="How much hotter than the first the last of several samples is drawn. Those between are in steps.",
+    )
+    likelihood: bool = Field(
+        default=False,
+        description="Whether the generator also scores each answer by its likelihood, for the filters gain and "
+        "grounded. It reads each passage some more times. Not with services.",
     )
 
 
@@ -154,3 +170,15 @@ class Config(Section):
                     "raise the other"
                 )
         return self
+
+    def fitting_tasks(self, domain: str, parameters: int) -> tuple[str, ...]:
+        """The domain's tasks that a model with so many parameters (0: unknown) can do; all of them if it can do none.
+
+        In each language that the domain has, at least one task is left.
+        """
+        tasks = self.domains[domain].tasks
+        fitting = [name for name in tasks if not 0 < parameters < self.tasks[name].needs_parameters]
+        for language in self.domains[domain].languages:
+            if not any(language in self.tasks[name].languages for name in fitting):
+                return tasks
+        return tuple(fitting)

@@ -38,18 +38,24 @@ class Encoder(Section):
 
 
 CASCADE = """
-secrets privacy safety length truncation refusal rules repetition prompt_echo language support citations doses
-contamination domain quality
+secrets privacy safety length truncation refusal rules repetition prompt_echo gain contrast language
+support citations doses contamination domain quality
 """.split()  # noqa: SIM905 - reads as a list
 
 
 class Screen(Section):
     """Filters in order: cheapest first, those that mask before those that quote. `gristmill filter list` shows all."""
 
+    added_later = frozenset({"prefer"})
+
     filters: tuple[FilterSpec, ...] = Field(
         default=tuple(FilterSpec(name=name) for name in CASCADE),
         min_length=1,
         description="Filters in the order in which they are applied.",
+    )
+    prefer: tuple[str, ...] = Field(
+        default=("grounded", "gain", "fluency"),
+        description="Scores by which the best of several samples is chosen: the first that a sample has decides.",
     )
     encoder: Encoder | None = Field(
         default=None, description="The model that embeds texts. Unset: none, unless filters is unset too."

@@ -31,20 +31,38 @@ class Message(Section):
 class Task(Section):
     """What is generated: a Jinja prompt over the passage, and the shape of the answer.
 
-    Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one.
+    Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one. With a
+    sentence as `target` they also see `sentence`, its beginning `head`, the part of the passage `before` it, and
+    `swap`, which is true for half of the passages.
     """
+
+    added_later = frozenset({"target", "writes", "begin"})
 
     name: Name = Field(description="Name of the task; the file's name or the key if left out.")
     description: str = Field(description="What the task is, in a sentence.")
     languages: tuple[Language, ...] = Field(description="Languages that the task has templates for.")
     prompt: dict[Language, str] = Field(description="Template of the prompt, by language.")
     system: dict[Language, str] = Field(default_factory=dict, description="System message, by language.")
+    target: Literal["passage", "sentence", "next_sentence"] = Field(
+        default="passage",
+        description="What a row is about: the passage, or one sentence of it that says something by itself; "
+        "next_sentence: one that has some text before it.",
+    )
+    writes: Literal["answer", "question", "distractor"] = Field(
+        default="answer",
+        description="What the model's text is in the row: the answer; the question to an answer that is real text; or "
+        "a wrong alternative to real text. Filters judge each by its own rules.",
+    )
+    begin: dict[Language, str] = Field(
+        default_factory=dict, description="Template of the answer's beginning, which the model goes on with."
+    )
     styles: dict[Language, tuple[str, ...]] = Field(
         default_factory=dict, description="Styles by language; each prompt gets one of them as style."
     )
-    format: Literal["text", "labelled", "json"] = Field(
+    format: Literal["text", "sentence", "labelled", "json"] = Field(
         default="text",
-        description="How an answer is read. text: one field named text; labelled: lines Label: …; json: one object.",
+        description="How an answer is read. text: one field named text; sentence: the same, only the first sentence; "
+        "labelled: lines Label: …; json: one object.",
     )
     labels: dict[Language, dict[str, str]] = Field(
         default_factory=dict, description="labelled: the label of each field in the answer, by language."
@@ -56,7 +74,7 @@ class Task(Section):
     rejected: str | None = Field(default=None, description="Template of the worse answer of a preference pair.")
     sampling: Sampling = Field(default=Sampling(), description="How tokens are drawn.")
     needs_parameters: int = Field(
-        default=0, description="Models with fewer parameters are known to be too weak: gristmill plan warns."
+        default=0, description="Models with fewer parameters are known to be too weak and do not get the task."
     )
 
     @model_validator(mode="after")
@@ -65,6 +83,8 @@ class Task(Section):
             for key in ("prompt", "messages"):
                 if language not in getattr(self, key):
                     raise ValueError(f"{key}.{language}: missing, although languages names {language}")
+            if self.begin and language not in self.begin:
+                raise ValueError(f"begin.{language}: missing, although languages names {language}")
             if self.format == "labelled" and language not in self.labels:
                 raise ValueError(f"labels.{language}: missing, although format is labelled")
         return self

@@ -39,6 +39,8 @@ class Backend:
     readiness: Callable[[], Readiness]
     open_trainer: Callable[[schema.Lora, ModelCard, int, int], AdapterTrainer] | None = None  # None: trains no adapters
     packages: tuple[str, ...] = ()  # distributions whose versions a run records
+    continues: bool = False  # whether it goes on from the beginning of an answer (`Request.begin`)
+    scores: bool = False  # whether it gives the log-probability of an answer (`Request.scored`)
     owns_gpus: bool = False  # one process takes all GPUs of its host: a second one would have none left
 
 

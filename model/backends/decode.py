@@ -6,6 +6,7 @@ step. Here a row leaves the batch when it is finished, waiting prompts take its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch.nn.functional import pad
@@ -80,18 +81,25 @@ class _Batch:
         return sum(not row.finished for row in self.rows)
 
     def admit(self, rows: list[Draft]) -> None:
-        """Reads the prompts of new rows, draws their first tokens, and adds them below the live rows."""
+        """Reads the prompts of new rows, draws their first tokens, and adds them below the live rows.
+
+        Neighbouring rows with the same prompt share one reading of it.
+        """
         parts = [(self.cache, self.mask_BT, self._keep())]
-        size = len(rows) if not self.mergeable else max(1, _PREFILL_TOKENS // max(1, len(rows[0].prompt)))
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            longest = max(len(row.prompt) for row in chunk)
-            gaps = [longest - len(row.prompt) for row in chunk]
-            ids = [[self.filler] * gap + row.prompt for gap, row in zip(gaps, chunk, strict=True)]
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt)]
+        size = len(groups) if not self.mergeable else max(1, _PREFILL_TOKENS // max(1, len(rows[0].prompt)))
+        for start in range(0, len(groups), size):
+            chunk = groups[start : start + size]
+            longest = max(len(group[0].prompt) for group in chunk)
+            gaps = [longest - len(group[0].prompt) for group in chunk]
+            ids = [[self.filler] * gap + group[0].prompt for gap, group in zip(gaps, chunk, strict=True)]
             mask_BT = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps])
             cache = _new_cache(self.model)
-            self._advance(chunk, self._forward(torch.tensor(ids), mask_BT, cache))
-            parts.append((cache, mask_BT, list(range(len(chunk)))))
+            logits_BV = self._forward(torch.tensor(ids), mask_BT, cache)
+            places = [place for place, group in enumerate(chunk) for _ in group]
+            new = [row for group in chunk for row in group]
+            self._advance(new, logits_BV if len(new) == len(chunk) else logits_BV[places])
+            parts.append((cache, mask_BT, places))
         kept = [self.rows[index] for index in parts[0][2]]
         self._merge(parts)
         self.rows = kept + rows
@@ -141,7 +149,8 @@ class _Batch:
                 self.drawn_tokens += 1
 
     def _merge(self, parts: list[tuple[DynamicCache, torch.Tensor, list[int]]]) -> None:
-        """Makes one batch of all parts. A part: a cache, its mask and the rows of it to keep."""
+        """Makes one batch of all parts. A part: a cache, its mask and the rows of it to keep,
+        which may repeat."""
         parts = [part for part in parts if part[2]]
         if not parts:
             self.cache, self.mask_BT = _new_cache(self.model), torch.zeros(0, 0, dtype=torch.long)

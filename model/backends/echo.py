@@ -20,6 +20,7 @@ from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Reque
 from stages.record import content_id
 from stages.storage.stats import GeneratorStats
 
+_SEEN_WORD, _NEW_WORD = -2.0, -5.0  # log-probabilities of a scored word, in nats
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
 
 
@@ -27,7 +28,8 @@ class EchoGenerator:
     """Answers depend on the last user message and the request's seed alone. Tokens are words.
 
     Answers follow `json_schema` and the form of `Label: <…>` lines in the prompt. The share `echo.defect_rate` of them
-    are refusals, repetition loops, echoes of the prompt, in a broken form, or cut short.
+    are refusals, repetition loops, echoes of the prompt, in a broken form, or cut short. A scored answer has the
+    log-probability of a model that expects words of the conversation more than others.
     """
 
     def __init__(self, config: GeneratorConfig, card: ModelCard, threads: int):
@@ -61,12 +63,19 @@ class EchoGenerator:
                 f"prompt_too_long: {prompt_tokens} tokens and {limit} for the answer exceed {self.config.max_model_len}"
             )
             return Completion("", prompt_tokens, 0, "error", reason)
+        if request.scored is not None:
+            known = {word.casefold() for row in request.messages for word in split_words(row["content"])}
+            scored = split_words(request.scored)
+            log_probability = sum(_SEEN_WORD if word.casefold() in known else _NEW_WORD for word in scored)
+            return Completion("", prompt_tokens, len(scored), "stop", log_probability=log_probability)
         seed = request.seed if request.sampling.temperature else 0
         rng = random.Random(content_id(str(seed), request.adapter.sha256 if request.adapter else "", prompt))
         defect = rng.choice(DEFECTS) if rng.random() < self.config.echo.defect_rate else None
         writer = AnswerWriter(prompt, rng, adapted=request.adapter is not None)
         labels = answer_labels(prompt)
-        if request.json_schema is not None:
+        if request.begin:
+            text = writer.continuation()
+        elif request.json_schema is not None:
             text = writer.json(request.json_schema)
         else:
             text = writer.labelled(labels) if labels else writer.text()
@@ -142,4 +151,6 @@ BACKEND = Backend(
     open=EchoGenerator,
     readiness=lambda: Readiness(True, "needs nothing"),
     open_trainer=EchoTrainer,
+    continues=True,
+    scores=True,
 )

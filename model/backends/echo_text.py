@@ -79,6 +79,10 @@ class AnswerWriter:
         texts = [frame.format(self._clause(source)) for frame, source in zip(frames, sources, strict=False)]
         return ("" if self.language == "zh" else " ").join(texts)
 
+    def continuation(self) -> str:
+        """The rest of a sentence: a clause with its full stop."""
+        return self._clause(self.rng.choice(self.sentences)) + ("。" if self.language == "zh" else ".")
+
     def question(self) -> str:
         """A question about a phrase of the passage."""
         return self._frame("ask").format(self.phrase())

@@ -20,12 +20,22 @@ class Prompts:
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
 
     def tokens(self, request: Request) -> list[int]:
-        """The prompt's token ids. Raises PromptError if it is too long or the chat template refuses it."""
+        """The token ids of the prompt and of the answer's given beginning.
+
+        Raises PromptError if the prompt with its answer is too long or the chat template refuses it.
+        """
         ids = chat_tokens(self.tokenizer, list(request.messages), answer_next=True)
-        if len(ids) + request.sampling.max_tokens > self.max_tokens:
-            reason = f"prompt_too_long: {len(ids)} tokens and {request.sampling.max_tokens} for the answer"
+        ids += text_tokens(self.tokenizer, request.begin)
+        # one token more for a scored answer: vLLM draws one in any case
+        answer = request.sampling.max_tokens if request.scored is None else len(self.scored_tokens(request)) + 1
+        if len(ids) + answer > self.max_tokens:
+            reason = f"prompt_too_long: {len(ids)} tokens and {answer} for the answer"
             raise PromptError(f"{reason} exceed {self.max_tokens}", len(ids))
         return ids
+
+    def scored_tokens(self, request: Request) -> list[int]:
+        """The token ids of the answer to score; empty where the request asks for an answer."""
+        return text_tokens(self.tokenizer, request.scored or "")
 
 
 def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: bool) -> list[int]:
@@ -36,15 +46,24 @@ def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: 
     """
     import jinja2
 
-    # tokenizers raise on a lone surrogate, which has no UTF-8 form
-    clean = [{key: value.encode("utf-8", "replace").decode() for key, value in row.items()} for row in messages]
-    for special in _special_tokens(tokenizer):
-        for row in clean:
-            row["content"] = row["content"].replace(special, f"{special[0]} {special[1:]}")
+    clean = [row | {"content": _plain(tokenizer, row["content"])} for row in messages]
     try:
         return tokenizer.apply_chat_template(clean, add_generation_prompt=answer_next, return_dict=True)["input_ids"]
     except (ValueError, jinja2.TemplateError) as error:
         raise PromptError(f"chat_template: {error}") from None
+
+
+def text_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text without special tokens."""
+    return tokenizer(_plain(tokenizer, text), add_special_tokens=False)["input_ids"] if text else []
+
+
+def _plain(tokenizer: Any, text: str) -> str:
+    """The text with special tokens broken up, and without lone surrogates, on which tokenizers raise."""
+    text = text.encode("utf-8", "replace").decode()
+    for special in _special_tokens(tokenizer):
+        text = text.replace(special, f"{special[0]} {special[1:]}")
+    return text
 
 
 def _special_tokens(tokenizer: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import BackendError
@@ -61,17 +61,23 @@ class TransformersGenerator:
 
         results: list[Completion | None] = [None] * len(requests)
         groups: dict[str, tuple[Adapter | None, list[tuple[int, Draft]]]] = {}
+        scored: list[tuple[int, list[int]]] = []
         for index, request in enumerate(requests):
             try:
                 prompt = self.prompts.tokens(request)
             except PromptError as error:
                 results[index] = error.completion
                 continue
+            if request.scored is not None:
+                scored.append((index, prompt))
+                continue
             draft = Draft(prompt, Draws.from_seed(request.sampling, request.seed))
             key = request.adapter.name if request.adapter else ""
             groups.setdefault(key, (request.adapter, []))[1].append((index, draft))
+        for index, completion in self._score(requests, scored):
+            results[index] = completion
         answered = sum(row is not None for row in results)
-        output_tokens = 0
+        output_tokens = sum(row.output_tokens for row in results if row is not None)
         for adapter, members in groups.values():
             self._decode(adapter, [draft for _, draft in members], _add_totals(progress, answered, output_tokens))
             answered += len(members)
@@ -103,6 +109,26 @@ class TransformersGenerator:
                 import torch
 
                 torch.cuda.empty_cache()
+
+    def _score(
+        self, requests: Sequence[Request], scored: list[tuple[int, list[int]]]
+    ) -> Iterator[tuple[int, Completion]]:
+        """The completions of the requests that have an answer to score, given by place and prompt."""
+        from model.backends.likelihood import log_probabilities
+        from model.device import use_threads
+
+        by_adapter: dict[str, list[tuple[int, list[int], list[int]]]] = {}
+        for place, prompt in scored:
+            adapter = requests[place].adapter
+            row = (place, prompt, self.prompts.scored_tokens(requests[place]))
+            by_adapter.setdefault(adapter.name if adapter else "", []).append(row)
+        for members in by_adapter.values():
+            adapter = requests[members[0][0]].adapter
+            with self.lock:
+                use_threads(self.threads)
+                values = log_probabilities(self._model_with(adapter), [member[1:] for member in members])
+            for (place, prompt, answer), value in zip(members, values, strict=True):
+                yield place, Completion("", len(prompt), len(answer), "stop", log_probability=value)
 
     def _decode(self, adapter: Adapter | None, drafts: "list[Draft]", progress: ProgressCallback | None) -> None:
         import torch
@@ -165,4 +191,6 @@ BACKEND = Backend(
     open=TransformersGenerator,
     readiness=lambda: Readiness(True, "installed"),
     open_trainer=LoraTrainer,
+    continues=True,
+    scores=True,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.schema import Config
 from filters.build import build_filters
-from stages.ports import Encoder, Filter, Verdict
+from stages.ports import EVERYTHING, Encoder, Filter, Verdict
 from stages.record import Candidate
 from stages.screen import judge_all
 
@@ -49,8 +49,10 @@ def open_filters(config: Config) -> list[tuple[str, Filter]]:
 
 
 def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[FilterVerdict]:
-    """Asks each filter in order. Where one masks the row, the next ones see the masked row, as in a run."""
+    """Asks each filter that judges such rows, in order. Where one masks the row, the next ones see the masked row."""
     for name, judge in filters:
+        if row.writes not in getattr(judge, "judges", EVERYTHING):
+            continue
         (verdict,) = judge_all(judge, [row])
         if isinstance(verdict, Exception):
             yield FilterVerdict(name, "error", detail=repr(verdict))

@@ -64,6 +64,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     config, outcome = run.config, Outcome()
     passages = yield _seeds(run, sources)
     rounds, outcome.notes = choose_passages(config, sources, passages)
+    outcome.notes += _tasks_left_out(run)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
@@ -110,6 +111,19 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     return outcome
 
 
+def _tasks_left_out(run: Context) -> list[str]:
+    config, size = run.config, run.card.parameters
+    left_out = {
+        name: sorted(set(domain.tasks) - set(config.fitting_tasks(name, size)))
+        for name, domain in config.domains.items()
+    }
+    return [
+        f"{name}: {', '.join(tasks)} left out: {run.card.name} has {size / 1e6:.0f} M parameters (see needs_parameters)"
+        for name, tasks in left_out.items()
+        if tasks
+    ]
+
+
 def _unmet_targets(config: schema.Config, yields: dict[str, DomainYield]) -> list[str]:
     return [
         f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
@@ -148,7 +162,8 @@ def _generate(
         for batch in cut_into_shards(slices, config.generate.shard_rows):
             payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
-            inputs.append(ShardInput(payload, sum(stop - start for _, start, stop in batch), domain, key))
+            rows = sum(stop - start for _, start, stop in batch) * config.generate.samples
+            inputs.append(ShardInput(payload, rows, domain, key))
     identity = run.config_sections("generate", "tasks", "seed") | run.generator_identity()
     options = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
     threads = run.threads * config.run.workers if run.fleet else run.threads
@@ -163,7 +178,8 @@ def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stag
     identity = run.config_sections("screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
-    body = screen.Screen(partial(build.build_filters, config.filters, encoder, sketch=sketch))
+    filters = partial(build.build_filters, config.filters, encoder, sketch=sketch)
+    body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters))
     return one_shard_per_file(run, name_stage, body, generated, identity)
 
 
@@ -212,7 +228,7 @@ def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     config = run.config
     inputs = [ShardInput({"inputs": refs}, 1, domain) for domain, refs in accepted.items()]
     trainer = partial(backends.open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
-    body = adapt.TrainAdapter(config.adapt, trainer, "adapters")
+    body = adapt.TrainAdapter(config.adapt, trainer, "adapters", partial(build.redact, config.screen.filters))
     identity = run.config_sections("adapt", "seed") | run.generator_identity()
     return build_stage(run, StageName, body, adapt.ADAPTER, inputs, identity)
 

@@ -115,13 +115,17 @@ def preview_rows(
         filters = None
         for number, seed in enumerate(seeds, 1):
             started = time.perf_counter()
-            (generated,) = body.answer(seed.domain, [seed])
+            samples = list(body.answer(seed.domain, [seed]))
             seconds = time.perf_counter() - started
+            if not samples:
+                notice(f"{seed.location}: no sentence of the passage says something by itself")
             filters = filters if filters is not None else open_filters(config)  # late: the model loads before it
-            started = time.perf_counter()
-            candidate = generated.candidate
-            answers = [] if candidate is None else list(verdicts(filters, _stored(candidate)))
-            yield PreviewRow(number, seed, generated, answers, seconds + time.perf_counter() - started)
+            for generated in samples:
+                started = time.perf_counter()
+                candidate = generated.candidate
+                answers = [] if candidate is None else list(verdicts(filters, _stored(candidate)))
+                yield PreviewRow(number, seed, generated, answers, seconds + time.perf_counter() - started)
+                seconds = 0.0
     finally:
         generator.close()
 

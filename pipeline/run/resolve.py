@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from configs import load
+from configs.errors import ConfigError
 from configs.schema import Config
 from stages.ports import ModelCard
 
@@ -27,11 +28,29 @@ def resolve_models(config: Config) -> ResolvedModels:
     from model.encoder.weights import identify_encoder
 
     card = identify_generator(config.generator)
+    _check_backend(config, card)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
     encoder_card = identify_encoder(encoder) if encoder else None
     hashes = data_hashes(config.screen.filters, encoder_card.name if encoder_card else "")
     return ResolvedModels(config.model_copy(update={"generator": generator}), card, encoder_card, hashes)
+
+
+def _check_backend(config: Config, card: ModelCard) -> None:
+    """Raises ConfigError if the tasks or `generate.likelihood` ask for what the generator's backend cannot do."""
+    from model.backends import get
+
+    backend = get(card.backend)
+    instead = "set generator.backend: transformers or vllm"
+    if config.generate.likelihood and not backend.scores:
+        raise ConfigError(f"generate.likelihood: the backend {card.backend} gives none; remove the key, or {instead}")
+    for name in config.domains:
+        for task in config.fitting_tasks(name, card.parameters):
+            if config.tasks[task].begin and not backend.continues:
+                raise ConfigError(
+                    f"domains.{name}.tasks: {task} begins the answer for the model, which the backend {card.backend} "
+                    f"cannot do; remove the task, or {instead}"
+                )
 
 
 def run_fingerprint(models: ResolvedModels) -> str:

@@ -50,6 +50,20 @@ def cut(text: str, min_chars: int, max_chars: int) -> Iterator[str]:
         yield _join(previous)
 
 
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, in order. Whitespace within them is normalised."""
+    return [
+        piece.text for paragraph in _PARAGRAPH.split(text) for piece in _sentences(paragraph, max(1, len(paragraph)))
+    ]
+
+
+def first_sentence(text: str) -> str | None:
+    """The first sentence of a text if it ends with a mark, else None."""
+    line = text.strip().partition("\n")[0]
+    match = next(iter(_sentence_ends(line + " ")), None)
+    return line[:match].strip() if match else None
+
+
 def _pack(text: str, min_chars: int, max_chars: int) -> Iterator[list[_Piece]]:
     """Fills passages with paragraphs; a paragraph is split when the passage before it is still too short."""
     current: list[_Piece] = []

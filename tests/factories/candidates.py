@@ -49,6 +49,7 @@ def candidate(text, language="en", **changes):
         "passage": {"en": PASSAGE, "zh": ZH, "es": ES}[language],
         "instruction": "Write one question that the passage answers, and answer it in a full sentence.",
         "finish_reason": "stop",
+        "writes": "answer",
         "adapter": None,
         "seed": 1,
         "prompt_tokens": 1,

@@ -237,7 +237,7 @@ def test_entropy():
 def test_no_reject_holds_what_a_filter_masked():
     rejects = []
     out = SimpleNamespace(reject=lambda rows, **_: rejects.extend(rows), stats=ShardStats())
-    body = Screen(list)
+    body = Screen(list, (), Privacy().redact)
     kept = body._apply(SimpleNamespace(stage="screen"), "privacy", Privacy(action="drop"), [row()], out)
     assert (kept, [reject["reason"] for reject in rejects]) == ([], ["privacy"])
     assert "jane@" not in json.dumps(rejects)

@@ -11,10 +11,11 @@ import pytest
 from configs.schema import Adapt
 from stages.adapt import ADAPTER, TrainAdapter
 from stages.ports import Adapter, Training
-from stages.record import ROW
+from stages.record import CANDIDATE
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
+ASKED = json.dumps([{"role": "user", "content": "Why?"}])
 OPTIONS = Adapt(min_rows=8, held_out=0.3)
 
 
@@ -34,14 +35,14 @@ class Trainer:
 def accepted(root, count):
     """A committed shard of two answers a seed."""
     spec = ShardSpec(str(root), "runs/dedup", 0, 1, "f", count, "{}", "law")
-    out = ShardWriter(spec, ROW)
+    out = ShardWriter(spec, CANDIDATE)
     rows = [
-        dict.fromkeys(ROW.names)
-        | {"seed_id": f"seed {n // 2}", "messages": [{"role": "assistant", "content": f"{n // 2} answer {n}"}]}
+        dict.fromkeys(CANDIDATE.names)
+        | {"seed_id": f"seed {n // 2}", "language": "en", "prompt": ASKED, "answer": f"{n // 2} answer {n}"}
         for n in range(count)
     ]
     out.rows_in = count
-    out.keep(pa.Table.from_pylist(rows, ROW))
+    out.keep(pa.Table.from_pylist(rows, CANDIDATE))
     return out.commit().kept
 
 
@@ -50,7 +51,7 @@ def trained(root, count, trainer):
     refs = [accepted(root, count)] if count else []
     spec = ShardSpec(str(root), "runs/adapt", 0, 1, "f", 1, json.dumps({"inputs": refs}), "law")
     out = ShardWriter(spec, ADAPTER)
-    body = TrainAdapter(OPTIONS, lambda: trainer, "adapters")
+    body = TrainAdapter(OPTIONS, lambda: trainer, "adapters", lambda text, language: text.replace("answer", "reply"))
     body.load()
     body.process(spec, out)
     record = out.commit()

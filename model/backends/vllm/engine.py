@@ -36,6 +36,7 @@ class VllmEngine:
         self.refill = round(self.max_sequences * (spec.config.vllm.refill or 0))
         self.waiting: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
+        self.scored: dict[str, int] = {}  # by vLLM's id of a request, the tokens of the answer to score
         # on the CPU build (seen in 0.30) rows without an adapter get the adapter of other rows in the batch
         self.mixes_adapters, self.active_adapter = not spec.cpu, ""
         self._count_preemptions()
@@ -81,6 +82,10 @@ class VllmEngine:
 
     def add(self, number: int, prompt: list[int], request: Request) -> None:
         """Queues one request. If vLLM refuses it, the next step answers it with an error."""
+        if request.scored is not None:  # vLLM gives log-probabilities of a prompt: the answer becomes part of it
+            answer = self.prompts.scored_tokens(request)
+            self.scored[str(number)] = len(answer)
+            prompt = prompt + answer
         self.waiting.append((number, prompt, request))
 
     def step(self) -> list[tuple[int, Any]]:
@@ -99,7 +104,11 @@ class VllmEngine:
             answer = output.outputs[0]
             ids, reason = list(answer.token_ids), answer.finish_reason
             counts = len(output.prompt_token_ids or ()), len(ids)
-            if reason in ("stop", "length"):
+            scored = self.scored.pop(output.request_id, None)
+            if scored is not None and reason in ("stop", "length"):
+                counts = counts[0] - scored, scored
+                completions.append(Completion("", *counts, "stop", log_probability=_log_probability(output, scored)))
+            elif reason in ("stop", "length"):
                 # of a stopped answer the last token is the end token, since no stop strings are set
                 answer_ids = ids[:-1] if reason == "stop" else ids
                 text = self.decoding_tokenizer.decode(answer_ids, skip_special_tokens=True)
@@ -155,6 +164,8 @@ class VllmEngine:
         """vLLM's parameters for the request, with the request's seed unless `per_request_seeds` is off."""
         params, structured, _, final = self.types
         sampling = request.sampling
+        if request.scored is not None:
+            return params(temperature=0, max_tokens=1, prompt_logprobs=0, output_kind=final, detokenize=False)
         seeded = self.spec.config.vllm.per_request_seeds and sampling.temperature > 0
         return params(
             temperature=sampling.temperature,
@@ -192,6 +203,12 @@ class VllmEngine:
 
 def _adapter_key(request: Request) -> str:
     return request.adapter.sha256 if request.adapter else ""
+
+
+def _log_probability(output: Any, tokens: int) -> float:
+    """The sum of the log-probabilities of the last `tokens` tokens of a prompt."""
+    pairs = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))
+    return sum(alternatives[token].logprob for token, alternatives in pairs[len(pairs) - tokens :])
 
 
 def _register_attention() -> None:
