@@ -36,11 +36,10 @@ class Contrast:
         claimed = content_of(reply(candidate)) | numbers_in(reply(candidate))
         added = claimed - content_of(candidate.target) | (claimed - said)
         new = claimed - said
-        if len(new) < self.min_new or len(new) < self.min_share * len(added):
-            return Verdict(
-                "same", len(new) / max(1, len(added)), f"{len(new)} of {len(added)} words are not in the passage"
-            )
+        share = len(new) / max(1, len(added))
+        if len(new) < self.min_new or share < self.min_share:
+            return Verdict("same", share, f"{len(new)} of {len(added)} words are not in the passage")
         fluency = next((float(score["score"]) for score in candidate.scores if score["filter"] == "fluency"), 0.0)
         if fluency < self.min_fluency:
             return Verdict("nonsense", fluency, f"{fluency:.2f} nats a token, the least is {self.min_fluency:g}")
-        return Verdict(None, len(new) / len(added))
+        return Verdict(None, share)

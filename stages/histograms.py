@@ -83,12 +83,6 @@ def _row(number: int, domain: str, language: str, text: str) -> Candidate:
         field.name: 0 if field.type in (int, "int") else "" for field in fields(Candidate) if field.name != "scores"
     }
     values |= {"text": text, "messages": [{"role": "assistant", "content": text}], "rejected": None, "adapter": None}
-    values |= {
-        "id": f"canary-{number}",
-        "domain": domain,
-        "language": language,
-        "parents": [],
-        "passage": text,
-        "writes": "answer",
-    }
+    values |= {"id": f"canary-{number}", "domain": domain, "language": language, "parents": [], "passage": text}
+    values["writes"] = "answer"
     return Candidate(**values)

@@ -61,7 +61,7 @@ def open_nothing() -> Generator:
 def test_a_cap_on_new_tokens_lowers_what_a_task_allows():
     config = load("echo", ["generate.max_tokens=130"])
     body = Generate(config, ModelCard("echo", "0", "echo", "", 0), open_nothing, str)
-    most = {name: body._sampling(task).max_tokens for name, task in config.tasks.items()}
+    most = {name: body._sampling(task, 0).max_tokens for name, task in config.tasks.items()}
     assert most == {name: min(task.sampling.max_tokens, 130) for name, task in config.tasks.items()}
     assert {120, 130} <= set(most.values())  # a task below it, and tasks above
 
