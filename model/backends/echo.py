@@ -56,16 +56,16 @@ class EchoGenerator:
     def _answer(self, request: Request) -> Completion:
         prompt = next((row["content"] for row in reversed(request.messages) if row["role"] == "user"), "")
         prompt = prompt.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
-        limit = request.sampling.max_tokens
+        scored = None if request.scored is None else split_words(request.scored)
+        limit = request.sampling.max_tokens if scored is None else len(scored) + 1
         prompt_tokens = sum(len(split_words(row["content"])) for row in request.messages)
         if prompt_tokens + limit > self.config.max_model_len:
             reason = (
                 f"prompt_too_long: {prompt_tokens} tokens and {limit} for the answer exceed {self.config.max_model_len}"
             )
             return Completion("", prompt_tokens, 0, "error", reason)
-        if request.scored is not None:
+        if scored is not None:
             known = {word.casefold() for row in request.messages for word in split_words(row["content"])}
-            scored = split_words(request.scored)
             log_probability = sum(_SEEN_WORD if word.casefold() in known else _NEW_WORD for word in scored)
             return Completion("", prompt_tokens, len(scored), "stop", log_probability=log_probability)
         seed = request.seed if request.sampling.temperature else 0

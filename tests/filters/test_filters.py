@@ -20,8 +20,25 @@ from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candi
 # the others read a model or evaluation sets, and have test files of their own
 ALONE = [name for name in FILTERS if name not in ("contamination", "domain", "quality")]  # without other files
 
+
+def distractor(text, fluency=-1.0, language="en"):
+    target = {"en": "Claims above 1,200 euros need a written form.", "zh": ZH}[language]
+    scores = [{"filter": "fluency", "score": fluency}]
+    return candidate("", language, writes="distractor", written=text, target=target, scores=scores)
+
+
 ROWS = [
     ("length", candidate("Six years."), "too_short"),
+    ("gain", candidate(GOOD), None),
+    ("gain", candidate(GOOD, scores=[{"filter": "gain", "score": -0.1}]), "low_gain"),
+    ("gain", candidate(GOOD, scores=[{"filter": "gain", "score": 0.1}]), None),
+    ("gain", candidate("", writes="question", written="Why?", scores=[{"filter": "gain", "score": 1.2}]), "low_gain"),
+    ("gain", candidate("", writes="question", written="Why?", scores=[{"filter": "gain", "score": 1.4}]), None),
+    ("contrast", distractor("Claims above 1,200 euros need a written form."), "same"),
+    ("contrast", distractor("Claims above 1,200 euros begin when the breach occurs."), "same"),
+    ("contrast", distractor("Claims above 1,200 euros lapse unless notaries certify the invoices."), None),
+    ("contrast", distractor("Claims above 1,200 euros lapse unless notaries certify invoices.", -4), "nonsense"),
+    ("contrast", distractor("金额超过一千二百元的，应当由公证机关审核发票并且盖章。", language="zh"), None),
     ("length", candidate("合同期限是三十日，须书面通知单位。", "zh"), None),
     ("length", candidate(GOOD * 100), "too_long"),
     ("truncation", candidate(GOOD, finish_reason="length"), "truncated"),

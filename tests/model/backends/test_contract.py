@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from configs import schema
+from configs.errors import BackendError
 from model.backends import BACKENDS, get, identify, open_generator, open_trainer
 from stages.ports import Completion, Generator
 from tests.factories.chat_server import chat_server
@@ -135,6 +136,41 @@ def test_sampling_extremes(generator: Generator) -> None:
         {"repetition_penalty": 1.3},
     ]
     assert all(answered(row) for row in generator.generate([ask(PASSAGE, sampling=setting) for setting in settings]))
+
+
+def test_an_answer_is_more_likely_where_the_prompt_says_it(generator: Generator) -> None:
+    if not get(generator.card.backend).scores:  # type: ignore[attr-defined]
+        with pytest.raises(BackendError, match="score"):
+            generator.generate([ask(PASSAGE, scored="Yes.")])
+        return
+    text = "The controller shall provide a copy of the data."
+    requests = [ask(PASSAGE, scored=text), ask("Name a colour.", scored=text), ask(PASSAGE, scored="")]
+    told, untold, empty = generator.generate(requests)
+    assert told.log_probability is not None
+    assert untold.log_probability is not None
+    assert 0 > told.log_probability > untold.log_probability
+    assert told.output_tokens == untold.output_tokens > 5
+    assert (told.text, empty.log_probability) == ("", 0)
+    assert generator.generate(requests) == [told, untold, empty]
+
+
+def test_an_answer_goes_on_from_its_given_beginning(generator: Generator) -> None:
+    begin = "The controller shall provide"
+    if not get(generator.card.backend).continues:  # type: ignore[attr-defined]
+        with pytest.raises(BackendError, match="continue"):
+            generator.generate([ask(PASSAGE, begin=begin)])
+        return
+    plain, begun = generator.generate([ask(PASSAGE), ask(PASSAGE, begin=begin)])
+    assert answered(begun)
+    assert begun.prompt_tokens >= plain.prompt_tokens
+    assert not begun.text.startswith(begin)
+
+
+def test_a_scored_answer_that_is_too_long_fails_alone(generator: Generator) -> None:
+    if get(generator.card.backend).scores:  # type: ignore[attr-defined]
+        long, short = generator.generate([ask(PASSAGE, scored="word " * 600), ask(PASSAGE, scored="word")])
+        assert "prompt_too_long" in (long.error or "")
+        assert (long.log_probability, short.error) == (None, None)
 
 
 def test_several_threads_share_it(generator: Generator) -> None:

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from configs.schema import Sampling
+from model.backends import likelihood
 from model.backends.decode import Draft, decode
 from model.backends.sampler import Draws, draw, uniforms
 
@@ -105,6 +106,41 @@ def test_rows_that_come_and_go_get_the_tokens_of_transformers(kind: str, slots: 
         wanted = out[0, ids.shape[1] :].tolist()
         assert draft.stopped == (wanted[-1] == 1)
         assert draft.tokens == [token for token in wanted if token != 1]
+
+
+@pytest.mark.parametrize("kind", ["full", "sliding"])
+@pytest.mark.parametrize("slots", [2, 16])
+def test_rows_that_share_a_prompt_get_the_tokens_of_rows_that_do_not(kind: str, slots: int) -> None:
+    model = tiny(kind)
+
+    def drafts(prompts: list[list[int]]) -> list[Draft]:
+        seeds = enumerate(prompts)
+        return [Draft(prompt, Draws.from_seed(Sampling(temperature=1, max_tokens=12), seed)) for seed, prompt in seeds]
+
+    prompts = [prompt for prompt in ([5, 6, 7, 8], [9, 3], [4, 4, 4]) for _ in range(3)]
+    together, alone = drafts(prompts), drafts(prompts)
+    decode(model, together, slots=slots, ends=frozenset([1]), filler=0)
+    for draft in alone:
+        decode(model, [draft], slots=1, ends=frozenset([1]), filler=0)
+    assert [draft.tokens for draft in together] == [draft.tokens for draft in alone]
+    assert len({tuple(draft.tokens) for draft in together[:3]}) > 1
+
+
+@pytest.mark.parametrize("kind", ["full", "sliding"])
+def test_log_probabilities_are_those_of_one_pass_over_each_row(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(likelihood._TOKENS_PER_BATCH, "cpu", 64)  # several batches
+    model, rng = tiny(kind), np.random.default_rng(5)
+    rows = [
+        (rng.integers(2, 97, size=rng.integers(1, 20)).tolist(), rng.integers(2, 97, size=length).tolist())
+        for length in (0, 1, 2, 7, 19, 19, 40)
+    ]
+    values = likelihood.log_probabilities(model, [*rows, rows[3]])
+    for (prompt, answer), value in zip(rows, values, strict=False):
+        logits_TV = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        log_p_TV = logits_TV.double().log_softmax(-1)
+        assert value == pytest.approx(float(sum(log_p_TV[t, token] for t, token in enumerate(answer))), abs=1e-3)
+    assert values[-1] == values[3]
+    assert likelihood.log_probabilities(model, []) == []
 
 
 def test_decoding_reports_tokens_before_a_row_is_finished() -> None:
