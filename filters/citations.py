@@ -33,7 +33,7 @@ class Citations:
 
     malformed: bool = True
 
-    judges = frozenset({"answer", "question"})
+    judges = frozenset({"answer", "extract", "question"})
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]

@@ -30,7 +30,7 @@ class Domain:
     head: str = ""
     _head: DomainHead = field(init=False, repr=False, compare=False)
 
-    judges = frozenset({"answer", "question"})
+    judges = frozenset({"answer", "extract", "question"})
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:

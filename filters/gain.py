@@ -24,7 +24,7 @@ class Gain:
     min_question: Nats = 1.3
     min_answer: Nats = 0.0
 
-    judges = frozenset({"answer", "question"})
+    judges = frozenset({"answer", "extract", "question"})
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]

@@ -18,7 +18,7 @@ class Length:
     min_chars: Annotated[int, Field(ge=0)] = 40
     max_chars: Annotated[int, Field(ge=1)] = 4000
 
-    judges = frozenset({"answer", "distractor"})
+    judges = frozenset({"answer", "extract", "distractor"})
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]

@@ -30,6 +30,8 @@ class Repetition:
     max_character_run: Annotated[int, Field(ge=8)] = 16
     ngram: Annotated[int, Field(ge=2, le=20)] = 5
 
+    judges = frozenset({"answer", "question", "distractor"})  # in data, terms recur in statements
+
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(reply(candidate)) for candidate in batch]
 

@@ -50,7 +50,7 @@ class Support:
     names: bool = True
     min_words: Annotated[int, Field(ge=1)] = 4
 
-    judges = frozenset({"answer", "question"})
+    judges = frozenset({"answer", "extract", "question"})
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         return [self._judge(candidate) for candidate in batch]

@@ -29,6 +29,8 @@ class Truncation:
     def _judge(self, candidate: Candidate) -> Verdict:
         if candidate.finish_reason == "length":
             return Verdict("truncated", None, "the token limit was reached")
+        if candidate.writes == "extract":  # data may end in a phrase
+            return KEEP
         text = candidate.reply.rstrip()
         if len(text) > self.short_chars * CHARACTERS.get(candidate.language, 1.0) and not _END.search(text[-40:]):
             return Verdict("unfinished", None, f"ends in {text[-20:]!r}")

@@ -11,7 +11,7 @@ from configs.schema import Config, Sampling, Task
 from stages.execute import PerProcess
 from stages.likelihood import likelihood_scores, scored_requests
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
-from stages.prompt import Answer, Prompt, converse, join, parse, render
+from stages.prompt import Answer, Prompt, converse, join, parse, render, texts
 from stages.record import Candidate, Seed, content_id
 from stages.storage.inputs import read_rows
 from stages.storage.records import FileRef
@@ -259,7 +259,7 @@ class Generate:
             prompt=prompt.to_json(),
             answer=completion.text,
             writes=task.writes,
-            written="" if task.writes == "answer" else next(iter(fields.values())),
+            written="" if task.writes == "answer" else "\n".join(texts(fields)),
             target=prompt.values.get("sentence", ""),
             finish_reason=completion.finish_reason,
             prompt_hash=prompt.hash,

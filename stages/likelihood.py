@@ -28,7 +28,7 @@ def scored_requests(candidate: Candidate, request: Request) -> dict[str, Request
         "evidence": replace(alone, messages=_user(candidate.reply), scored=evidence),
         "evidence alone": replace(alone, scored=evidence),
     }
-    if candidate.writes == "answer":
+    if candidate.writes in ("answer", "extract"):
         asked |= {"written": written, "written alone": alone}
     return asked
 

@@ -120,7 +120,7 @@ class Verdict:
 KEEP = Verdict()
 
 
-EVERYTHING = frozenset({"answer", "question", "distractor"})
+EVERYTHING = frozenset({"answer", "extract", "question", "distractor"})
 
 
 class Filter(Protocol):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -133,6 +134,15 @@ def parse(task: Task, language: str, text: str) -> Answer:
     if problem is not None:
         return Answer(None, "schema", f"{problem.json_path}: {problem.message}"[:300], repaired)
     return Answer(fields, repaired=repaired)
+
+
+def texts(fields: Any) -> Iterator[str]:
+    """All texts in the fields of an answer, in order."""
+    if isinstance(fields, str):
+        yield fields
+    elif isinstance(fields, dict | list):
+        for part in fields.values() if isinstance(fields, dict) else fields:
+            yield from texts(part)
 
 
 def join(begin: str, text: str, language: str) -> str:

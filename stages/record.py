@@ -62,8 +62,8 @@ class Candidate:
     instruction: str  # the rendered prompt without the passage: filters look for copies of it in answers
     prompt: str  # JSON: the messages sent to the generator, and the answer's given beginning as the last one
     answer: str  # the raw completion
-    writes: str  # what the generator's text is in the row: answer | question | distractor
-    written: str  # the generator's text where it is no answer; else ""
+    writes: str  # what the generator's text is in the row: answer | extract | question | distractor
+    written: str  # the generator's text where it is no prose answer; else ""
     target: str  # the sentence that the row is about, if it is about one
     finish_reason: str  # stop | length
     prompt_hash: str
@@ -82,7 +82,7 @@ class Candidate:
     @property
     def reply(self) -> str:
         """The generator's text as the row shows it: the assistant's turns, without prompt and passage; or the question
-        or the distractor that it wrote."""
+        or the distractor that it wrote, or the texts in its data, a line each."""
         if self.written:
             return self.written
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stages.sources.passages import length_factor, split_sentences
 
-MIN_CHARS, MAX_CHARS = 60, 320  # of a target, in characters
+MIN_CHARS, MAX_CHARS = 60, 420  # of a target, in characters
 _HEAD_SHARE = 0.45  # of a sentence's words, which a model goes on with
 _MIN_WORDS = 4  # of the head, and of what follows it
 _SPEAKER = re.compile(r"^(?:\[?\w+(?: \w+)?\]?:|\[\w+\])\s+")

@@ -48,10 +48,11 @@ class Task(Section):
         description="What a row is about: the passage, or one sentence of it that says something by itself; "
         "next_sentence: one that has some text before it.",
     )
-    writes: Literal["answer", "question", "distractor"] = Field(
+    writes: Literal["answer", "extract", "question", "distractor"] = Field(
         default="answer",
-        description="What the model's text is in the row: the answer; the question to an answer that is real text; or "
-        "a wrong alternative to real text. Filters judge each by its own rules.",
+        description="What the model's text is in the row. answer: prose; extract: parts of the passage, as data; "
+        "question: one to an answer that is real text; distractor: a wrong alternative to real text. Filters judge "
+        "each by its own rules.",
     )
     begin: dict[Language, str] = Field(
         default_factory=dict, description="Template of the answer's beginning, which the model goes on with."
