@@ -160,7 +160,8 @@ class Generate:
         scored = []
         for result, by_name in zip(results, asked, strict=True):
             completions = {name: next(answers) for name in by_name}
-            if result.candidate is not None and (scores := likelihood_scores(completions)):
+            if result.candidate is not None:
+                scores = likelihood_scores(result.candidate, result.completion, completions)
                 result = replace(result, candidate=replace(result.candidate, scores=scores))
             scored.append(result)
         return scored
@@ -217,6 +218,7 @@ class Generate:
             json_schema=json.dumps(question.task.answer) if question.task.format == "json" else None,
             adapter=adapter,
             begin=question.prompt.begin,
+            likelihood=self._config.generate.likelihood,
         )
 
     def _sampling(self, task: Task, sample: int) -> Sampling:

@@ -18,31 +18,36 @@ _NEUTRAL = {"en": "Write a text.", "es": "Escribe un texto.", "zh": "请写一�
 
 def scored_requests(candidate: Candidate, request: Request) -> dict[str, Request]:
     """The texts whose likelihood is asked for, by name. `request`: the one that the candidate answers."""
-    neutral = _user(_NEUTRAL.get(candidate.language, _NEUTRAL["en"]))
-    written = replace(request, scored=candidate.answer, json_schema=None)
     if candidate.writes == "distractor":
-        return {"written": written}
+        return {}
     evidence = candidate.target or candidate.passage
-    alone = replace(written, messages=neutral, begin="")
+    scored = replace(request, begin="", json_schema=None, likelihood=False, scored=evidence)
+    neutral = _user(_NEUTRAL.get(candidate.language, _NEUTRAL["en"]))
     asked = {
-        "evidence": replace(alone, messages=_user(candidate.reply), scored=evidence),
-        "evidence alone": replace(alone, scored=evidence),
+        "evidence": replace(scored, messages=_user(candidate.reply)),
+        "evidence alone": replace(scored, messages=neutral),
     }
-    if candidate.writes in ("answer", "extract"):
-        asked |= {"written": written, "written alone": alone}
+    if candidate.writes != "question":
+        asked["written alone"] = replace(scored, messages=neutral, scored=candidate.answer)
     return asked
 
 
-def likelihood_scores(completions: Mapping[str, Completion]) -> list[dict[str, str | float]]:
-    """The scores that follow from the answers to `scored_requests`. Those whose texts were refused are left out."""
-    log_p = {name: row.log_probability for name, row in completions.items() if row.log_probability is not None}
-    tokens = {name: max(1, row.output_tokens) for name, row in completions.items()}
+def likelihood_scores(
+    candidate: Candidate, completion: Completion, scored: Mapping[str, Completion]
+) -> list[dict[str, str | float]]:
+    """The scores that follow from a candidate's completion and the answers to its `scored_requests`.
+
+    Those whose texts the generator refused are left out.
+    """
+    log_p = {name: row.log_probability for name, row in scored.items() if row.log_probability is not None}
+    tokens = {name: max(1, row.output_tokens) for name, row in scored.items()}
     scores: dict[str, float] = {}
-    if "written alone" in log_p and "written" in log_p:
-        scores["log_p"] = log_p["written"]
-        scores["pmi"] = (log_p["written"] - log_p["written alone"]) / tokens["written"]
-    elif "written" in log_p and len(completions) == 1:
-        scores["fluency"] = log_p["written"] / tokens["written"]
+    written, written_tokens = completion.log_probability, max(1, completion.output_tokens)
+    if written is not None and candidate.writes == "distractor":
+        scores["fluency"] = written / written_tokens
+    if written is not None and "written alone" in log_p:
+        scores["log_p"] = written
+        scores["pmi"] = written / written_tokens - log_p["written alone"] / tokens["written alone"]
     if "evidence" in log_p and "evidence alone" in log_p:
         scores["gain"] = (log_p["evidence"] - log_p["evidence alone"]) / tokens["evidence"]
     return [{"filter": name, "score": score} for name, score in scores.items()]

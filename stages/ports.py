@@ -55,14 +55,15 @@ class Request:
     adapter: Adapter | None = None
     begin: str = ""
     scored: str | None = None
+    likelihood: bool = False  # the completion has the log-probability of its text
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """The answer to one request. If only this request failed, `error` is set and `text` is empty.
 
-    For a scored answer `text` is empty, `output_tokens` counts its tokens, and `log_probability` is the sum of their
-    log-probabilities at temperature 1, in nats.
+    For a scored answer `text` is empty and `output_tokens` counts its tokens. `log_probability` is the sum of the
+    log-probabilities of the output tokens at temperature 1 without penalties, in nats, where the request asks for it.
     """
 
     text: str

@@ -22,12 +22,16 @@ _PREFILL_TOKENS = 2048  # prompt tokens read at once: larger activations do not 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """An answer in progress: the prompt's tokens, the tokens drawn so far, and whether an end token was drawn."""
+    """An answer in progress: the prompt's tokens, the tokens drawn so far, and whether an end token was drawn.
+
+    `log_probability`: of the tokens at temperature 1 without penalties, in nats; None where it is not asked for.
+    """
 
     prompt: list[int]
     draws: Draws
     tokens: list[int] = field(default_factory=list)
     stopped: bool = False
+    log_probability: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -135,18 +139,24 @@ class _Batch:
     def _advance(self, rows: list[Draft], logits_BV: torch.Tensor) -> None:
         live = [index for index, row in enumerate(rows) if not row.finished]
         chosen = [rows[index] for index in live]
+        logits_BV = logits_BV if len(live) == len(rows) else logits_BV[live]
         drawn = draw(
-            logits_BV if len(live) == len(rows) else logits_BV[live],
+            logits_BV,
             [row.draws for row in chosen],
             [len(row.tokens) for row in chosen],
             [row.prompt + row.tokens for row in chosen],
         )
-        for row, token in zip(chosen, drawn, strict=True):
+        log_p = (
+            _log_probabilities(logits_BV, drawn) if any(row.log_probability is not None for row in chosen) else drawn
+        )
+        for row, token, value in zip(chosen, drawn, log_p, strict=True):
             if token in self.ends:
                 row.stopped = True
             else:
                 row.tokens.append(token)
                 self.drawn_tokens += 1
+                if row.log_probability is not None:
+                    row.log_probability += value
 
     def _merge(self, parts: list[tuple[DynamicCache, torch.Tensor, list[int]]]) -> None:
         """Makes one batch of all parts. A part: a cache, its mask and the rows of it to keep,
@@ -166,6 +176,12 @@ class _Batch:
             (self.cache, self.mask_BT, keep) = parts[0]
             self.cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
             self.mask_BT = self.mask_BT[keep]
+
+
+def _log_probabilities(logits_BV: torch.Tensor, tokens: list[int]) -> list[float]:
+    logits_BV = logits_BV.float()
+    index = torch.tensor(tokens, device=logits_BV.device)[:, None]
+    return (logits_BV.gather(1, index)[:, 0] - logits_BV.logsumexp(1)).tolist()
 
 
 def _new_cache(model: PreTrainedModel) -> DynamicCache:

@@ -65,9 +65,7 @@ class EchoGenerator:
             )
             return Completion("", prompt_tokens, 0, "error", reason)
         if scored is not None:
-            known = {word.casefold() for row in request.messages for word in split_words(row["content"])}
-            log_probability = sum(_SEEN_WORD if word.casefold() in known else _NEW_WORD for word in scored)
-            return Completion("", prompt_tokens, len(scored), "stop", log_probability=log_probability)
+            return Completion("", prompt_tokens, len(scored), "stop", log_probability=_log_probability(request, scored))
         seed = request.seed if request.sampling.temperature else 0
         rng = random.Random(content_id(str(seed), request.adapter.sha256 if request.adapter else "", prompt))
         defect = rng.choice(DEFECTS) if rng.random() < self.config.echo.defect_rate else None
@@ -82,7 +80,14 @@ class EchoGenerator:
         text, finish = _spoil(text, defect, prompt, writer, has_form=bool(labels or request.json_schema))
         if len(split_words(text)) > limit:
             text, finish = cut(text, limit), "length"
-        return Completion(text, prompt_tokens, len(split_words(text)), finish)
+        words = split_words(text)
+        log_probability = _log_probability(request, words) if request.likelihood else None
+        return Completion(text, prompt_tokens, len(words), finish, log_probability=log_probability)
+
+
+def _log_probability(request: Request, words: list[str]) -> float:
+    known = {word.casefold() for row in request.messages for word in split_words(row["content"])}
+    return sum((_SEEN_WORD if word.casefold() in known else _NEW_WORD) for word in words)
 
 
 def _spoil(text: str, defect: str | None, prompt: str, writer: AnswerWriter, *, has_form: bool) -> tuple[str, str]:

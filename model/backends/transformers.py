@@ -72,6 +72,7 @@ class TransformersGenerator:
                 scored.append((index, prompt))
                 continue
             draft = Draft(prompt, Draws.from_seed(request.sampling, request.seed))
+            draft.log_probability = 0.0 if request.likelihood else None
             key = request.adapter.name if request.adapter else ""
             groups.setdefault(key, (request.adapter, []))[1].append((index, draft))
         for index, completion in self._score(requests, scored):
@@ -88,6 +89,7 @@ class TransformersGenerator:
                     len(draft.prompt),
                     len(draft.tokens),
                     "stop" if draft.stopped else "length",
+                    log_probability=draft.log_probability,
                 )
         if progress is not None:
             progress(answered, output_tokens)

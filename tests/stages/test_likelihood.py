@@ -8,40 +8,34 @@ from tests.factories.candidates import GOOD, PASSAGE, candidate
 from tests.factories.requests import ask
 
 
-def scores(row, log_p):
-    """The scores by name; `log_p`: of a text after a prompt, or None where the generator refuses it."""
-    request = ask("Explain.")
+def scores(row, table, written=None):
+    """The scores by name. `table`: log-probabilities by prompt and text; `written`: of the completion."""
     completions = {}
-    for name, asked in scored_requests(row, request).items():
-        value = log_p(asked.messages[-1]["content"], asked.scored)
+    for name, asked in scored_requests(row, ask("Explain.", begin="The", likelihood=True)).items():
+        assert (asked.begin, asked.likelihood) == ("", False)
+        value = table.get((asked.messages[-1]["content"], asked.scored))
         completions[name] = Completion("", 1, 10, "stop" if value is not None else "error", log_probability=value)
-    return {score["filter"]: score["score"] for score in likelihood_scores(completions)}
+    completion = Completion(row.answer, 1, 10, "stop", log_probability=written)
+    return {score["filter"]: score["score"] for score in likelihood_scores(row, completion, completions)}
 
 
 def test_an_answer_is_scored_with_and_without_its_prompt_and_by_what_it_says_of_the_passage() -> None:
     row = candidate(GOOD, answer=GOOD)
-    table = {("Explain.", GOOD): -20.0, ("Write a text.", GOOD): -50.0, (GOOD, PASSAGE): -60.0}
-    table[("Write a text.", PASSAGE)] = -100.0
-    assert scores(row, lambda prompt, text: table[prompt, text]) == {"log_p": -20.0, "pmi": 3.0, "gain": 4.0}
+    table = {("Write a text.", GOOD): -50.0, (GOOD, PASSAGE): -60.0, ("Write a text.", PASSAGE): -100.0}
+    assert scores(row, table, -20.0) == {"log_p": -20.0, "pmi": 3.0, "gain": 4.0}
 
 
 def test_a_question_is_scored_by_the_sentence_that_answers_it() -> None:
     row = candidate("", writes="question", written="How long?", target="Six years.", answer="How long?")
     table = {("How long?", "Six years."): -10.0, ("Write a text.", "Six years."): -30.0}
-    assert scores(row, lambda prompt, text: table[prompt, text]) == {"gain": 2.0}
+    assert scores(row, table, -5.0) == {"gain": 2.0}
 
 
 def test_a_distractor_is_scored_by_how_likely_it_is_after_the_given_beginning() -> None:
     row = candidate("", writes="distractor", written="The period is ten years.", answer="ten years.")
-    assert scores(row, lambda prompt, text: -15.0) == {"fluency": -1.5}
+    assert scores(row, {}, -15.0) == {"fluency": -1.5}
 
 
-def test_the_beginning_belongs_to_the_request_that_wrote_it_alone() -> None:
-    row = candidate(GOOD, answer="rest")
-    begins = {name: asked.begin for name, asked in scored_requests(row, ask("Explain.", begin="The")).items()}
-    assert begins == {"written": "The", "written alone": "", "evidence": "", "evidence alone": ""}
-
-
-@pytest.mark.parametrize("writes", ["answer", "question", "distractor"])
+@pytest.mark.parametrize("writes", ["answer", "extract", "question", "distractor"])
 def test_a_text_that_the_generator_refuses_gives_no_score(writes: str) -> None:
-    assert scores(candidate(GOOD, writes=writes, written="What?", answer="a"), lambda prompt, text: None) == {}
+    assert scores(candidate(GOOD, writes=writes, written="What?", answer="a"), {}) == {}

@@ -107,12 +107,13 @@ class VllmEngine:
             scored = self.scored.pop(output.request_id, None)
             if scored is not None and reason in ("stop", "length"):
                 counts = counts[0] - scored, scored
-                completions.append(Completion("", *counts, "stop", log_probability=_log_probability(output, scored)))
+                completions.append(Completion("", *counts, "stop", log_probability=_scored(output, scored)))
             elif reason in ("stop", "length"):
                 # of a stopped answer the last token is the end token, since no stop strings are set
                 answer_ids = ids[:-1] if reason == "stop" else ids
                 text = self.decoding_tokenizer.decode(answer_ids, skip_special_tokens=True)
-                completions.append(Completion(text.strip(), *counts, reason))
+                log_p = None if answer.logprobs is None else _log_probability(answer_ids, answer.logprobs)
+                completions.append(Completion(text.strip(), *counts, reason, log_probability=log_p))
             else:
                 completions.append(Completion("", *counts, "error", f"vllm: {reason}"))
         return completions
@@ -174,6 +175,7 @@ class VllmEngine:
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
             seed=request.seed % 2**63 if seeded else None,
+            logprobs=0 if request.likelihood else None,
             structured_outputs=structured(json=request.json_schema) if request.json_schema else None,
             output_kind=final,
             detokenize=False,
@@ -205,10 +207,15 @@ def _adapter_key(request: Request) -> str:
     return request.adapter.sha256 if request.adapter else ""
 
 
-def _log_probability(output: Any, tokens: int) -> float:
+def _scored(output: Any, tokens: int) -> float:
     """The sum of the log-probabilities of the last `tokens` tokens of a prompt."""
-    pairs = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))
-    return sum(alternatives[token].logprob for token, alternatives in pairs[len(pairs) - tokens :])
+    start = len(output.prompt_token_ids) - tokens
+    return _log_probability(output.prompt_token_ids[start:], output.prompt_logprobs[start:])
+
+
+def _log_probability(tokens: Sequence[int], by_token: Sequence[Any]) -> float:
+    """`by_token`: for each position vLLM's figures of some tokens, among them of its own; there may be more positions."""
+    return sum(alternatives[token].logprob for token, alternatives in zip(tokens, by_token, strict=False))
 
 
 def _register_attention() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -152,6 +153,19 @@ def test_an_answer_is_more_likely_where_the_prompt_says_it(generator: Generator)
     assert told.output_tokens == untold.output_tokens > 5
     assert (told.text, empty.log_probability) == ("", 0)
     assert generator.generate(requests) == [told, untold, empty]
+
+
+def test_an_answer_has_its_own_log_probability_where_it_is_asked_for(generator: Generator) -> None:
+    if not get(generator.card.backend).scores:  # type: ignore[attr-defined]
+        return
+    asked = ask(PASSAGE, likelihood=True, sampling={"temperature": 0.7, "repetition_penalty": 1.1})
+    (row,) = generator.generate([asked])
+    (plain,) = generator.generate([replace(asked, likelihood=False)])
+    (again,) = generator.generate([replace(asked, scored=row.text)])
+    assert (plain.text, plain.log_probability) == (row.text, None)
+    assert row.log_probability is not None
+    assert again.log_probability is not None
+    assert row.log_probability == pytest.approx(again.log_probability, rel=0.1)
 
 
 def test_an_answer_goes_on_from_its_given_beginning(generator: Generator) -> None:
