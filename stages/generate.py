@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from configs.schema import Config, Sampling, Task
 from stages.execute import PerProcess
-from stages.likelihood import likelihood_scores, scored_requests
+from stages.likelihood import with_scores
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
 from stages.prompt import Answer, Prompt, converse, join, parse, render, texts
 from stages.record import Candidate, Seed, content_id
@@ -153,18 +153,10 @@ class Generate:
             questions = again
 
     def _scored(self, results: list[Generated]) -> list[Generated]:
-        """The results with scores by the generator's likelihood."""
-        asked = [scored_requests(result.candidate, result.request) if result.candidate else {} for result in results]
-        requests = [request for by_name in asked for request in by_name.values()]
-        answers = iter(self._generator.value.generate(requests))
-        scored = []
-        for result, by_name in zip(results, asked, strict=True):
-            completions = {name: next(answers) for name in by_name}
-            if result.candidate is not None:
-                scores = likelihood_scores(result.candidate, result.completion, completions)
-                result = replace(result, candidate=replace(result.candidate, scores=scores))
-            scored.append(result)
-        return scored
+        """The results, with scores by the generator's likelihood in their candidates."""
+        answered = [(row.candidate, row.request, row.completion) for row in results if row.candidate is not None]
+        candidates = iter(with_scores(self._generator.value, answered))
+        return [replace(row, candidate=next(candidates)) if row.candidate is not None else row for row in results]
 
     def _read(
         self, question: _Question, request: Request, completion: Completion, depth: int

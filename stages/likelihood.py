@@ -6,14 +6,23 @@ answer) less log P(passage), a token. For a question: `gain`, of the sentence th
 its facts; an invented text does not help.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from stages.ports import Completion, Request
+from stages.ports import Completion, Generator, Request
 from stages.record import Candidate
 
 # what a text is asked for with where nothing is known of it
 _NEUTRAL = {"en": "Write a text.", "es": "Escribe un texto.", "zh": "请写一段文字。"}
+
+
+def with_scores(generator: Generator, answered: Sequence[tuple[Candidate, Request, Completion]]) -> Iterator[Candidate]:
+    """The candidates with their scores. All texts that have to be scored go to the generator in one call."""
+    asked = [scored_requests(candidate, request) for candidate, request, _ in answered]
+    completions = iter(generator.generate([request for by_name in asked for request in by_name.values()]))
+    for (candidate, _, completion), by_name in zip(answered, asked, strict=True):
+        scored = {name: next(completions) for name in by_name}
+        yield replace(candidate, scores=likelihood_scores(candidate, completion, scored))
 
 
 def scored_requests(candidate: Candidate, request: Request) -> dict[str, Request]:

@@ -46,7 +46,7 @@ def choose_target(passage: str, language: str, draw: int, min_before: int = 0) -
     a capital, and does not lean on the sentence before ("It …", "However, …"). Names of speakers and numbers of clauses
     before it are left out.
     """
-    found: list[Target] = []
+    targets: list[Target] = []
     position = 0
     for raw in split_sentences(passage):
         start = passage.find(raw, position)
@@ -58,8 +58,8 @@ def choose_target(passage: str, language: str, draw: int, min_before: int = 0) -
         head = _head(sentence, language)
         before = passage[: position - len(sentence)].strip()
         if head and len(before) >= min_before * length_factor(language) and _stands_alone(sentence, language):
-            found.append(Target(sentence, head, before))
-    return found[draw % len(found)] if found else None
+            targets.append(Target(sentence, head, before))
+    return targets[draw % len(targets)] if targets else None
 
 
 def _stands_alone(sentence: str, language: str) -> bool:

@@ -146,9 +146,8 @@ class _Batch:
             [len(row.tokens) for row in chosen],
             [row.prompt + row.tokens for row in chosen],
         )
-        log_p = (
-            _log_probabilities(logits_BV, drawn) if any(row.log_probability is not None for row in chosen) else drawn
-        )
+        is_asked = any(row.log_probability is not None for row in chosen)
+        log_p = _log_probabilities(logits_BV, drawn) if is_asked else [0.0] * len(drawn)
         for row, token, value in zip(chosen, drawn, log_p, strict=True):
             if token in self.ends:
                 row.stopped = True

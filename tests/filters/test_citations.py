@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.citations import Citations
+from filters.grounding.citations import Citations
 from filters.text.numerals import from_roman
 from filters.text.references import References
 from tests.factories.candidates import candidate

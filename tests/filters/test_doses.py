@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.doses import Doses
+from filters.grounding.doses import Doses
 from filters.text.quantities import read_quantities
 from tests.factories.candidates import candidate
 

@@ -11,9 +11,9 @@ from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec, Screen
 from filters import FILTERS
 from filters.build import build_filters, check_screen, filter_class, redact
+from filters.grounding.support import numbers_in
 from filters.language import identify
 from filters.repetition import repeated_share
-from filters.support import numbers_in
 from stages.ports import EVERYTHING, Verdict
 from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candidate
 

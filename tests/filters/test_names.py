@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.support import Support
+from filters.grounding.support import Support
 from filters.text.names import names, unsupported
 from tests.factories.candidates import candidate
 

@@ -214,7 +214,7 @@ def _scored(output: Any, tokens: int) -> float:
 
 
 def _log_probability(tokens: Sequence[int], by_token: Sequence[Any]) -> float:
-    """`by_token`: for each position vLLM's figures of some tokens, among them of its own; there may be more positions."""
+    """`by_token`: for each position vLLM's figures of some tokens, among them its own; there may be more positions."""
     return sum(alternatives[token].logprob for token, alternatives in zip(tokens, by_token, strict=False))
 
 

@@ -136,7 +136,8 @@ def test_log_probabilities_are_those_of_one_pass_over_each_row(kind: str, monkey
     ]
     values = likelihood.log_probabilities(model, [*rows, rows[3]])
     for (prompt, answer), value in zip(rows, values, strict=False):
-        logits_TV = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        with torch.inference_mode():
+            logits_TV = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         log_p_TV = logits_TV.double().log_softmax(-1)
         assert value == pytest.approx(float(sum(log_p_TV[t, token] for t, token in enumerate(answer))), abs=1e-3)
     assert values[-1] == values[3]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.support import content_of, numbers_in
+from filters.grounding.support import content_of, numbers_in
 from filters.text.words import reply
 from stages.ports import Verdict
 from stages.record import Candidate
@@ -32,10 +32,10 @@ class Contrast:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        said = content_of(candidate.passage) | numbers_in(candidate.passage)
+        known = content_of(candidate.passage) | numbers_in(candidate.passage)
         claimed = content_of(reply(candidate)) | numbers_in(reply(candidate))
-        added = claimed - content_of(candidate.target) | (claimed - said)
-        new = claimed - said
+        new = claimed - known
+        added = claimed - content_of(candidate.target) | new
         share = len(new) / max(1, len(added))
         if len(new) < self.min_new or share < self.min_share:
             return Verdict("same", share, f"{len(new)} of {len(added)} words are not in the passage")
