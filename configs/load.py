@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from configs.errors import ConfigError
 from configs.renamed_keys import RENAMED_KEYS, rename_keys, renamed_path
 from configs.schema import Config
+from configs.schema.audit_rubric import AuditRubric
 from configs.schema.policy import Policy
 from configs.schema.training import Training
 
@@ -61,7 +62,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
 
 def _check_urls(config: Config) -> None:
     """Refuses user names and passwords in URLs: configs are saved in run folders, and paths appear in lineage."""
-    urls = {"publish": config.publish or ""}
+    urls = {"publish": config.publish.to if config.publish else ""}
     for backend, options in config.generator.options().items():
         urls |= {f"generator.{backend}.{key}": value for key, value in options if isinstance(value, str)}
     for name, domain in config.domains.items():
@@ -102,6 +103,15 @@ def load_policy(path: str) -> Policy:
         return Policy.model_validate(_read(file))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, Policy))) from None
+
+
+def load_audit_rubric() -> AuditRubric:
+    """Loads the rubric of audits, policies/audit.yaml. Raises ConfigError when the file was edited into a wrong one."""
+    file = HERE / "policies" / "audit.yaml"
+    try:
+        return AuditRubric.model_validate(_read(file))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, AuditRubric))) from None
 
 
 def dump(config: Config | Training) -> str:

@@ -4,12 +4,13 @@ Rows do not depend on `run`, `price`, `drift`, `metrics`, `out`, `publish` and p
 """
 
 import re
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from configs.schema.domain import Domain
 from configs.schema.generator import Generator
-from configs.schema.operation import Drift, Metrics, Price, Run
+from configs.schema.operation import Drift, Metrics, Price, Publish, Run, bucket_url
 from configs.schema.screening import Screen
 from configs.schema.section import Name, Section
 from configs.schema.task import Task
@@ -107,9 +108,10 @@ class Config(Section):
 
     name: Name = Field(description="Name of the data set.")
     out: str = Field(description="Folder of the data set, on a local or mounted disk.")
-    publish: str | None = Field(
+    publish: Publish | None = Field(
         default=None,
-        description="s3://BUCKET/PREFIX, gs://… or az://…: finished dates are copied there. Unset: nowhere.",
+        description="Where finished dates are copied to: a URL, or a section with the URL and a condition. "
+        "Unset: nowhere.",
     )
     seed: int = Field(default=17, description="Seed of every random draw.")
     domains: dict[Name, Domain] = Field(
@@ -140,12 +142,10 @@ class Config(Section):
             raise ValueError(f"{value!r}: only a path works; set `out` to a folder, and `publish` to the URL")
         return value.removeprefix("file://")
 
-    @field_validator("publish")
+    @field_validator("publish", mode="before")
     @classmethod
-    def _bucket(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"^(s3|gs|gcs|az|abfs)://[^/?#]+(/[^?#]*)?$", value):
-            raise ValueError(f"{value!r}: not a bucket; write s3://BUCKET/PREFIX, gs://… or az://…, without a query")
-        return value
+    def _bucket(cls, value: Any) -> Any:
+        return {"to": bucket_url(value)} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _joined(self) -> "Config":

@@ -1,8 +1,10 @@
 """When, how fast and under whose eyes a run is made: none of it changes a row, so the fingerprint leaves it out."""
 
+import re
 from datetime import date
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from configs.schema.section import Section
 
@@ -37,6 +39,26 @@ class Drift(Section):
     )
     fail: bool = Field(
         default=False, description="Alarms end the run with exit code 6. The date is published all the same."
+    )
+
+
+def bucket_url(value: str) -> str:
+    """The URL, if it names a bucket. Raises ValueError."""
+    if not re.match(r"^(s3|gs|gcs|az|abfs)://[^/?#]+(/[^?#]*)?$", value):
+        raise ValueError(f"{value!r}: not a bucket; write s3://BUCKET/PREFIX, gs://… or az://…, without a query")
+    return value
+
+
+class Publish(Section):
+    """Where finished dates are copied to, and which of them. The URL alone, `publish: s3://…`, copies all."""
+
+    to: Annotated[str, AfterValidator(bucket_url)] = Field(description="s3://BUCKET/PREFIX, gs://… or az://….")
+    min_rightness: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="A date is copied once it is audited (gristmill audit) and the lower end of the 95 % interval of "
+        "its rate of right rows is at least so much. Unset: dates are copied unread.",
     )
 
 

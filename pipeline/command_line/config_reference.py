@@ -18,6 +18,7 @@ def config_schema(*, training: bool = False) -> dict[str, Any]:
     """The JSON Schema of a config file as people write it.
 
     A config of `gristmill run` may name its domains in a list and leave tasks out: they are then read from other files.
+    Its `publish` may be a URL alone.
     """
     schema = (Training if training else Config).model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +29,8 @@ def config_schema(*, training: bool = False) -> dict[str, Any]:
     text = domains.pop("description")
     schema["properties"]["domains"] = {"description": text, "anyOf": [domains, names]}
     schema["required"].remove("tasks")
+    publish = schema["properties"]["publish"]
+    publish["anyOf"].insert(0, {"type": "string"})
     return schema
 
 

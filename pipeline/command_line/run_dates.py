@@ -92,7 +92,7 @@ def run_one_date(request: RunRequest, date: str, *, force: bool) -> int:
         with stop:
             result = _run_watched(models, date, metrics, force=force, beam_args=request.beam_args, stop=stop)
     data = DataSet.open(models.config.out)
-    notes, error = _publish(bucket, data)
+    notes, error = _publish(bucket, data, config)
     result.notes = [*result.notes, *notes]
     if error:
         result.error = "; ".join(filter(None, (result.error, error)))
@@ -141,7 +141,7 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
             results = backfill.run_dates(
                 data, dates, run_date, lambda result: _exit_code(result, config), stop, keep_going=keep_going
             )
-    notes, error = _publish(bucket, data)
+    notes, error = _publish(bucket, data, config)
     if request.as_json:
         rows = [
             _json_line(RunResult(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
@@ -195,10 +195,10 @@ def _open_bucket(config: Any) -> Any:
     """Where finished dates are published to, None if nowhere. Raises ConfigError before the run starts."""
     from stages.storage.bucket import Bucket
 
-    return config.publish and Bucket.open(config.publish)
+    return config.publish and Bucket.open(config.publish.to)
 
 
-def _publish(bucket: Any, data: Any) -> tuple[list[str], str]:
+def _publish(bucket: Any, data: Any, config: Any) -> tuple[list[str], str]:
     """Publishes what the bucket does not have yet. Returns notes, and why it failed, if it did."""
     from configs.errors import GristmillError
     from pipeline.store.remote import publish
@@ -206,7 +206,7 @@ def _publish(bucket: Any, data: Any) -> tuple[list[str], str]:
     if bucket is None:
         return [], ""
     try:
-        dates, notes = publish(bucket, data)
+        dates, notes = publish(bucket, data, min_rightness=config.publish.min_rightness)
     except GristmillError as error:
         return [], f"{error}; what is finished is kept: the same command publishes it"
     return [*(f"{date}: published to {bucket.url}" for date in dates), *notes], ""

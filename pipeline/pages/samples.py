@@ -5,8 +5,8 @@ The first pass reads only ids, one row group at a time; the second reads the row
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
@@ -21,9 +21,10 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import RunRecord
+from stages.record import content_id
 from stages.storage.plan import StagePlan
 from stages.storage.shard import is_kept_file
-from stages.storage.stage import StageName
+from stages.storage.stage import StageKind, StageName
 
 pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
@@ -31,24 +32,31 @@ MAX_GROUPS = 200  # a filter of the user may give each row a different reason
 
 
 class Place(NamedTuple):
-    """The position of a row in a file. Places sort by row id."""
+    """The position of a row in a file. Places sort by rank: the row's id, or a hash of it."""
 
+    rank: str
     id: str
     path: str
     group: int
     row: int
 
 
-def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple[str, ...], list[Place]]:
+def smallest(
+    paths: Iterable[Path], by: Sequence[str], count: int, salt: str = ""
+) -> dict[tuple[str, ...], list[Place]]:
     """The `count` rows with the smallest ids of each combination of values of the string columns `by`.
 
-    At most MAX_GROUPS combinations are returned; those that come later in the files are left out.
+    With a `salt`, those whose ids have the smallest hashes with it: another random sample for each salt. At most
+    MAX_GROUPS combinations are returned; those that come later in the files are left out.
     """
     places_by_key: dict[tuple[str, ...], list[Place]] = {}
     for path in paths:
         with reading(path), pq.ParquetFile(path) as source:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group, ["id", *by])
+                ids = table["id"].to_pylist()
+                ranks = [content_id(salt, row_id) for row_id in ids] if salt else ids
+                table = table.append_column("rank", pa.array(ranks, pa.string()))
                 table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
                 for values in table.group_by(list(by)).aggregate([]).to_pylist():
                     key = tuple(values[name] for name in by)
@@ -57,10 +65,35 @@ def smallest(paths: Iterable[Path], by: Sequence[str], count: int) -> dict[tuple
                     part = table
                     for name in by:
                         part = part.filter(pc.equal(part[name], values[name]))
-                    part = part.take(pc.select_k_unstable(part, count, sort_keys=[("id", "ascending")]))
-                    places = [Place(row["id"], str(path), group, row["row"]) for row in part.to_pylist()]
+                    part = part.take(pc.select_k_unstable(part, count, sort_keys=[("rank", "ascending")]))
+                    places = [Place(row["rank"], row["id"], str(path), group, row["row"]) for row in part.to_pylist()]
                     places_by_key[key] = nsmallest(count, [*places_by_key.get(key, []), *places])
     return places_by_key
+
+
+def count_rows(paths: Iterable[Path], by: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """The number of rows of each combination of values of the string columns `by`."""
+    rows: Counter[tuple[str, ...]] = Counter()
+    for path in paths:
+        with reading(path), pq.ParquetFile(path) as source:
+            for group in range(source.num_row_groups):
+                counted = source.read_row_group(group, list(by)).group_by(list(by)).aggregate([([], "count_all")])
+                for values in counted.to_pylist():
+                    rows[tuple(values[name] for name in by)] += values["count_all"]
+    return rows
+
+
+def rows_with_ids(paths: Iterable[Path], ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The rows with these ids, by id. Of each file only ids are read, and the row groups that have one of the rows."""
+    wanted = pa.array(ids, pa.string())
+    rows: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        with reading(path), pq.ParquetFile(path) as source:
+            for group in range(source.num_row_groups):
+                hit = pc.is_in(source.read_row_group(group, ["id"])["id"], wanted)
+                if pc.any(hit).as_py():
+                    rows |= {row["id"]: row for row in source.read_row_group(group).filter(hit).to_pylist()}
+    return rows
 
 
 def fetch(places: Iterable[Place]) -> dict[Place, dict[str, Any]]:
@@ -102,8 +135,10 @@ def sample_rejects(data: DataSet, manifest: Manifest, count: int) -> dict[tuple[
     }
 
 
-def rejects_files(data: DataSet, manifest: Manifest) -> list[Path]:
-    """The rejects files that the date's run committed, of the stages that candidates go through."""
+def rejects_files(
+    data: DataSet, manifest: Manifest, of_stage: Callable[[StageKind], bool] = lambda kind: kind.loses_candidates
+) -> list[Path]:
+    """The rejects files that the date's run committed, of the stages that candidates go through, or of some stages."""
     folder = data.run_folder(manifest.date)
     try:
         record = RunRecord.read(folder)
@@ -113,7 +148,7 @@ def rejects_files(data: DataSet, manifest: Manifest) -> list[Path]:
         return []  # the run folder was deleted, or the date is being run again with another configuration
     paths = []
     for stage, kind in manifest.stages.items():
-        if not kind.loses_candidates:
+        if not of_stage(kind):
             continue
         stage_folder = folder / "stages" / stage
         with suppress(OSError, ValueError, KeyError):

@@ -124,7 +124,7 @@ def _config(path: str) -> list[Finding]:
         Bucket.open(url).probe(stamp(utc_now()))
         return f"{url} honours conditional puts"
 
-    url = config.publish
+    url = config.publish and config.publish.to
     return [
         Finding("config", "ok", path),
         *([attempt("publish", lambda: probed(url))] if url else []),

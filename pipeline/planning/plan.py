@@ -32,7 +32,7 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
     return {
         "date": date,
         "out": str(data.root),
-        "publish": config.publish and _reached(config.publish),
+        "publish": config.publish and _reached(config.publish.to),
         "fingerprint": fingerprint,
         "state": _state(DateRun.open(data, date), fingerprint),
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",

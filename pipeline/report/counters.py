@@ -19,7 +19,7 @@ from pathlib import Path
 from configs.errors import StoreError
 from pipeline.report.summary import RowCounts, busy_seconds
 from pipeline.store.dataset import DataSet
-from pipeline.store.manifest import DomainFigures, Manifest
+from pipeline.store.manifest import AuditFigures, DomainFigures, Manifest
 from stages.storage.atomic import write_text
 from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord
@@ -217,6 +217,7 @@ class Finished:
     counts: Counts
     published: float  # seconds since the epoch
     alarms: int
+    audit: AuditFigures | None
 
     @classmethod
     def read(cls, data: DataSet, date: str) -> "Finished | None":
@@ -228,7 +229,7 @@ class Finished:
             published = datetime.fromisoformat(manifest.published).timestamp()
         else:  # older versions did not record it
             published = data.manifest_path(date).stat().st_mtime
-        return cls(counts_of_manifest(manifest), published, len(manifest.alarms))
+        return cls(counts_of_manifest(manifest), published, len(manifest.alarms), manifest.audit)
 
 
 @dataclass(slots=True)

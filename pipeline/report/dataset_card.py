@@ -7,8 +7,9 @@ import yaml
 
 from configs.catalogue import corpora
 from configs.schema import Config
+from pipeline.report.rightness import NOT_AUDITED, rightness
 from pipeline.report.summary import size
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import Manifest, Rate
 
 MAX_DATES_LISTED = 60  # the newest
 MAX_SOURCES_LISTED = 40  # those with the most rows
@@ -56,9 +57,10 @@ def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
         "Synthetic text can be wrong: it is training material, not legal or medical advice.",
         "## Figures",
         _markdown_table(
-            ["date", *sorted(rows_by_domain), "generated", "accepted", "bytes"],
+            ["date", *sorted(rows_by_domain), "generated", "accepted", "bytes", "right"],
             [_figures_of_date(m, sorted(rows_by_domain)) for m in manifests[-MAX_DATES_LISTED:]],
         ),
+        *_rightness(manifests),
         "## How it was made",
         f"- Generator: {generator.name} ({generator.backend}), weights sha256 `{generator.sha256}`",
         *([f"- Quality encoder: {encoder.name}, weights sha256 `{encoder.sha256}`"] if encoder else []),
@@ -87,7 +89,37 @@ def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
 
 def _figures_of_date(manifest: Manifest, domains: list[str]) -> list[str]:
     accepted = [str(manifest.domains[name].accepted if name in manifest.domains else 0) for name in domains]
-    return [manifest.date, *accepted, str(manifest.generated), str(manifest.accepted), size(manifest.bytes)]
+    rate = manifest.audit and manifest.audit.accepted
+    right = f"{rate.share:.1%} ({_interval(rate)})" if rate else NOT_AUDITED
+    return [manifest.date, *accepted, str(manifest.generated), str(manifest.accepted), size(manifest.bytes), right]
+
+
+def _rightness(manifests: Sequence[Manifest]) -> list[str]:
+    """How many rows people found right, on the newest audited date."""
+    newest = next((manifest for manifest in reversed(manifests) if manifest.audit and manifest.audit.accepted), None)
+    heading = "## Rightness"
+    if newest is None or newest.audit is None:
+        return [heading, "Not audited: nobody has compared a sample of the rows with their passages."]
+    audit = newest.audit
+    groups = {"domain": audit.domains, "task": audit.tasks, "language": audit.languages}
+    return [
+        heading,
+        f"On {newest.date}, the newest audited date, readers compared accepted rows with their passages: "
+        f"{rightness(audit)}. A row is right if each of its readers calls it faithful to the passage, complete, and "
+        "useful (3 or more of 5).",
+        _markdown_table(
+            ["", "labelled", "right", "rate", "95% interval"],
+            [
+                [f"{what} {name}", str(rate.rows), str(rate.right), f"{rate.share:.1%}", _interval(rate)]
+                for what, rates in groups.items()
+                for name, rate in rates.items()
+            ],
+        ),
+    ]
+
+
+def _interval(rate: Rate) -> str:
+    return f"{rate.low:.1%} to {rate.high:.1%}"
 
 
 def _markdown_table(head: list[str], rows: list[list[str]]) -> str:

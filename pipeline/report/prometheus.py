@@ -164,6 +164,7 @@ class Metrics(Collector):
             *self._counter_metrics(ledger),
             *self._run_metrics(stages),
             *self._date_metrics(),
+            *self._audit_metrics(),
             *self._gpu_metrics(stages),
         ]
 
@@ -245,6 +246,28 @@ class Metrics(Collector):
             ("drift_alarms", "Drift alarms of the newest published date.", newest.alarms),
         ):
             yield self._gauge(f"gristmill_{name}", text, (), [((), value)])
+
+    def _audit_metrics(self) -> Iterator[Metric]:
+        """Whether the newest date is audited, and the rates of the newest date that is."""
+        finished = self._finished()
+        if not finished:
+            return
+        audited = {date: past.audit for date, past in finished.items() if past.audit is not None}
+        text = "1 if people read a sample of the newest published date, else 0."
+        yield self._gauge("gristmill_audited", text, (), [((), float(list(finished)[-1] in audited))])
+        if not audited:
+            return
+        date, audit = list(audited.items())[-1]
+        day = datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp()
+        text = "The newest audited date, as its first second in UTC."
+        yield self._gauge("gristmill_audit_date_timestamp_seconds", text, (), [((), day)])
+        for name, text, value in (
+            ("right_ratio", "Share of labelled accepted rows that are right.", lambda rate: rate.share),
+            ("right_lower_ratio", "Lower end of the 95 % interval of that share.", lambda rate: rate.low),
+            ("labelled_rows", "Accepted rows that people labelled.", lambda rate: rate.rows),
+        ):
+            samples = [((domain,), float(value(rate))) for domain, rate in audit.domains.items()]
+            yield self._gauge(f"gristmill_audit_{name}", f"{text} Of the newest audited date.", ("domain",), samples)
 
     def _gpu_metrics(self, stages: dict[str, StageState]) -> Iterator[Metric]:
         load = self._nvml.load(self._gpus) if self._nvml and self._gpus else {}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from configs.errors import StoreError
 from configs.schema import Config
 from pipeline.pages.report import write_report
 from pipeline.report.dataset_card import dataset_card
@@ -15,8 +16,9 @@ from pipeline.report.diversity import measure_diversity
 from pipeline.report.drift import alarms
 from pipeline.report.summary import summarise
 from pipeline.run.graph import Outcome
+from pipeline.store.audit_figures import current_audit
 from pipeline.store.dataset import DataSet
-from pipeline.store.manifest import Manifest, PublishedShard, content_digest
+from pipeline.store.manifest import AuditFigures, Manifest, PublishedShard, content_digest
 from pipeline.store.run_record import RunRecord
 from stages.storage.atomic import write_text
 from stages.storage.inputs import read_input
@@ -53,6 +55,7 @@ class Publication:
         reference = self._reference(other_manifests)
         manifest.reference = reference.date if reference else None
         manifest.alarms = self._drift_alarms(manifest, reference)
+        manifest.audit = self._audit(manifest)
         finished = sorted([*other_manifests, manifest], key=lambda known: known.date)
         write_text(self.data.root / "README.md", dataset_card(self.config, finished))
         self.data.publish(date, files, manifest)
@@ -83,6 +86,7 @@ class Publication:
             sources=self._count_rows("source"),
             tasks=self._count_rows("task"),
             languages=self._count_rows("language"),
+            min_rightness=self.config.publish and self.config.publish.min_rightness,
             **summarise(self.config, self.results),
         )
         for name, domain in manifest.domains.items():
@@ -102,6 +106,14 @@ class Publication:
         if wanted not in (None, manifest.date):
             return [f"drift.reference: {wanted} is not a finished date of this data set, or is too old to compare with"]
         return []
+
+    def _audit(self, manifest: Manifest) -> AuditFigures | None:
+        """The audit of the same rows, if the date was published with them before and somebody read them."""
+        try:
+            return current_audit(self.data, manifest)
+        except StoreError:
+            logging.getLogger(__name__).exception("audit")
+            return None
 
     def _published_rows(self, domain: str) -> Iterator[dict[str, Any]]:
         for name, ref in self.outcome.shards:

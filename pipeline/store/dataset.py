@@ -5,6 +5,7 @@
 <out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
+<out>/audits/2026-11-21/<digest>/           which rows people read, and their labels
 <out>/runs/2026-11-21/                      work in progress and its records
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import AuditFigures, Manifest
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
@@ -177,6 +178,16 @@ class DataSet:
         write_text(self.manifest_path(date), manifest.to_json())
         self.withdrawn_path(date).unlink(missing_ok=True)
         self._remove_other_files(date, [ref.file for ref in refs])
+
+    def set_audit(self, date: str, audit: AuditFigures | None) -> None:
+        """Writes the figures of an audit into a date's manifest and that of its publication. Rows and digest stay."""
+        manifest = self.manifest(date)
+        if manifest is None:
+            raise StoreError(f"{date}: not published in {self.root}; see gristmill store list --out {self.root}")
+        manifest = manifest.model_copy(update={"audit": audit})
+        if manifest.publication:  # first: a rollback to it writes it to the other place
+            write_text(self.root / manifest.publication / "manifest.json", manifest.to_json())
+        write_text(self.manifest_path(date), manifest.to_json())
 
     def rollback(self, date: str) -> Manifest | None:
         """Points a date to its earlier publication and returns that one's manifest.

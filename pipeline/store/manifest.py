@@ -111,6 +111,45 @@ class EngineFigures(ManifestPart):
     each: dict[str, EngineStats]
 
 
+class Rate(ManifestPart):
+    """Right rows among labelled ones, with Wilson's 95 % interval."""
+
+    rows: int
+    right: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """The rate, between 0 and 1."""
+        return self.right / self.rows
+
+
+class Agreement(ManifestPart):
+    """How far two readers agree on the rows that both labelled."""
+
+    rows: int
+    share: dict[str, float]  # by what was asked: right, faithful, complete, useful
+    kappa: dict[str, float | None]  # Cohen's; None where both readers gave every row one and the same answer
+
+
+class AuditFigures(ManifestPart):
+    """What readers said of a sample of the date's rows. They have no names here: manifests are published."""
+
+    digest: str  # of the rows that were read
+    labelled: str  # time of the newest label, ISO 8601
+    readers: int
+    sampled: int  # accepted rows in the sample
+    two_readers: int  # accepted rows that at least two readers labelled
+    accepted: Rate | None  # None: only rejected rows are labelled so far
+    rejected: Rate | None
+    domains: dict[str, Rate]  # of accepted rows, as tasks and languages
+    tasks: dict[str, Rate]
+    languages: dict[str, Rate]
+    agreement: list[Agreement]  # of each pair of readers, on accepted and rejected rows
+    faults: dict[str, int]  # in labels of accepted rows, the commonest first
+
+
 class Manifest(ManifestPart):
     """One date of a data set. Times are UTC, costs in `currency`."""
 
@@ -149,6 +188,8 @@ class Manifest(ManifestPart):
     machine: str = ""
     reference: str | None = None  # the date that drift was measured against
     alarms: list[str] = []
+    audit: AuditFigures | None = None  # None: nobody has read a sample of these rows
+    min_rightness: float | None = None  # the date is kept from buckets until an audit shows at least so much
     publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
 
     @classmethod

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
+from pipeline.store.audit_figures import shortfall
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest, PublishedShard
 from stages.storage import snapshot
@@ -108,8 +109,12 @@ def change(bucket: Bucket, edit: Callable[[Pointer], Pointer | None]) -> None:
     )
 
 
-def publish(bucket: Bucket, data: DataSet, clock: Clock = utc_now) -> tuple[list[str], list[str]]:
-    """Publishes each finished date that the bucket has never had. Returns these dates, and notes on dates that differ.
+def publish(
+    bucket: Bucket, data: DataSet, clock: Clock = utc_now, *, min_rightness: float | None = None
+) -> tuple[list[str], list[str]]:
+    """Publishes each finished date that the bucket has never had. Returns these dates, and notes on the others.
+
+    A date stays here until its audit shows at least `min_rightness`; None means what its own manifest asks for.
 
     A publication that the bucket had earlier, but no longer shows, is not published again: it was rolled back there, or
     another publisher replaced it. Safe to call again after a crash at any point, and while other publishers run. If
@@ -117,15 +122,30 @@ def publish(bucket: Bucket, data: DataSet, clock: Clock = utc_now) -> tuple[list
     """
     local = snapshot.read(data.root) or {}
     pointer = read(bucket, to_change=False)
-    new_dates = [date for date, entry in sorted(local.items()) if not pointer.knows(date, entry["digest"])]
+    unknown_dates = [date for date, entry in sorted(local.items()) if not pointer.knows(date, entry["digest"])]
+    reasons = {date: reason for date in unknown_dates if (reason := held_back(data, date, min_rightness))}
+    new_dates = [date for date in unknown_dates if date not in reasons]
     for date in new_dates:
         publish_date(bucket, data, date, clock, again=False, probe=date == new_dates[0])
     differ = [date for date, entry in local.items() if pointer.dates.get(date, {}).get("digest") != entry["digest"]]
     return new_dates, [
-        f"{date}: {bucket.url} had this publication and now shows another one, or none; to show it again: "
-        f"gristmill store publish {date} --out {data.root} --to {bucket.url}"
-        for date in sorted(set(differ) - set(new_dates))
+        *(
+            f"{date}: not copied to {bucket.url}: {reason}; read its rows (gristmill audit {date} --out {data.root}), "
+            f"then gristmill store publish --out {data.root} --to {bucket.url}"
+            for date, reason in reasons.items()
+        ),
+        *(
+            f"{date}: {bucket.url} had this publication and now shows another one, or none; to show it again: "
+            f"gristmill store publish {date} --out {data.root} --to {bucket.url}"
+            for date in sorted(set(differ) - set(unknown_dates))
+        ),
     ]
+
+
+def held_back(data: DataSet, date: str, min_rightness: float | None = None) -> str:
+    """Why a date may not be copied to a bucket yet; empty if it may. `min_rightness`: as for `publish`."""
+    manifest = data.manifest(date)
+    return shortfall(manifest, min_rightness or manifest.min_rightness) if manifest else ""
 
 
 def publish_date(
