@@ -1,7 +1,7 @@
 """Renders the Jinja templates. Everything that comes from data is escaped, in all templates and attributes.
 
-A page is one file: its style is inline, it has no script and loads nothing. Its content-security-policy makes the
-browser enforce that, by the style's hash.
+A page is one file: its style is inline and it loads nothing. Its content-security-policy makes the browser enforce
+that, by the style's hash. No page has a script but that of an audit, which is allowed by its hash as well.
 """
 
 import hashlib
@@ -41,14 +41,27 @@ def render(template: str, /, **values: Any) -> str:
 @cache
 def style() -> str:
     """The style sheet of all pages."""
-    return (FOLDER / "style.css").read_text("utf-8")
+    return asset("style.css")
 
 
 @cache
-def policy() -> str:
-    """The content-security-policy of every page: it allows the page's own style and forms to the same server."""
-    style_hash = b64encode(hashlib.sha256(style().encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; form-action 'self'; base-uri 'none'"
+def policy(style_sheet: str = "", script: str = "") -> str:
+    """The content-security-policy of a page: it allows the page's own style and script, and forms to the same server.
+
+    `style_sheet`: the page's, if it is not that of all pages. `script`: empty for a page without one.
+    """
+    parts = ["default-src 'none'", f"style-src '{_hash(style_sheet or style())}'"]
+    parts += [f"script-src '{_hash(script)}'"] if script else []
+    return "; ".join([*parts, "img-src data:", "form-action 'self'", "base-uri 'none'"])
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or script beside the templates."""
+    return (FOLDER / name).read_text("utf-8")
 
 
 def count(value: float | None) -> str:

@@ -41,7 +41,7 @@ class AuditLabel(BaseModel):
         return bool(self.faithful and self.complete and self.useful >= MIN_USEFUL)
 
     @property
-    def said(self) -> tuple[object, ...]:
+    def content(self) -> tuple[object, ...]:
         """All but the time."""
         return self.row, self.by, self.faithful, self.complete, self.useful, self.fault, self.note
 
@@ -106,7 +106,7 @@ def save_labels(folder: Path, labels: Iterable[AuditLabel]) -> Saved:
                 current = {label.row: label for label in stored}
                 for label in given:
                     before = current.get(label.row)
-                    if before is not None and before.said == label.said:
+                    if before is not None and before.content == label.content:
                         known += 1
                         continue
                     added, replaced = (added + 1, replaced) if before is None else (added, replaced + 1)
