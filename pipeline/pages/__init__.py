@@ -1,6 +1,6 @@
-"""The pages that people read in a browser: a date's report, and the report server for all dates.
+"""The pages that people read in a browser: a date's report, the report server for all dates, and an audit's labelling page.
 
 Read `report` first, with `figures` (numbers from manifests), `charts` (their geometry), `samples` (rows to show) and
 `template` (HTML). Then the server: `serve` (the socket), `app` (addresses), `views` (its pages), `browse` (the search
-for rows) and `compare` (two dates).
+for rows) and `compare` (two dates). An audit's page is `audit_page`, of the rows that `audit_rows` samples.
 """

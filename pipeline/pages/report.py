@@ -9,9 +9,10 @@ from configs.errors import InputError
 from pipeline.pages import charts, figures
 from pipeline.pages.samples import sample_rejects, sample_rows, seed_locations
 from pipeline.pages.template import render
+from pipeline.report.rightness import last_audited, readers_text, rightness
 from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import AuditFigures, Manifest, Rate
 from stages.storage.atomic import write_text
 
 SAMPLED_ROWS = 10
@@ -38,6 +39,7 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
     manifests = data.finished(known for known in dates[-2 * figures.MAX_DATES_IN_TRENDS :] if known <= date)
     reference = _reference(data, manifest, dates)
     rows, rejects = sample_rows(data, manifest, SAMPLED_ROWS), sample_rejects(data, manifest, EXAMPLES_PER_REASON)
+    audited = None if manifest.audit else last_audited(data, date)
     return render(
         "report.html",
         served=served,
@@ -45,6 +47,11 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
         name=data.root.name,
         manifest=manifest,
         totals=totals(manifest),
+        rate=manifest.audit and manifest.audit.accepted,
+        rates=_rates(manifest.audit) if manifest.audit else [],
+        readers=readers_text(manifest.audit) if manifest.audit else "",
+        audited=audited,
+        audited_rate=rightness(audited.audit) if audited else "",
         domains=[
             domain_view(manifest, name, reference) | {"examples": _examples(rejects, name, domain.rejected)}
             for name, domain in manifest.domains.items()
@@ -76,6 +83,14 @@ def _reference(data: DataSet, manifest: Manifest, dates: list[str]) -> Manifest 
     """The date that the run was compared with; the oldest one if the manifest does not name it."""
     date = manifest.reference if "reference" in manifest.model_fields_set else dates[0]
     return data.manifest(date) if date in dates and date != manifest.date else None
+
+
+def _rates(audit: AuditFigures) -> list[tuple[str, Rate]]:
+    """The rates of an audit as rows of a table."""
+    rates = [("accepted", audit.accepted)]
+    for what, groups in (("domain", audit.domains), ("task", audit.tasks), ("language", audit.languages)):
+        rates += [(f"{what} {name}", rate) for name, rate in groups.items()]
+    return [(what, rate) for what, rate in (*rates, ("rejected", audit.rejected)) if rate is not None]
 
 
 def _examples(

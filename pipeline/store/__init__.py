@@ -2,5 +2,6 @@
 
 Read `manifest` (what a finished date is) and `dataset` (the folder) first, then `run_record` (what a date's first start
 fixed), `lineage` (a row back to its document) and `maintenance` (list, verify, garbage collection). `remote` publishes
-dates to an object store; `remote_maintenance` does there what `maintenance` does on disk.
+dates to an object store; `remote_maintenance` does there what `maintenance` does on disk. What people say of a date's
+rows is in `audit_sample` (the rows), `audit_labels` (what was said) and `audit_figures` (the rates in the manifest).
 """

@@ -142,4 +142,5 @@
 
   $("by").value = by;
   open(by);
+  $("rubric").open = Object.keys(labels).length === 0; // for a reader who is new to it
 })();
