@@ -1,4 +1,4 @@
-"""The pages that people read in a browser: a date's report, the report server for all dates, and an audit's labelling page.
+"""The pages that people read in a browser: the report of a date, the report server, the labelling page of an audit.
 
 Read `report` first, with `figures` (numbers from manifests), `charts` (their geometry), `samples` (rows to show) and
 `template` (HTML). Then the server: `serve` (the socket), `app` (addresses), `views` (its pages), `browse` (the search

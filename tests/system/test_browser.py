@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from pipeline.auditing.session import AuditSession
+from pipeline.pages.audit_page import audit_page
 from pipeline.pages.browse import Query, find
 from pipeline.pages.report import report_path, write_report
 from pipeline.store.dataset import DataSet
@@ -86,8 +88,12 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
             add_second_date(data)
             (row, *_) = find(data, Query()).rows
             write_report(data, DATE)
+            session = AuditSession.open(data, DATE, 12)
+            labelling = folder / f"{name}-audit.html"
+            labelling.write_text(audit_page(data, session.sample, session.rows, "", []), "utf-8")
             url = servers.enter_context(running_server(data))
             pages |= {
+                f"{name} audit": labelling.as_uri(),
                 f"{name} file": report_path(data, DATE).as_uri(),
                 f"{name} dates": url,
                 f"{name} report": f"{url}report/{DATE}",
@@ -119,7 +125,7 @@ class Tab:
         self.page.close()
 
 
-KINDS = ("file", "dates", "report", "rows", "row", "compare", "problem")
+KINDS = ("audit", "file", "dates", "report", "rows", "row", "compare", "problem")
 
 
 @pytest.mark.parametrize("kind", [f"{name} {kind}" for name in ("plain", "planted") for kind in KINDS])
@@ -159,6 +165,43 @@ def test_keys_reach_everything_in_order_and_show_where_they_are(chromium, site, 
         tab.page.keyboard.press("Tab")
         tab.page.keyboard.press("Enter")
         assert tab.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_rows_are_labelled_with_keys_and_the_labels_are_downloaded(chromium, site, tmp_path):
+    with Tab(chromium, site["plain audit"]) as tab:
+
+        def press(keys: str) -> None:
+            for key in keys:
+                tab.page.keyboard.press("Enter" if key == "\n" else key)
+
+        press("fc4\nuc2")
+        assert tab.page.inner_text("#state") == "What is wrong?"
+        press("i/")
+        tab.page.keyboard.type("the court is invented")
+        tab.page.keyboard.press("Escape")
+        press("\n")
+        assert (tab.page.inner_text("#done"), tab.page.inner_text("#row")[:2]) == ("2", "3 ")
+        tab.page.click("#download")
+        assert "name first" in tab.page.inner_text("#message")
+        tab.page.keyboard.type("anna")
+        tab.page.keyboard.press("Tab")
+        tab.page.goto(site["plain audit"])
+        tab.page.fill("#by", "anna")
+        tab.page.keyboard.press("Tab")
+        assert tab.page.inner_text("#done") == "2", "kept in the browser"
+        with tab.page.expect_download() as download:
+            tab.page.click("#download")
+        download.value.save_as(tmp_path / "labels.jsonl")
+        labels = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text("utf-8").splitlines()]
+        assert [(label["useful"], label["fault"], label["by"]) for label in labels] == [
+            (4, "none", "anna"),
+            (2, "invented", "anna"),
+        ]
+        assert labels[1]["note"] == "the court is invented"
+        tab.page.fill("#by", "ben")
+        tab.page.keyboard.press("Tab")
+        assert tab.page.inner_text("#done") == "0", "another reader starts afresh"
+        assert tab.said == []
 
 
 def test_examples_open_with_a_key(chromium, site, finished):
