@@ -21,7 +21,7 @@ from tests.docs.pages import DOCS, PAGES, README, blocks, page_id, shell_lines
 from tests.factories.candidates import candidate
 from tests.factories.command_line import ROOT, TIMEOUT_S, environment
 
-GUIDES = ["getting-started.md", "daily-operation.md", "tasks-and-filters.md", "reports.md"]
+GUIDES = ["audit.md", "getting-started.md", "daily-operation.md", "tasks-and-filters.md", "reports.md"]
 
 
 def test_the_readmes_row_is_a_row():

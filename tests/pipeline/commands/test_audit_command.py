@@ -46,7 +46,7 @@ def labels_of(data, path, by="anna", wrong=0, **changes):
 
 
 def test_two_readers_and_all_that_shows_their_rate(data, call, tmp_path, capsys):
-    code, out, err = call("-n", 12, "--by", "anna")
+    code, out, _ = call("-n", 12, "--by", "anna")
     page = data.run_folder(DATE) / "audit-anna.html"
     assert (code, out.splitlines()[0]) == (0, str(page))
     assert page.exists()

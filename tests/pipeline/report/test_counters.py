@@ -35,6 +35,7 @@ from pipeline.report.counters import (
     initial_counts,
 )
 from pipeline.report.prometheus import Metrics
+from pipeline.store.audit_figures import audit_figures
 from pipeline.store.dataset import DataSet, HeldError
 from pipeline.store.manifest import EngineFigures
 from stages.generate import Generate
@@ -42,6 +43,7 @@ from stages.screen import Screen
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stats import EngineStats, GeneratorStats, MemoryStats, ShardStats
+from tests.factories.audits import WRONG, label, sample_of
 from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config
 from tests.factories.manifests import manifest_of
@@ -319,6 +321,29 @@ def test_finished_dates_count_once_and_damaged_ones_are_passed_over(finished, da
     assert total(found, "gristmill_rows_accepted_total") == 2 * manifest["accepted"]
     assert total(found, "gristmill_drift_alarms") == 2
     assert not (data.root / "runs" / "metrics.json").exists()  # this one never held the data set
+
+
+def test_the_rate_of_right_rows_is_shown_once_people_have_read_some(finished, data, folder):
+    def read() -> Figures:
+        with watching(data, finished, f"metrics.textfile={folder}"):
+            pass
+        return textfile(folder)
+
+    assert total(read(), "gristmill_audited") == 0
+    assert not [series for series in read() if series[0].startswith("gristmill_audit_")]
+    rows = {str(number): label(str(number), **(WRONG if number < 10 else {})) for number in range(20)}
+    data.set_audit(DATE, audit_figures(sample_of(list(rows)), {"anna": rows}))
+    found = read()
+    assert total(found, "gristmill_audited") == 1
+    assert total(found, "gristmill_audit_right_ratio", domain="law") == 0.5
+    assert total(found, "gristmill_audit_right_lower_ratio", domain="law") == 0.2993
+    assert total(found, "gristmill_audit_labelled_rows", domain="law") == 20
+    later = json.loads(data.manifest_path(DATE).read_text()) | {"date": LATER, "audit": None}
+    data.manifest_path(LATER).write_text(json.dumps(later))
+    found = read()
+    assert total(found, "gristmill_audited") == 0
+    assert total(found, "gristmill_audit_right_ratio") == 0.5
+    assert total(found, "gristmill_audit_date_timestamp_seconds") == 1767312000
 
 
 def test_metrics_are_no_part_of_what_is_asked_for():

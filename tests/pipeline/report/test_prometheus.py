@@ -25,6 +25,13 @@ DEPLOY = ROOT / "deploy" / "prometheus"
 LATER = "2026-01-03"
 NEED_A_GPU = {"gristmill_gpu_utilization_ratio", "gristmill_gpu_memory_used_bytes", "gristmill_gpu_memory_size_bytes"}
 
+NEED_AN_AUDIT = {
+    "gristmill_audit_date_timestamp_seconds",
+    "gristmill_audit_right_ratio",
+    "gristmill_audit_right_lower_ratio",
+    "gristmill_audit_labelled_rows",
+}
+
 
 def program(name: str) -> str:
     """Debian's program, from `make prometheus` or the path."""
@@ -193,7 +200,7 @@ def test_names_and_labels_are_as_prometheus_wants_them_and_documented(watched):
     (path,) = watched.textfile.iterdir()
     text = path.read_text("utf-8")
     assert promtool("check", "metrics", text=text) == ""
-    told = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | NEED_A_GPU
+    told = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | NEED_A_GPU | NEED_AN_AUDIT
     page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(gristmill_\w+)` \|", page, re.MULTILINE)) == told
     labels = set(re.findall(r'[{,](\w+)="', text)) - {"gpu"}

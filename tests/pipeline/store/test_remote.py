@@ -15,15 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError, StoreError
-from configs.load import fingerprint, load
+from configs.load import dump, fingerprint, load
 from pipeline.cli import main
 from pipeline.command_line.training_data import find_shards
 from pipeline.store import remote, remote_maintenance
+from pipeline.store.audit_figures import audit_figures
 from pipeline.store.dataset import DataSet
 from pipeline.store.remote import GRACE_PERIOD, publish, publish_date, rollback, stamp, uploaded
 from pipeline.store.remote_maintenance import collect, listing, verify
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict
+from tests.factories.audits import WRONG, label, sample_of
 from tests.factories.command_line import DATE, ONE_ROUND, gristmill
 from tests.factories.data_sets import NEXT_DATE, Killed, publish_texts
 from tests.factories.documents import write_config, write_documents
@@ -584,6 +586,66 @@ def test_publish_is_a_bucket_without_a_password_and_changes_no_fingerprint(tmp_p
         with pytest.raises(ConfigError) as error:
             load(config, [f"publish={url}"])
         assert told in str(error.value)
+
+
+def test_a_date_is_held_back_until_its_audit_is_good_enough(bucket, tmp_path, capsys):
+    data = DataSet(tmp_path)
+    publish_texts(data, DATE, ["one"])
+    publish_texts(data, NEXT_DATE, ["two"])
+    line = ["store", "publish", "--out", str(data.root), "--to", bucket.url]
+    dates, notes = publish(bucket, data, min_rightness=0.5)
+    assert (dates, seen(bucket)) == ([], {})
+    assert f"{DATE}: not copied to {bucket.url}: not audited, and publish.min_rightness is 0.5" in notes[0]
+    assert f"gristmill audit {DATE} --out {data.root}" in notes[0]
+
+    ids = [str(number) for number in range(4)]
+    for date, wrong in ((DATE, {}), (NEXT_DATE, WRONG)):
+        manifest = data.manifest(date)
+        assert manifest is not None
+        labels = {"anna": {row: label(row, **wrong) for row in ids}}
+        data.set_audit(date, audit_figures(sample_of(ids, digest=manifest.digest), labels))
+    dates, notes = publish(bucket, data, min_rightness=0.5)
+    assert (dates, len(notes)) == ([DATE], 1)
+    assert f"{NEXT_DATE}: not copied to {bucket.url}: 0 of 4 rows are right" in notes[0]
+    audit = remote.manifest_of(bucket, remote.read(bucket).dates[DATE]["publication"]).audit
+    assert audit is not None
+    assert audit.accepted is not None
+    assert audit.accepted.right == 4
+
+    manifest = data.manifest(NEXT_DATE)
+    assert manifest is not None
+    recorded = manifest.model_copy(update={"min_rightness": 0.5})
+    data.manifest_path(NEXT_DATE).write_text(recorded.to_json(), "utf-8")
+    assert main(line) == 0
+    printed = capsys.readouterr().out
+    assert "has every finished date that may be copied" in printed
+    assert f"{NEXT_DATE}: not copied" in printed
+    assert main([*line, NEXT_DATE]) == 1
+    assert "or publish it with --unaudited" in capsys.readouterr().err
+    assert main([*line, "--unaudited"]) == 2
+    assert main([*line, NEXT_DATE, "--unaudited"]) == 0
+    assert list(seen(bucket)) == [DATE, NEXT_DATE]
+
+
+def test_publish_may_be_a_section_with_a_condition(tmp_path):
+    config = str(write_config(tmp_path, tmp_path / "documents.jsonl"))
+    loaded = load(config, ["publish={to: s3://b/x, min_rightness: 0.9}"]).publish
+    assert loaded is not None
+    assert (loaded.to, loaded.min_rightness) == ("s3://b/x", 0.9)
+    plain = load(config, ["publish=s3://b/x"])
+    assert plain.publish is not None
+    assert (plain.publish.to, plain.publish.min_rightness) == ("s3://b/x", None)
+    (tmp_path / "dumped.yaml").write_text(dump(plain), "utf-8")
+    assert load(str(tmp_path / "dumped.yaml")) == plain
+    for value, message in (
+        ("{min_rightness: 0.9}", "publish.to: missing"),
+        ("{to: /mnt/x}", "publish.to: '/mnt/x': not a bucket"),
+        ("{to: s3://b, min_rightness: 90}", "publish.min_rightness: Input should be less than 1"),
+        ("{to: s3://b, min_rightnes: 0.9}", "publish.min_rightnes: unknown key, did you mean 'min_rightness'?"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            load(config, [f"publish={value}"])
+        assert message in str(error.value)
 
 
 def test_grace_is_twice_what_an_upload_is_trusted_for():
