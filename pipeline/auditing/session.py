@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from configs.errors import InputError
+from configs.errors import GristmillError, InputError, StoreError
 from pipeline.pages.audit_rows import AuditRow, draw_sample, read_rows
 from pipeline.pages.report import finished_manifest, report_path, write_report
 from pipeline.store.audit_figures import audit_figures
@@ -107,8 +107,20 @@ class AuditSession:
                 )
             self.data.set_audit(self.date, figures)
             self.manifest = current.model_copy(update={"audit": figures})
-            if report_path(self.data, self.date).exists():
-                write_report(self.data, self.date)
+            self._write_report()
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or self.data.root}: {error.strerror}; the labels are kept, but the manifest or the "
+                f"report lacks their figures: fix it, then call gristmill audit {self.date} --out {self.data.root}"
+            ) from None
         finally:
             os.close(lock)
         return figures
+
+    def _write_report(self) -> None:
+        """Writes the date's page again if it has one. A damaged file of the run folder ends nothing but the page."""
+        if report_path(self.data, self.date).exists():
+            try:
+                write_report(self.data, self.date)
+            except GristmillError as error:
+                self.notes.append(f"{self.date}: the report was not written again: {error}")

@@ -1,10 +1,7 @@
 """The labels of an audit: one file a reader, one line a label. Lines are added, never changed; the last one counts."""
 
-import fcntl
-import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from configs.errors import ConfigError, InputError, StoreError
 from configs.load import load_audit_rubric
-from pipeline.store.audit_sample import DIGEST_DIGITS, AuditSample
-from stages.storage.atomic import TEMPORARY_PREFIX, write_text
+from pipeline.store.audit_sample import DIGEST_DIGITS, AuditSample, locked
+from stages.storage.atomic import write_text
 
 MIN_USEFUL = 3  # of 5, for a row to be right
 MAX_NOTE_CHARACTERS = 2_000
@@ -99,7 +96,7 @@ def save_labels(folder: Path, labels: Iterable[AuditLabel]) -> Saved:
         labels_by_reader.setdefault(check_reader(label.by), []).append(label)
     added = replaced = known = 0
     try:
-        with _locked(folder):
+        with locked(folder):
             for reader, given in labels_by_reader.items():
                 path = folder / f"{reader}.jsonl"
                 stored = list(_stored(path))
@@ -118,19 +115,6 @@ def save_labels(folder: Path, labels: Iterable[AuditLabel]) -> Saved:
             f"{error.filename or folder}: {error.strerror}; the labels were not saved: fix it, then import them again"
         ) from None
     return Saved(added, replaced, known)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for orphan in folder.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
-            orphan.unlink(missing_ok=True)
-        yield
-    finally:
-        os.close(handle)
 
 
 def parse_labels(path: str, sample: AuditSample) -> tuple[list[AuditLabel], list[str]]:

@@ -7,6 +7,10 @@ one of the same date, and count again after a rollback to it.
 <out>/audits/2026-11-21/0f3c…/anna.jsonl      the labels of one reader (`audit_labels`)
 """
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from configs.errors import StoreError
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
-from stages.storage.atomic import write_text
+from stages.storage.atomic import TEMPORARY_PREFIX, write_text
 
 VERSION = 1
 NAME = "sample.json"
@@ -71,9 +75,24 @@ class AuditSample(BaseModel):
         """Writes the sample. Raises StoreError when the disk refuses it."""
         path = folder / NAME
         try:
-            write_text(path, self.model_dump_json(indent=1))
+            with locked(folder):
+                write_text(path, self.model_dump_json(indent=1))
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}; fix it and run the same command again") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time write in an audit's folder, which is created. A run may be at work meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for orphan in folder.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
+            orphan.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def audit_folder(data: DataSet, manifest: Manifest) -> Path:

@@ -27,8 +27,13 @@
   function open(name) {
     const before = labels, nameless = by === "";
     by = name;
-    labels = {...(name === data.by ? data.labels : {}), ...stored(name)};
-    if (nameless && Object.keys(labels).length === 0) labels = before;
+    labels = name === data.by ? {...data.labels} : {};
+    for (const [id, label] of Object.entries(stored(name)))
+      if (!(Date.parse(labels[id]?.time) > Date.parse(label.time))) labels[id] = label;
+    if (nameless && name !== "") {
+      if (Object.keys(labels).length === 0) labels = before;
+      try { localStorage.removeItem(store("")); } catch { /* nothing is kept there either */ }
+    }
     keep();
     place = Math.max(data.rows.findIndex(row => !done(labels[row.id])), 0);
     show();

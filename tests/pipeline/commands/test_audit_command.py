@@ -1,5 +1,6 @@
 """`gristmill audit` from the page to what every reader of the data set sees, and what it says of wrong input."""
 
+import errno
 import json
 import os
 import re
@@ -153,6 +154,33 @@ def test_while_a_run_is_at_work_labels_are_kept(data, call, tmp_path):
     assert "4 of 4 right" in out
     os.close(lock)
     assert call()[0] == 0
+    assert data.manifest(DATE).audit is not None
+
+
+def test_a_full_disk_keeps_labels_and_says_what_to_do(data, call, tmp_path, monkeypatch):
+    call("-n", 4)
+    path = labels_of(data, tmp_path / "anna.jsonl")
+
+    def full(self, date, audit):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.root))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataSet, "set_audit", full)
+        code, _, err = call("--import", path)
+    assert code == 1
+    assert "No space left on device; the labels are kept, but the manifest or the report lacks their figures" in err
+    assert "4 of 4 right" in call()[1]
+    assert data.manifest(DATE).audit is not None
+
+
+def test_a_damaged_reject_file_keeps_the_report_from_being_written_and_nothing_else(data, call, tmp_path):
+    call("-n", 4)
+    path = labels_of(data, tmp_path / "anna.jsonl")
+    for rejects in (data.run_folder(DATE) / "stages" / "screen").glob("*rejects*.parquet"):
+        rejects.write_bytes(b"not parquet")
+    code, _, err = call("--import", path)
+    assert code == 0
+    assert "the report was not written again" in err
     assert data.manifest(DATE).audit is not None
 
 

@@ -627,6 +627,19 @@ def test_a_date_is_held_back_until_its_audit_is_good_enough(bucket, tmp_path, ca
     assert list(seen(bucket)) == [DATE, NEXT_DATE]
 
 
+def test_a_run_holds_its_date_back(bucket, tmp_path, capsys):
+    config = write_config(tmp_path, write_documents(tmp_path / "documents.jsonl", range(60)))
+    condition = f"publish={{to: '{bucket.url}', min_rightness: 0.9}}"
+    line = ("run", "--config", config, *ONE_ROUND, "--json", "--date", DATE, "--set")
+    result = gristmill(*line, condition)
+    assert result.code == 0, result.err
+    assert any(f"{DATE}: not copied to {bucket.url}: not audited" in note for note in result.line["notes"])
+    assert seen(bucket) == {}
+    assert main(["store", "publish", "--out", str(tmp_path / "out"), "--to", bucket.url]) == 0
+    assert "not copied" in capsys.readouterr().out, "the manifest remembers what the config asked for"
+    assert gristmill(*line, f"publish={bucket.url}").line["notes"][-1].startswith(f"{DATE}: not copied")
+
+
 def test_publish_may_be_a_section_with_a_condition(tmp_path):
     config = str(write_config(tmp_path, tmp_path / "documents.jsonl"))
     loaded = load(config, ["publish={to: s3://b/x, min_rightness: 0.9}"]).publish
