@@ -31,6 +31,7 @@ def label_in_terminal(session: AuditSession, by: str, ask: Ask = input, show: Sh
         try:
             line = ask("> ").strip()
         except (EOFError, KeyboardInterrupt):
+            show("")
             break
         if line == "q":
             break
@@ -49,7 +50,7 @@ def label_in_terminal(session: AuditSession, by: str, ask: Ask = input, show: Sh
         labelled.add(label.row)
         count += 1
         place = _next_unlabelled(rows, labelled, place)
-    show(f"{count} labels saved; {len(labelled)} of {len(rows)} rows are labelled by {by}")
+    show(f"labels saved: {count}; {by} has labelled {len(labelled)} of {len(rows)} rows")
     return count
 
 

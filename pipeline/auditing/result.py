@@ -32,6 +32,7 @@ def _rates(audit: dict[str, Any]) -> list[dict[str, Any]]:
 
 def print_result(session: AuditSession, figures: AuditFigures | None) -> None:
     """Prints the rates, the agreement of readers and the commonest faults."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -40,7 +41,14 @@ def print_result(session: AuditSession, figures: AuditFigures | None) -> None:
     if figures is None:
         console.print(Text(f"rightness {NOT_AUDITED}: nobody has labelled a row of {session.date} yet"))
         return
-    table = Table(title=f"{session.date}  right rows, {readers_text(figures)}", title_justify="left")
+    table = Table(
+        title=f"{session.date}  right rows, {readers_text(figures)}",
+        title_justify="left",
+        box=SIMPLE,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name in ("rows", "labelled", "right", "rate", "95% interval"):
         table.add_column(name, justify="left" if name == "rows" else "right")
     groups: dict[str, Rate | None] = {"accepted": figures.accepted}
@@ -63,6 +71,6 @@ def print_result(session: AuditSession, figures: AuditFigures | None) -> None:
             for what, share in agreement.share.items()
             for kappa in [agreement.kappa[what]]
         ]
-        console.print(Text(f"agreement on {agreement.rows} rows: {', '.join(parts)}"), soft_wrap=True)
+        console.print(Text(f"agreement on rows read by two ({agreement.rows}): {', '.join(parts)}"), soft_wrap=True)
     if faults := ", ".join(f"{name} {count}" for name, count in figures.faults.items()):
         console.print(Text(f"faults    {faults}"), soft_wrap=True)

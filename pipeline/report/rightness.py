@@ -16,11 +16,11 @@ def rate_text(rate: Rate | None) -> str:
 
 
 def readers_text(audit: AuditFigures) -> str:
-    """How many people read: `one reader`, `2 readers, 40 rows by both`."""
+    """How many people read: `one reader`, `2 readers (rows read by both: 40)`."""
     if audit.readers == 1:
         return "one reader"
     both = "both" if audit.readers == 2 else "two or more"
-    return f"{audit.readers} readers, {audit.two_readers} rows by {both}"
+    return f"{audit.readers} readers (rows read by {both}: {audit.two_readers})"
 
 
 def rightness(audit: AuditFigures | None) -> str:

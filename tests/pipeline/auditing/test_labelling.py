@@ -41,7 +41,7 @@ def test_each_answer_is_saved_and_the_next_call_goes_on(session):
     first, second = session.rows[0], session.rows[1]
     shown = answer(session, "fc4", KeyboardInterrupt())
     assert first.passage in shown
-    assert "1 labels saved; 1 of 10 rows are labelled by anna" in shown
+    assert "labels saved: 1; anna has labelled 1 of 10 rows" in shown
     shown = answer(session, "UC2I the court is invented", "q")
     assert second.passage in shown
     assert f"PASSAGE\n{first.passage}" not in shown
@@ -55,8 +55,8 @@ def test_rows_are_skipped_gone_back_to_and_labelled_to_the_end(session):
     shown = answer(session, "s", "-", "fc5", *["fc3"] * 9, "never asked for")
     assert session.labels["anna"][rows[0].id].useful == 5
     assert len(session.labels["anna"]) == 10
-    assert "10 of 10 rows are labelled" in shown
-    assert "0 labels saved; 10 of 10" in answer(session)
+    assert "anna has labelled 10 of 10 rows" in shown
+    assert "labels saved: 0; anna has labelled 10 of 10" in answer(session)
 
 
 @pytest.mark.parametrize(

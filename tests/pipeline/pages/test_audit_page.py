@@ -13,10 +13,14 @@ from configs.errors import InputError
 from pipeline.auditing.session import AuditSession
 from pipeline.pages.audit_page import audit_page
 from pipeline.pages.audit_rows import PASSAGE_MARK, draw_sample, proportional, read_rows
+from pipeline.pages.report import report
 from pipeline.pages.template import policy
+from pipeline.pages.views import dates_page
+from pipeline.store.audit_figures import audit_figures
+from pipeline.store.audit_sample import SampledRow
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
-from tests.factories.audits import label, publish_strata
+from tests.factories.audits import WRONG, label, publish_strata, sample_of
 from tests.factories.command_line import DATE
 from tests.factories.pages import MARKUP, Page, plant_markup
 
@@ -156,6 +160,21 @@ def test_texts_are_never_markup(data):
     assert page.tags.count("script") == 2
     assert "img" not in page.tags
     assert any(MARKUP in turn["content"] for row in embedded(text)["rows"] for turn in row["turns"])
+
+
+def test_names_in_figures_are_never_markup(data):
+    rows = [SampledRow(id=str(n), accepted=True, domain=MARKUP, task=MARKUP, language=MARKUP) for n in range(3)]
+    labels = {by: {row.id: label(row.id, by, **WRONG | {"fault": MARKUP}) for row in rows} for by in ("anna", MARKUP)}
+    data.set_audit(DATE, audit_figures(sample_of([], rows=rows), labels))
+    for text in (report(data, DATE, served=False), dates_page(data)):
+        page = Page(text)
+        assert "<script>alert" not in text
+        assert not {"script", "img"} & set(page.tags)
+    assert "Two readers agree on 3 rows" in report(data, DATE, served=True)
+    assert "0.0%" in dates_page(data)
+    card = data.manifest(DATE)
+    assert card is not None
+    assert "anna" not in card.to_json(), "readers are not named where a bucket would show them"
 
 
 def plant(path):
