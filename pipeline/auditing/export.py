@@ -47,6 +47,7 @@ def exported(reading: Reading, row: AuditRow) -> dict[str, Any]:
         "round": row.stage,
         "passage": row.passage,
         "answer": row.answer,
+        "writes": row.writes,
         "readers": [label.by for label in labels],
         **{name: [getattr(label, name) for label in labels] for name in ("faithful", "complete", "useful", "fault")},
         "notes": [label.note for label in labels],

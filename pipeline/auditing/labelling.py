@@ -27,7 +27,7 @@ def label_in_terminal(session: AuditSession, by: str, ask: Ask = input, show: Sh
     count = 0
     show(guide(rubric))
     while place is not None:
-        show(_row_text(rows[place], place + 1, len(rows), len(labelled)))
+        show(_row_text(rubric, rows[place], f"{place + 1} of {len(rows)}, {len(labelled)} labelled"))
         try:
             line = ask("> ").strip()
         except (EOFError, KeyboardInterrupt):
@@ -113,7 +113,9 @@ def _next_unlabelled(rows: list[AuditRow], labelled: set[str], place: int) -> in
     return next((each for each in places if rows[each].id not in labelled), None)
 
 
-def _row_text(row: AuditRow, number: int, count: int, labelled: int) -> str:
+def _row_text(rubric: AuditRubric, row: AuditRow, progress: str) -> str:
     turns = [line for turn in row.turns for line in (f"[{turn['role']}]", turn["content"])]
-    head = f"--- {number} of {count}, {labelled} labelled · {row.domain} · {row.task} · {row.language}"
-    return without_control_characters("\n".join([head, "", "PASSAGE", row.passage, "", "ANSWER", *turns, ""]))
+    head = f"--- {progress} · {row.domain} · {row.task} · {row.language}"
+    hint = next((text for what, text in rubric.written.items() if what == row.writes), "")
+    written = [f"({hint} The model's text: {row.written})"] if row.written else []
+    return without_control_characters("\n".join([head, "", "PASSAGE", row.passage, "", "ANSWER", *written, *turns, ""]))

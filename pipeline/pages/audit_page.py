@@ -19,7 +19,7 @@ from pipeline.store.audit_sample import DIGEST_DIGITS, AuditSample
 from pipeline.store.dataset import DataSet
 from stages.storage.atomic import write_text
 
-SHOWN = ("id", "domain", "task", "language", "passage", "turns")  # of a row
+SHOWN = ("id", "domain", "task", "language", "passage", "turns", "writes", "written")  # of a row
 KEPT = ("faithful", "complete", "useful", "fault", "note", "time")  # of a label, in the browser
 
 
@@ -54,6 +54,7 @@ def audit_page(
         "publication": sample.digest[:DIGEST_DIGITS],
         "by": by,
         "min_useful": MIN_USEFUL,
+        "written": load_audit_rubric().written,
         "rows": [{name: value for name, value in asdict(row).items() if name in SHOWN} for row in rows],
         "labels": {label.row: label.model_dump(mode="json", include={*KEPT}) for label in labels},
     }

@@ -7,11 +7,12 @@ the files of the stages that generate. So a date can be audited as long as its r
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from configs.errors import InputError
-from pipeline.pages.samples import Place, count_rows, fetch, rejects_files, rows_with_ids, smallest
+from pipeline.pages.samples import Place, count_rows, rejects_files, rows_with_ids, smallest
 from pipeline.store.audit_sample import AuditSample, SampledRow
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import generating_stages, inside
@@ -23,6 +24,7 @@ from stages.storage.stage import Counts, StageKind
 STRATUM = ("domain", "task", "language")
 REJECTED_SHARE = 0.25  # rejected rows for each accepted row of the sample
 REJECTS_READ = 4  # for each one that is taken: only then their tasks and languages are known
+NOT_JUDGED = ("better_sample", "filter_error:")  # starts of reasons that say nothing against a row
 PASSAGE_MARK = "[passage]"  # in a user's turn, where the passage is repeated
 
 Item = TypeVar("Item")
@@ -42,10 +44,14 @@ class AuditRow:
     source: str
     licence: str
     stage: str  # that generated it
+    writes: str  # what the generator's text is in the row: answer | question | distractor
+    written: str  # the generator's text where it is no answer; else ""
 
     @property
     def answer(self) -> str:
-        """The generator's text: the assistant's turns."""
+        """The generator's text: the assistant's turns, or the question or alternative that it wrote."""
+        if self.written:
+            return self.written
         turns = [turn["content"] for turn in self.turns if turn["role"] == "assistant"]
         return "\n".join(turns or [turn["content"] for turn in self.turns])
 
@@ -92,12 +98,24 @@ def _draws(kind: StageKind) -> bool:
     return drops and kind.report_step != "dedup"
 
 
+def _judged(reason: str) -> bool:
+    return not reason.startswith(NOT_JUDGED)
+
+
 def _draw_rejected(data: DataSet, manifest: Manifest, count: int, salt: str) -> list[SampledRow]:
     """About `count` rows that the screen rejected; an empty list if the run folder was deleted."""
     paths = rejects_files(data, manifest, _draws)
-    rows_by_domain = count_rows(paths, ["domain"])
-    places = smallest(paths, ["domain"], REJECTS_READ * count, salt)
-    rejects = fetch(place for chosen in places.values() for place in chosen)
+    counts = {key: rows for key, rows in count_rows(paths, ["domain", "reason"]).items() if _judged(key[1])}
+    by_reason = smallest(paths, ["domain", "reason"], REJECTS_READ * count, salt)
+    reasons = {place: reason for (_, reason), chosen in by_reason.items() for place in chosen}
+    rows_by_domain = {name: sum(rows for (domain, _), rows in counts.items() if domain == name) for name, _ in counts}
+    places = {
+        name: nsmallest(
+            REJECTS_READ * count, [place for key in counts if key[0] == name for place in by_reason.get(key, [])]
+        )
+        for name in rows_by_domain
+    }
+    rejects = [place for chosen in places.values() for place in chosen]
     candidates = _candidates(data, manifest, [place.id for place in rejects])
     strata: dict[Stratum, list[tuple[Place, SampledRow]]] = defaultdict(list)
     sizes: dict[Stratum, float] = defaultdict(float)
@@ -112,7 +130,7 @@ def _draw_rejected(data: DataSet, manifest: Manifest, count: int, salt: str) -> 
                 domain=key[0],
                 task=key[1],
                 language=key[2],
-                reason=rejects[place]["reason"],
+                reason=reasons[place],
             )
             strata[key].append((place, row))
             sizes[key] += rows_by_domain[domain] / len(known)
@@ -156,6 +174,8 @@ def _shown(candidate: dict[str, Any], published: dict[str, Any] | None, reject: 
         source=candidate["source"],
         licence=candidate["licence"],
         stage=candidate["_stage"],
+        writes=candidate.get("writes", "answer"),  # older data sets have answers only
+        written=candidate.get("written", ""),
     )
 
 

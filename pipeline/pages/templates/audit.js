@@ -45,6 +45,8 @@
     $("passage").textContent = row.passage;
     $("passage").lang = row.language;
     $("passage").scrollTop = 0;
+    $("written").hidden = !row.written;
+    $("written").textContent = row.written ? `${data.written[row.writes] ?? ""} The model's text: “${row.written}”` : "";
     $("turns").replaceChildren(...row.turns.flatMap(turn => {
       const role = document.createElement("p"), text = document.createElement("div");
       role.className = "role";

@@ -5,21 +5,26 @@ import re
 import shutil
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from pipeline.auditing.labelling import label_in_terminal
 from pipeline.auditing.session import AuditSession
 from pipeline.pages.audit_page import audit_page
 from pipeline.pages.audit_rows import PASSAGE_MARK, draw_sample, proportional, read_rows
 from pipeline.pages.report import report
+from pipeline.pages.samples import rejects_files
 from pipeline.pages.template import policy
 from pipeline.pages.views import dates_page
 from pipeline.store.audit_figures import audit_figures
 from pipeline.store.audit_sample import SampledRow
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
+from stages.storage.shard import is_kept_file
 from tests.factories.audits import WRONG, label, publish_strata, sample_of
 from tests.factories.command_line import DATE
 from tests.factories.pages import MARKUP, Page, plant_markup
@@ -142,7 +147,7 @@ def test_the_page_does_not_say_what_the_screen_did(data):
     session = AuditSession.open(data, DATE)
     values = embedded(text)
     assert [row["id"] for row in values["rows"]] == [row.id for row in session.sample.rows]
-    assert {*values["rows"][0]} == {"id", "domain", "task", "language", "passage", "turns"}
+    assert {*values["rows"][0]} == {"id", "domain", "task", "language", "passage", "turns", "writes", "written"}
     assert "accepted" not in text
     assert {*values["labels"]} == {session.rows[0].id}
     assert not any(row.reason and f'"{row.reason}"' in json.dumps(values) for row in session.sample.rows)
@@ -150,8 +155,9 @@ def test_the_page_does_not_say_what_the_screen_did(data):
 
 def test_texts_are_never_markup(data):
     plant_markup(data)
-    for stage in (data.run_folder(DATE) / "stages").glob("*generate/part-*.parquet"):
-        plant(stage)
+    for path in candidate_files(data):
+        set_column(path, "passage", MARKUP)
+        set_column(path, "written", MARKUP)
     data.set_audit(DATE, None)
     text = page_of(data, by="anna")
     assert "<script>alert" not in text
@@ -177,11 +183,34 @@ def test_names_in_figures_are_never_markup(data):
     assert "anna" not in card.to_json(), "readers are not named where a bucket would show them"
 
 
-def plant(path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def set_column(path, name, value):
     table = pq.read_table(path)
-    if "passage" in table.schema.names:
-        place = table.schema.get_field_index("passage")
-        pq.write_table(table.set_column(place, "passage", pa.array([MARKUP] * table.num_rows)), path)
+    place = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(place, name, pa.array([value] * table.num_rows)), path)
+
+
+def candidate_files(data):
+    folders = (data.run_folder(DATE) / "stages").glob("*generate")
+    return [path for folder in folders for path in folder.glob("part-*.parquet") if is_kept_file(path.name)]
+
+
+def test_samples_that_were_only_not_the_best_are_no_rejects(data):
+    manifest = manifest_of_date(data)
+    for path in rejects_files(data, manifest):
+        set_column(path, "reason", "better_sample")
+    assert all(row.accepted for row in draw_sample(data, manifest, 20).rows)
+
+
+def test_readers_are_told_when_the_model_wrote_the_question(data):
+    for path in candidate_files(data):
+        set_column(path, "writes", "question")
+        set_column(path, "written", "What is asked?")
+    session = AuditSession.open(data, DATE, 4)
+    assert {row.answer for row in session.rows} == {"What is asked?"}
+    values = embedded(page_of(data))
+    assert {row["written"] for row in values["rows"]} == {"What is asked?"}
+    assert values["written"]["question"].startswith("The model wrote the question")
+    shown: list[str] = []
+    label_in_terminal(session, "anna", lambda _: "q", shown.append)
+    assert "The model wrote the question" in shown[1]
+    assert "The model's text: What is asked?" in shown[1]
