@@ -100,6 +100,13 @@ def test_a_report_is_written(project: Path) -> None:
     assert page.read_text("utf-8").count("<article") == ROWS[ONCE]
 
 
+def test_a_date_is_audited(project: Path) -> None:
+    result = gristmill("audit", ONCE, "--out", "out", "-n", "4", "--by", "anna", "--json", cwd=project)
+    assert result.code == 0, result.err
+    assert (result.line["status"], result.line["rows"] >= 4) == ("not audited", True)
+    assert (project / "out" / "runs" / ONCE / "audit-anna.html").exists()
+
+
 def test_a_finished_date_is_not_run_again(read_only: Path) -> None:
     result = gristmill("run", "--config", "mine.yaml", "--date", ONCE, "--json", cwd=read_only)
     assert result.code == 0, result.err
