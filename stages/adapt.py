@@ -105,6 +105,8 @@ class TrainAdapter:
         for ref in inputs:
             for batch in read_input(root, ref, ["seed_id", "language", "prompt", "answer"], rows=256):
                 for row in batch.to_pylist():
+                    if not row["answer"]:  # the edit of a sentence was known without the generator
+                        continue
                     messages = json.loads(row["prompt"])
                     begin = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
                     answer = join(begin, row["answer"], row["language"]) if begin else row["answer"]

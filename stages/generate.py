@@ -7,11 +7,12 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from configs.schema import Config, Sampling, Task
+from configs.schema import Config
 from stages.execute import PerProcess
 from stages.likelihood import with_scores
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
-from stages.prompt import Answer, Prompt, converse, join, parse, render, texts
+from stages.prompt import Answer, Prompt, converse, parse, read_edit, texts
+from stages.questions import Question, questions_about, request_for
 from stages.record import Candidate, Seed, content_id
 from stages.storage.inputs import read_rows
 from stages.storage.records import FileRef
@@ -20,20 +21,6 @@ from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
 FINAL_REASONS = {"generator", "template"}  # reasons of rejection for which another attempt would not help
-_SEED_STEP = 1_000_003  # between the random seeds of two attempts at a passage
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A prompt about one passage, for one of its samples."""
-
-    seed: Seed
-    task: Task
-    prompt: Prompt
-    draw: int  # a hash of run seed and passage: picks task and style, and seeds the sampling
-    sample: int = 0
-    prompt_tokens: int = 0  # of earlier attempts
-    output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +68,14 @@ class Generate:
         payload = json.loads(spec.payload)
         adapter = Adapter(**payload["adapter"]) if payload["adapter"] else None
         seeds = list(self._seeds(spec.root, payload["slices"]))
-        questions: list[_Question] = []
+        questions: list[Question] = []
         for seed in seeds:
-            asked = self._ask(spec.label, seed)
+            asked = questions_about(seed, self._config, spec.label, self._card)
             questions += asked
             if not asked:
-                out.reject([self._no_target(spec, seed)] * self._config.generate.samples)
-        out.rows_in = len(seeds) * self._config.generate.samples
+                out.reject([self._no_target(spec, seed)])
+                out.rows_in += 1
+        out.rows_in += len(questions)
         place = {seed.id: number for number, seed in enumerate(seeds)}
         kept: list[tuple[int, int, Candidate]] = []
         for row in self._answer(questions, adapter, payload["depth"], out.report_progress):
@@ -106,10 +94,11 @@ class Generate:
         Yields a result for each sample of each passage that a task can ask about, in the order in which they become
         final. Call `load` first.
         """
-        yield from self._answer([question for seed in seeds for question in self._ask(domain, seed)], None, 1, None)
+        questions = [asked for seed in seeds for asked in questions_about(seed, self._config, domain, self._card)]
+        yield from self._answer(questions, None, 1, None)
 
     def _answer(
-        self, questions: list[_Question], adapter: Adapter | None, depth: int, progress: ProgressCallback | None
+        self, questions: list[Question], adapter: Adapter | None, depth: int, progress: ProgressCallback | None
     ) -> Iterator[Generated]:
         """As `answer`. `progress` is called with the samples that are final and the output tokens so far."""
         total, output_tokens_before = len(questions), 0  # tokens: of earlier attempts
@@ -122,10 +111,10 @@ class Generate:
             if not questions:
                 break
             is_last = attempt + 1 == self._config.generate.max_attempts
-            again: list[_Question] = []
+            again: list[Question] = []
             final: list[Generated] = []
-            requests = [self._request(question, attempt, adapter) for question in questions]
-            completions = self._generator.value.generate(requests, report)
+            requests = [request_for(question, self._config, attempt, adapter) for question in questions]
+            completions = self._complete(questions, requests, report)
             for question, request, completion in zip(questions, requests, completions, strict=True):
                 prompt_tokens = question.prompt_tokens + completion.prompt_tokens
                 output_tokens = question.output_tokens + completion.output_tokens
@@ -152,6 +141,15 @@ class Generate:
             output_tokens_before += sum(completion.output_tokens for completion in completions)
             questions = again
 
+    def _complete(
+        self, questions: Sequence[Question], requests: Sequence[Request], report: ProgressCallback
+    ) -> list[Completion]:
+        """The generator's completions; empty ones where the edit of a sentence is known already."""
+        is_open = [question.prompt.edit is None or question.prompt.edit.new is None for question in questions]
+        asked = [request for request, ask in zip(requests, is_open, strict=True) if ask]
+        completions = iter(self._generator.value.generate(asked, report) if asked else ())
+        return [next(completions) if ask else Completion("", 0, 0, "stop") for ask in is_open]
+
     def _scored(self, results: list[Generated]) -> list[Generated]:
         """The results, with scores by the generator's likelihood in their candidates."""
         answered = [(row.candidate, row.request, row.completion) for row in results if row.candidate is not None]
@@ -159,16 +157,16 @@ class Generate:
         return [replace(row, candidate=next(candidates)) if row.candidate is not None else row for row in results]
 
     def _read(
-        self, question: _Question, request: Request, completion: Completion, depth: int
+        self, question: Question, request: Request, completion: Completion, depth: int
     ) -> tuple[Candidate | None, Answer]:
         """The candidate, or None, and the parsed answer, which has the reason if there is none."""
         if completion.error is not None:
             return None, Answer(None, "generator", completion.error)
-        text = completion.text
-        if question.prompt.begin:
-            text = join(question.prompt.begin, text, question.seed.language)
-        answer = parse(question.task, question.seed.language, text)
-        if question.task.format == "sentence" and answer.fields is not None:
+        edit = question.prompt.edit
+        answer = (
+            read_edit(edit, completion.text) if edit else parse(question.task, question.seed.language, completion.text)
+        )
+        if question.task.format == "sentence" or edit:
             completion = replace(completion, finish_reason="stop")  # what the limit cut off is not in the answer
         if answer.fields is None:
             return None, answer
@@ -180,52 +178,17 @@ class Generate:
     def first_requests(self, spec: ShardSpec) -> list[Request]:
         """The requests of the first attempt at a shard's passages, without an adapter."""
         seeds = self._seeds(spec.root, json.loads(spec.payload)["slices"])
-        return [self._request(question, 0, None) for seed in seeds for question in self._ask(spec.label, seed)]
+        questions = [asked for seed in seeds for asked in questions_about(seed, self._config, spec.label, self._card)]
+        return [request_for(question, self._config, 0, None) for question in questions]
 
     def _seeds(self, root: str, slices: list[Any]) -> Iterator[Seed]:
         for ref, start, stop in slices:
             for batch in read_rows(root, FileRef(*ref), start, stop):
                 yield from (Seed(**row) for row in batch.to_pylist())
 
-    def _ask(self, domain: str, seed: Seed) -> list[_Question]:
-        """The prompts for the samples of a passage: of one task, drawn among those that can ask about it."""
-        draw = int(content_id(str(self._config.seed), seed.id)[:12], 16)
-        names = self._config.fitting_tasks(domain, self._card.parameters)
-        tasks = [self._config.tasks[name] for name in names if seed.language in self._config.tasks[name].languages]
-        first, inner = draw % len(tasks), draw // len(tasks)
-        for task in tasks[first:] + tasks[:first]:
-            prompt = render(task, seed.language, seed.text, seed.title, inner)
-            if prompt is not None:
-                samples = range(self._config.generate.samples)
-                return [_Question(seed, task, prompt, draw, sample) for sample in samples]
-        return []
-
-    def _request(self, question: _Question, attempt: int, adapter: Adapter | None) -> Request:
-        number = question.sample * self._config.generate.max_attempts + attempt
-        return Request(
-            id=question.seed.id,
-            messages=question.prompt.messages,
-            sampling=self._sampling(question.task, question.sample),
-            seed=(question.draw + number * _SEED_STEP) % 2**31,
-            json_schema=json.dumps(question.task.answer) if question.task.format == "json" else None,
-            adapter=adapter,
-            begin=question.prompt.begin,
-            likelihood=self._config.generate.likelihood,
-        )
-
-    def _sampling(self, task: Task, sample: int) -> Sampling:
-        options, sampling = self._config.generate, task.sampling
-        if sample:
-            hotter = options.temperature_spread * sample / (options.samples - 1)
-            temperature = min(2.0, round(sampling.temperature + hotter, 3))
-            sampling = sampling.model_copy(update={"temperature": temperature})
-        if options.max_tokens:
-            sampling = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens, options.max_tokens)})
-        return sampling
-
     def _candidate(
         self,
-        question: _Question,
+        question: Question,
         request: Request,
         completion: Completion,
         fields: dict[str, Any],
@@ -233,7 +196,7 @@ class Generate:
     ) -> Candidate:
         seed, task, prompt = question.seed, question.task, question.prompt
         messages, rejected = converse(task, seed.language, prompt.values, fields)
-        sampling = _canonical(request.sampling)
+        sampling = json.dumps(request.sampling.model_dump(), sort_keys=True, separators=(",", ":"))
         adapter = request.adapter.name if request.adapter else None
         return Candidate(
             id=content_id(
@@ -253,7 +216,7 @@ class Generate:
             prompt=prompt.to_json(),
             answer=completion.text,
             writes=task.writes,
-            written="" if task.writes == "answer" else "\n".join(texts(fields)),
+            written="" if task.writes == "answer" else fields["text"] if prompt.edit else "\n".join(texts(fields)),
             target=prompt.values.get("sentence", ""),
             finish_reason=completion.finish_reason,
             prompt_hash=prompt.hash,
@@ -291,7 +254,3 @@ class Generate:
             "detail": "no sentence of the passage says something by itself",
             "text": self._redact(seed.text, seed.language),
         }
-
-
-def _canonical(sampling: Sampling) -> str:
-    return json.dumps(sampling.model_dump(), sort_keys=True, separators=(",", ":"))

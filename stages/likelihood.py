@@ -2,8 +2,8 @@
 
 For an answer: `log_p`, log P(answer | prompt); `pmi`, the same less log P(answer), a token; and `gain`, log P(passage |
 answer) less log P(passage), a token. For a question: `gain`, of the sentence that it asks about. For a distractor:
-`fluency`, log P(distractor | prompt), a token. All in nats. What a passage says is better predicted after a text with
-its facts; an invented text does not help.
+`plausibility`, log P(distractor) less log P(the real sentence), a token. All in nats. What a passage says is better
+predicted after a text with its facts; an invented text does not help.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ def with_scores(generator: Generator, answered: Sequence[tuple[Candidate, Reques
 
 def scored_requests(candidate: Candidate, request: Request) -> dict[str, Request]:
     """The texts whose likelihood is asked for, by name. `request`: the one that the candidate answers."""
-    if candidate.writes == "distractor":
-        return {}
     evidence = candidate.target or candidate.passage
     scored = replace(request, begin="", json_schema=None, likelihood=False, scored=evidence)
+    if candidate.writes == "distractor":  # after the task's own prompt, which names the subject
+        return {"evidence": scored, "written alone": replace(scored, scored=candidate.reply)}
     neutral = _user(_NEUTRAL.get(candidate.language, _NEUTRAL["en"]))
     asked = {
         "evidence": replace(scored, messages=_user(candidate.reply)),
@@ -52,8 +52,11 @@ def likelihood_scores(
     tokens = {name: max(1, row.output_tokens) for name, row in scored.items()}
     scores: dict[str, float] = {}
     written, written_tokens = completion.log_probability, max(1, completion.output_tokens)
-    if written is not None and candidate.writes == "distractor":
-        scores["fluency"] = written / written_tokens
+    if candidate.writes == "distractor":
+        if len(log_p) == 2:
+            difference = log_p["written alone"] - log_p["evidence"]
+            scores["plausibility"] = difference / tokens["evidence"]
+        return [{"filter": name, "score": score} for name, score in scores.items()]
     if written is not None and "written alone" in log_p:
         scores["log_p"] = written
         scores["pmi"] = written / written_tokens - log_p["written alone"] / tokens["written alone"]

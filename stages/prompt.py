@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import zip_longest
 from typing import Any
 
 import json_repair
@@ -15,9 +16,10 @@ from jsonschema.exceptions import SchemaError
 
 from configs.errors import ConfigError
 from configs.schema import Task
+from stages.edits import Edit, find_edits
 from stages.record import content_id
 from stages.sources.passages import first_sentence
-from stages.targets import choose_target
+from stages.targets import targets
 
 # passages that templates are tried with
 SAMPLES = {
@@ -28,7 +30,6 @@ SAMPLES = {
     "zh": "个人数据泄露是指因违反安全规定而导致个人数据被非法披露的事件。"
     "数据处理者应当在三个工作日内向主管部门报告有关情况。",
 }
-MIN_BEFORE = 80  # characters before a sentence that is to be told from what comes before it
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
@@ -39,8 +40,13 @@ class Prompt:
     messages: tuple[dict[str, str], ...]
     instruction: str  # the user message without passage and title
     values: dict[str, Any]  # what the task's templates see
-    hash: str  # of messages and beginning
-    begin: str = ""  # of the answer
+    hash: str  # of the messages, and of the edit if there is one
+    edit: Edit | None = None
+
+    @property
+    def begin(self) -> str:
+        """The given beginning of the answer, which the generator goes on with; "" if there is none."""
+        return self.edit.before if self.edit and self.edit.new is None else ""
 
     def to_json(self) -> str:
         """The messages, and after them the beginning of the answer if there is one."""
@@ -59,28 +65,48 @@ class Answer:
 
 
 def render(
-    task: Task, language: str, passage: str, title: str, draw: int, judged: dict[str, str] | None = None
+    task: Task,
+    language: str,
+    passage: str,
+    title: str,
+    draw: int,
+    sample: int = 0,
+    judged: dict[str, str] | None = None,
 ) -> Prompt | None:
-    """The prompt for one passage; None if the task is about a sentence and the passage has none that fits.
+    """The prompt for a sample of a passage; None if the task is about a sentence and there is none (left) that fits.
 
-    `draw`: a random number that picks style and sentence. `judged`: more values for the template of a judge's task.
+    `draw`: a random number that picks style, sentence and edit. `judged`: more values, for the template of a judge.
     """
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
     values: dict[str, Any] = {"passage": passage, "title": title, "language": language}
     values["style"] = styles[draw % len(styles)] if styles else ""
+    edit = None
     if task.target != "passage":
-        target = choose_target(passage, language, draw // 2, MIN_BEFORE if task.target == "next_sentence" else 0)
-        if target is None:
+        sentences = targets(passage, language)
+        values["swap"] = draw % 2 == 1
+        if task.target == "edit":
+            edits = [find_edits(sentence, language, draw // 2) for sentence in sentences]
+            in_turn = [edit for turn in zip_longest(*_rotated(edits, draw // 2)) for edit in turn if edit is not None]
+            if sample >= len(in_turn):
+                return None
+            edit = in_turn[sample]
+            values |= {"sentence": edit.sentence, "old": edit.old}
+        elif not sentences:
             return None
-        values |= {"sentence": target.sentence, "head": target.head, "before": target.before, "swap": draw % 2 == 1}
+        else:
+            values["sentence"] = sentences[draw // 2 % len(sentences)]
     values |= judged or {}
-    blank = values | {name: "" for name in ("passage", "title", "sentence", "head", "before") if name in values}
+    blank = values | {name: "" for name in ("passage", "title", "sentence") if name in values}
     system, user = _fill(task.system.get(language, ""), values), _fill(task.prompt[language], values)  # type: ignore[index,call-overload]
-    begin = _fill(task.begin.get(language, ""), values)  # type: ignore[call-overload]
     messages = ({"role": "system", "content": system},) if system else ()
     messages += ({"role": "user", "content": user},)
-    prompt_hash = content_id(system, user, begin) if begin else content_id(system, user)
-    return Prompt(messages, _fill(task.prompt[language], blank), values, prompt_hash, begin)  # type: ignore[index]
+    parts = [system, user] if edit is None else [system, user, edit.sentence, str(edit.start), edit.new or ""]
+    return Prompt(messages, _fill(task.prompt[language], blank), values, content_id(*parts), edit)  # type: ignore[index]
+
+
+def _rotated(rows: list[Any], by: int) -> list[Any]:
+    start = by % len(rows) if rows else 0
+    return rows[start:] + rows[:start]
 
 
 def converse(
@@ -97,6 +123,14 @@ def converse(
         messages += turns if turns else [{"role": message.role, "content": content}]
     rejected = _fill(task.rejected, values) if task.rejected else None
     return messages, rejected
+
+
+def read_edit(edit: Edit, text: str) -> Answer:
+    """The wrong sentence that an edit makes; `text`: how the generator goes on from its place."""
+    new = edit.new if edit.new is not None else edit.replacement(text)
+    if new is None:
+        return Answer(None, "format", f"nothing that can stand for {edit.old!r}")
+    return Answer({"text": edit.apply(new), "new": new})
 
 
 def parse(task: Task, language: str, text: str) -> Answer:
@@ -170,9 +204,9 @@ def check(task: Task) -> None:
             converse(task, language, prompt.values, {name: value for name, value in fields.items() if name in required})
         except TemplateError as error:
             raise ConfigError(f"{where}: its {language} templates do not render: {error}; fix them there") from None
-        parts = [passage] if task.target == "passage" else [prompt.values[name] for name in ("sentence", "head")]
-        if not any(part in prompt.messages[-1]["content"] + prompt.begin for part in parts):
-            names = "{{ passage }}" if task.target == "passage" else "{{ sentence }} or {{ head }}"
+        used = prompt.messages[-1]["content"] + prompt.begin
+        if task.target != "edit" and str(prompt.values.get("sentence", passage)) not in used:
+            names = "{{ passage }}" if task.target == "passage" else "{{ sentence }}"
             raise ConfigError(
                 f"{where}.prompt.{language}: does not use {names}, so answers would not be grounded; add it"
             )

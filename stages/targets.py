@@ -1,14 +1,12 @@
 """Targets: the sentence of a passage that a row is about, where a task does not ask about the whole passage."""
 
 import re
-from dataclasses import dataclass
 
 from stages.sources.passages import length_factor, split_sentences
 
 MIN_CHARS, MAX_CHARS = 60, 420  # of a target, in characters
-_HEAD_SHARE = 0.45  # of a sentence's words, which a model goes on with
-_MIN_WORDS = 4  # of the head, and of what follows it
-_SPEAKER = re.compile(r"^(?:\[?\w+(?: \w+)?\]?:|\[\w+\])\s+")
+MIN_PASSAGE_SHARE = 1.7  # characters of the passage for each character of the sentence
+_SPEAKER = re.compile(r"^(?:\[\w+\]|(?:doctor|patient|nurse|clinician|guest\w*)(?: \w+)?:)\s+", re.IGNORECASE)
 _NUMBERING = re.compile(r"^(?:\(?\w{1,4}[.)]|[-•*–])\s+")
 # Sentences that begin like these lean on the one before.
 _LEANING = {
@@ -25,41 +23,24 @@ _LEANING_HAN = re.compile(r"^(?:其|该|此|这|那|但|并|且|而|或|因此|�
 _IN_PHRASE = re.compile(
     r"^in (?:addition|this|these|that|such|contrast|particular|other|all|both|its|their)\b", re.IGNORECASE
 )
+_TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
+_OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
 _MARK = {"zh": "。", "en": ".", "es": "."}
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A sentence of a passage. `head`: its first words, without the space after them."""
-
-    sentence: str
-    head: str
-    before: str  # the passage up to the sentence
-
-
-def choose_target(passage: str, language: str, draw: int, min_before: int = 0) -> Target | None:
-    """One of the passage's sentences that say something by themselves, by a random number; None if there is none.
-
-    At least `min_before` characters come before it (a third of them in Chinese).
+def targets(passage: str, language: str) -> list[str]:
+    """The sentences of a passage that say something by themselves.
 
     Such a sentence ends with a full stop, has MIN_CHARS to MAX_CHARS characters (a third of it in Chinese), begins with
     a capital, and does not lean on the sentence before ("It …", "However, …"). Names of speakers and numbers of clauses
-    before it are left out.
+    before it are left out. A passage that is hardly longer than the sentence has none: it would give the answer away.
     """
-    targets: list[Target] = []
-    position = 0
+    sentences = []
     for raw in split_sentences(passage):
-        start = passage.find(raw, position)
-        if start < 0:
-            continue
-        position = start + len(raw)
-        sentence = _SPEAKER.sub("", raw)
-        sentence = _NUMBERING.sub("", sentence)
-        head = _head(sentence, language)
-        before = passage[: position - len(sentence)].strip()
-        if head and len(before) >= min_before * length_factor(language) and _stands_alone(sentence, language):
-            targets.append(Target(sentence, head, before))
-    return targets[draw % len(targets)] if targets else None
+        sentence = _NUMBERING.sub("", _SPEAKER.sub("", raw))
+        if _stands_alone(sentence, language) and len(passage) >= MIN_PASSAGE_SHARE * len(sentence):
+            sentences.append(sentence)
+    return sentences
 
 
 def _stands_alone(sentence: str, language: str) -> bool:
@@ -70,6 +51,8 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     if sentence.count('"') % 2 or "<" in sentence:  # half of a quotation, or markup
         return False
+    if _TWO_SENTENCES.search(sentence) or _OPENED.search(sentence):
+        return False
     if language == "zh":
         return not _LEANING_HAN.match(sentence)
     first = re.match(r"\w+", sentence)
@@ -77,13 +60,3 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     word = first[0].casefold()
     return bool(word == "in" and not _IN_PHRASE.match(sentence)) or word not in _LEANING_WORDS.get(language, ())
-
-
-def _head(sentence: str, language: str) -> str:
-    """The first part of a sentence; "" if there are too few words for two parts."""
-    if language == "zh":
-        cut = round(len(sentence) * _HEAD_SHARE)
-        return sentence[:cut] if min(cut, len(sentence) - cut) >= 2 * _MIN_WORDS else ""
-    words = sentence.split(" ")
-    cut = max(_MIN_WORDS, round(len(words) * _HEAD_SHARE))
-    return " ".join(words[:cut]) if len(words) - cut >= _MIN_WORDS else ""

@@ -54,7 +54,7 @@ class Screen(Section):
         description="Filters in the order in which they are applied.",
     )
     prefer: tuple[str, ...] = Field(
-        default=("grounded", "gain", "fluency"),
+        default=("grounded", "gain", "plausibility"),
         description="Scores by which the best of several samples is chosen: the first that a sample has decides.",
     )
     encoder: Encoder | None = Field(

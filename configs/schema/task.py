@@ -31,31 +31,28 @@ class Message(Section):
 class Task(Section):
     """What is generated: a Jinja prompt over the passage, and the shape of the answer.
 
-    Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one. With a
-    sentence as `target` they also see `sentence`, its beginning `head`, the part of the passage `before` it, and
-    `swap`, which is true for half of the passages.
+    Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one. With
+    another `target` they also see `sentence` and `swap`, which is true for half of the passages; with an edit also the
+    words `old`, and in the row `fields.new` and `fields.text`, the wrong sentence.
     """
 
-    added_later = frozenset({"target", "writes", "begin"})
+    added_later = frozenset({"target", "writes"})
 
     name: Name = Field(description="Name of the task; the file's name or the key if left out.")
     description: str = Field(description="What the task is, in a sentence.")
     languages: tuple[Language, ...] = Field(description="Languages that the task has templates for.")
     prompt: dict[Language, str] = Field(description="Template of the prompt, by language.")
     system: dict[Language, str] = Field(default_factory=dict, description="System message, by language.")
-    target: Literal["passage", "sentence", "next_sentence"] = Field(
+    target: Literal["passage", "sentence", "edit"] = Field(
         default="passage",
-        description="What a row is about: the passage, or one sentence of it that says something by itself; "
-        "next_sentence: one that has some text before it.",
+        description="What a row is about. passage; sentence: one of it that says something by itself; edit: the same "
+        "with one place to be changed, so that it gets wrong.",
     )
     writes: Literal["answer", "extract", "question", "distractor"] = Field(
         default="answer",
         description="What the model's text is in the row. answer: prose; extract: parts of the passage, as data; "
         "question: one to an answer that is real text; distractor: a wrong alternative to real text. Filters judge "
         "each by its own rules.",
-    )
-    begin: dict[Language, str] = Field(
-        default_factory=dict, description="Template of the answer's beginning, which the model goes on with."
     )
     styles: dict[Language, tuple[str, ...]] = Field(
         default_factory=dict, description="Styles by language; each prompt gets one of them as style."
@@ -84,8 +81,6 @@ class Task(Section):
             for key in ("prompt", "messages"):
                 if language not in getattr(self, key):
                     raise ValueError(f"{key}.{language}: missing, although languages names {language}")
-            if self.begin and language not in self.begin:
-                raise ValueError(f"begin.{language}: missing, although languages names {language}")
             if self.format == "labelled" and language not in self.labels:
                 raise ValueError(f"labels.{language}: missing, although format is labelled")
         return self

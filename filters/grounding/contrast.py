@@ -1,4 +1,4 @@
-"""Drops wrong alternatives that may be right: those that say nothing else than the passage does."""
+"""Drops wrong alternatives that may be right, and those that nobody would take for right."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from filters.grounding.support import content_of, numbers_in
-from filters.text.words import reply
-from stages.ports import Verdict
+from filters.text.words import ngrams, reply, words
+from stages.ports import KEEP, Verdict
 from stages.record import Candidate
+
+_CONTEXT_WORDS = 3  # in a row, with a changed one among them, that the passage does not have in a wrong statement
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Reasons: same, nonsense. The score is the share of its content words and numbers that the passage does not have.
+    """Reasons: supported, implausible.
 
-    A distractor is dropped as `same` if it has fewer than `min_new` such words, or if less than `min_share` of the
-    words that it adds to the sentence's beginning are new: then it may be true. Words are compared as in `support`.
-    With the score `fluency` (`stages/likelihood.py`, nats a token) below `min_fluency` it is `nonsense`: nobody would
-    choose it.
+    A distractor is a real sentence with one place changed. It is dropped as `supported` if it differs from the sentence
+    in nothing that the passage does not have: then it may be true. With the score `plausibility`
+    (`stages/likelihood.py`, in nats a token) below `min_plausibility` it is `implausible`: fluency alone would tell it
+    from the real sentence. Above `max_plausibility` too: words of the domain were replaced by common ones.
     """
 
-    min_new: Annotated[int, Field(ge=1)] = 3
-    min_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    min_fluency: Annotated[float, Field(le=0)] = -3.0
+    min_plausibility: Annotated[float, Field(le=0)] = -0.4
+    max_plausibility: Annotated[float, Field(ge=0)] = 0.25
 
     judges = frozenset({"distractor"})
 
@@ -32,14 +32,12 @@ class Contrast:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        known = content_of(candidate.passage) | numbers_in(candidate.passage)
-        claimed = content_of(reply(candidate)) | numbers_in(reply(candidate))
-        new = claimed - known
-        added = claimed - content_of(candidate.target) | new
-        share = len(new) / max(1, len(added))
-        if len(new) < self.min_new or share < self.min_share:
-            return Verdict("same", share, f"{len(new)} of {len(added)} words are not in the passage")
-        fluency = next((float(score["score"]) for score in candidate.scores if score["filter"] == "fluency"), 0.0)
-        if fluency < self.min_fluency:
-            return Verdict("nonsense", fluency, f"{fluency:.2f} nats a token, the least is {self.min_fluency:g}")
-        return Verdict(None, share)
+        known = set(ngrams(words(candidate.passage), _CONTEXT_WORDS))
+        if not set(ngrams(words(reply(candidate)), _CONTEXT_WORDS)) - known:
+            return Verdict("supported", None, "all of it is in the passage")
+        plausibility = next(
+            (float(score["score"]) for score in candidate.scores if score["filter"] == "plausibility"), 0.0
+        )
+        if not self.min_plausibility <= plausibility <= self.max_plausibility:
+            return Verdict("implausible", plausibility, f"{plausibility:+.2f} nats a token against the real sentence")
+        return KEEP

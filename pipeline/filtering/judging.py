@@ -119,7 +119,7 @@ def _candidates(data: str, columns: list[str]) -> Iterator[dict[str, Any]]:
 def _request(task: Task, row: Candidate) -> Request:
     mark = content_id("judge", row.passage, row.reply)[:16]  # a text cannot hold the hash of itself
     judged = {"answer": as_data(row.reply), "mark": mark}
-    prompt = render(task, row.language, as_data(row.passage), "", 0, judged)
+    prompt = render(task, row.language, as_data(row.passage), "", 0, judged=judged)
     assert prompt is not None  # the rubric asks about whole passages
     return Request(row.id, prompt.messages, task.sampling, 0, json.dumps(task.answer))
 

@@ -46,10 +46,10 @@ def _check_backend(config: Config, card: ModelCard) -> None:
         raise ConfigError(f"generate.likelihood: the backend {card.backend} gives none; remove the key, or {instead}")
     for name in config.domains:
         for task in config.fitting_tasks(name, card.parameters):
-            if config.tasks[task].begin and not backend.continues:
+            if config.tasks[task].target == "edit" and not backend.continues:
                 raise ConfigError(
-                    f"domains.{name}.tasks: {task} begins the answer for the model, which the backend {card.backend} "
-                    f"cannot do; remove the task, or {instead}"
+                    f"domains.{name}.tasks: {task} gives the model the beginning of a sentence, which the backend "
+                    f"{card.backend} cannot do; remove the task, or {instead}"
                 )
 
 

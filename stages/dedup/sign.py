@@ -14,7 +14,7 @@ from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
 
-COLUMNS = ["id", "text", "messages", "domain", "language", "sketch"]
+COLUMNS = ["id", "text", "messages", "written", "target", "domain", "language", "sketch"]
 
 
 class Sign:
@@ -48,6 +48,8 @@ class Sign:
     def _keys(self, row: dict[str, Any], order: int) -> pa.Table:
         answers = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
         text = "\n".join(answers) or row["text"]
+        if row["target"]:  # the answer is real text, or one of a few: what was written about it makes the row
+            text = f"{row['target']}\n{row['written']}"
         plain, semantic = keys(text, self._options), self._semantic_keys(text, row)
         count = len(plain) + len(semantic)
         columns = [

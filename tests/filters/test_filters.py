@@ -21,9 +21,9 @@ from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candi
 ALONE = [name for name in FILTERS if name not in ("contamination", "domain", "quality")]  # without other files
 
 
-def distractor(text, fluency=-1.0, language="en"):
+def distractor(text, plausibility=-0.1, language="en"):
     target = {"en": "Claims above 1,200 euros need a written form.", "zh": ZH}[language]
-    scores = [{"filter": "fluency", "score": fluency}]
+    scores = [{"filter": "plausibility", "score": plausibility}]
     return candidate("", language, writes="distractor", written=text, target=target, scores=scores)
 
 
@@ -34,13 +34,11 @@ ROWS = [
     ("gain", candidate(GOOD, scores=[{"filter": "gain", "score": 0.1}]), None),
     ("gain", candidate("", writes="question", written="Why?", scores=[{"filter": "gain", "score": 1.2}]), "low_gain"),
     ("gain", candidate("", writes="question", written="Why?", scores=[{"filter": "gain", "score": 1.4}]), None),
-    ("contrast", distractor("Claims above 1,200 euros need a written form."), "same"),
-    ("contrast", distractor("Claims above 1,200 euros begin when the breach occurs."), "same"),
-    ("contrast", distractor("Claims above 1,200 euros lapse unless notaries certify the invoices."), None),
-    ("contrast", distractor("Claims above 1,200 euros lapse unless notaries certify invoices.", -4), "nonsense"),
-    ("contrast", distractor("金额超过一千二百元的，应当由公证机关审核发票并且盖章。", language="zh"), None),
-    ("length", candidate("合同期限是三十日，须书面通知单位。", "zh"), None),
-    ("length", candidate(GOOD * 100), "too_long"),
+    ("contrast", distractor("Claims above 1,200 euros need a written form."), "supported"),
+    ("contrast", distractor("Claims below 1,200 euros need a written form."), None),
+    ("contrast", distractor("Claims below 1,200 euros need a written form.", -0.5), "implausible"),
+    ("contrast", distractor("Claims below 1,200 euros need a written form.", 0.3), "implausible"),
+    ("contrast", distractor("劳动者解除劳动合同，可以提前三十日以书面形式通知用人单位。", language="zh"), None),
     ("truncation", candidate(GOOD, finish_reason="length"), "truncated"),
     ("truncation", candidate(GOOD.rstrip(".") + " of the debt by the"), "unfinished"),
     ("truncation", candidate("Six years"), None),

@@ -31,9 +31,10 @@ def test_a_question_is_scored_by_the_sentence_that_answers_it() -> None:
     assert scores(row, table, -5.0) == {"gain": 2.0}
 
 
-def test_a_distractor_is_scored_by_how_likely_it_is_after_the_given_beginning() -> None:
-    row = candidate("", writes="distractor", written="The period is ten years.", answer="ten years.")
-    assert scores(row, {}, -15.0) == {"fluency": -1.5}
+def test_a_distractor_is_compared_with_the_real_sentence_after_the_same_prompt() -> None:
+    row = candidate("", writes="distractor", written="Ten years.", target="Six years.", answer="Ten")
+    table = {("Explain.", "Six years."): -20.0, ("Explain.", "Ten years."): -25.0}
+    assert scores(row, table, -1.0) == {"plausibility": -0.5}
 
 
 @pytest.mark.parametrize("writes", ["answer", "extract", "question", "distractor"])

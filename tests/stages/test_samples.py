@@ -70,7 +70,7 @@ def test_the_hottest_sample_stays_in_range() -> None:
     assert rows[1].request.sampling.temperature == 2
 
 
-@pytest.mark.parametrize("task", ["choice", "correction", "ending", "question"])
+@pytest.mark.parametrize("task", ["choice", "correction", "verdict", "question"])
 def test_a_passage_without_a_sentence_that_stands_alone_gets_another_task(task: str) -> None:
     leaning = "It is so. They said that this would be so. He agreed with them at once."
     assert generated([seed(leaning)], f"domains.law.tasks=[{task}]") == []

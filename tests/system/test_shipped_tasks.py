@@ -52,10 +52,10 @@ QUESTIONS = {
     "es": "¿En cuántas horas notificará el responsable la violación de los datos personales?",
     "zh": "个人信息处理者应当在多长时间内报告个人信息泄露的情况？",
 }
-ENDINGS = {
-    "en": "only if insurers, journalists and shareholders have approved the budget.",
-    "es": "solo si las aseguradoras, los periodistas y los accionistas aprueban el presupuesto.",
-    "zh": "经过保险公司、新闻记者和股东大会批准预算之后才能公布年度审计结果。",
+WORSE = {
+    "en": "Only if insurers have approved the budget.",
+    "es": "Solo si las aseguradoras aprueban el presupuesto.",
+    "zh": "只有保险公司批准预算之后才能报告。",
 }
 CASES = {
     "en": "A controller finds that personal data were lost in a breach on the same day.",
@@ -80,11 +80,11 @@ def replies(language: str) -> dict[str, str]:
         "case-analysis": data(case=CASES[language], analysis=answer, conclusion=conclusion),
         "extraction": data(topic=first[:40], terms=[first[4:12]], statements=[first]),
         "dialogue": data(turns=[{"layman": question, "expert": text} for text in (answer, conclusion)]),
-        "preference": data(question=question, chosen=answer, rejected=ENDINGS[language]),
+        "preference": data(question=question, chosen=answer, rejected=WORSE[language]),
         "question": question,
-        "choice": ENDINGS[language],
-        "correction": ENDINGS[language],
-        "ending": ENDINGS[language],
+        "choice": "48 hours.",
+        "correction": "48 hours.",
+        "verdict": "48 hours.",
     }
 
 

@@ -12,8 +12,8 @@ import pytest
 from configs.load import load
 from model.data.shards import published_shards
 from pipeline.store.dataset import DataSet
-from stages.generate import Generate
-from stages.ports import Generator, ModelCard
+from stages.ports import Generator
+from stages.questions import sampling_of
 from stages.record import ROW
 from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config, write_documents
@@ -60,8 +60,7 @@ def open_nothing() -> Generator:
 
 def test_a_cap_on_new_tokens_lowers_what_a_task_allows():
     config = load("echo", ["generate.max_tokens=130"])
-    body = Generate(config, ModelCard("echo", "0", "echo", "", 0), open_nothing, str)
-    most = {name: body._sampling(task, 0).max_tokens for name, task in config.tasks.items()}
+    most = {name: sampling_of(task, config, 0).max_tokens for name, task in config.tasks.items()}
     assert most == {name: min(task.sampling.max_tokens, 130) for name, task in config.tasks.items()}
     assert {120, 130} <= set(most.values())  # a task below it, and tasks above
 

@@ -1,0 +1,229 @@
+"""Edits: changes of one place of a sentence that make it wrong, such as another number, party, time or direction.
+
+They give wrong statements that differ from the real one in the fact alone. Words come from tables of pairs; what other
+number or item of a list would be plausible is left to the generator.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import zip_longest
+
+from stages.record import content_id
+
+_MIN_ITEMS = 4  # of a list, and at most so many words in each
+_MAX_ITEM_WORDS = 4
+# "a b; c d": each of a pair becomes the other; "a > b": only a becomes b
+_OPPOSITES = {
+    "en": """
+        increase decrease; increases decreases; increased decreased; increasing decreasing; higher lower;
+        highest lowest; above below; before after; more fewer; most least; greater smaller; longer shorter;
+        earlier later; early late; upper lower; left right; proximal distal; anterior posterior; medial lateral;
+        superior inferior; internal external; inner outer; positive negative; acute chronic; mild severe;
+        benign malignant; bilateral unilateral; partial complete; maximum minimum; present absent; presence absence;
+        normal abnormal; male female; men women; boys girls; maternal paternal; older younger; with without;
+        include exclude; includes excludes; including excluding; granted denied; grants denies; affirmed reversed;
+        upheld overturned; allowed prohibited; permitted forbidden; lawful unlawful; valid void; public private;
+        federal state; civil criminal; temporary permanent; optional mandatory; voluntary compulsory; first last;
+        accepted rejected; won lost; start stop; started stopped; begin end; began ended; improved worsened;
+        better worse; faster slower; reduced increased; rapid slow; thick thin; wide narrow; large small; high low;
+        strong weak; frequent rare; common rare; at_least at_most; no_more_than no_less_than; agreed refused;
+        in_favor_of against; in_favour_of against; success failure; excess deficiency; open closed;
+        dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
+        hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
+        plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
+        buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee; insurer insured;
+        President Governor; controller processor; House Council; Supreme_Court District_Court;
+        Parliament Legislature; mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
+        annually monthly >; annual monthly >; yearly monthly >; once twice; twice once >; prior_to after >;
+        following preceding; until after >; during after >
+    """,
+    "es": """
+        aumento descenso; aumenta disminuye; aumentó disminuyó; mayor menor; superior inferior; antes después;
+        máximo mínimo; primero último; primera última; público privado; pública privada; demandante demandado;
+        comprador vendedor; arrendador arrendatario; positivo negativo; positiva negativa; agudo crónico;
+        aguda crónica; leve grave; izquierdo derecho; izquierda derecha; con sin; deberá podrá >; deberán podrán >;
+        podrá deberá >; diario semanal; anual mensual >; mensual semanal >; parcial total; temporal permanente;
+        válido nulo
+    """,
+    "zh": """
+        应当 可以; 不得 可以 >; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后; 有效 无效;
+        原告 被告; 公开 保密; 合法 非法; 全部 部分; 同意 拒绝; 必须 可以 >; 上级 下级; 最高 最低;
+        国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人;
+        收益 损失
+    """,
+}
+_NUMBER_WORDS = {
+    "en": "two three four five six seven eight nine ten twelve fifteen twenty thirty forty fifty sixty ninety",
+    "es": "dos tres cuatro cinco seis siete ocho nueve diez doce quince veinte treinta cuarenta cincuenta sesenta",
+}
+_UNITS = {
+    "en": ["minutes hours days weeks months years", "minute hour day week month year"],
+    "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
+}
+_MONTHS = {
+    "en": "January February March April May June July August September October November December",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+}
+_AUXILIARY = "is|are|was|were|shall|must|will|can|may|should|could|would"
+_NEGATED = re.compile(rf"\b({_AUXILIARY}|does|do|did|has|have|had) not\b")
+_NOT_NEGATED = re.compile(
+    rf"\b({_AUXILIARY})\b(?= [a-z])(?! (?:not|no|also be|either|neither)\b)|\b(has|have|had)\b(?= (?:been|\w+ed)\b)"
+)
+_MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "may not": "may", "must not": "may"}
+_MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
+_NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_HAN_NUMBER = re.compile(r"(?<=[^\d.])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
+_LIST = re.compile(r"(?::|\b(?:include|includes|including|such as|are:?))\s+([^.:;()]+)\.$")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of `sentence` at `start`: from `old` to `new`, or if that is None to what the generator writes."""
+
+    kind: str  # opposite | modal | negation | number | unit | month | item
+    sentence: str
+    start: int
+    old: str
+    new: str | None
+
+    @property
+    def before(self) -> str:
+        """The sentence up to the change, without a space at its end."""
+        return self.sentence[: self.start].rstrip()
+
+    def apply(self, new: str) -> str:
+        """The wrong sentence."""
+        return self.sentence[: self.start] + new + self.sentence[self.start + len(self.old) :]
+
+    def replacement(self, text: str) -> str | None:
+        """What the generator's continuation of `before` has in the place of `old`; None if nothing fits there."""
+        text = text.strip()
+        if self.kind == "number":
+            match = re.match(r"\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-])", text)
+            return match[1] if match and _plausible(self.old, match[1]) else None
+        item = re.split(r"[,.;:()\n]| and | or ", text)[0].strip()
+        if not 1 <= len(item.split()) <= _MAX_ITEM_WORDS or not item[0].isalpha():
+            return None
+        if item.casefold() in self.sentence.casefold():
+            return None
+        return item[0].upper() + item[1:] if self.old[0].isupper() else item[0].lower() + item[1:]
+
+
+def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
+    """The edits of a sentence, one of each kind in turn, in an order that follows from a random number."""
+    by_kind: dict[str, list[Edit]] = {}
+    for edit in _all_edits(sentence, language, draw):
+        by_kind.setdefault(edit.kind, []).append(edit)
+
+    def order(edit: Edit) -> str:
+        return content_id(str(draw), edit.kind, str(edit.start))
+
+    kinds = [sorted(edits, key=order) for edits in by_kind.values()]
+    kinds.sort(key=lambda edits: order(edits[0]))
+    return [edit for turn in zip_longest(*kinds) for edit in turn if edit is not None]
+
+
+def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    yield from _opposites(sentence, language)
+    yield from _numbers(sentence, language)
+    yield from _number_words(sentence, language, draw)
+    yield from _months(sentence, language, draw)
+    yield from _items(sentence)
+    if language == "en":
+        for match in _MODAL.finditer(sentence):
+            yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
+        if match := _NEGATED.search(sentence):
+            yield Edit("negation", sentence, match.start(), match[0], match[1])
+        elif match := _NOT_NEGATED.search(sentence):
+            yield Edit("negation", sentence, match.start(), match[0], f"{match[0]} not")
+
+
+@cache
+def _table(language: str) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for entry in _OPPOSITES.get(language, "").split(";"):
+        words = [word.replace("_", " ") for word in entry.split()]
+        one_way = ">" in words
+        if len(words) < 2 or words[1] == ">":
+            continue
+        table.setdefault(words[0], words[1])
+        if not one_way:
+            table.setdefault(words[1], words[0])
+    return table
+
+
+@cache
+def _table_pattern(language: str) -> re.Pattern[str]:
+    words = "|".join(re.escape(word) for word in sorted(_table(language), key=lambda word: (-len(word), word)))
+    return re.compile(words if language == "zh" else rf"\b(?:{words})\b")
+
+
+def _opposites(sentence: str, language: str) -> Iterator[Edit]:
+    table = _table(language)
+    for match in _table_pattern(language).finditer(sentence) if table else ():
+        new = table[match[0]]
+        if re.search(r"\b[Aa]n? $", sentence[: match.start()]) and (new[0] in "aeiou") != (match[0][0] in "aeiou"):
+            continue  # "a" would have to be "an"
+        if new not in sentence:  # "before or after": both are there, and either may be true
+            yield Edit("opposite", sentence, match.start(), match[0], new)
+
+
+def _numbers(sentence: str, language: str) -> Iterator[Edit]:
+    pattern = _HAN_NUMBER if language == "zh" else _NUMBER
+    for match in pattern.finditer(sentence):
+        if match.start(1) >= 12:  # the generator needs something to go on from
+            yield Edit("number", sentence, match.start(1), match[1], None)
+
+
+def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    numbers = _NUMBER_WORDS.get(language, "").split()
+    units = [line.split() for line in _UNITS.get(language, [])]
+    counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
+    for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
+        word = match[0]
+        if word in numbers:
+            yield Edit("number", sentence, match.start(), word, _neighbour(numbers, word, up=draw % 2 == 1))
+        for line in units:
+            if word in line and counted.search(sentence[: match.start()]):
+                yield Edit("unit", sentence, match.start(), word, _neighbour(line, word, up=draw % 3 > 0))
+
+
+def _neighbour(words: list[str], word: str, *, up: bool) -> str:
+    place = words.index(word)
+    return words[place + 1] if place == 0 or (up and place + 1 < len(words)) else words[place - 1]
+
+
+def _months(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    months = _MONTHS.get(language, "").split()
+    for match in re.finditer(r"\b(?:" + "|".join(months) + r")\b(?= \d| de)", sentence) if months else ():
+        new = months[(months.index(match[0]) + 1 + draw % 11) % 12]
+        if new not in sentence:
+            yield Edit("month", sentence, match.start(), match[0], new)
+
+
+def _items(sentence: str) -> Iterator[Edit]:
+    match = _LIST.search(sentence)
+    if match is None:
+        return
+    place = match.start(1)
+    parts = re.split(r"(, and |, or |, | and | or )", match[1])
+    items = parts[::2]
+    if len(items) < _MIN_ITEMS or any(not 1 <= len(item.split()) <= _MAX_ITEM_WORDS for item in items):
+        return
+    for number, part in enumerate(parts):
+        if number % 2 == 0 and number > 0:  # after the first: then the generator knows what is listed
+            yield Edit("item", sentence, place, part, None)
+        place += len(part)
+
+
+def _plausible(old: str, new: str) -> bool:
+    """Whether a number is of the kind of another one, and not equal to it."""
+    left, right = (text.replace(",", "") for text in (old, new))
+    if float(left) == float(right) or ("." in left) != ("." in right):
+        return False
+    if _YEAR.fullmatch(left) or _YEAR.fullmatch(right):
+        return bool(_YEAR.fullmatch(left) and _YEAR.fullmatch(right))
+    return abs(len(left.split(".")[0]) - len(right.split(".")[0])) <= 1

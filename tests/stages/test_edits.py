@@ -1,0 +1,114 @@
+"""Changes of one place of a sentence that make it wrong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.edits import Edit, find_edits
+
+
+def wrong(sentence: str, language: str = "en") -> set[str]:
+    """The wrong sentences that need no generator, over several draws."""
+    edits = [edit for draw in range(6) for edit in find_edits(sentence, language, draw)]
+    return {edit.apply(edit.new) for edit in edits if edit.new is not None}
+
+
+def open_edits(sentence: str, language: str = "en") -> set[tuple[str, str]]:
+    return {(edit.kind, edit.old) for edit in find_edits(sentence, language, 3) if edit.new is None}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "changed"),
+    [
+        ("The plaintiffs appealed the decision.", "The defendants appealed the decision."),
+        ("The dose was increased after surgery.", "The dose was increased before surgery."),
+        ("The dose was increased after surgery.", "The dose was decreased after surgery."),
+        ("The provider shall keep the logs.", "The provider may keep the logs."),
+        ("The provider shall keep the logs.", "The provider shall not keep the logs."),
+        ("The provider shall not keep the logs.", "The provider shall keep the logs."),
+        ("The court did not rule on the motion.", "The court did rule on the motion."),
+        ("The notice is due within 72 hours.", "The notice is due within 72 days."),
+        ("A panel of three judges heard it.", "A panel of four judges heard it."),
+        ("On May 3 the Supreme Court ruled.", "On May 3 the District Court ruled."),
+        ("It needs at least a month.", "It needs at most a month."),
+    ],
+)
+def test_english(sentence: str, changed: str) -> None:
+    assert changed in wrong(sentence)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "changed"),
+    [
+        ("es", "El demandante pagará las costas.", "El demandado pagará las costas."),
+        ("es", "Se paga en los tres meses siguientes.", "Se paga en los dos meses siguientes."),
+        ("zh", "用人单位应当支付工资。", "用人单位可以支付工资。"),
+        ("zh", "原告提起了上诉。", "被告提起了上诉。"),
+    ],
+)
+def test_other_languages(language: str, sentence: str, changed: str) -> None:
+    assert changed in wrong(sentence, language)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The notice may be given before or after the hearing.",  # either may be true
+        "Both plaintiffs and defendants appealed.",
+    ],
+)
+def test_opposites_that_are_both_there_stay(sentence: str) -> None:
+    assert not {edit.kind for edit in find_edits(sentence, "en", 1)} & {"opposite"}
+
+
+def test_an_article_keeps_its_form() -> None:
+    assert "It is followed by a abnormal QRS." not in wrong("It is followed by a normal QRS.")
+
+
+def test_numbers_and_items_of_lists_are_left_to_the_generator() -> None:
+    assert open_edits("The controller has to answer within 30 days.") == {("number", "30")}
+    listed = "Symptoms seen with it are: Fever, Headache, Joint Pain, Rash."
+    assert open_edits(listed) == {("item", "Headache"), ("item", "Joint Pain"), ("item", "Rash")}
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Lung cancer has the ICD-10 code C34.90.", "Under 42/7 and v1.2 it is so.", "3 of them came."]
+)
+def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
+    assert not {kind for kind, _ in open_edits(sentence)} & {"number"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "text", "new"),
+    [
+        ("number", "30", " 14 days after", "14"),
+        ("number", "30", "30 days", None),
+        ("number", "30", "thirty days", None),
+        ("number", "30", "4,000 days", None),
+        ("number", "2014", "2011, the court", "2011"),
+        ("number", "2014", "300 cases", None),
+        ("number", "12", "2020", None),
+        ("number", "3.7", "2.5%)", "2.5"),
+        ("number", "3.7", "2%)", None),
+        ("item", "Rash", "nausea, vomiting", "Nausea"),
+        ("item", "rash", "Nausea and vomiting", "nausea"),
+        ("item", "Rash", "Fever, cough", None),  # it is in the sentence
+        ("item", "Rash", "a lot of things that one would have to see", None),
+        ("item", "Rash", "", None),
+        ("item", "Rash", "3 times", None),
+    ],
+)
+def test_what_the_generator_writes_is_taken_where_it_fits(kind: str, old: str, text: str, new: str | None) -> None:
+    sentence = f"Fever and {old} are seen."
+    assert Edit(kind, sentence, sentence.index(old), old, None).replacement(text) == new
+
+
+@given(st.text(max_size=300), st.sampled_from(["en", "es", "zh"]), st.integers(0, 2**30))
+def test_an_edit_changes_one_place_of_any_text(sentence: str, language: str, draw: int) -> None:
+    edits = find_edits(sentence, language, draw)
+    assert edits == find_edits(sentence, language, draw)
+    for edit in edits:
+        assert sentence[edit.start :].startswith(edit.old)
+        assert edit.apply(edit.old) == sentence
+        assert edit.new != edit.old
+        edit.replacement(sentence)
