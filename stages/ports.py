@@ -149,6 +149,32 @@ class Encoder(Protocol):
         ...
 
 
+class Verifier(Protocol):
+    """Scores how well passages bear claims out. `card` is the identity of the weights."""
+
+    card: ModelCard
+
+    def score(self, passages: Sequence[str], claims: Sequence[str]) -> np.ndarray:
+        """Float32 [N]: a logit for each pair of a passage and a claim; higher is better supported."""
+        ...
+
+
+class Contrast(Protocol):
+    """Two passages and two claims: passage 0 bears out claim 0 and not claim 1, passage 1 the other way round.
+
+    `sure`: False where the claims are a generator's own answers, which are only likelier with their own passage.
+    """
+
+    @property
+    def passages(self) -> tuple[str, str]: ...
+
+    @property
+    def claims(self) -> tuple[str, str]: ...
+
+    @property
+    def sure(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TuningEpoch:
     """The N texts that one epoch of an encoder's fine-tuning reads.

@@ -48,11 +48,11 @@ def find_corpus(name: str, where: str) -> catalogue.Corpus:
     return catalogue.corpora()[name]
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a `.jsonl`, `.json` or `.csv` file, or of all files of a folder."""
     if path.is_dir():
         for child in sorted(path.iterdir()):
-            yield from _rows(child)
+            yield from read_rows(child)
     elif path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as stream:
             yield from csv.DictReader(stream)
@@ -66,7 +66,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def rows(path: Path, options: Options) -> Iterator[Document]:
     """Makes a document of each row. The option `drop` is a pattern that is removed from every line of the text."""
     drop = re.compile(options["drop"], re.MULTILINE) if "drop" in options else None
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(read_rows(path)):
         text = row[options["text"]]
         location = row[options["location"]] if "location" in options else number
         title = str(row[options["title"]]) if "title" in options else ""
@@ -75,7 +75,7 @@ def rows(path: Path, options: Options) -> Iterator[Document]:
 
 def questions(path: Path, options: Options) -> Iterator[Document]:
     """Makes a document of each evaluation question: context, question and choices as text, and the gold answer."""
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(read_rows(path)):
         parts = [row[options[key]].strip() for key in ("context", "question", "choices") if key in options]
         parts += [f"{key.upper()}. {row[options[key]].strip()}" for key in ("a", "b") if key in options]
         yield Document("\n".join(parts), "", f"question {number}", answer=row[options["answer"]].strip())
