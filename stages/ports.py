@@ -162,7 +162,9 @@ class Verifier(Protocol):
 class Contrast(Protocol):
     """Two passages and two claims: passage 0 bears out claim 0 and not claim 1, passage 1 the other way round.
 
-    `sure`: False where the claims are a generator's own answers, which are only likelier with their own passage.
+    `answers`: what a generator wrote about each passage, or (). Nobody knows whether they are right, but on the whole
+    they are less so than the claims, and more so than the claims about the other passage. `sure`: False where the
+    claims themselves are a generator's: then only the comparison of the passages counts.
     """
 
     @property
@@ -172,7 +174,15 @@ class Contrast(Protocol):
     def claims(self) -> tuple[str, str]: ...
 
     @property
+    def answers(self) -> tuple[str, str] | tuple[()]: ...
+
+    @property
     def sure(self) -> bool: ...
+
+    @property
+    def easy(self) -> bool:
+        """Whether it is for the beginning of training: without these, fine differences are not learnt."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

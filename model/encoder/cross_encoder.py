@@ -22,7 +22,7 @@ from model.weights.resolve import resolve_model
 from stages.ports import ModelCard
 
 SHIPPED = Path(__file__).parent / "shipped"
-MAX_CLAIM_TOKENS = 128  # of a claim; the rest of a longer one is cut: a sentence is shorter
+MAX_CLAIM_TOKENS = 160  # of a claim; the rest of a longer one is cut: a sentence is shorter
 OVERLAP = 0.25  # of a window, that it shares with the next one
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 131_072}
 _TEXTS_PER_TOKENISING = 8192

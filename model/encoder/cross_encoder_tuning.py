@@ -29,7 +29,8 @@ LEARNING_RATE = 5e-4
 WARM_UP_SHARE = 0.06  # of the steps
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
-QUADRUPLES_PER_BATCH = 32
+EASY_SHARE = 0.25  # of the first epoch's easy quadruples, that come before all others
+PAIRS_PER_BATCH = 192
 MAX_TOKENS = 384
 
 
@@ -106,12 +107,10 @@ def _fit(
     use_threads(options.threads)
     device, _ = choose_device("auto")
     model.to(device).train()
-    windows, sure = _tokenised(tokenizer, quadruples, options.max_tokens)
+    fitting, windows = _tokenised(tokenizer, quadruples, options.max_tokens)
     if not windows:
         raise ValueError("no quadruples to train on")
-    rng, plan = random.Random(options.seed), []
-    for _ in range(options.epochs):
-        plan += _batches([max(len(window.ids) for window in four) for four in windows], rng)
+    plan = _plan(fitting, windows, options)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -121,10 +120,10 @@ def _fit(
     losses = []
     for step, batch in enumerate(plan):
         inputs = padded([window for index in batch for window in windows[index]], device, tokenizer.pad_token_id or 0)
-        sure_B = torch.tensor([sure[index] for index in batch], device=device)
+        sure_B = torch.tensor([fitting[index].sure for index in batch], device=device)
         with autocast:
-            score_B22 = model(**inputs).logits.float().view(-1, 2, 2)
-        loss = contrast_loss(score_B22, sure_B)
+            score_B2C = model(**inputs).logits.float().view(len(batch), 2, -1)
+        loss = contrast_loss(score_B2C, sure_B)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
@@ -137,43 +136,76 @@ def _fit(
     return [float(loss) for loss in losses]
 
 
-def contrast_loss(score_B22: torch.Tensor, sure_B: torch.Tensor) -> torch.Tensor:
-    """The loss of a batch of quadruples. Rows of [2, 2] are passages, columns are claims; the diagonal is borne out.
+def contrast_loss(score_B2C: torch.Tensor, sure_B: torch.Tensor) -> torch.Tensor:
+    """The loss of a batch of quadruples. Rows of [2, C] are passages; columns are the claims, then answers if any.
 
-    sure_B: whether the claims are known to be right; if not, only the ranking of the passages counts.
+    sure_B: whether the claims are known to be right; if not, only the comparison of the passages counts.
     """
-    target_22 = torch.eye(2, device=score_B22.device)
-    known_B = sure_B.float()
-    entropy_B = binary_cross_entropy_with_logits(
-        score_B22, target_22.expand_as(score_B22), reduction="none"
-    ).mean((1, 2))
-    own_B2 = score_B22.diagonal(dim1=1, dim2=2)
-    other_passage_B2 = score_B22.flip(1).diagonal(dim1=1, dim2=2)  # the same claim with the other passage
-    other_claim_B2 = score_B22.flip(2).diagonal(dim1=1, dim2=2)
+    score_B22, known_B = score_B2C[:, :, :2], sure_B.float()
+    target_B22 = torch.eye(2, device=score_B2C.device).expand_as(score_B22)
+    entropy_B = binary_cross_entropy_with_logits(score_B22, target_B22, reduction="none").mean((1, 2))
+    own_B2, other_passage_B2, other_claim_B2 = _compared(score_B22)
     by_passage_B = softplus(other_passage_B2 - own_B2).mean(1)
     by_claim_B = softplus(other_claim_B2 - own_B2).mean(1) * known_B
-    return (entropy_B * known_B + RANKING_WEIGHT * (by_passage_B + by_claim_B)).mean()
+    loss = (entropy_B * known_B + RANKING_WEIGHT * (by_passage_B + by_claim_B)).mean()
+    if score_B2C.shape[2] == 4:
+        answer_B2, elsewhere_B2, _ = _compared(score_B2C[:, :, 2:])
+        worse = softplus(answer_B2 - own_B2) + softplus(other_claim_B2 - answer_B2) + softplus(elsewhere_B2 - answer_B2)
+        loss = loss + RANKING_WEIGHT * worse.mean()
+    return loss
+
+
+def _compared(score_B22: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[B, 2] each: a claim with its own passage, the same claim with the other one, its passage with the other claim."""
+    own_B2 = score_B22.diagonal(dim1=1, dim2=2)
+    return own_B2, score_B22.flip(1).diagonal(dim1=1, dim2=2), score_B22.flip(2).diagonal(dim1=1, dim2=2)
 
 
 def _tokenised(
     tokenizer: Any, quadruples: Sequence[Contrast], max_tokens: int
-) -> tuple[list[tuple[Window, ...]], list[bool]]:
-    """The four windows of each quadruple that fits: passage 0 with both claims, then passage 1."""
-    passages = [item.passages[row] for item in quadruples for row in (0, 0, 1, 1)]
-    claims = [item.claims[column] for item in quadruples for column in (0, 1, 0, 1)]
-    by_pair: dict[int, list[Window]] = {}
-    for window in windows_of(tokenizer, passages, claims, max_tokens):
-        by_pair.setdefault(window.pair, []).append(window)
-    fours = [[by_pair[4 * number + place] for place in range(4)] for number in range(len(quadruples))]
-    fits = [number for number, four in enumerate(fours) if all(len(rows) == 1 for rows in four)]
-    windows = [tuple(rows[0] for rows in fours[number]) for number in fits]
-    return windows, [quadruples[number].sure for number in fits]
+) -> tuple[list[Contrast], list[list[Window]]]:
+    """The quadruples that fit, and the windows of each: passage 0 with all claims and answers, then passage 1."""
+    pairs = [
+        (number, passage, claim)
+        for number, item in enumerate(quadruples)
+        for passage in item.passages
+        for claim in (*item.claims, *item.answers)
+    ]
+    rows: list[list[Window]] = [[] for _ in quadruples]
+    counts = [0] * len(quadruples)
+    for number, _, _ in pairs:
+        counts[number] += 1
+    for window in windows_of(tokenizer, [pair[1] for pair in pairs], [pair[2] for pair in pairs], max_tokens):
+        rows[pairs[window.pair][0]].append(window)
+    fits = [
+        number
+        for number, windows in enumerate(rows)
+        # no second window, and claims that still differ after they were cut
+        if len(windows) == counts[number] and windows[0].ids != windows[1].ids
+    ]
+    return [quadruples[number] for number in fits], [rows[number] for number in fits]
 
 
-def _batches(lengths: Sequence[int], rng: random.Random) -> list[list[int]]:
-    """Batches of indices of quadruples of about equal length, in random order."""
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index] + 30 * rng.random())
-    batches = [order[start : start + QUADRUPLES_PER_BATCH] for start in range(0, len(order), QUADRUPLES_PER_BATCH)]
+def _plan(
+    quadruples: Sequence[Contrast], windows: Sequence[Sequence[Window]], options: CrossEncoderTuning
+) -> list[list[int]]:
+    """All batches in order: in each epoch every quadruple once, at first some of the easy ones alone."""
+    rng, plan = random.Random(options.seed), []
+    for epoch in range(options.epochs):
+        first = [n for n, item in enumerate(quadruples) if epoch == 0 and item.easy and rng.random() < EASY_SHARE]
+        rest = sorted(set(range(len(quadruples))) - set(first))
+        plan += _batches(first, windows, rng) + _batches(rest, windows, rng)
+    return plan
+
+
+def _batches(chosen: Sequence[int], windows: Sequence[Sequence[Window]], rng: random.Random) -> list[list[int]]:
+    """Batches of quadruples of about equal length and the same number of pairs, in random order."""
+    batches: list[list[int]] = []
+    for pairs in sorted({len(windows[index]) for index in chosen}):
+        same = [index for index in chosen if len(windows[index]) == pairs]
+        length = {index: max(len(window.ids) for window in windows[index]) + 30 * rng.random() for index in same}
+        order, size = sorted(same, key=length.__getitem__), PAIRS_PER_BATCH // pairs
+        batches += [order[start : start + size] for start in range(0, len(order), size)]
     rng.shuffle(batches)
     return batches
 

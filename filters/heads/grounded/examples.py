@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from filters.heads.grounded.quadruples import (
@@ -20,6 +20,7 @@ from filters.heads.grounded.statements import (
     Passage,
     Statement,
     Summary,
+    evidence_of,
     human_statements,
     left_out_sentences,
     own_statements,
@@ -31,7 +32,9 @@ from stages.sources.passages import sentences
 
 MIN_ANSWER_CHARS = 30  # of a generator's sentence
 REMOVED_PER_PASSAGE = 3
-MAX_PER_SOURCE_AND_KIND = 2200  # the largest source would be most of the data otherwise
+# the largest source would be most of the data otherwise
+MAX_PER_SOURCE_AND_KIND = 2200
+MAX_EDITS_PER_SOURCE_AND_KIND = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def training_quadruples(
     by_document: dict[tuple[str, str], list[Passage]] = defaultdict(list)
     for item in seeds:
         passage = passage_of(item.text, item.source, f"{item.source} {item.title or item.location}")
-        if len(passage.sentences) > 1 and not any(plain(sentence) in banned for sentence in passage.sentences):
+        if not any(plain(sentence) in banned for sentence in passage.sentences):
             by_document[item.source, item.title or item.location].append(passage)
     quadruples: list[Quadruple] = []
     for (source, document), passages in sorted(by_document.items()):
@@ -78,7 +81,7 @@ def training_quadruples(
     for quadruple in quadruples:
         group = quadruple.source, quadruple.kind, quadruple.human
         counts[group] += 1
-        if counts[group] <= MAX_PER_SOURCE_AND_KIND:
+        if counts[group] <= (MAX_PER_SOURCE_AND_KIND if quadruple.easy else MAX_EDITS_PER_SOURCE_AND_KIND):
             chosen.append(quadruple)
     return chosen
 
@@ -151,7 +154,7 @@ def _on_one_passage(one: Statement, other: Statement) -> tuple[Statement, Statem
 
 
 def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random.Random) -> Iterator[Quadruple]:
-    """Sentences of answers to two passages of one source: each passage bears its own answer out better."""
+    """Sentences of answers to two passages of one source, and with evidence removed: see `Quadruple.sure`."""
     by_source: dict[str, list[tuple[Passage, list[str]]]] = defaultdict(list)
     for answer in answers:
         passage = passage_of(answer.passage, answer.source, answer.source)
@@ -159,12 +162,29 @@ def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random
         if claims and not any(plain(sentence) in banned for sentence in passage.sentences):
             by_source[answer.source].append((passage, claims))
     for source, items in sorted(by_source.items()):
+        for passage, claims in items:
+            found = [Statement(claim, passage, evidence_of(claim, passage), human=False) for claim in claims]
+            for one, other in pairwise(found):
+                quadruple = removed(one, other)
+                if quadruple is not None:
+                    yield replace(quadruple, kind="generator", sure=False)
         order = list(items)
-        for _ in range(2):
-            rng.shuffle(order)
-            for (one, left), (other, right) in zip(order, order[1:] + order[:1], strict=True):
-                if one.text != other.text:
-                    for claims in zip(left, right, strict=False):
-                        if claims[0] != claims[1]:
-                            texts = one.text, other.text
-                            yield Quadruple(texts, claims, "generator", source, sure=False)
+        rng.shuffle(order)
+        for (one, left), (other, right) in zip(order, order[1:] + order[:1], strict=True):
+            if one.text != other.text:
+                yield from _against_answers(one, left, other, right, rng)
+
+
+def _against_answers(
+    one: Passage, left: list[str], other: Passage, right: list[str], rng: random.Random
+) -> Iterator[Quadruple]:
+    """Answers about two passages, between statements about them where there are any."""
+    true = own_statements(one, rng), own_statements(other, rng)
+    for answers in zip(left, right, strict=False):
+        if true[0] and true[1] and answers[0] != answers[1]:
+            quadruple = neighbours(rng.choice(true[0]), rng.choice(true[1]))
+            if quadruple is not None:
+                yield replace(quadruple, kind="answers", answers=answers)
+                continue
+        if answers[0] != answers[1]:
+            yield Quadruple((one.text, other.text), answers, "generator", one.source, one.document, sure=False)

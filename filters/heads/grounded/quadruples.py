@@ -13,6 +13,7 @@ from filters.heads.grounded.edits import Edit, edits
 from filters.heads.grounded.statements import Passage, Statement, coverage
 from filters.heads.grounded.wording import framed
 
+EASY_KINDS = ("removed", "addition", "neighbour", "vague", "generator", "answers")
 MAX_COVERAGE = 0.75  # of a claim's words in the passage that shall not bear it out
 SHARED = 0.3  # the share of quadruples whose claims begin with a sentence that both passages bear out
 EDITS_PER_STATEMENT = 2
@@ -37,15 +38,23 @@ class Quadruple:
     """Passage 0 bears out claim 0 and not claim 1; passage 1 the other way round.
 
     `sure`: False where the claims are a generator's own answers: each passage bears its own out better than the other
-    does, but perhaps not well.
+    does, but perhaps not well. `answers`: a generator's, one about each passage; as a rule they are worse than the
+    passage's claim and better than the other passage's. So again a reader of claims alone is at chance.
     """
 
     passages: tuple[str, str]
     claims: tuple[str, str]
     kind: str
     source: str
+    document: str
     human: bool = False
     sure: bool = True
+    answers: tuple[str, str] | tuple[()] = ()
+
+    @property
+    def easy(self) -> bool:
+        """Whether passages or claims are other texts, not edits of one text."""
+        return self.kind in EASY_KINDS
 
 
 def removed(one: Statement, other: Statement) -> Quadruple | None:
@@ -79,7 +88,8 @@ def edited(statement: Statement, rng: random.Random) -> Iterator[Quadruple]:
         claim = edit.apply(statement.claim)
         if changed.text != passage.text and claim not in passage.text and statement.claim not in changed.text:
             yield Quadruple(
-                (passage.text, changed.text), (statement.claim, claim), edit.kind, passage.source, statement.human
+                (passage.text, changed.text), (statement.claim, claim), edit.kind, passage.source, passage.document,
+                statement.human,
             )
 
 
@@ -109,7 +119,7 @@ def spliced(passage: Passage, rng: random.Random) -> Iterator[Quadruple]:
         state = rng.getstate()
         true = framed(passage.sentences[m], rng)
         rng.setstate(state)
-        yield Quadruple((passage.text, changed.text), (true, framed(parts[m], rng)), kind, passage.source)
+        yield Quadruple((passage.text, changed.text), (true, framed(parts[m], rng)), kind, passage.source, passage.document)
 
 
 def vague(one: Passage, other: Passage, rng: random.Random) -> Quadruple | None:
@@ -121,7 +131,7 @@ def vague(one: Passage, other: Passage, rng: random.Random) -> Quadruple | None:
         return None
     frame = rng.choice(_VAGUE)
     claims = frame.format(rng.choice(mine)), frame.format(rng.choice(theirs))
-    return Quadruple((one.text, other.text), claims, "vague", one.source)
+    return Quadruple((one.text, other.text), claims, "vague", one.source, one.document)
 
 
 def with_shared_start(quadruple: Quadruple, shared: Statement) -> Quadruple:
@@ -142,4 +152,4 @@ def _distinct(
     texts = passages[0].text, passages[1].text
     if coverage(claims[0], passages[1]) > MAX_COVERAGE or coverage(claims[1], passages[0]) > MAX_COVERAGE:
         return None
-    return Quadruple(texts, claims, kind, passages[0].source, human)
+    return Quadruple(texts, claims, kind, passages[0].source, passages[0].document, human)

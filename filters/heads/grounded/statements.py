@@ -14,7 +14,7 @@ from filters.heads.grounded.wording import framed, reworded, shortened
 from filters.support import content_of
 from stages.sources.passages import sentences
 
-MIN_CHARS, MAX_CHARS = 30, 320  # of a statement
+MIN_CHARS, MAX_CHARS = 30, 400  # of a statement
 MAX_WINDOW_CHARS = 1300  # of a document, that a person's statement is compared with
 MIN_COVERAGE = 0.6  # of a person's content words, that the window has
 MIN_EVIDENCE = 0.34  # of a statement's content words, that a sentence has if it is evidence
@@ -24,6 +24,7 @@ _OPENING = re.compile(
     r"moreover|the (?:former|latter)|thus|therefore|also|another|other|to)\b|\W|\d+\W|[a-z]\W)",
     re.IGNORECASE,
 )
+_CLAUSE = re.compile(r"^(?:\(?(?:\d{1,3}[A-Z]?|[a-z]{1,4})[.)]\s+)+(?=[A-Z])")
 _TURN = re.compile(r"^\s*(?:\[\w+\]|(?:doctor|patient|guest\w*)\s*:)", re.IGNORECASE)
 
 
@@ -148,8 +149,8 @@ def own_statements(passage: Passage, rng: random.Random, most: int = 4) -> list[
         return []
     usable = [
         number
-        for number, sentence in enumerate(passage.sentences)
-        if MIN_CHARS < len(sentence) <= 1.5 * MAX_CHARS
+        for number, sentence in enumerate(map(without_number, passage.sentences))
+        if MIN_CHARS < len(sentence) <= 1.25 * MAX_CHARS
         and sentence[-1] in ".;"
         and sentence[:1].isupper()
         and not _OPENING.match(sentence)
@@ -158,13 +159,18 @@ def own_statements(passage: Passage, rng: random.Random, most: int = 4) -> list[
     chosen = sorted(rng.sample(usable, min(most, len(usable))))
     statements = []
     for number in chosen:
-        claim = shortened(passage.sentences[number], rng)
+        claim = shortened(without_number(passage.sentences[number]), rng)
         if not MIN_CHARS <= len(claim) <= MAX_CHARS:
             continue
         claim = framed(reworded(claim, rng), rng)
         evidence = {number, *evidence_of(passage.sentences[number], passage)}
         statements.append(Statement(claim, passage, tuple(sorted(evidence)), human=False))
     return statements
+
+
+def without_number(sentence: str) -> str:
+    """A sentence without the number of its clause: (1), 2., (a)."""
+    return _CLAUSE.sub("", sentence)
 
 
 def plain(sentence: str) -> str:
