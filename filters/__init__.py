@@ -5,6 +5,7 @@ candidates; it returns one `Verdict` for each, in order, and always the same for
 options in `screen.filters`. What else it may declare:
 
 - a field `encoder`: the filter reads embeddings and is given the screen's encoder;
+- a field `verifier`: the filter is given the cross-encoder that its option `model` names;
 - `data(options, encoder_name)`, a static method: what it reads beside its options, such as weights or a policy file.
   It is part of the run's fingerprint;
 - `redact(text, language)`: the text with everything that this filter masks replaced, for texts that never reach the
@@ -40,4 +41,5 @@ FILTERS = {
     "contrast": "filters.grounding.contrast:Contrast",
     "contamination": "filters.contamination:Contamination",
     "quality": "filters.quality:Quality",
+    "grounded": "filters.grounded:Grounded",
 }

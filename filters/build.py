@@ -17,8 +17,12 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec, Screen
 from filters import FILTERS
 from filters.heads.cached_encoder import CachedEncoder
+from filters.heads.grounded.card import located
 from filters.sketch import Sketch
-from stages.ports import Encoder, Filter
+from stages.ports import Encoder, Filter, Verifier
+
+INJECTED = ("encoder", "verifier")  # fields of filters that are no options
+OpenVerifier = Callable[[str, str], Verifier]  # the model, and the folder of its adapter or ""
 
 
 @runtime_checkable
@@ -31,7 +35,11 @@ class Redacts(Protocol):
 
 
 def build_filters(
-    specs: Sequence[FilterSpec], encoder_factory: Callable[[], Encoder] | None = None, *, sketch: bool = False
+    specs: Sequence[FilterSpec],
+    encoder_factory: Callable[[], Encoder] | None = None,
+    *,
+    sketch: bool = False,
+    open_verifier: OpenVerifier | None = None,
 ) -> list[tuple[str, Filter]]:
     """The screen's filters by name, in order.
 
@@ -39,6 +47,7 @@ def build_filters(
         specs: names and options, as in `screen.filters`.
         encoder_factory: opens the encoder. It is called once, and only if a filter reads embeddings.
         sketch: also add the sketches of embeddings that semantic dedup compares.
+        open_verifier: opens a cross-encoder, for a filter that declares the field `verifier`.
 
     Raises ConfigError naming the config path of an unknown filter, an unknown option or a value of the wrong type.
     """
@@ -53,6 +62,8 @@ def build_filters(
             encoder = encoder or CachedEncoder(encoder_factory())
             options["encoder"] = encoder
         try:
+            if _has_field(kind, "verifier"):
+                options["verifier"] = _opened(options.get("model", ""), open_verifier)
             built.append((spec.name, kind(**options)))
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
@@ -86,7 +97,7 @@ def check_screen(screen: Screen) -> None:
 def check_options(spec: FilterSpec, where: str) -> dict[str, Any]:
     """A filter's options, validated, without building it. Raises ConfigError beginning with the config path `where`."""
     kind = filter_class(spec.name, where)
-    known = [field.name for field in fields(kind) if field.init and field.name != "encoder"]
+    known = [field.name for field in fields(kind) if field.init and field.name not in INJECTED]
     hints = get_type_hints(kind, include_extras=True)
     options = {}
     for name, value in spec.options.items():
@@ -126,7 +137,18 @@ def filter_class(name: str, where: str) -> Any:
 
 def reads_embeddings(kind: Any) -> bool:
     """Whether a filter's class declares the field `encoder`."""
-    return any(field.name == "encoder" for field in fields(kind))
+    return _has_field(kind, "encoder")
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    return any(field.name == name for field in fields(kind))
+
+
+def _opened(model: str, open_verifier: OpenVerifier | None) -> Verifier:
+    if open_verifier is None:
+        raise ConfigError("name: it reads passages with a model of its own, which cannot be opened here")
+    name, adapter, _ = located(model)
+    return open_verifier(name, adapter)
 
 
 def data_hashes(specs: Sequence[FilterSpec], encoder: str = "") -> dict[str, str]:
@@ -161,7 +183,7 @@ def describe(name: str, where: str = "filter") -> dict[str, Any]:
             "default": None if field.default is MISSING else field.default,
         }
         for field in fields(kind)
-        if field.init and field.name != "encoder"
+        if field.init and field.name not in INJECTED
     ]
     return {
         "name": name,

@@ -19,9 +19,8 @@ from model.encoder.weights import sha256_with_adapter
 from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from model.weights.resolve import resolve_model
-from stages.ports import ModelCard
+from stages.ports import ModelCard, Verifier
 
-SHIPPED = Path(__file__).parent / "shipped"
 MAX_CLAIM_TOKENS = 160  # of a claim; the rest of a longer one is cut: a sentence is shorter
 OVERLAP = 0.25  # of a window, that it shares with the next one
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 131_072}
@@ -105,7 +104,9 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
     fast.no_truncation()
     texts = [_clean(claim) for claim in claims]
     most = min(MAX_CLAIM_TOKENS, max_tokens // 2)
-    ends = [row.offsets[:most][-1][1] if row.offsets else 0 for row in fast.encode_batch(texts, add_special_tokens=False)]
+    ends = [
+        row.offsets[:most][-1][1] if row.offsets else 0 for row in fast.encode_batch(texts, add_special_tokens=False)
+    ]
     texts = [text[:end] for text, end in zip(texts, ends, strict=True)]
     fast.enable_truncation(max_tokens, stride=int(OVERLAP * max_tokens / 2), strategy="only_first")
     rows = fast.encode_batch([(_clean(passage), text) for passage, text in zip(passages, texts, strict=True)])
@@ -177,7 +178,9 @@ def load_cross_encoder(card: ModelCard, adapter: str = "") -> tuple[Any, Any]:
 def _supported_label(config: Any) -> int:
     """The index of the output that means "supported". Raises ConfigError if the labels do not say."""
     labels = {int(index): str(name).lower() for index, name in (config.id2label or {}).items()}
-    named = [i for i, name in labels.items() if any(s in name for s in _SUPPORTED) and not name.startswith(("not", "un"))]
+    named = [
+        i for i, name in labels.items() if any(s in name for s in _SUPPORTED) and not name.startswith(("not", "un"))
+    ]
     if len(named) == 1:
         return named[0]
     if config.num_labels <= 2:
@@ -190,3 +193,8 @@ def _supported_label(config: Any) -> int:
 
 def _clean(text: str) -> str:
     return text.replace("\x00", " ").encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
+
+
+def open_cross_encoder(model: str, adapter: str, threads: int) -> Verifier:
+    """Loads a cross-encoder. Raises ConfigError, InputError or BackendError naming `model`."""
+    return CrossEncoder(model, adapter, threads)

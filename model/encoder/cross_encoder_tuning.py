@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from model.device import choose_device, use_threads
-from model.encoder.cross_encoder import Window, identify_cross_encoder, load_cross_encoder, padded, windows_of
+from model.encoder.cross_encoder import Window, identify_cross_encoder, padded, windows_of
 from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from stages.ports import Contrast
@@ -39,7 +39,7 @@ class CrossEncoderTuning:
     """How a cross-encoder is trained. The same options, quadruples, thread count and machine give the same adapter."""
 
     model: str = "all-minilm-l6-v2"
-    epochs: int = 2
+    epochs: int = 1
     seed: int = 17
     learning_rate: float = LEARNING_RATE
     max_tokens: int = MAX_TOKENS

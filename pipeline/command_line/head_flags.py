@@ -1,8 +1,16 @@
-"""The flags that `filter train` and `filter evaluate` share."""
+"""The arguments and flags that `filter train` and `filter evaluate` share."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class HeadKind(StrEnum):
+    """What is trained or evaluated."""
+
+    QUALITY = "quality"
+    GROUNDED = "grounded"
 
 
 def at_least_one(value: int) -> int:
@@ -19,12 +27,32 @@ def fold_count(value: int) -> int:
     return value
 
 
+HeadKindArgument = Annotated[
+    HeadKind,
+    typer.Argument(
+        metavar="[quality|grounded]",
+        help="quality: the heads of quality and domain. grounded: a verifier.",
+        show_default=False,
+    ),
+]
+DataFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="grounded: a data set with run folders, whose answers are compared with each other.",
+    ),
+]
 PerSourceFlag = Annotated[
     int, typer.Option("--per-source", metavar="N", callback=at_least_one, help="Real pages of each source.")
 ]
 LabelsFlag = Annotated[
     list[str] | None,
-    typer.Option("--labels", metavar="FILE", help="Texts with a score from 0 to 5. May be repeated."),
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Labelled texts: scores from 0 to 5; for grounded, faithful answers. May be repeated.",
+    ),
 ]
 TuneFlag = Annotated[bool, typer.Option("--tune", help="Fine-tune the encoder too (LoRA). Needs a GPU in practice.")]
 FoldsFlag = Annotated[

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from configs.schema import Config
-from filters.build import build_filters
-from stages.ports import EVERYTHING, Encoder, Filter, Verdict
+from filters.build import INJECTED, build_filters
+from stages.ports import EVERYTHING, Encoder, Filter, Verdict, Verifier
 from stages.record import Candidate
 from stages.screen import judge_all
 
@@ -45,7 +45,14 @@ def open_filters(config: Config) -> list[tuple[str, Filter]]:
         assert encoder is not None
         return open_encoder(encoder, 0)
 
-    return build_filters(config.screen.filters, open_configured_encoder if encoder else None)
+    def open_verifier(model: str, adapter: str) -> Verifier:
+        from model.encoder.cross_encoder import open_cross_encoder
+
+        return open_cross_encoder(model, adapter, 0)
+
+    return build_filters(
+        config.screen.filters, open_configured_encoder if encoder else None, open_verifier=open_verifier
+    )
 
 
 def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[FilterVerdict]:
@@ -74,7 +81,7 @@ def _limits(judge: Filter, row: Candidate) -> dict[str, Any]:
     options = {
         option.name: getattr(settings, option.name)
         for option in fields(settings)
-        if option.init and option.name != "encoder"
+        if option.init and option.name not in INJECTED
     }
     learned = getattr(judge, "limits", None)
     return options | (learned(row.domain, row.language) if learned else {})

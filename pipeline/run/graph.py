@@ -25,7 +25,7 @@ from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
 from stages.execute import StageBody
-from stages.ports import Encoder
+from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef, StageResult
@@ -178,7 +178,8 @@ def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stag
     identity = run.config_sections("screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
-    filters = partial(build.build_filters, config.filters, encoder, sketch=sketch)
+    verifier = partial(_open_verifier, threads=run.threads)
+    filters = partial(build.build_filters, config.filters, encoder, sketch=sketch, open_verifier=verifier)
     body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters))
     return one_shard_per_file(run, name_stage, body, generated, identity)
 
@@ -263,6 +264,12 @@ def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
     from model.encoder.encoder import open_encoder  # torch: only where rows are screened with an encoder
 
     return open_encoder(config, threads)
+
+
+def _open_verifier(model: str, adapter: str, threads: int) -> Verifier:
+    from model.encoder.cross_encoder import open_cross_encoder  # torch: only where a filter reads passages with it
+
+    return open_cross_encoder(model, adapter, threads)
 
 
 def _adapter_payload(run: Context, result: AdapterResult) -> dict[str, str]:

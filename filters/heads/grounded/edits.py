@@ -61,7 +61,9 @@ _NEGATIONS: list[tuple[str, str]] = [
     ("no", "a"),
 ]
 _NUMBER = re.compile(r"(?<![\w.,])\d{1,4}(?:[.,]\d+)*(?![\w]|[.,]\d)")
-_NOUN = re.compile(r"\b[Tt]he\s+([a-z]{4,}(?:\s+[a-z]{4,})?)\s+(?:shall|may|must|will|is|are|was|were|has|have|had|can)\b")
+_NOUN = re.compile(
+    r"\b[Tt]he\s+([a-z]{4,}(?:\s+[a-z]{4,})?)\s+(?:shall|may|must|will|is|are|was|were|has|have|had|can)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,9 @@ class Edit:
             new = table.get(match[0]) or table.get(match[0][:1].lower() + match[0][1:], "")
             return new[:1].upper() + new[1:] if match[0][:1].isupper() else new
 
-        changed = re.sub(rf"(?<![\w])(?:{pattern})(?![\w])", replace, text, flags=re.IGNORECASE if not self._cased else 0)
+        changed = re.sub(
+            rf"(?<![\w])(?:{pattern})(?![\w])", replace, text, flags=re.IGNORECASE if not self._cased else 0
+        )
         return re.sub(r"\s+([.,;:])", r"\1", re.sub(r"[ \t]{2,}", " ", changed))
 
     @property

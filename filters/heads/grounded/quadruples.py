@@ -23,7 +23,9 @@ _SPLITS = {
         r"\s(?=(?:because|if|when|after|before|unless|where|while|so that|in order to|to|that|by|for|with|in|on)\s)"
     ),
 }
-_PHRASE = re.compile(r"\b(?:the|a|an)\s+((?:[a-z-]{4,}\s+){0,2}[a-z-]{5,})(?=\s+(?:of|in|to|and|for|is|are|was|shall|may|that|with|by)|[,.;])")
+_PHRASE = re.compile(
+    r"\b(?:the|a|an)\s+((?:[a-z-]{4,}\s+){0,2}[a-z-]{5,})(?=\s+(?:of|in|to|and|for|is|are|was|shall|may|that|with|by)|[,.;])"
+)
 _VAGUE = (
     "This text is about the {}.",
     "The text discusses the {}.",
@@ -72,9 +74,7 @@ def neighbours(one: Statement, other: Statement) -> Quadruple | None:
     """Statements about two passages, of the same document for example."""
     if set(one.passage.sentences) & set(other.passage.sentences):
         return None
-    return _distinct(
-        (one.passage, other.passage), (one.claim, other.claim), "neighbour", one.human and other.human
-    )
+    return _distinct((one.passage, other.passage), (one.claim, other.claim), "neighbour", one.human and other.human)
 
 
 def edited(statement: Statement, rng: random.Random) -> Iterator[Quadruple]:
@@ -88,7 +88,11 @@ def edited(statement: Statement, rng: random.Random) -> Iterator[Quadruple]:
         claim = edit.apply(statement.claim)
         if changed.text != passage.text and claim not in passage.text and statement.claim not in changed.text:
             yield Quadruple(
-                (passage.text, changed.text), (statement.claim, claim), edit.kind, passage.source, passage.document,
+                (passage.text, changed.text),
+                (statement.claim, claim),
+                edit.kind,
+                passage.source,
+                passage.document,
                 statement.human,
             )
 
@@ -119,7 +123,9 @@ def spliced(passage: Passage, rng: random.Random) -> Iterator[Quadruple]:
         state = rng.getstate()
         true = framed(passage.sentences[m], rng)
         rng.setstate(state)
-        yield Quadruple((passage.text, changed.text), (true, framed(parts[m], rng)), kind, passage.source, passage.document)
+        yield Quadruple(
+            (passage.text, changed.text), (true, framed(parts[m], rng)), kind, passage.source, passage.document
+        )
 
 
 def vague(one: Passage, other: Passage, rng: random.Random) -> Quadruple | None:
@@ -145,9 +151,7 @@ def with_shared_start(quadruple: Quadruple, shared: Statement) -> Quadruple:
     return replace(quadruple, claims=(first, second), kind="addition")
 
 
-def _distinct(
-    passages: tuple[Passage, Passage], claims: tuple[str, str], kind: str, human: bool
-) -> Quadruple | None:
+def _distinct(passages: tuple[Passage, Passage], claims: tuple[str, str], kind: str, human: bool) -> Quadruple | None:
     """A quadruple, unless a passage has most of the words of the claim that it shall not bear out."""
     texts = passages[0].text, passages[1].text
     if coverage(claims[0], passages[1]) > MAX_COVERAGE or coverage(claims[1], passages[0]) > MAX_COVERAGE:

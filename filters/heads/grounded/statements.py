@@ -131,9 +131,7 @@ def _best_window(document: Passage, contents: Sequence[frozenset[str]], wanted: 
     best = (-1, 0, 0)
     for start in range(len(contents)):
         stop, chars, found = start, 0, set[str]()
-        while stop < len(contents) and (
-            stop == start or chars + len(document.sentences[stop]) <= MAX_WINDOW_CHARS
-        ):
+        while stop < len(contents) and (stop == start or chars + len(document.sentences[stop]) <= MAX_WINDOW_CHARS):
             chars += len(document.sentences[stop]) + 1
             found |= wanted & contents[stop]
             stop += 1

@@ -1,11 +1,19 @@
-"""Measure quality heads on sources and corruptions that were left out of training. No head is kept."""
+"""Measure quality heads on sources and corruptions left out of training, or the verifier `grounded` on labels."""
 
 from typing import Annotated
 
 import typer
 
 from pipeline.command_line.flags import ConfigFlag, JsonFlag, OutFlag, OverridesFlag, load_config
-from pipeline.command_line.head_flags import FoldsFlag, LabelsFlag, PerSourceFlag, TuneFlag
+from pipeline.command_line.head_flags import (
+    DataFlag,
+    FoldsFlag,
+    HeadKind,
+    HeadKindArgument,
+    LabelsFlag,
+    PerSourceFlag,
+    TuneFlag,
+)
 
 app = typer.Typer()
 
@@ -14,6 +22,7 @@ app = typer.Typer()
 def evaluate_heads(
     config: ConfigFlag,
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder for the table and the pictures.")],
+    what: HeadKindArgument = HeadKind.QUALITY,
     overrides: OverridesFlag = None,
     out: OutFlag = None,
     as_json: JsonFlag = False,
@@ -21,11 +30,18 @@ def evaluate_heads(
     labels: LabelsFlag = None,
     tune: TuneFlag = False,
     folds: FoldsFlag = 0,
+    data: DataFlag = None,
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="DIR", help="grounded: the verifier. If left out, the shipped one.")
+    ] = None,
 ) -> int:
     """Evaluates heads, and prints the report. Returns the exit code."""
     from filters.heads.training import HeadTrainingOptions
+    from pipeline.filtering.grounded_evaluation import evaluate_grounded
     from pipeline.filtering.head_evaluation import evaluate
 
     loaded = load_config(config, overrides, {"out": out})
+    if what is HeadKind.GROUNDED:
+        return evaluate_grounded(loaded, to, head, data, labels or (), tune=tune, as_json=as_json)
     options = HeadTrainingOptions(per_source, labels or (), tune, folds)
     return evaluate(loaded, to, options, as_json=as_json)

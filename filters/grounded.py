@@ -1,0 +1,97 @@
+"""Drops answers with a sentence that the passage does not bear out: a BERT that reads both, sentence by sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from filters.heads.grounded.card import LIKELIHOODS, OWN, VerifierCard, identity, located
+from filters.heads.grounded.claims import claims_of
+from filters.heads.grounded.combined import combined
+from stages.ports import KEEP, Verdict, Verifier
+from stages.record import Candidate
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """Reason: ungrounded. The score says how well the passage bears the answer out; 0 is an average answer.
+
+    The least supported sentence decides; of an answer in JSON, the least supported field. Where the row carries the
+    likelihoods of its generator, the score is the mean of all of them in units of their spread; `likelihoods: false`
+    leaves them out. A row below `min_score` is dropped, or below the verifier's own limit. Without a limit for the
+    row's generator, domain and language the row is kept with its score. Languages that the verifier was not trained on
+    get none. `model` is a folder written by `gristmill filter train grounded`, or any sequence-classification model
+    (then `languages` says what it reads, and its logit is the score); by default the one shipped, for English.
+    """
+
+    verifier: Verifier
+    min_score: float | None = None
+    model: str = ""
+    likelihoods: bool = True
+    languages: tuple[str, ...] = ()
+    _card: VerifierCard | None = field(init=False, repr=False, compare=False)
+
+    @staticmethod
+    def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
+        """The verifier, for the run's fingerprint."""
+        return identity(options.get("model", ""))
+
+    def __post_init__(self) -> None:
+        _, _, card = located(self.model)
+        if card is not None:
+            card.check(self.verifier.card)
+        object.__setattr__(self, "_card", card)
+
+    def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        claims = [claims_of(row.reply) if self._reads(row) else [] for row in batch]
+        pairs = [(index, claim) for index, row_claims in enumerate(claims) for claim in row_claims]
+        if not pairs:
+            return [KEEP] * len(batch)
+        scores = self.verifier.score([batch[index].passage for index, _ in pairs], [claim for _, claim in pairs])
+        least = np.full(len(batch), np.inf)
+        worst: dict[int, str] = {}
+        for (index, claim), score in zip(pairs, scores, strict=True):
+            if score < least[index]:
+                least[index], worst[index] = float(score), claim
+        return [
+            self._verdict(row, float(least[index]), worst[index]) if index in worst else KEEP
+            for index, row in enumerate(batch)
+        ]
+
+    def limits(self, domain: str, language: str) -> dict[str, float]:
+        """`least`: below it a row is dropped, if it is the same for all generators. Empty where it does not judge."""
+        if self.min_score is not None:
+            return {"least": self.min_score}
+        known = self._card.limits if self._card else {}
+        found = [limits[0] for key, limits in known.items() if key.endswith(f" {domain} {language}")]
+        return {"least": found[0]} if len(found) == 1 and found[0] is not None else {}
+
+    def pull(self, candidate: Candidate) -> list[tuple[str, float]]:
+        """Each sentence or field, and its own score, without likelihoods."""
+        claims = claims_of(candidate.reply) if self._reads(candidate) else []
+        if not claims:
+            return []
+        scores = self.verifier.score([candidate.passage] * len(claims), claims)
+        return [(claim, self._score({OWN: float(score)})) for claim, score in zip(claims, scores, strict=True)]
+
+    def _reads(self, row: Candidate) -> bool:
+        known = self.languages or (self._card.languages if self._card else ())
+        return bool(row.passage.strip()) and row.language in known
+
+    def _score(self, scores: Mapping[str, float]) -> float:
+        return combined(scores, self._card.scales) if self._card else scores[OWN]
+
+    def _verdict(self, row: Candidate, least: float, worst: str) -> Verdict:
+        carried = {str(entry["filter"]): float(entry["score"]) for entry in row.scores} if self.likelihoods else {}
+        score = self._score({name: carried[name] for name in LIKELIHOODS if name in carried} | {OWN: least})
+        limit = self._limit(row)
+        if limit is not None and score < limit:
+            return Verdict("ungrounded", score, f"{score:.2f}, the least is {limit:.2f}: {worst}"[:160])
+        return Verdict(None, score)
+
+    def _limit(self, row: Candidate) -> float | None:
+        if self.min_score is not None:
+            return self.min_score
+        known = self._card.limits if self._card else {}
+        return known.get(f"{row.generator} {row.domain} {row.language}", [None])[0]
