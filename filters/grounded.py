@@ -19,10 +19,11 @@ class Grounded:
 
     The least supported sentence decides; of an answer in JSON, the least supported field. Where the row carries the
     likelihoods of its generator, the score is the mean of all of them in units of their spread; `likelihoods: false`
-    leaves them out. A row below `min_score` is dropped, or below the verifier's own limit. Without a limit for the
-    row's generator, domain and language the row is kept with its score. Languages that the verifier was not trained on
-    get none. `model` is a folder written by `gristmill filter train grounded`, or any sequence-classification model
-    (then `languages` says what it reads, and its logit is the score); by default the one shipped, for English.
+    leaves them out. A row below `min_score` is dropped, or below the verifier's own limit, from which on nine of ten
+    labelled answers were right. Without a limit for the row's generator, domain and language the row is kept with its
+    score, and counted as `grounded_without_limit`. Languages that the verifier was not trained on get no score.
+    `model` is a folder written by `gristmill filter train grounded`, or any sequence-classification model (then
+    `languages` says what it reads, and its logit is the score); by default the one shipped, for English.
     """
 
     verifier: Verifier
@@ -64,8 +65,8 @@ class Grounded:
         if self.min_score is not None:
             return {"least": self.min_score}
         known = self._card.limits if self._card else {}
-        found = [limits[0] for key, limits in known.items() if key.endswith(f" {domain} {language}")]
-        return {"least": found[0]} if len(found) == 1 and found[0] is not None else {}
+        found = [limit for key, limit in known.items() if key.endswith(f" {domain} {language}") and limit is not None]
+        return {"least": found[0]} if len(found) == 1 else {}
 
     def pull(self, candidate: Candidate) -> list[tuple[str, float]]:
         """Each sentence or field, and its own score, without likelihoods."""
@@ -88,10 +89,10 @@ class Grounded:
         limit = self._limit(row)
         if limit is not None and score < limit:
             return Verdict("ungrounded", score, f"{score:.2f}, the least is {limit:.2f}: {worst}"[:160])
-        return Verdict(None, score)
+        return Verdict(None, score, findings=("grounded_without_limit",) if limit is None else ())
 
     def _limit(self, row: Candidate) -> float | None:
         if self.min_score is not None:
             return self.min_score
         known = self._card.limits if self._card else {}
-        return known.get(f"{row.generator} {row.domain} {row.language}", [None])[0]
+        return known.get(f"{row.generator} {row.domain} {row.language}")

@@ -156,7 +156,7 @@ def contrast_loss(score_B2C: torch.Tensor, sure_B: torch.Tensor) -> torch.Tensor
 
 
 def _compared(score_B22: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[B, 2] each: a claim with its own passage, the same claim with the other one, its passage with the other claim."""
+    """[B, 2] each: a claim with its own passage, it with the other passage, its passage with the other claim."""
     own_B2 = score_B22.diagonal(dim1=1, dim2=2)
     return own_B2, score_B22.flip(1).diagonal(dim1=1, dim2=2), score_B22.flip(2).diagonal(dim1=1, dim2=2)
 

@@ -1,4 +1,4 @@
-"""`gristmill filter evaluate grounded`: a verifier on labelled answers, and on sources and kinds left out of training."""
+"""`gristmill filter evaluate grounded`: a verifier on labelled answers, and on sources and kinds left out."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import numpy as np
 from configs.errors import InputError
 from configs.schema import Config
 from filters.heads.grounded.card import located
-from filters.heads.grounded.evaluation import label_report, label_scores, limits_of, pair_report
+from filters.heads.grounded.evaluation import label_report, label_scores, limit_of, pair_report
 from filters.heads.grounded.labels import read_grounded_labels
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
 
@@ -55,7 +55,7 @@ def evaluate_grounded(
         scores = label_scores(verifier, labels, card.scales if card else {})
         evaluation["labels"] = label_report(labels, scores)
         good = np.array([label.good for label in labels])
-        evaluation["limits"] = {name: limits_of(scores[name], good) for name in ("grounded", "combined")}
+        evaluation["limits"] = {name: limit_of(scores[name], good) for name in ("grounded", "combined")}
     if tune:
         evaluation["left_out"] = left_out_report(config, data, label_files)
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n", "utf-8")
@@ -94,9 +94,9 @@ def markdown(evaluation: dict[str, Any]) -> str:
         for row in evaluation["labels"]:
             shown = " | ".join(f"{row['auc'][name]:.3f}" for name in scorers)
             lines.append(f"| {row['group']} | {row['rows']} | {row['good']} | {shown} |")
-        lines += ["", "| score | least | sure |", "|---|--:|--:|"]
-        for name, pair in evaluation["limits"].items():
-            lines.append(f"| {name} | {' | '.join('–' if v is None else f'{v:.3f}' for v in pair)} |")
+        lines += ["", "| score | limit |", "|---|--:|"]
+        for name, limit in evaluation["limits"].items():
+            lines.append(f"| {name} | {'–' if limit is None else f'{limit:.3f}'} |")
     if evaluation["left_out"]:
         lines += ["", "| left out | group | quadruples | AUC |", "|---|---|--:|--:|"]
         lines += [f"| {r['split']} | {r['group']} | {r['rows']} | {r['auc']:.3f} |" for r in evaluation["left_out"]]

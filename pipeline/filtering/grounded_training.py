@@ -16,7 +16,7 @@ from configs.errors import InputError
 from configs.schema import Config
 from filters.heads.grounded.card import LIKELIHOODS, OWN, SHIPPED, VerifierCard
 from filters.heads.grounded.combined import scale_of
-from filters.heads.grounded.evaluation import answer_scores, label_scores, limits_of, pair_report
+from filters.heads.grounded.evaluation import answer_scores, label_scores, limit_of, pair_report
 from filters.heads.grounded.examples import Answer, training_quadruples
 from filters.heads.grounded.labels import GroundedLabel, read_grounded_labels
 from filters.heads.grounded.quadruples import Quadruple
@@ -134,14 +134,14 @@ def trained(config: Config, quadruples: Sequence[Quadruple], folder: Path | None
 
 def limits_by_group(
     verifier: Verifier, labels: Sequence[GroundedLabel], scales: dict[str, list[float]]
-) -> dict[str, list[float | None]]:
-    """`limits_of` the labels of each generator, domain and language, where the labels name their generator."""
-    limits: dict[str, list[float | None]] = {}
+) -> dict[str, float | None]:
+    """`limit_of` the labels of each generator, domain and language, where the labels name their generator."""
+    limits: dict[str, float | None] = {}
     groups = {f"{label.generator} {label.domain} {label.language}" for label in labels if label.generator}
     for group in sorted(groups):
         chosen = [r for r in labels if f"{r.generator} {r.domain} {r.language}" == group]
         scores = label_scores(verifier, chosen, scales)["combined"]
-        limits[group] = limits_of(scores, np.array([label.good for label in chosen]))
+        limits[group] = limit_of(scores, np.array([label.good for label in chosen]))
     return limits
 
 

@@ -18,7 +18,9 @@ from stages.ports import EVERYTHING, Verdict
 from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candidate
 
 # the others read a model or evaluation sets, and have test files of their own
-ALONE = [name for name in FILTERS if name not in ("contamination", "domain", "quality")]  # without other files
+ALONE = [
+    name for name in FILTERS if name not in ("contamination", "domain", "grounded", "quality")
+]  # without other files
 
 
 def distractor(text, plausibility=-0.1, language="en"):

@@ -25,8 +25,8 @@ class VerifierCard:
         sha256: of the encoder's weights and the adapter.
         languages: those that it was trained on.
         scales: mean and standard deviation of each score over answers that nobody labelled.
-        limits: by generator, domain and language ("name law en"), [least, sure]: below the first answers are wrong,
-            from the second on right, in nine of ten cases. None where too few labels tell.
+        limits: by generator, domain and language ("name law en"), the score from which on nine of ten answers are
+            right; None where too few labels tell.
         card: how it was trained and measured.
     """
 
@@ -34,7 +34,7 @@ class VerifierCard:
     sha256: str
     languages: list[str]
     scales: dict[str, list[float]]
-    limits: dict[str, list[float | None]]
+    limits: dict[str, float | None]
     card: dict[str, Any]
 
     def write(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from filters.heads.grounded.claims import claims_of
 from filters.heads.grounded.combined import combined
 from filters.heads.grounded.labels import GroundedLabel
 from filters.heads.grounded.quadruples import Quadruple
-from filters.heads.limits import MIN_ROWS, PRECISION
+from filters.heads.limits import PRECISION
 from filters.heads.metrics import auc, wilson
 from filters.support import content_of
 from stages.ports import Verifier
@@ -75,26 +75,18 @@ def label_report(labels: Sequence[GroundedLabel], scores: Mapping[str, np.ndarra
     return rows
 
 
-def limits_of(score_N: np.ndarray, good_N: np.ndarray) -> list[float | None]:
-    """[least, sure]: of the answers below the first 90 % are wrong, of those from the second on 90 % are right.
+def limit_of(score_N: np.ndarray, good_N: np.ndarray) -> float | None:
+    """The lowest score from which on 90 % of the answers are right, by Wilson's lower bound at 95 %.
 
-    Both by Wilson's lower bound at 95 %, with the shares of good and bad answers as they were labelled, and at least
-    MIN_ROWS rows on their side. `least` is given only if good answers are rarer below it than among all, by the same
-    bound: where nine of ten answers are wrong, any limit would do otherwise. None where too few labels tell.
+    The shares of good and bad answers are those of the labels. None where too few labels tell: 25 right answers without
+    a wrong one among them are the least that can.
     """
-    required = max(PRECISION, 1 - float(good_N.mean()))
-    least = _limit(-score_N, 1 - good_N, required)
-    return [None if least is None else -least, _limit(score_N, good_N, PRECISION)]
-
-
-def _limit(score_N: np.ndarray, right_N: np.ndarray, required: float) -> float | None:
-    """The lowest score from which on the rows are right with this bound."""
     order = np.argsort(-score_N, kind="stable")
-    right = np.cumsum(right_N[order])
+    right = np.cumsum(good_N[order])
     found = [
         index
-        for index in range(MIN_ROWS - 1, len(order))
-        if wilson(right[index] / (index + 1), index + 1) >= required
+        for index in range(len(order))
+        if wilson(right[index] / (index + 1), index + 1) >= PRECISION
         and (index + 1 == len(order) or score_N[order[index]] > score_N[order[index + 1]])
     ]
     return round(float(score_N[order[found[-1]]]), 4) if found else None

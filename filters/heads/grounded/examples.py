@@ -161,7 +161,7 @@ def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random
         claims = [part for part in sentences(answer.text) if len(part) >= MIN_ANSWER_CHARS]
         if claims and not any(plain(sentence) in banned for sentence in passage.sentences):
             by_source[answer.source].append((passage, claims))
-    for source, items in sorted(by_source.items()):
+    for _, items in sorted(by_source.items()):
         for passage, claims in items:
             found = [Statement(claim, passage, evidence_of(claim, passage), human=False) for claim in claims]
             for one, other in pairwise(found):

@@ -1,4 +1,4 @@
-"""Answers that people labelled as borne out by their passage or not: for measuring and for limits, never to train on."""
+"""Answers that people labelled as borne out by their passage or not: to measure and set limits, never to train on."""
 
 import json
 from pathlib import Path

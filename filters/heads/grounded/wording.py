@@ -8,19 +8,20 @@ shall=must=is to; may=can; notify=inform=tell; without undue delay=promptly; pri
 terminate=end; pursuant to=under; in accordance with=under=according to; alleged=claimed=argued; plaintiff=claimant;
 dismissed=threw out; filed suit=sued; individuals=people=persons; obtain=get; provide=give=supply; ensure=make sure;
 require=demand; purchase=buy; sufficient=enough; approximately=about=around; demonstrated=showed; indicated=showed;
-evaluated=assessed=examined; investigated=studied; significant=marked; utilized=used; received=got; conducted=carried out;
-participants=subjects; physicians=doctors; medications=drugs=medicines; therapy=treatment; elevated=raised=high;
-reduced=lowered; associated with=linked to; characterized by=marked by; characterised by=marked by; absence=lack;
-abnormality=anomaly; located=situated; presence=existence; adequate=sufficient; implement=put in place;
-establish=set up=create; designate=appoint=name; appointed=named; exercise=use; functions=tasks=duties; powers=authority;
-determine=decide; regarding=about=concerning; relating to=concerning; additional=further=more; assist=help; numerous=many;
-children=kids; following=after; authorised=allowed=permitted; authorized=allowed; prohibited=forbidden; children's=kids';
-amended=changed; settlement=agreement; attorney=lawyer; attorneys=lawyers; class action=collective suit;
-competent=responsible; measures=steps; appropriate=suitable=fitting; entity=body=organisation; entities=bodies;
-obligation=duty; obligations=duties; in writing=in written form; annually=every year; each year=annually; whether=if;
-occurs=happens; mainly=mostly; commonly=often; frequently=often; rapid=fast; severe=serious; onset=beginning; aim=goal;
-large=big; due to=because of; in order to=to; at least=no less than; more than=over; less than=under; however=but;
-consists of=is made up of; comprises=includes; contains=has; states that=says that; concluded=finished
+evaluated=assessed=examined; investigated=studied; significant=marked; utilized=used; received=got;
+conducted=carried out; participants=subjects; physicians=doctors; medications=drugs=medicines; therapy=treatment;
+elevated=raised=high; reduced=lowered; associated with=linked to; characterized by=marked by; characterised
+by=marked by; absence=lack; abnormality=anomaly; located=situated; presence=existence; adequate=sufficient;
+implement=put in place; establish=set up=create; designate=appoint=name; appointed=named; exercise=use;
+functions=tasks=duties; powers=authority; determine=decide; regarding=about=concerning; relating to=concerning;
+additional=further=more; assist=help; numerous=many; children=kids; following=after; authorised=allowed=permitted;
+authorized=allowed; prohibited=forbidden; children's=kids'; amended=changed; settlement=agreement; attorney=lawyer;
+attorneys=lawyers; class action=collective suit; competent=responsible; measures=steps;
+appropriate=suitable=fitting; entity=body=organisation; entities=bodies; obligation=duty; obligations=duties; in
+writing=in written form; annually=every year; each year=annually; whether=if; occurs=happens; mainly=mostly;
+commonly=often; frequently=often; rapid=fast; severe=serious; onset=beginning; aim=goal; large=big; due to=because
+of; in order to=to; at least=no less than; more than=over; less than=under; however=but; consists of=is made up of;
+comprises=includes; contains=has; states that=says that; concluded=finished
 """
 _CHOICES: dict[str, list[str]] = {}
 for _line in _SYNONYMS.replace("\n", " ").split(";"):
