@@ -5,6 +5,7 @@ with a label that is called entailment or supported. The project's own is a smal
 """
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,7 +149,8 @@ def load_cross_encoder(card: ModelCard, adapter: str = "") -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        with silence():
+        with silence(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of peft's own calls
             tokenizer = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
             config = AutoConfig.from_pretrained(card.path, local_files_only=True)
             if adapter:  # the adapter brings the output layer that the encoder lacks
