@@ -41,5 +41,5 @@ FILTERS = {
     "contrast": "filters.grounding.contrast:Contrast",
     "contamination": "filters.contamination:Contamination",
     "quality": "filters.quality:Quality",
-    "grounded": "filters.grounded:Grounded",
+    "grounded": "filters.grounding.grounded:Grounded",
 }

@@ -15,7 +15,7 @@ from filters.heads.grounded.claims import MAX_CLAIMS, claims_of
 from filters.heads.grounded.combined import combined
 from filters.heads.grounded.evaluation import answer_scores, label_report, label_scores, limit_of
 from filters.heads.grounded.labels import read_grounded_labels
-from filters.support import content_of
+from filters.grounding.support import content_of
 from stages.ports import ModelCard
 from tests.factories.candidates import EDGES, GOOD, candidate
 

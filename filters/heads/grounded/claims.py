@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stages.sources.passages import sentences
+from stages.sources.passages import split_sentences
 
 MAX_CLAIMS = 64  # of an answer; the rest of a longer one is not read
 MIN_LETTERS = 3  # a claim without words is no claim: "1."
@@ -21,7 +21,7 @@ def claims_of(reply: str) -> list[str]:
             return list(_fields(json.loads(text), ""))[:MAX_CLAIMS]
         except (ValueError, RecursionError):
             pass  # prose in brackets
-    return [claim for claim in map(_cleaned, sentences(text)) if _is_claim(claim)][:MAX_CLAIMS]
+    return [claim for claim in map(_cleaned, split_sentences(text)) if _is_claim(claim)][:MAX_CLAIMS]
 
 
 def _fields(value: Any, name: str) -> Iterator[str]:
@@ -33,7 +33,7 @@ def _fields(value: Any, name: str) -> Iterator[str]:
         for inner in value:
             yield from _fields(inner, name)
     elif isinstance(value, str):
-        for part in sentences(value):
+        for part in split_sentences(value):
             if _is_claim(part):
                 yield part if len(part.split()) > 5 or not name else f"{name}: {part}"
     elif value is not None and not isinstance(value, bool) and name:

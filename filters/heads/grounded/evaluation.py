@@ -12,7 +12,7 @@ from filters.heads.grounded.labels import GroundedLabel
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.limits import PRECISION
 from filters.heads.metrics import auc, wilson
-from filters.support import content_of
+from filters.grounding.support import content_of
 from stages.ports import Verifier
 
 TRIVIAL_FAULTS = frozenset({"copy", "empty", "truncated"})  # that other filters look for

@@ -28,7 +28,7 @@ from filters.heads.grounded.statements import (
     plain,
 )
 from stages.record import Seed
-from stages.sources.passages import sentences
+from stages.sources.passages import split_sentences
 
 MIN_ANSWER_CHARS = 30  # of a generator's sentence
 REMOVED_PER_PASSAGE = 3
@@ -158,7 +158,7 @@ def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random
     by_source: dict[str, list[tuple[Passage, list[str]]]] = defaultdict(list)
     for answer in answers:
         passage = passage_of(answer.passage, answer.source, answer.source)
-        claims = [part for part in sentences(answer.text) if len(part) >= MIN_ANSWER_CHARS]
+        claims = [part for part in split_sentences(answer.text) if len(part) >= MIN_ANSWER_CHARS]
         if claims and not any(plain(sentence) in banned for sentence in passage.sentences):
             by_source[answer.source].append((passage, claims))
     for _, items in sorted(by_source.items()):

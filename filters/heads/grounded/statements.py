@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from filters.heads.grounded.wording import framed, reworded, shortened
-from filters.support import content_of
-from stages.sources.passages import sentences
+from filters.grounding.support import content_of
+from stages.sources.passages import split_sentences
 
 MIN_CHARS, MAX_CHARS = 30, 400  # of a statement
 MAX_WINDOW_CHARS = 1300  # of a document, that a person's statement is compared with
@@ -70,7 +70,7 @@ class Summary:
 def passage_of(text: str, source: str, document: str) -> Passage:
     """The passage of a text."""
     dialogue = bool(_TURN.match(text)) or text.count("[doctor]") + text.count("[patient]") > 1
-    parts = re.split(r"\n+|(?<=[^\n])\s+(?=\[(?:doctor|patient)\])", text) if dialogue else sentences(text)
+    parts = re.split(r"\n+|(?<=[^\n])\s+(?=\[(?:doctor|patient)\])", text) if dialogue else split_sentences(text)
     return Passage(tuple(part.strip() for part in parts if part.strip()), source, document, "\n" if dialogue else " ")
 
 
@@ -112,7 +112,7 @@ def human_statements(summaries: Sequence[Summary], left_out: frozenset[str] = fr
     for number, summary in enumerate(summaries):
         document = passage_of(summary.document, summary.source, f"{summary.source} {number}")
         contents = [content(sentence) for sentence in document.sentences]
-        for raw in sentences(summary.text):
+        for raw in split_sentences(summary.text):
             claim = re.sub(r"^\W*(?:[A-Z][\w ]{2,30}:)?\s*", "", raw)
             wanted = content(claim)
             if not MIN_CHARS <= len(claim) <= MAX_CHARS or len(wanted) < 3 or claim.isupper():

@@ -26,6 +26,8 @@ class Grounded:
     `languages` says what it reads, and its logit is the score); by default the one shipped, for English.
     """
 
+    judges = frozenset({"answer"})
+
     verifier: Verifier
     min_score: float | None = None
     model: str = ""
