@@ -17,7 +17,7 @@ from configs.errors import ConfigError
 from configs.schema import FilterSpec, Screen
 from filters import FILTERS
 from filters.heads.cached_encoder import CachedEncoder
-from filters.heads.grounded.card import located
+from filters.heads.grounded.verifier_card import located
 from filters.sketch import Sketch
 from stages.ports import Encoder, Filter, Verifier
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from filters.heads.grounded.card import LIKELIHOODS, OWN, VerifierCard, identity, located
 from filters.heads.grounded.claims import claims_of
 from filters.heads.grounded.combined import combined
+from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN, VerifierCard, identity, located
 from stages.ports import KEEP, Verdict, Verifier
 from stages.record import Candidate
 
@@ -67,8 +67,8 @@ class Grounded:
         if self.min_score is not None:
             return {"least": self.min_score}
         known = self._card.limits if self._card else {}
-        found = [limit for key, limit in known.items() if key.endswith(f" {domain} {language}") and limit is not None]
-        return {"least": found[0]} if len(found) == 1 else {}
+        limits = [limit for key, limit in known.items() if key.endswith(f" {domain} {language}") and limit is not None]
+        return {"least": limits[0]} if len(limits) == 1 else {}
 
     def pull(self, candidate: Candidate) -> list[tuple[str, float]]:
         """Each sentence or field, and its own score, without likelihoods."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from configs.errors import InputError
 from configs.schema import Config
-from filters.heads.grounded.card import located
 from filters.heads.grounded.evaluation import label_report, label_scores, limit_of, pair_report
 from filters.heads.grounded.labels import read_grounded_labels
+from filters.heads.grounded.verifier_card import located
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
 
 

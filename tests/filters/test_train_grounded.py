@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from filters.heads.grounded.card import VerifierCard
+from filters.heads.grounded.verifier_card import VerifierCard
 from tests.factories.command_line import gristmill
 from tests.factories.documents import write_config
 from tests.filters.test_grounded_pairs import TEXTS

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from configs.errors import BackendError, ConfigError
-from filters.heads.grounded.card import SHIPPED, VerifierCard
+from filters.heads.grounded.verifier_card import SHIPPED, VerifierCard
 from model.encoder.cross_encoder import CrossEncoder, open_cross_encoder, windows_of
 from model.encoder.cross_encoder_tuning import CrossEncoderTuning, contrast_loss, tune_cross_encoder
 

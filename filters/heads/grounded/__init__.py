@@ -2,5 +2,5 @@
 
 Read `statements` (sentences that a passage bears out), `wording` and `edits` (how they and their passages are changed),
 `quadruples` (the form of all training data) and `examples` (all of them, from a config's sources). `labels` and
-`evaluation` measure a verifier on answers that people labelled, `card` is what is shipped with it.
+`evaluation` measure a verifier on answers that people labelled, `verifier_card` is what is shipped with it.
 """

@@ -123,10 +123,10 @@ def _number(claim: str, evidence: str, passage: str, rng: random.Random) -> Edit
         return None
     number = rng.choice(shared)
     others = sorted(set(_NUMBER.findall(passage)) - {number})
-    similar = [other for other in others if len(other) == len(number)]
+    similar = [another for another in others if len(another) == len(number)]
     if similar and rng.random() < 0.6:
-        other = rng.choice(similar)
-        return Edit("number", ((number, other), (other, number)), everywhere=True)
+        another = rng.choice(similar)
+        return Edit("number", ((number, another), (another, number)), everywhere=True)
     digits = [place for place, character in enumerate(number) if character.isdigit()]
     place = rng.choice(digits)
     digit = rng.choice([d for d in "123456789" if d != number[place]])
@@ -134,30 +134,30 @@ def _number(claim: str, evidence: str, passage: str, rng: random.Random) -> Edit
 
 
 def _names(claim: str, evidence: str, passage: str, rng: random.Random) -> Edit | None:
-    found = sorted(set(names(passage)))
-    mine = [name for name in found if name in claim and name in evidence]
+    subjects = sorted(set(names(passage)))
+    mine = [name for name in subjects if name in claim and name in evidence]
     if not mine:
         return None
     name = rng.choice(mine)
-    others = [other for other in found if other not in name and name not in other]
+    others = [another for another in subjects if another not in name and name not in another]
     if not others:
         return None
-    other = rng.choice(others)
-    return Edit("name", ((name, other), (other, name)), everywhere=True)
+    another = rng.choice(others)
+    return Edit("name", ((name, another), (another, name)), everywhere=True)
 
 
 def _roles(claim: str, evidence: str, passage: str, rng: random.Random) -> Edit | None:
     """Two subjects of the passage trade places."""
-    found = sorted(set(_NOUN.findall(passage)))
-    mine = [noun for noun in found if re.search(rf"\b{noun}\b", claim) and re.search(rf"\b{noun}\b", evidence)]
-    if not mine or len(found) < 2:
+    subjects = sorted(set(_NOUN.findall(passage)))
+    mine = [noun for noun in subjects if re.search(rf"\b{noun}\b", claim) and re.search(rf"\b{noun}\b", evidence)]
+    if not mine or len(subjects) < 2:
         return None
     noun = rng.choice(mine)
-    others = [other for other in found if other not in noun and noun not in other]
+    others = [another for another in subjects if another not in noun and noun not in another]
     if not others:
         return None
-    other = rng.choice(others)
-    return Edit("role", ((noun, other), (other, noun)), everywhere=True)
+    another = rng.choice(others)
+    return Edit("role", ((noun, another), (another, noun)), everywhere=True)
 
 
 def _negation(claim: str, evidence: str, passage: str, rng: random.Random) -> Edit | None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from filters.heads.grounded.card import LIKELIHOODS, OWN
+from filters.grounding.support import content_of
 from filters.heads.grounded.claims import claims_of
 from filters.heads.grounded.combined import combined
 from filters.heads.grounded.labels import GroundedLabel
 from filters.heads.grounded.quadruples import Quadruple
+from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN
 from filters.heads.limits import PRECISION
 from filters.heads.metrics import auc, wilson
-from filters.grounding.support import content_of
 from stages.ports import Verifier
 
 TRIVIAL_FAULTS = frozenset({"copy", "empty", "truncated"})  # that other filters look for
@@ -38,15 +38,15 @@ def label_scores(
     own = np.where(np.isnan(own), np.nanmin(own) if np.isfinite(own).any() else 0.0, own)
     likelihoods = [{name: label.scores[name] for name in LIKELIHOODS if name in label.scores} for label in labels]
     both = [combined(known | {OWN: score}, scales) for known, score in zip(likelihoods, own, strict=True)]
-    found = {OWN: own, "combined": np.array(both)}
+    scores_by_name = {OWN: own, "combined": np.array(both)}
     for name in LIKELIHOODS:
         if all(name in known for known in likelihoods):
-            found[name] = np.array([known[name] for known in likelihoods])
-    found["shared words"] = np.array([_shared(label) for label in labels])
-    found["shortness"] = np.array([-len(answer) for answer in answers], float)
-    found["answer alone"] = answer_scores(verifier, [""] * len(labels), answers)
-    found["answer alone"] = np.nan_to_num(found["answer alone"])
-    return found
+            scores_by_name[name] = np.array([known[name] for known in likelihoods])
+    scores_by_name["shared words"] = np.array([_shared(label) for label in labels])
+    scores_by_name["shortness"] = np.array([-len(answer) for answer in answers], float)
+    scores_by_name["answer alone"] = answer_scores(verifier, [""] * len(labels), answers)
+    scores_by_name["answer alone"] = np.nan_to_num(scores_by_name["answer alone"])
+    return scores_by_name
 
 
 def _shared(label: GroundedLabel) -> float:
@@ -83,13 +83,13 @@ def limit_of(score_N: np.ndarray, good_N: np.ndarray) -> float | None:
     """
     order = np.argsort(-score_N, kind="stable")
     right = np.cumsum(good_N[order])
-    found = [
+    ends = [
         index
         for index in range(len(order))
         if wilson(right[index] / (index + 1), index + 1) >= PRECISION
         and (index + 1 == len(order) or score_N[order[index]] > score_N[order[index + 1]])
     ]
-    return round(float(score_N[order[found[-1]]]), 4) if found else None
+    return round(float(score_N[order[ends[-1]]]), 4) if ends else None
 
 
 def pair_report(verifier: Verifier, quadruples: Sequence[Quadruple], split: str) -> list[dict[str, Any]]:

@@ -91,12 +91,12 @@ def _of_document(passages: Sequence[Passage], rng: random.Random) -> Iterator[Qu
     for passage, own in zip(passages, statements, strict=True):
         yield from _of_passage(own, rng)
         yield from spliced(passage, rng)
-    for (one, left), (other, right) in pairwise(zip(passages, statements, strict=True)):
+    for (one, left), (another, right) in pairwise(zip(passages, statements, strict=True)):
         if left and right:
             quadruple = neighbours(rng.choice(left), rng.choice(right))
             if quadruple:
                 yield quadruple
-        if (quadruple := vague(one, other, rng)) is not None:
+        if (quadruple := vague(one, another, rng)) is not None:
             yield quadruple
 
 
@@ -104,11 +104,11 @@ def _of_passage(statements: Sequence[Statement], rng: random.Random) -> Iterator
     """Evidence removed, a shared beginning, edits: of the statements about one passage."""
     pairs = list(combinations(statements, 2))
     rng.shuffle(pairs)
-    for one, other in pairs[:REMOVED_PER_PASSAGE]:
-        quadruple = removed(one, other)
+    for one, another in pairs[:REMOVED_PER_PASSAGE]:
+        quadruple = removed(one, another)
         if quadruple is None:
             continue
-        rest = [statement for statement in statements if statement not in (one, other)]
+        rest = [statement for statement in statements if statement not in (one, another)]
         if rest and rng.random() < SHARED:
             quadruple = with_shared_start(quadruple, rng.choice(rest))
         yield quadruple
@@ -124,9 +124,9 @@ def _of_people(by_window: dict[Passage, list[Statement]], rng: random.Random) ->
             yield from edited(statement, rng)
     for statements in by_document.values():
         # most summaries' sentences have a stretch of their own: both stretches together are the passage then
-        for one, other in combinations(statements, 2):
-            one, other = _on_one_passage(one, other)
-            quadruple = removed(one, other) or neighbours(one, other)
+        for one, another in combinations(statements, 2):
+            one, another = _on_one_passage(one, another)
+            quadruple = removed(one, another) or neighbours(one, another)
             if quadruple is not None:
                 rest = [statement for statement in statements if statement.claim not in quadruple.claims]
                 if rest and rng.random() < SHARED:
@@ -137,20 +137,20 @@ def _of_people(by_window: dict[Passage, list[Statement]], rng: random.Random) ->
         source = by_document[document][0].passage.source
         others = [name for name in documents if name != document and name.startswith(f"{source} ")]
         if others:
-            one, other = rng.choice(by_document[document]), rng.choice(by_document[rng.choice(others)])
-            quadruple = neighbours(one, other)
+            one, another = rng.choice(by_document[document]), rng.choice(by_document[rng.choice(others)])
+            quadruple = neighbours(one, another)
             if quadruple is not None:
                 yield quadruple
 
 
-def _on_one_passage(one: Statement, other: Statement) -> tuple[Statement, Statement]:
+def _on_one_passage(one: Statement, another: Statement) -> tuple[Statement, Statement]:
     """Both statements on the passage of the first, if it has the second one's evidence too; else as they are."""
     places = {sentence: number for number, sentence in enumerate(one.passage.sentences)}
-    wanted = [other.passage.sentences[number] for number in other.evidence]
+    wanted = [another.passage.sentences[number] for number in another.evidence]
     if not all(sentence in places for sentence in wanted):
-        return one, other
+        return one, another
     evidence = tuple(sorted(places[sentence] for sentence in wanted))
-    return one, Statement(other.claim, one.passage, evidence, other.human)
+    return one, Statement(another.claim, one.passage, evidence, another.human)
 
 
 def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random.Random) -> Iterator[Quadruple]:
@@ -163,23 +163,23 @@ def _of_generator(answers: Sequence[Answer], banned: frozenset[str], rng: random
             by_source[answer.source].append((passage, claims))
     for _, items in sorted(by_source.items()):
         for passage, claims in items:
-            found = [Statement(claim, passage, evidence_of(claim, passage), human=False) for claim in claims]
-            for one, other in pairwise(found):
-                quadruple = removed(one, other)
+            statements = [Statement(claim, passage, evidence_of(claim, passage), human=False) for claim in claims]
+            for one, another in pairwise(statements):
+                quadruple = removed(one, another)
                 if quadruple is not None:
                     yield replace(quadruple, kind="generator", sure=False)
         order = list(items)
         rng.shuffle(order)
-        for (one, left), (other, right) in zip(order, order[1:] + order[:1], strict=True):
-            if one.text != other.text:
-                yield from _against_answers(one, left, other, right, rng)
+        for (one, left), (another, right) in zip(order, order[1:] + order[:1], strict=True):
+            if one.text != another.text:
+                yield from _against_answers(one, left, another, right, rng)
 
 
 def _against_answers(
-    one: Passage, left: list[str], other: Passage, right: list[str], rng: random.Random
+    one: Passage, left: list[str], another: Passage, right: list[str], rng: random.Random
 ) -> Iterator[Quadruple]:
     """Answers about two passages, between statements about them where there are any."""
-    true = own_statements(one, rng), own_statements(other, rng)
+    true = own_statements(one, rng), own_statements(another, rng)
     for answers in zip(left, right, strict=False):
         if true[0] and true[1] and answers[0] != answers[1]:
             quadruple = neighbours(rng.choice(true[0]), rng.choice(true[1]))
@@ -187,4 +187,4 @@ def _against_answers(
                 yield replace(quadruple, kind="answers", answers=answers)
                 continue
         if answers[0] != answers[1]:
-            yield Quadruple((one.text, other.text), answers, "generator", one.source, one.document, sure=False)
+            yield Quadruple((one.text, another.text), answers, "generator", one.source, one.document, sure=False)

@@ -36,8 +36,8 @@ class GroundedLabel(BaseModel):
     @classmethod
     def _kept_by(cls, data: object) -> object:
         if isinstance(data, dict) and "kept" not in data:
-            found = [value for key, value in data.items() if str(key).startswith("kept_by")]
-            return data | ({"kept": found[0]} if found else {})
+            values = [value for key, value in data.items() if str(key).startswith("kept_by")]
+            return data | ({"kept": values[0]} if values else {})
         return data
 
     @field_validator("faithful", "fault", mode="before")

@@ -59,22 +59,24 @@ class Quadruple:
         return self.kind in EASY_KINDS
 
 
-def removed(one: Statement, other: Statement) -> Quadruple | None:
+def removed(one: Statement, another: Statement) -> Quadruple | None:
     """The evidence of one of two statements about a passage is removed from it, then that of the other."""
-    mine, theirs = set(one.evidence), set(other.evidence)
+    mine, theirs = set(one.evidence), set(another.evidence)
     passages = one.passage.without(theirs - mine), one.passage.without(mine - theirs)
-    if one.passage != other.passage or not mine - theirs or not theirs - mine:
+    if one.passage != another.passage or not mine - theirs or not theirs - mine:
         return None
     if any(not passage.sentences for passage in passages):
         return None
-    return _distinct(passages, (one.claim, other.claim), "removed", one.human and other.human)
+    return _distinct(passages, (one.claim, another.claim), "removed", one.human and another.human)
 
 
-def neighbours(one: Statement, other: Statement) -> Quadruple | None:
+def neighbours(one: Statement, another: Statement) -> Quadruple | None:
     """Statements about two passages, of the same document for example."""
-    if set(one.passage.sentences) & set(other.passage.sentences):
+    if set(one.passage.sentences) & set(another.passage.sentences):
         return None
-    return _distinct((one.passage, other.passage), (one.claim, other.claim), "neighbour", one.human and other.human)
+    return _distinct(
+        (one.passage, another.passage), (one.claim, another.claim), "neighbour", one.human and another.human
+    )
 
 
 def edited(statement: Statement, rng: random.Random) -> Iterator[Quadruple]:
@@ -128,16 +130,16 @@ def spliced(passage: Passage, rng: random.Random) -> Iterator[Quadruple]:
         )
 
 
-def vague(one: Passage, other: Passage, rng: random.Random) -> Quadruple | None:
+def vague(one: Passage, another: Passage, rng: random.Random) -> Quadruple | None:
     """Claims that only say what two passages are about."""
-    phrases = [sorted(set(_PHRASE.findall(passage.text))) for passage in (one, other)]
-    mine = [phrase for phrase in phrases[0] if phrase.split()[-1] not in other.text]
+    phrases = [sorted(set(_PHRASE.findall(passage.text))) for passage in (one, another)]
+    mine = [phrase for phrase in phrases[0] if phrase.split()[-1] not in another.text]
     theirs = [phrase for phrase in phrases[1] if phrase.split()[-1] not in one.text]
     if not mine or not theirs:
         return None
     frame = rng.choice(_VAGUE)
     claims = frame.format(rng.choice(mine)), frame.format(rng.choice(theirs))
-    return Quadruple((one.text, other.text), claims, "vague", one.source, one.document)
+    return Quadruple((one.text, another.text), claims, "vague", one.source, one.document)
 
 
 def with_shared_start(quadruple: Quadruple, shared: Statement) -> Quadruple:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from filters.heads.grounded.wording import framed, reworded, shortened
 from filters.grounding.support import content_of
+from filters.heads.grounded.wording import framed, reworded, shortened
 from stages.sources.passages import split_sentences
 
 MIN_CHARS, MAX_CHARS = 30, 400  # of a statement
@@ -83,8 +83,8 @@ def content(text: str) -> frozenset[str]:
 def coverage(claim: str, passage: Passage) -> float:
     """The share of a claim's content words that a passage has."""
     wanted = content(claim)
-    found = wanted & frozenset().union(*map(content, passage.sentences))
-    return len(found) / max(1, len(wanted))
+    shared = wanted & frozenset().union(*map(content, passage.sentences))
+    return len(shared) / max(1, len(wanted))
 
 
 def evidence_of(claim: str, passage: Passage) -> tuple[int, ...]:
@@ -119,8 +119,8 @@ def human_statements(summaries: Sequence[Summary], left_out: frozenset[str] = fr
                 continue
             start, stop = _best_window(document, contents, wanted)
             window = replace(document, sentences=document.sentences[start:stop])
-            found = len(wanted & set().union(*contents[start:stop])) / len(wanted)
-            if found >= MIN_COVERAGE and not any(plain(sentence) in left_out for sentence in window.sentences):
+            shared = len(wanted & set().union(*contents[start:stop])) / len(wanted)
+            if shared >= MIN_COVERAGE and not any(plain(sentence) in left_out for sentence in window.sentences):
                 evidence = evidence_of(claim, window)
                 if evidence and len(evidence) < len(window.sentences):
                     yield Statement(claim, window, evidence, human=True)
@@ -130,14 +130,14 @@ def _best_window(document: Passage, contents: Sequence[frozenset[str]], wanted: 
     """The first and last sentence, from and to, of the stretch that has most of the wanted words."""
     best = (-1, 0, 0)
     for start in range(len(contents)):
-        stop, chars, found = start, 0, set[str]()
+        stop, chars, shared = start, 0, set[str]()
         while stop < len(contents) and (stop == start or chars + len(document.sentences[stop]) <= MAX_WINDOW_CHARS):
             chars += len(document.sentences[stop]) + 1
-            found |= wanted & contents[stop]
+            shared |= wanted & contents[stop]
             stop += 1
         # of equal stretches the one whose evidence is nearest to its middle is as good as any: the first
-        if len(found) > best[0]:
-            best = (len(found), start, stop)
+        if len(shared) > best[0]:
+            best = (len(shared), start, stop)
     return best[1], best[2]
 
 
