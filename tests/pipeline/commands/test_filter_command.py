@@ -45,7 +45,7 @@ def test_every_filter_says_what_it_drops_and_with_which_options() -> None:
         assert row["what"].endswith((".", ")")), name
         assert "Reason" in row["doc"], name
         for option in row["options"]:
-            assert option["default"] is not None or option["name"] in ("threshold", "sets"), (name, option)
+            assert option["default"] is not None or option["name"] in ("threshold", "sets", "min_score"), (name, option)
 
 
 def test_the_list_is_printed_and_given_to_machines() -> None:
