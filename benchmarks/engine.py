@@ -5,6 +5,7 @@
 Writes benchmarks/results/engine.json; rows of benchmarks that did not run this time are kept.
 """
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -155,13 +156,18 @@ def screens() -> Iterator[Row]:
 
         ref = _seeds(folder, config, 300)
         texts = pq.read_table(f"{folder}/{ref.file}")["text"].to_pylist()
+    blank: dict[str, Any] = {field.name: "" for field in dataclasses.fields(Candidate) if field.name != "scores"}
+    blank |= {"task": "explain", "domain": "law", "language": "en", "instruction": "Explain the text above."}
+    blank |= {"finish_reason": "stop", "writes": "answer", "sampling": "{}", "rejected": None, "adapter": None}
+    blank |= {"seed": 0, "prompt_tokens": 0, "output_tokens": 0, "parents": [], "depth": 1}
     rows = [
         Candidate(
-            content_id(text), text, [{"role": "assistant", "content": text}], None, "explain", "law", "en", "", "", "",
-            text, "Explain the text above.", text, "stop", "", "", "", None, "{}", 0, 0, 0, [], 1,
+            **blank
+            | {"id": content_id(text), "text": text, "messages": [{"role": "assistant", "content": text}]}
+            | {"passage": text, "answer": text}
         )
         for text in texts
-    ]  # fmt: skip
+    ]
     opened = open_encoder(encoder, len(os.sched_getaffinity(0)))
     for spec in config.screen.filters:  # each alone: together they would embed once
         ((name, judge),) = build_filters([spec], lambda: opened)
