@@ -1,7 +1,7 @@
 """Edits: changes of one place of a sentence that make it wrong, such as another number, party, time or direction.
 
 They give wrong statements that differ from the real one in the fact alone. Words come from tables of pairs; what other
-number or item of a list would be plausible is left to the generator.
+number would be plausible is left to the generator.
 """
 
 import re
@@ -12,8 +12,6 @@ from itertools import zip_longest
 
 from stages.record import content_id
 
-_MIN_ITEMS = 4  # of a list, and at most so many words in each
-_MAX_ITEM_WORDS = 4
 # "a b; c d": each of a pair becomes the other; "a > b": only a becomes b
 _OPPOSITES = {
     "en": """
@@ -69,21 +67,24 @@ _MONTHS = {
 _AUXILIARY = "is|are|was|were|shall|must|will|can|may|should|could|would"
 _NEGATED = re.compile(rf"\b({_AUXILIARY}|does|do|did|has|have|had) not\b")
 _NOT_NEGATED = re.compile(
-    rf"\b({_AUXILIARY})\b(?= [a-z])(?! (?:not|no|also be|either|neither)\b)|\b(has|have|had)\b(?= (?:been|\w+ed)\b)"
+    rf"\b({_AUXILIARY})\b(?= [a-z])(?! (?:not|no|also be|either|neither|to|un\w+)\b)"
+    r"|\b(has|have|had)\b(?= (?:been|\w+ed)\b)"
 )
 _MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "may not": "may", "must not": "may"}
 _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
+_FIXED_MODAL = re.compile(
+    r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b"
+)  # "no one shall" and "no one may" are the same
 _NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _HAN_NUMBER = re.compile(r"(?<=[^\d.])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
-_LIST = re.compile(r"(?::|\b(?:include|includes|including|such as|are:?))\s+([^.:;()]+)\.$")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """A change of `sentence` at `start`: from `old` to `new`, or if that is None to what the generator writes."""
 
-    kind: str  # opposite | modal | negation | number | unit | month | item
+    kind: str  # opposite | modal | negation | number | unit | month
     sentence: str
     start: int
     old: str
@@ -99,17 +100,9 @@ class Edit:
         return self.sentence[: self.start] + new + self.sentence[self.start + len(self.old) :]
 
     def replacement(self, text: str) -> str | None:
-        """What the generator's continuation of `before` has in the place of `old`; None if nothing fits there."""
-        text = text.strip()
-        if self.kind == "number":
-            match = re.match(r"\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-])", text)
-            return match[1] if match and _plausible(self.old, match[1]) else None
-        item = re.split(r"[,.;:()\n]| and | or ", text)[0].strip()
-        if not 1 <= len(item.split()) <= _MAX_ITEM_WORDS or not item[0].isalpha():
-            return None
-        if item.casefold() in self.sentence.casefold():
-            return None
-        return item[0].upper() + item[1:] if self.old[0].isupper() else item[0].lower() + item[1:]
+        """The number that the generator's continuation of `before` has in the place of `old`; None if none fits."""
+        match = re.match(r"\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-])", text.strip())
+        return match[1] if match and _plausible(self.old, match[1]) else None
 
 
 def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
@@ -131,9 +124,8 @@ def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     yield from _numbers(sentence, language)
     yield from _number_words(sentence, language, draw)
     yield from _months(sentence, language, draw)
-    yield from _items(sentence)
     if language == "en":
-        for match in _MODAL.finditer(sentence):
+        for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):
             yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
         if match := _NEGATED.search(sentence):
             yield Edit("negation", sentence, match.start(), match[0], match[1])
@@ -167,6 +159,10 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
         new = table[match[0]]
         if re.search(r"\b[Aa]n? $", sentence[: match.start()]) and (new[0] in "aeiou") != (match[0][0] in "aeiou"):
             continue  # "a" would have to be "an"
+        if match[0] in ("with", "without") and sentence[match.end() :].startswith(
+            (" it", " them", " regard", " respect")
+        ):
+            continue
         if new not in sentence:  # "before or after": both are there, and either may be true
             yield Edit("opposite", sentence, match.start(), match[0], new)
 
@@ -184,7 +180,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
     for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
         word = match[0]
-        if word in numbers:
+        if word in numbers and not counted.search(sentence[: match.start()]):  # not the three of "fifty three"
             yield Edit("number", sentence, match.start(), word, _neighbour(numbers, word, up=draw % 2 == 1))
         for line in units:
             if word in line and counted.search(sentence[: match.start()]):
@@ -202,21 +198,6 @@ def _months(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         new = months[(months.index(match[0]) + 1 + draw % 11) % 12]
         if new not in sentence:
             yield Edit("month", sentence, match.start(), match[0], new)
-
-
-def _items(sentence: str) -> Iterator[Edit]:
-    match = _LIST.search(sentence)
-    if match is None:
-        return
-    place = match.start(1)
-    parts = re.split(r"(, and |, or |, | and | or )", match[1])
-    items = parts[::2]
-    if len(items) < _MIN_ITEMS or any(not 1 <= len(item.split()) <= _MAX_ITEM_WORDS for item in items):
-        return
-    for number, part in enumerate(parts):
-        if number % 2 == 0 and number > 0:  # after the first: then the generator knows what is listed
-            yield Edit("item", sentence, place, part, None)
-        place += len(part)
 
 
 def _plausible(old: str, new: str) -> bool:

@@ -10,9 +10,10 @@ _SPEAKER = re.compile(r"^(?:\[\w+\]|(?:doctor|patient|nurse|clinician|guest\w*)(
 _NUMBERING = re.compile(r"^(?:\(?\w{1,4}[.)]|[-•*–])\s+")
 # Sentences that begin like these lean on the one before.
 _LEANING = {
-    "en": "it this these they those such however he she his her its their that there here and but or so thus then "
-    "therefore hence also another other others both each neither furthermore moreover additionally finally instead "
-    "meanwhile afterwards again conversely similarly consequently in",
+    "en": "it this these they those such however he she his her its their that there here and but or so thus "
+    "then therefore hence also another other others both each neither provided first second third yes no "
+    "well as furthermore moreover additionally finally instead meanwhile afterwards again conversely "
+    "similarly consequently in",
     "es": "esto esta este estos estas ese esa eso esos esas él ella ellos ellas su sus lo se y pero o así entonces "
     "además también otro otra otros otras ambos cada finalmente posteriormente sin por no",
     "zh": "",
@@ -23,6 +24,7 @@ _LEANING_HAN = re.compile(r"^(?:其|该|此|这|那|但|并|且|而|或|因此|�
 _IN_PHRASE = re.compile(
     r"^in (?:addition|this|these|that|such|contrast|particular|other|all|both|its|their)\b", re.IGNORECASE
 )
+_SPOKEN = re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$")  # what is said to somebody
 _TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
 _OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
 _MARK = {"zh": "。", "en": ".", "es": "."}
@@ -50,6 +52,8 @@ def _stands_alone(sentence: str, language: str) -> bool:
     if any(sentence.count(left) != sentence.count(right) for left, right in ("()", "[]", "“”", "《》")):
         return False
     if sentence.count('"') % 2 or "<" in sentence:  # half of a quotation, or markup
+        return False
+    if language == "en" and _SPOKEN.search(sentence):
         return False
     if _TWO_SENTENCES.search(sentence) or _OPENED.search(sentence):
         return False

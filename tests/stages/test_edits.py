@@ -65,10 +65,30 @@ def test_an_article_keeps_its_form() -> None:
     assert "It is followed by a abnormal QRS." not in wrong("It is followed by a normal QRS.")
 
 
-def test_numbers_and_items_of_lists_are_left_to_the_generator() -> None:
+def test_numbers_are_left_to_the_generator() -> None:
     assert open_edits("The controller has to answer within 30 days.") == {("number", "30")}
-    listed = "Symptoms seen with it are: Fever, Headache, Joint Pain, Rash."
-    assert open_edits(listed) == {("item", "Headache"), ("item", "Joint Pain"), ("item", "Rash")}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No religious instruction shall be provided.",  # "may" would say the same
+        "Registers shall be kept only under official control.",
+        "Symptoms seen with it are: Fever, Headache, Rash.",
+        "The aim was to measure the dose.",
+        "The figures were unchanged.",
+    ],
+)
+def test_changes_that_keep_the_meaning_or_make_nonsense_are_left_out(sentence: str) -> None:
+    texts = wrong(sentence)
+    assert not any(" may " in text or "without it" in text or "was not to" in text for text in texts)
+    assert not any("not unchanged" in text for text in texts)
+
+
+def test_a_part_of_a_number_in_words_is_no_number() -> None:
+    assert wrong("A man of fifty three came to the ward.") == {"A man of forty three came to the ward."} | {
+        "A man of sixty three came to the ward."
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,28 +99,22 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "old", "text", "new"),
+    ("old", "text", "new"),
     [
-        ("number", "30", " 14 days after", "14"),
-        ("number", "30", "30 days", None),
-        ("number", "30", "thirty days", None),
-        ("number", "30", "4,000 days", None),
-        ("number", "2014", "2011, the court", "2011"),
-        ("number", "2014", "300 cases", None),
-        ("number", "12", "2020", None),
-        ("number", "3.7", "2.5%)", "2.5"),
-        ("number", "3.7", "2%)", None),
-        ("item", "Rash", "nausea, vomiting", "Nausea"),
-        ("item", "rash", "Nausea and vomiting", "nausea"),
-        ("item", "Rash", "Fever, cough", None),  # it is in the sentence
-        ("item", "Rash", "a lot of things that one would have to see", None),
-        ("item", "Rash", "", None),
-        ("item", "Rash", "3 times", None),
+        ("30", " 14 days after", "14"),
+        ("30", "30 days", None),
+        ("30", "thirty days", None),
+        ("30", "4,000 days", None),
+        ("2014", "2011, the court", "2011"),
+        ("2014", "300 cases", None),
+        ("12", "2020", None),
+        ("3.7", "2.5%)", "2.5"),
+        ("3.7", "2%)", None),
     ],
 )
-def test_what_the_generator_writes_is_taken_where_it_fits(kind: str, old: str, text: str, new: str | None) -> None:
-    sentence = f"Fever and {old} are seen."
-    assert Edit(kind, sentence, sentence.index(old), old, None).replacement(text) == new
+def test_what_the_generator_writes_is_taken_where_it_fits(old: str, text: str, new: str | None) -> None:
+    sentence = f"It takes {old} days."
+    assert Edit("number", sentence, sentence.index(old), old, None).replacement(text) == new
 
 
 @given(st.text(max_size=300), st.sampled_from(["en", "es", "zh"]), st.integers(0, 2**30))

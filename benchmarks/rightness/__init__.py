@@ -1,0 +1,1 @@
+"""Benchmarks of how much right data a generator and the filters give."""
