@@ -32,9 +32,9 @@ MAX_PASSAGES_PER_FILE = 20_000  # a run reads all of a file; a preview of a huge
 
 @dataclass(frozen=True, slots=True)
 class PreviewRow:
-    """One passage with its answer and what the filters say about it."""
+    """One answer to a passage and what the filters say about it."""
 
-    number: int  # from 1
+    number: int  # of the passage, from 1
     seed: Seed
     generated: Generated
     filters: list[FilterVerdict]  # empty where the answer could not be parsed
@@ -59,6 +59,7 @@ class PreviewRow:
         generated = self.generated
         return {
             "number": self.number,
+            "sample": generated.sample,
             "domain": self.seed.domain,
             "task": generated.task,
             "language": self.seed.language,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from configs.load import load, load_policy
-from configs.schema import Screen
+from configs.schema import Generate, Screen
 from filters.build import check_screen
 from stages.prompt import check
 from stages.record import ROW, content_id
@@ -56,6 +56,8 @@ def test_yaml_examples_are_read(page: Path, tmp_path: Path):
                 assert set(load_policy(str(path)).classes) == set(classes)
             case {"screen": screen}:
                 check_screen(Screen(**screen))
+            case {"generate": options}:
+                Generate.model_validate(options)
             case {"prompt": _}:
                 check_task(tmp_path, text)
             case example:
@@ -64,7 +66,7 @@ def test_yaml_examples_are_read(page: Path, tmp_path: Path):
 
 def check_task(folder: Path, text: str) -> None:
     """A task in `tasks/define.yaml` beside the config is found by its name."""
-    (folder / "tasks").mkdir()
+    (folder / "tasks").mkdir(exist_ok=True)
     (folder / "tasks" / "define.yaml").write_text(text, "utf-8")
     config = folder / "config.yaml"
     config.write_text((ROOT / "configs" / "presets" / "echo.yaml").read_text("utf-8"), "utf-8")

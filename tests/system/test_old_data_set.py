@@ -19,7 +19,7 @@ ONCE, TWICE, INTERRUPTED = "2026-01-01", "2026-01-02", "2026-01-03"
 DIGESTS = {
     ONCE: "4541efd1e03a34672e523e6001367895b7466daa163c9b990324f43b5d0b3605",
     TWICE: "61609c4e6cc3d1fb0eadd9f38ab7ccdd6c566790e00bf8fcb75ac696de32f7b2",
-    INTERRUPTED: "361d4ec7c8053a5c0f3617c9a95ae13703f7fc4888acb44130d3438e05ef01c5",  # as the old version finished it
+    INTERRUPTED: "a9c946b75412cd8ad314cae93fbe13ac0d145156c6c9622a591ff00c4f49a2ef",  # as the old version finished it
 }
 ROWS = {ONCE: 10, TWICE: 9, INTERRUPTED: 10}
 TRAINING = """
@@ -113,19 +113,14 @@ def test_a_finished_date_is_not_run_again(read_only: Path) -> None:
     assert (result.line["status"], result.line["digest"]) == ("nothing", DIGESTS[ONCE])
 
 
-def test_an_interrupted_date_goes_on_with_the_shards_that_it_has(project: Path) -> None:
-    stage = project / "out" / "runs" / INTERRUPTED / "stages" / "generate"
-    before = {path: path.stat() for path in stage.glob("part-*")}
-    assert len(before) == 4  # two shards, each with its record
+def test_an_interrupted_date_is_finished(project: Path) -> None:
+    """Its shards are made again, since candidates have more columns now. Its adapters learn prompts and raw answers, so
+    that rows of the second round have other ids than the version before would have given them."""
     flags = ("--date", INTERRUPTED, "--set", "generate.shard_rows=2", "--json")
     result = gristmill("run", "--config", "mine.yaml", *flags, cwd=project)
     assert result.code == 0, result.err
     assert result.line["status"] == "done"
     assert (result.line["digest"], result.line["accepted"]) == (DIGESTS[INTERRUPTED], ROWS[INTERRUPTED])
-    after = {path: path.stat() for path in before}
-    assert [(stat.st_ino, stat.st_mtime_ns) for stat in after.values()] == [
-        (stat.st_ino, stat.st_mtime_ns) for stat in before.values()
-    ]
     assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
 
 

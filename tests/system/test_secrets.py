@@ -90,10 +90,10 @@ def test_what_never_came_to_the_filters_is_masked_like_what_did(tmp_path):
     for chosen, masked in ((specs, True), ([], False)):
         body = Generate(config, SimpleNamespace(sha256="0"), lambda: None, partial(redact, chosen))
         parsed = Answer(None, "format", f"no JSON object: {mail}")
-        generated = Generated(seed, task.name, prompt, request, completion, None, parsed, 1, 1, 1)
+        generated = Generated(seed, task.name, 0, prompt, request, completion, None, parsed, 1, 1, 1)
         row = body._reject(spec, generated)
         assert (mail in row["text"] + row["detail"], KEY in row["text"]) == (not masked, not masked)
-    empty = Generated(seed, task.name, prompt, request, completion, None, Answer(None, "empty", ""), 1, 1, 1)
+    empty = Generated(seed, task.name, 0, prompt, request, completion, None, Answer(None, "empty", ""), 1, 1, 1)
     assert body._reject(spec, empty)["detail"] == ""
 
 

@@ -106,3 +106,9 @@ def test_the_key_comes_from_the_environment(server: ChatServer, monkeypatch: pyt
 def test_a_service_cannot_be_pinned() -> None:
     with pytest.raises(ConfigError, match=r"generator\.sha256"):
         identify(schema.Generator(backend="openai", model="m", sha256="0" * 64))
+
+
+@pytest.mark.parametrize("more", [{"begin": "The"}, {"scored": "Yes."}])
+def test_what_a_service_cannot_do_is_refused(service: OpenAIGenerator, more: dict[str, str]) -> None:
+    with pytest.raises(BackendError, match="neither continues nor scores"):
+        service.generate([ask("Why?", **more)])

@@ -32,19 +32,25 @@ def planned(folder, monkeypatch, parameters, *overrides):
 def test_a_task_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
     done = planned(tmp_path, monkeypatch, models()[SMOL].parameters)
     assert done["warnings"] == [
-        f"domains.law.tasks: question-answer needs about 400 M parameters, {SMOL} has 135 M: "
-        "expect few answers that fit"
+        f"domains.law.tasks: {task} needs about {needs} M parameters, {SMOL} has 135 M: expect few answers that fit"
+        for task, needs in (("explain", 1000), ("question-answer", 400))
     ]
     assert done["generator"].startswith(f"{SMOL} on transformers, 135 M parameters")
 
 
+def test_a_task_above_the_models_parameters_is_left_out_where_another_fits(tmp_path, monkeypatch):
+    change = "domains.law.tasks=[choice, explain]"
+    (warning,) = planned(tmp_path, monkeypatch, models()[SMOL].parameters, change)["warnings"]
+    assert warning == f"domains.law.tasks: explain needs about 1000 M parameters, {SMOL} has 135 M: it is left out"
+
+
 def test_a_language_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
-    change = ("domains.law.tasks=[explain]", "domains.law.languages=[en, zh]")
+    change = ("domains.law.tasks=[choice]", "domains.law.languages=[en, zh]")
     (warning,) = planned(tmp_path, monkeypatch, models()[SMOL].parameters, *change)["warnings"]
     assert warning == f"domains.law.languages: zh will be poor: {SMOL} has 135 M parameters"
 
 
-@pytest.mark.parametrize("parameters", [0, 400_000_000])
+@pytest.mark.parametrize("parameters", [0, 1_000_000_000])
 def test_a_model_of_unknown_or_enough_parameters_is_not(tmp_path, monkeypatch, parameters):
     assert planned(tmp_path, monkeypatch, parameters)["warnings"] == []
 

@@ -228,11 +228,19 @@ def test_a_generator_that_cannot_start(folder: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.weights
 def test_the_laptop_preset_shows_scores_of_real_models(tmp_path: Path) -> None:
-    config = load("laptop", [f"out={tmp_path / 'out'}", "generate.max_tokens=16", "generator.backend=transformers"])
+    overrides = ["generate.max_tokens=16", "generate.samples=1", "domains.medicine.tasks=[explain]"]
+    config = load("laptop", [f"out={tmp_path / 'out'}", "generator.backend=transformers", *overrides])
     (row,) = previewed(config, 1, domain="medicine")
     assert row.generated.output_tokens > 0
     if row.generated.candidate is not None:
+        assert [score["filter"] for score in row.generated.candidate.scores] == ["log_p", "pmi", "gain"]
         scores = {verdict.filter: verdict.score for verdict in row.filters}
         assert scores["quality"] is not None
         assert scores["domain"] is not None
     assert not (tmp_path / "out").exists()
+
+
+def test_each_sample_of_a_passage_is_a_row(folder: Path) -> None:
+    rows = previewed(config_in(folder, "generate.samples=3"), 2)
+    assert [(row.number, row.generated.sample) for row in rows] == [(n, sample) for n in (1, 2) for sample in range(3)]
+    assert {row.to_json()["sample"] for row in rows} == {0, 1, 2}
