@@ -65,12 +65,14 @@ class TrainAdapter:
         payload = json.loads(spec.payload)
         out.rows_in = 1
         train, held_out = self._split(spec.root, [FileRef(*ref) for ref in payload["inputs"]])
-        accepted = sum(ref[2] for ref in payload["inputs"])
+        written = len(train) + len(held_out)  # accepted rows in which the generator wrote something
         row: dict[str, object] = dict.fromkeys(ADAPTER.names) | {"domain": spec.label, "used": False}
         if self._trainer is None:
             row["reason"] = "this backend cannot train adapters"
-        elif accepted < self._options.min_rows or not held_out or not train:
-            row["reason"] = f"{accepted} accepted rows, {self._options.min_rows} are needed (adapt.min_rows)"
+        elif written < self._options.min_rows or not held_out or not train:
+            row["reason"] = (
+                f"{written} accepted rows to learn from, {self._options.min_rows} are needed (adapt.min_rows)"
+            )
         else:
             training = self._trainer.train(spec.label, train, held_out, Path(spec.root, self._folder))
             row |= self._decision(training, spec.root)

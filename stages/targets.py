@@ -27,6 +27,9 @@ _IN_PHRASE = re.compile(
 _SPOKEN = re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$")  # what is said to somebody
 _TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
 _OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
+_ABBREVIATED = re.compile(
+    r"\b(?:[A-Z]|Ct|Cir|Supp|Nos?|Inc|Ltd|Co|Corp|Jr|Sr|Dr|Mrs?|Ms|St|vs?|al|[Aa]rts?|[Pp]aras?)\.$"
+)  # so a sentence may be cut off
 _MARK = {"zh": "。", "en": ".", "es": "."}
 
 
@@ -55,7 +58,7 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     if language == "en" and _SPOKEN.search(sentence):
         return False
-    if _TWO_SENTENCES.search(sentence) or _OPENED.search(sentence):
+    if _TWO_SENTENCES.search(sentence) or _OPENED.search(sentence) or _ABBREVIATED.search(sentence):
         return False
     if language == "zh":
         return not _LEANING_HAN.match(sentence)

@@ -39,7 +39,7 @@ class Encoder(Section):
 
 CASCADE = """
 secrets privacy safety length truncation refusal rules repetition prompt_echo gain contrast language
-support citations doses contamination domain quality
+support citations doses contamination domain
 """.split()  # noqa: SIM905 - reads as a list
 
 

@@ -135,7 +135,7 @@ def test_without_a_screen_all_filters_run_on_the_default_encoder(tmp_path):
     path.write_text(f"name: c\nout: o\ndomains: {{law: {seeds}}}\ngenerator: {{backend: echo, model: echo}}\n")
     screen = load.load(str(path)).screen
     assert [spec.name for spec in screen.filters] == CASCADE
-    assert set(CASCADE) == set(FILTERS) - {"grounded"}  # it has no limit of its own yet: docs/lab/grounded.md
+    assert set(CASCADE) == set(FILTERS) - {"grounded", "quality"}  # docs/lab: grounded, rightness
     assert screen.encoder is not None
     assert load.load(str(path), ["screen.filters=[{name: length}]"]).screen.encoder is None
 

@@ -15,6 +15,7 @@ from stages.record import CANDIDATE
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 
+ANSWER = "{} answer {}"
 ASKED = json.dumps([{"role": "user", "content": "Why?"}])
 OPTIONS = Adapt(min_rows=8, held_out=0.3)
 
@@ -38,7 +39,7 @@ def accepted(root, count):
     out = ShardWriter(spec, CANDIDATE)
     rows = [
         dict.fromkeys(CANDIDATE.names)
-        | {"seed_id": f"seed {n // 2}", "language": "en", "prompt": ASKED, "answer": f"{n // 2} answer {n}"}
+        | {"seed_id": f"seed {n // 2}", "language": "en", "prompt": ASKED, "answer": ANSWER.format(n // 2, n)}
         for n in range(count)
     ]
     out.rows_in = count
@@ -88,9 +89,16 @@ def test_too_few_rows_train_nothing(tmp_path, count):
     row = trained(tmp_path, count, trainer)
     assert trainer.calls == []
     assert row["used"] is False
-    assert row["reason"] == f"{count} accepted rows, 8 are needed (adapt.min_rows)"
+    assert row["reason"] == f"{count} accepted rows to learn from, 8 are needed (adapt.min_rows)"
     assert (row["name"], row["loss_after"], row["tokens"]) == (None, None, None)
     assert not os.path.exists(tmp_path / "adapters")
+
+
+def test_rows_in_which_the_generator_wrote_nothing_are_not_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.stages.test_adapt.ANSWER", "")
+    trainer = Trainer(2.0, 1.0)
+    assert trained(tmp_path, 40, trainer)["reason"].startswith("0 accepted rows to learn from")
+    assert trainer.calls == []
 
 
 def test_a_backend_without_training_says_so(tmp_path):
