@@ -19,7 +19,7 @@ _OPPOSITES = {
         highest lowest; above below; before after; more fewer; most least; greater smaller; longer shorter;
         earlier later; early late; upper lower; left right; proximal distal; anterior posterior; medial lateral;
         superior inferior; internal external; inner outer; positive negative; acute chronic; mild severe;
-        benign malignant; bilateral unilateral; partial complete; maximum minimum; present absent; presence absence;
+        benign malignant; bilateral unilateral; partial complete; maximum minimum; presence absence;
         normal abnormal; male female; men women; boys girls; maternal paternal; older younger; with without;
         include exclude; includes excludes; including excluding; granted denied; grants denies; affirmed reversed;
         upheld overturned; allowed prohibited; permitted forbidden; lawful unlawful; valid void; public private;
@@ -106,10 +106,14 @@ class Edit:
 
 
 def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
-    """The edits of a sentence, one of each kind in turn, in an order that follows from a random number."""
+    """The edits of a sentence, one of each kind in turn, in an order that follows from a random number.
+
+    Words that the sentence has twice stay: "X, not Y" would not say which of them is meant.
+    """
     by_kind: dict[str, list[Edit]] = {}
     for edit in _all_edits(sentence, language, draw):
-        by_kind.setdefault(edit.kind, []).append(edit)
+        if len(re.findall(rf"(?<!\w){re.escape(edit.old)}(?!\w)", sentence)) < 2 or language == "zh":
+            by_kind.setdefault(edit.kind, []).append(edit)
 
     def order(edit: Edit) -> str:
         return content_id(str(draw), edit.kind, str(edit.start))
@@ -163,7 +167,7 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
             (" it", " them", " regard", " respect")
         ):
             continue
-        if new not in sentence:  # "before or after": both are there, and either may be true
+        if new.casefold() not in sentence.casefold():  # "before or after": both are there, and either may be true
             yield Edit("opposite", sentence, match.start(), match[0], new)
 
 

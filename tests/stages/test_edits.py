@@ -61,6 +61,11 @@ def test_opposites_that_are_both_there_stay(sentence: str) -> None:
     assert not {edit.kind for edit in find_edits(sentence, "en", 1)} & {"opposite"}
 
 
+def test_a_word_that_is_there_twice_stays() -> None:
+    assert not wrong("The fee of 5 euros may be paid here, or it may be paid there.")
+    assert open_edits("The fee is 5 euros now, and it is 5 euros later.") == set()
+
+
 def test_an_article_keeps_its_form() -> None:
     assert "It is followed by a abnormal QRS." not in wrong("It is followed by a normal QRS.")
 
