@@ -41,6 +41,7 @@ class Backend:
     packages: tuple[str, ...] = ()  # distributions whose versions a run records
     continues: bool = False  # whether it goes on from the beginning of an answer (`Request.begin`)
     scores: bool = False  # whether it gives the log-probability of an answer (`Request.scored`)
+    scores_with_adapters: bool = True  # also where it serves adapters
     owns_gpus: bool = False  # one process takes all GPUs of its host: a second one would have none left
 
 

@@ -28,7 +28,7 @@ def resolve_models(config: Config) -> ResolvedModels:
     from model.encoder.weights import identify_encoder
 
     card = identify_generator(config.generator)
-    _check_backend(config, card)
+    check_backend(config, card)
     generator = config.generator.model_copy(update={"backend": card.backend})
     encoder = config.screen.encoder
     encoder_card = identify_encoder(encoder) if encoder else None
@@ -36,7 +36,7 @@ def resolve_models(config: Config) -> ResolvedModels:
     return ResolvedModels(config.model_copy(update={"generator": generator}), card, encoder_card, hashes)
 
 
-def _check_backend(config: Config, card: ModelCard) -> None:
+def check_backend(config: Config, card: ModelCard) -> None:
     """Raises ConfigError if the tasks or `generate.likelihood` ask for what the generator's backend cannot do."""
     from model.backends import get
 
@@ -44,6 +44,11 @@ def _check_backend(config: Config, card: ModelCard) -> None:
     instead = "set generator.backend: transformers or vllm"
     if config.generate.likelihood and not backend.scores:
         raise ConfigError(f"generate.likelihood: the backend {card.backend} gives none; remove the key, or {instead}")
+    if config.generate.likelihood and config.adapt.enabled and not backend.scores_with_adapters:
+        raise ConfigError(
+            f"generate.likelihood: the backend {card.backend} gives none while it serves adapters; set adapt.enabled: "
+            "false, or generator.backend: transformers"
+        )
     for name in config.domains:
         for task in config.fitting_tasks(name, card.parameters):
             if config.tasks[task].target == "edit" and not backend.continues:

