@@ -181,5 +181,5 @@ def test_likelihood_is_refused_where_the_backend_gives_none(tmp_path, backend, a
 def test_services_get_no_sentences_to_go_on_with(tmp_path):
     written = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(3)))
     config = load(str(written), ["domains.law.tasks=[choice]"])
-    with pytest.raises(ConfigError, match="domains.law.tasks: choice gives the model the beginning"):
+    with pytest.raises(ConfigError, match=r"domains\.law\.tasks: choice gives the model the beginning"):
         check_backend(config, ModelCard(SMOL, "0" * 64, "openai", "", 0))
