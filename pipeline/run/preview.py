@@ -27,6 +27,7 @@ from stages.sources.listing import SourceFile
 from stages.sources.seed_source import Dropped, read_seeds, source_files
 from stages.storage.writer import to_table
 
+MORE_PASSAGES = 5  # times those asked for are looked at, where tasks cannot ask about some
 MAX_PASSAGES_PER_FILE = 20_000  # a run reads all of a file; a preview of a huge one should not take minutes
 
 
@@ -114,12 +115,17 @@ def preview_rows(
         body = Generate(models.config, models.generator, lambda: generator, lambda text, language: text)
         body.load()
         filters = None
-        for number, seed in enumerate(seeds, 1):
+        number = 0
+        for seed in _with_more(seeds, lambda: choose_seeds(config, date, MORE_PASSAGES * count, notice)):
+            if number == count:
+                break
             started = time.perf_counter()
             samples = list(body.answer(seed.domain, [seed]))
             seconds = time.perf_counter() - started
             if not samples:
-                notice(f"{seed.location}: no sentence of the passage says something by itself")
+                notice(f"{seed.location}: passed over, no sentence of it says something by itself")
+                continue
+            number += 1
             filters = filters if filters is not None else open_filters(config)  # late: the model loads before it
             for generated in samples:
                 started = time.perf_counter()
@@ -129,6 +135,13 @@ def preview_rows(
                 seconds = 0.0
     finally:
         generator.close()
+
+
+def _with_more(seeds: list[Seed], choose_more: Callable[[], list[Seed]]) -> Iterator[Seed]:
+    """The seeds, and after them others in place of those that no task could ask about."""
+    yield from seeds
+    known = {seed.id for seed in seeds}
+    yield from (seed for seed in choose_more() if seed.id not in known)
 
 
 def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], None]) -> list[Seed]:

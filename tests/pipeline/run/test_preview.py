@@ -244,3 +244,21 @@ def test_each_sample_of_a_passage_is_a_row(folder: Path) -> None:
     rows = previewed(config_in(folder, "generate.samples=3"), 2)
     assert [(row.number, row.generated.sample) for row in rows] == [(n, sample) for n in (1, 2) for sample in range(3)]
     assert {row.to_json()["sample"] for row in rows} == {0, 1, 2}
+
+
+def test_passages_that_no_task_can_ask_about_are_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = preview.Generate.answer
+    passed_over: list[str] = []
+
+    def answer(body, domain, seeds):
+        if not passed_over:  # the first passage
+            passed_over.append(seeds[0].id)
+            return iter(())
+        return whole(body, domain, seeds)
+
+    monkeypatch.setattr(preview.Generate, "answer", answer)
+    notes: list[str] = []
+    rows = previewed(config_in(folder), 3, notice=notes.append)
+    assert [row.number for row in rows] == [1, 2, 3]
+    assert len({row.seed.id for row in rows} - set(passed_over)) == 3
+    assert any("passed over" in note for note in notes)
