@@ -155,7 +155,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         made.manifests.append(json.loads(out.splitlines()[-1]))
         wanted = sum(of["accepted"] for of in made.manifests)
         accepted = 'gristmill_rows_accepted_total{job="textfile"}'
-        until(lambda: made.value(accepted) == wanted, "Prometheus has not read the second run's end")
+        # the running state may be scraped with all rows counted already
+        done = 'gristmill_run_state{job="textfile", state="done"}'
+        until(
+            lambda: made.value(accepted) == wanted and made.value(done) == 1,
+            "Prometheus has not read the second run's end",
+        )
         yield made
     finally:
         for process in processes:
