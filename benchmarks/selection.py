@@ -2,10 +2,10 @@
 
     python benchmarks/selection.py CONFIG CANDIDATES OUT [STEPS] [SEEDS] [PRESET] [joined | matched]
 
-CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them; they are screened
-by CONFIG's filters of today. Of the candidates' answers (what the generator wrote, without prompts and passages) each
-arm gets as many bytes of each domain as the scarcer of kept and dropped has, an answer once; the tokenizer is learnt
-once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
+CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them (such as
+benchmarks/rightness/samples.py writes); they are screened by CONFIG's filters of today, without those that need an
+encoder if CONFIG has none. Of the rows' own text (all turns, without the passage) each arm gets as many bytes of each
+domain as the scarcer of kept and dropped has, a text once; the tokenizer is learnt once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
 dropped. `joined` makes documents of 2,000 characters out of an arm's answers: long answers are dropped as cut off more
 often than short ones, and a model that has seen short documents alone expects real ones to end early. `matched` gives
 each arm the same bytes of each task and length besides: as many as the scarcer of kept and dropped has there.
@@ -34,7 +34,7 @@ from benchmarks.figures import Figures, processor
 from configs.load import load
 from configs.schema import Config
 from configs.schema.training import Training
-from filters.build import build_filters
+from filters.build import build_filters, filter_class, reads_embeddings
 from model.data.tokenizer_training import train_tokenizer
 from model.encoder.encoder import open_encoder
 from model.evaluation.held_out import read_corpora
@@ -42,6 +42,7 @@ from model.evaluation.perplexity import score
 from model.lm.text_generator import TextGenerator
 from model.training.distributed import ProcessGroup
 from model.training.loop import train
+from stages.ports import EVERYTHING
 from stages.record import CANDIDATE, Candidate
 from stages.screen import ROWS_PER_BATCH, judge_all
 
@@ -56,29 +57,37 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
     """Why each candidate is dropped; None where it is kept. The first filter that drops it is named."""
-    assert config.screen.encoder is not None
-    judges = build_filters(config.screen.filters, partial(open_encoder, config.screen.encoder, 0))
+    encoder = config.screen.encoder
+    specs = [
+        spec
+        for spec in config.screen.filters
+        if spec.name != "contamination" and (encoder or not reads_embeddings(filter_class(spec.name, "")))
+    ]
+    judges = build_filters(specs, partial(open_encoder, encoder, 0) if encoder else None)
     reasons: list[str | None] = [None] * len(candidates)
     for begin in range(0, len(candidates), ROWS_PER_BATCH):
         left = list(range(begin, min(begin + ROWS_PER_BATCH, len(candidates))))
         for _, judge in judges:
-            verdicts = judge_all(judge, [candidates[index] for index in left])
-            for index, verdict in zip(left, verdicts, strict=True):
+            judged = getattr(judge, "judges", EVERYTHING)
+            asked = [index for index in left if candidates[index].writes in judged]
+            verdicts = judge_all(judge, [candidates[index] for index in asked])
+            for index, verdict in zip(asked, verdicts, strict=True):
                 reasons[index] = "filter_error" if isinstance(verdict, Exception) else verdict.reason
             left = [index for index in left if reasons[index] is None]
     return reasons
 
 
 def split(candidates: list[Candidate], reasons: list[str | None]) -> dict[str, Rows]:
-    """By arm and domain what was written, each answer once."""
+    """By arm and domain the rows' own text, each once."""
     arms: dict[str, Rows] = {arm: defaultdict(list) for arm in ARMS}
     seen: set[str] = set()
     for candidate, reason in zip(candidates, reasons, strict=True):
-        if candidate.reply in seen:
+        text = "\n".join(turn["content"].replace(candidate.passage, "").strip() for turn in candidate.messages)
+        if text in seen:
             continue
-        seen.add(candidate.reply)
+        seen.add(text)
         row = {
-            "text": candidate.reply,
+            "text": text,
             "seed_id": candidate.seed_id,
             "domain": candidate.domain,
             "language": candidate.language,

@@ -27,7 +27,7 @@ _OPPOSITES = {
         accepted rejected; won lost; start stop; started stopped; begin end; began ended; improved worsened;
         better worse; faster slower; reduced increased; rapid slow; thick thin; wide narrow; large small; high low;
         strong weak; frequent rare; common rare; at_least at_most; no_more_than no_less_than; agreed refused;
-        in_favor_of against; in_favour_of against; success failure; excess deficiency; open closed;
+        in_favor_of against >; in_favour_of against >; success failure; excess deficiency; open closed;
         dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
         hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
         plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
@@ -154,7 +154,7 @@ def _table(language: str) -> dict[str, str]:
 @cache
 def _table_pattern(language: str) -> re.Pattern[str]:
     words = "|".join(re.escape(word) for word in sorted(_table(language), key=lambda word: (-len(word), word)))
-    return re.compile(words if language == "zh" else rf"\b(?:{words})\b")
+    return re.compile(words if language == "zh" else rf"\b(?<!-)(?:{words})\b(?!-)")
 
 
 def _opposites(sentence: str, language: str) -> Iterator[Edit]:
@@ -163,6 +163,8 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
         new = table[match[0]]
         if re.search(r"\b[Aa]n? $", sentence[: match.start()]) and (new[0] in "aeiou") != (match[0][0] in "aeiou"):
             continue  # "a" would have to be "an"
+        if match[0] in ("above", "below") and not sentence[match.end() :].startswith(" "):
+            continue  # "as described above" points at the text, not at an amount
         if match[0] in ("with", "without") and sentence[match.end() :].startswith(
             (" it", " them", " regard", " respect")
         ):

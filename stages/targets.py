@@ -28,7 +28,8 @@ _SPOKEN = re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$")  #
 _TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
 _OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
 _ABBREVIATED = re.compile(
-    r"\b(?:[A-Z]|Ct|Cir|Supp|Nos?|Inc|Ltd|Co|Corp|Jr|Sr|Dr|Mrs?|Ms|St|vs?|al|[Aa]rts?|[Pp]aras?)\.$"
+    r"\b(?:[A-Z]|Ct|Cir|Supp|Nos?|Inc|Ltd|Co|Corp|Jr|Sr|Dr|Mrs?|Ms|St|vs?|al|[Aa]rts?|[Pp]aras?|Jan|Feb|Mar|Apr|Aug|Sept?"
+    r"|Oct|Nov|Dec|[Pp]er cent)\.$"
 )  # so a sentence may be cut off
 _MARK = {"zh": "。", "en": ".", "es": "."}
 

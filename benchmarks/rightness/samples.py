@@ -4,17 +4,20 @@
 
 PASSAGES is a Parquet file of passages (a run's stages/seeds). For each number of samples the same passages are asked
 about by CONFIG's tasks, in shards of `generate.shard_rows`; CONFIG's filters that need no encoder judge the answers,
-and the best sample of each passage is kept. Prints passages, accepted rows, seconds of each part and accepted rows an
-hour; writes the accepted rows of the last number to OUT as JSON lines.
+and the best sample of each passage is kept. Prints passages, accepted rows by task, seconds of each part and accepted
+rows an hour; writes the accepted rows of the last number to OUT as JSON lines, and all its candidates to
+OUT.candidates.parquet, which benchmarks/selection.py reads.
 """
 
 import json
 import sys
 import time
-from dataclasses import replace
+from collections import Counter
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -25,7 +28,7 @@ from filters.build import build_filters, filter_class, reads_embeddings
 from model.backends import identify, open_generator
 from stages.generate import Generate
 from stages.ports import EVERYTHING, Filter
-from stages.record import Candidate, Seed
+from stages.record import CANDIDATE, Candidate, Seed
 from stages.screen import judge_all
 
 WITHOUT = ("contamination",)  # reads evaluation sets, which a machine without a network lacks
@@ -74,7 +77,8 @@ def main(config_path: str, passages: str, out: str, *samples: str) -> None:
         body = Generate(config, card, lambda generator=generator: generator, lambda text, language: text)
         body.load()
         accepted: list[Candidate] = []
-        seconds, candidates = {"generate": 0.0, "screen": 0.0}, 0
+        candidates: list[Candidate] = []
+        seconds = {"generate": 0.0, "screen": 0.0}
         for domain in config.domains:
             chosen = [seed for seed in seeds if seed.domain == domain]
             for start in range(0, len(chosen), config.generate.shard_rows):
@@ -85,12 +89,13 @@ def main(config_path: str, passages: str, out: str, *samples: str) -> None:
                 rows.sort(key=lambda row: place[row.seed_id])
                 seconds["generate"] += time.perf_counter() - began
                 began = time.perf_counter()
-                candidates += len(rows)
+                candidates += rows
                 accepted += best(config, judged(filters, rows))
                 seconds["screen"] += time.perf_counter() - began
         an_hour = len(accepted) / sum(seconds.values()) * 3600
         print(
-            f"{count} samples: {len(seeds)} passages, {candidates} candidates, {len(accepted)} accepted; "
+            f"{count} samples: {len(seeds)} passages, {len(candidates)} candidates, {len(accepted)} accepted "
+            f"{dict(Counter(row.task for row in accepted))}; "
             f"generate {seconds['generate']:.1f} s, screen {seconds['screen']:.1f} s; {an_hour:,.0f} accepted an hour",
             flush=True,
         )
@@ -99,8 +104,11 @@ def main(config_path: str, passages: str, out: str, *samples: str) -> None:
         with Path(out).open("w", encoding="utf-8") as stream:
             for row in accepted:
                 line = {"passage": text_of[row.seed_id], "title": "", "task": row.task, "domain": row.domain}
+                line |= {"scores": {score["filter"]: score["score"] for score in row.scores}}
                 line |= {"user": row.messages[0]["content"], "assistant": row.messages[-1]["content"]}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        table = pa.Table.from_pylist([asdict(row) for row in candidates], CANDIDATE)
+        pq.write_table(table, f"{out}.candidates.parquet", compression="zstd")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
             if 0 < parameters < (needs := config.tasks[task].needs_parameters):
                 left_out = task not in config.fitting_tasks(domain_name, parameters)
                 yield (
-                    f"domains.{domain_name}.tasks: {task} needs about {needs / 1e6:.0f} M parameters, {name} has "
+                    f"domains.{domain_name}.tasks: {task} needs about {needs / 1e6:,.0f} M parameters, {name} has "
                     f"{parameters / 1e6:.0f} M: " + ("it is left out" if left_out else "expect few answers that fit")
                 )
         poor_languages = [language for language in domain.languages if language != "en"]

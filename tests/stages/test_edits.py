@@ -90,6 +90,18 @@ def test_changes_that_keep_the_meaning_or_make_nonsense_are_left_out(sentence: s
     assert not any("not unchanged" in text for text in texts)
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The bone is duplicated in the proximo-distal axis of the hand.",  # a part of a word
+        "The practices that are described above.",  # a place in the text, not an amount
+        "Antibodies react against the receptor.",  # nothing reacts in favor of it
+    ],
+)
+def test_words_that_are_no_opposites_where_they_stand_stay(sentence: str) -> None:
+    assert not any(word in text for text in wrong(sentence) for word in ("-proximal", "below", "in favor"))
+
+
 def test_a_part_of_a_number_in_words_is_no_number() -> None:
     assert wrong("A man of fifty three came to the ward.") == {"A man of forty three came to the ward."} | {
         "A man of sixty three came to the ward."

@@ -31,6 +31,8 @@ def test_each_sentence_that_stands_alone_is_a_target() -> None:
         "In Article 5 of the lease law of May, after the third one, this paragraph is added: ‘12.",
         "The tenant shall return the keys that are listed in paragraph 3. Landlords shall count them at noon.",
         "On the sixth of October the Supreme Court denied certiorari in this case, 135 S. Ct.",
+        "Class counsel was to file a motion for final approval of the settlement by Oct.",
+        "During every succeeding period of three years the grants may be less by ten per cent.",
         "The regulation was signed in Brussels for the Council by its President, Mrs J.A.",
         "The tenant " + "and the landlord " * 40 + "shall return the keys.",
     ],

@@ -32,8 +32,8 @@ def planned(folder, monkeypatch, parameters, *overrides):
 def test_a_task_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
     done = planned(tmp_path, monkeypatch, models()[SMOL].parameters)
     assert done["warnings"] == [
-        f"domains.law.tasks: {task} needs about {needs} M parameters, {SMOL} has 135 M: expect few answers that fit"
-        for task, needs in (("explain", 1000), ("question-answer", 400))
+        f"domains.law.tasks: {task} needs about {needs:,} M parameters, {SMOL} has 135 M: expect few answers that fit"
+        for task, needs in (("explain", 1000), ("question-answer", 1000))
     ]
     assert done["generator"].startswith(f"{SMOL} on transformers, 135 M parameters")
 
@@ -41,7 +41,7 @@ def test_a_task_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
 def test_a_task_above_the_models_parameters_is_left_out_where_another_fits(tmp_path, monkeypatch):
     change = "domains.law.tasks=[choice, explain]"
     (warning,) = planned(tmp_path, monkeypatch, models()[SMOL].parameters, change)["warnings"]
-    assert warning == f"domains.law.tasks: explain needs about 1000 M parameters, {SMOL} has 135 M: it is left out"
+    assert warning == f"domains.law.tasks: explain needs about 1,000 M parameters, {SMOL} has 135 M: it is left out"
 
 
 def test_a_language_above_the_models_parameters_is_warned_of(tmp_path, monkeypatch):
@@ -57,9 +57,8 @@ def test_a_model_of_unknown_or_enough_parameters_is_not(tmp_path, monkeypatch, p
 
 def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
     plan.print_plan(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
-    assert (
-        f"warning    domains.law.tasks: question-answer needs about 400 M parameters, {SMOL}" in capsys.readouterr().out
-    )
+    warning = f"warning    domains.law.tasks: question-answer needs about 1,000 M parameters, {SMOL}"
+    assert warning in capsys.readouterr().out
 
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
