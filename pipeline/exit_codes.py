@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from configs.errors import ConfigError, GristmillError
 
-DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED = range(7)
+DONE, FAILED, USAGE, DEFERRED, QUARANTINED, HELD, DRIFTED, EMPTY = range(8)
 MEANINGS = {
     DONE: "done, or nothing to do",
     FAILED: "failed",
@@ -13,8 +13,9 @@ MEANINGS = {
     QUARANTINED: "done, with quarantined rows",
     HELD: "another run holds the data set",
     DRIFTED: "done, with drift alarms (drift.fail)",
+    EMPTY: "a domain made no row, or fewer than run.min_keep",
 }
-BY_WEIGHT = (DONE, DRIFTED, QUARANTINED, DEFERRED, HELD, USAGE, FAILED)
+BY_WEIGHT = (DONE, DRIFTED, QUARANTINED, EMPTY, DEFERRED, HELD, USAGE, FAILED)
 
 
 def of_error(error: GristmillError) -> int:

@@ -77,6 +77,12 @@ class Run(Section):
     max_quarantined: float = Field(
         default=0.25, ge=0, le=1, description="Share of a stage's rows in quarantine above which the run fails."
     )
+    min_keep: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Least share of a domain's rows that must be accepted; below it, and without any row, exit code 7.",
+    )
     stall_timeout_s: float = Field(
         default=1800, gt=0, description="If no shard is finished for so many seconds, the driver is restarted."
     )

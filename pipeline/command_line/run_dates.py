@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.command_line.output import print_json, print_notice
-from pipeline.exit_codes import DEFERRED, DONE, DRIFTED, FAILED, QUARANTINED, worst
+from pipeline.exit_codes import DEFERRED, DONE, DRIFTED, EMPTY, FAILED, QUARANTINED, worst
 
 COUNTS = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "seconds", "cost", "currency")
 FAILED_RESULT = {"accepted": 0, "rejected": {}, "bytes": 0, "manifest": None, "shards": []}
@@ -216,6 +216,8 @@ def _exit_code(result: Any, config: Any) -> int:
     manifest = result.manifest
     if result.status in ("failed", "deferred"):
         return FAILED if result.status == "failed" else DEFERRED
+    if result.status == "empty" or (manifest is not None and manifest.empty):
+        return EMPTY
     if manifest is not None and manifest.quarantined:
         return QUARANTINED
     return DRIFTED if manifest is not None and manifest.alarms and config.drift.fail else DONE

@@ -7,6 +7,7 @@ Duplicates are not looked for.
 import json
 import logging
 import warnings
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,14 +50,19 @@ def preview(
     from pipeline.run.preview import preview_rows
 
     kept = shown_rows = 0
+    reasons: Counter[str] = Counter()
     for row in preview_rows(loaded, previewed_date, rows, task=task, domain=domain, notice=print_notice):
         shown_rows += 1
         kept += row.dropped_by is None
+        reasons.update([f"{row.dropped_by}: {row.reason}"] if row.dropped_by else [])
         if as_json:
             print(json.dumps(row.to_json(), ensure_ascii=False, default=str), flush=True)
         else:
             _print_row(row)
     print_notice(f"{kept} of {shown_rows} rows pass all filters; nothing was written")
+    if reasons and not kept:
+        ((reason, count),) = reasons.most_common(1)
+        print_notice(f"a run with this configuration may make no rows: {count} of {shown_rows} dropped by {reason}")
 
 
 def _print_row(row: "PreviewRow") -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import yaml
 
 from configs.errors import ConfigError
-from pipeline.exit_codes import DEFERRED, DRIFTED, QUARANTINED, USAGE
+from pipeline.exit_codes import DEFERRED, DRIFTED, EMPTY, QUARANTINED, USAGE
 
 MARGIN_S = 30  # beyond the grace, for the driver's last words
 RETRY = timedelta(minutes=15)
@@ -53,7 +53,7 @@ def systemd(schedule: Schedule) -> dict[str, str]:
         )
     fine = f"{DEFERRED} {QUARANTINED}" if schedule.deadline else str(QUARANTINED)
     again = (
-        f"Restart=on-failure\nRestartPreventExitStatus={USAGE} {DRIFTED}\nRestartSec={RETRY.seconds}\n"
+        f"Restart=on-failure\nRestartPreventExitStatus={USAGE} {DRIFTED} {EMPTY}\nRestartSec={RETRY.seconds}\n"
         if not schedule.deadline
         else ""
     )
@@ -190,7 +190,7 @@ def kubernetes(schedule: Schedule) -> dict[str, str]:
     Exit codes that another try cannot change fail the job at once; an evicted pod does not count as a try.
     """
     name = f"gristmill-{schedule.name.replace('_', '-')}".strip("-")
-    settled = [USAGE, QUARANTINED, DRIFTED, *([DEFERRED] if schedule.deadline else [])]
+    settled = [USAGE, QUARANTINED, DRIFTED, EMPTY, *([DEFERRED] if schedule.deadline else [])]
     container = {
         "name": "gristmill",
         "image": schedule.image,

@@ -138,12 +138,37 @@ def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
                     f"domains.{domain_name}.tasks: {task} needs about {needs / 1e6:,.0f} M parameters, {name} has "
                     f"{parameters / 1e6:.0f} M: " + ("it is left out" if left_out else "expect few answers that fit")
                 )
+        yield from _impossible(config, domain_name)
         poor_languages = [language for language in domain.languages if language != "en"]
         if poor_languages and 0 < parameters < MULTILINGUAL_PARAMETERS:
             size = f"{parameters / 1e6:.0f} M parameters"
             yield f"domains.{domain_name}.languages: {', '.join(poor_languages)} will be poor: {name} has {size}"
 
 
+def _impossible(config: Config, domain_name: str) -> Iterable[str]:
+    """Settings with which no row can be made: known without a model, since a token has so many characters at most."""
+    domain = config.domains[domain_name]
+    context = config.generator.max_model_len
+    least_chars = max(
+        (spec.options.get("min_chars", 0) for spec in config.screen.filters if spec.name == "length"), default=0
+    )
+    for name in domain.tasks:
+        task = config.tasks[name]
+        tokens = min(task.sampling.max_tokens, config.generate.max_tokens or task.sampling.max_tokens)
+        least_tokens = domain.passages.min_chars / MAX_CHARS_PER_TOKEN + tokens
+        if task.target == "passage" and context < least_tokens:
+            yield (
+                f"generator.max_model_len: {context} tokens hold no prompt of {name} in {domain_name} beside an "
+                f"answer of up to {tokens} tokens: no row will be made; raise it"
+            )
+        if task.writes == "answer" and least_chars > tokens * MAX_CHARS_PER_TOKEN:
+            yield (
+                f"screen.filters: length asks for {least_chars} characters, an answer of {name} in {domain_name} has "
+                f"{tokens} tokens at most: no row will be kept; lower min_chars"
+            )
+
+
+MAX_CHARS_PER_TOKEN = 8  # of running text
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
 
 

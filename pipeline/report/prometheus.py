@@ -34,7 +34,7 @@ from pipeline.store.dataset import DataSet, HeldError
 MIN_READ_INTERVAL_S = 1.0  # between two reads of the run folder
 MAX_READ_TIME_SHARE = 0.05  # of the supervisor's time; with many shards the run folder is read less often
 WRITE_INTERVAL_S = 5.0  # between two textfiles
-STATES = ("running", "done", "nothing", "deferred", "failed")
+STATES = ("running", "done", "empty", "nothing", "deferred", "failed")
 Samples = Iterable[tuple[tuple[str, ...], float]]  # label values and a value
 
 

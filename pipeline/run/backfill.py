@@ -86,13 +86,13 @@ def _run_one(date: str, run_date: Callable[[str], RunResult], exit_code: Callabl
 
 
 def overall_status(results: Sequence[DateResult]) -> str:
-    """One status for all dates: failed, deferred, done, or nothing if no date was run."""
+    """One status for all dates: failed, deferred, done, empty, or nothing if no date was run."""
     statuses = {result.status for result in results}
     if "failed" in statuses:
         return "failed"
     if "deferred" in statuses or worst(result.code for result in results) == DEFERRED:
         return "deferred"
-    return "done" if "done" in statuses else "nothing"
+    return next((status for status in ("done", "empty") if status in statuses), "nothing")
 
 
 def print_results(results: Sequence[DateResult]) -> None:

@@ -1,5 +1,6 @@
 """One date of a data set while a command works on it: its folder, its lock and the record of its start."""
 
+import json
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -74,8 +75,16 @@ class DateRun:
     @property
     def owner(self) -> Manifest | RunRecord | None:
         """What a start with another configuration would replace; None if no shard is committed yet."""
-        has_records = any(self.folder.glob("stages/*/part-*.json"))
+        has_records = any(self.folder.glob("stages/*/part-*.json")) and not self._ended_empty
         return self.manifest or (self.earlier_start if has_records else None)
+
+    @property
+    def _ended_empty(self) -> bool:
+        """Whether the last run of the date made too few rows to publish: another configuration may take its place."""
+        try:
+            return json.loads((self.folder / "result.json").read_text("utf-8"))["status"] == "empty"
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def check_configuration(self, fingerprint: str, config: Config) -> None:
         """Raises ConfigError when the date belongs to another configuration; it names what differs."""

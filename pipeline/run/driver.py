@@ -24,6 +24,8 @@ import apache_beam as beam
 
 from configs import errors, load
 from configs.schema import Config
+from pipeline.report.summary import summarise
+from pipeline.run.empty import empty_domains
 from pipeline.run.graph import Outcome, graph
 from pipeline.run.publishing import Publication
 from pipeline.run.runner import runner_and_options
@@ -79,7 +81,8 @@ class Driver:
     def run_stages(self) -> dict[str, Any]:
         """Runs what is not finished, and publishes the date.
 
-        Returns `status`: "done", or "nothing" when no passage is left. Raises GristmillError when a stage fails.
+        Returns `status`: "done", "empty" when no domain made enough rows, so that nothing is published and the passages
+        are free again, or "nothing" when no passage is left. Raises GristmillError when a stage fails.
         """
         self._data.sweep(self._context.date)
         self._sources = seeds.list_files(self._config)
@@ -169,7 +172,13 @@ class Driver:
     def _finish(self, outcome: Outcome) -> dict[str, Any]:
         if not outcome.slices or not any(outcome.slices.values()):
             return {"status": "nothing", "notes": [self._no_seeds()]}
-        Publication(self._data, self._config, self._record, outcome, self._results).publish()
+        figures = summarise(self._config, self._results)["domains"]
+        empty = empty_domains(self._config, figures, self._results, str(self._data.root))
+        if len(empty) == sum(bool(slices) for slices in outcome.slices.values()):
+            self._data.release(self._record.date)
+            return {"status": "empty", "notes": list(empty.values())}
+        outcome.notes += empty.values()
+        Publication(self._data, self._config, self._record, outcome, self._results, sorted(empty)).publish()
         return {"status": "done"}
 
     def _no_seeds(self) -> str:

@@ -101,9 +101,12 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
             chosen, remaining = next_wave(config, remaining, yields, target_share, first=False)
-    if any(domain.target_gb is not None for domain in config.domains.values()):  # release passages not needed for it
+    has_target = any(domain.target_gb is not None for domain in config.domains.values())
+    productive = {name: slices if accepted[name] else [] for name, slices in processed.items()}
+    if has_target or (any(productive.values()) and productive != processed):
+        # release the passages that no target needed, and those of domains that made no row
         outcome.slices = processed
-        spent = yield _reserve(run, processed, spent=True)
+        spent = yield _reserve(run, productive, spent=True)
         outcome.used = [ref for _, ref in spent.kept_files]
         outcome.notes += _unmet_targets(config, yields)
     packed = yield _pack(run, accepted)

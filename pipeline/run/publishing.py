@@ -36,6 +36,7 @@ class Publication:
     record: RunRecord
     outcome: Outcome
     results: Sequence[StageResult]  # of all stages, in order
+    empty: Sequence[str] = ()  # domains that made nothing, or too little
 
     def publish(self) -> None:
         """Writes the data-set card, moves the files to their published names, writes the manifest and the report.
@@ -82,6 +83,7 @@ class Publication:
             filters=record.filters,
             versions=record.versions,
             notes=outcome.notes,
+            empty=list(self.empty),
             licences=self._count_rows("licence"),
             sources=self._count_rows("source"),
             tasks=self._count_rows("task"),

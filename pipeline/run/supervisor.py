@@ -43,7 +43,9 @@ Watch = Callable[[Path], None]  # called with the run folder, a few times a seco
 class RunResult:
     """How a run ended."""
 
-    status: str  # done, nothing (there was nothing to do), deferred (stopped; the same command resumes it) or failed
+    # done, empty (too few rows to publish), nothing (there was nothing to do), deferred (stopped; the same command
+    # resumes it) or failed
+    status: str
     manifest: Manifest | None = None
     error: str = ""
     notes: list[str] = field(default_factory=list)

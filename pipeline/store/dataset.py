@@ -104,6 +104,11 @@ class DataSet:
         records = sorted(self.run_folder(date).glob(f"stages/{StageName('used')}/part-*.json"))
         return [kept for record in records if (kept := ShardRecord.read(record).kept)]
 
+    def release(self, date: str) -> None:
+        """Frees the passages that an unfinished date has chosen: other dates may use them, and it chooses again."""
+        for record in self.run_folder(date).glob(f"stages/{StageName('used')}/part-*.json"):
+            record.unlink()
+
     def lock(self, date: str) -> int:
         """Locks the data set until the last process that has the returned file descriptor ends.
 

@@ -168,6 +168,7 @@ class Manifest(ManifestPart):
     filters: dict[str, str] = {}  # by filter name, the hash of the data that it reads
     versions: dict[str, str] = {}  # of packages
     notes: list[str] = []
+    empty: list[str] = []  # domains that made no row, or fewer than run.min_keep
     licences: dict[str, int] = {}  # accepted rows by licence, source, task, language
     sources: dict[str, int] = {}
     tasks: dict[str, int] = {}

@@ -45,6 +45,7 @@ def test_a_dropped_row_says_why(config: Path) -> None:
     assert shown.code == 0
     assert "dropped by length: too_long" in shown.out
     assert "0 of 1 rows pass all filters" in shown.err
+    assert "may make no rows: 1 of 1 dropped by length: too_long" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,19 @@ def test_a_model_of_unknown_or_enough_parameters_is_not(tmp_path, monkeypatch, p
     assert planned(tmp_path, monkeypatch, parameters)["warnings"] == []
 
 
+def test_settings_that_let_no_row_be_made_are_warned_of(tmp_path, monkeypatch):
+    changes = (
+        "domains.law.tasks=[explain]",
+        "generator.max_model_len=64",
+        "screen.filters=[{name: length, min_chars: 3999}]",
+    )
+    context, length = planned(tmp_path, monkeypatch, 0, *changes)["warnings"]
+    assert context.startswith("generator.max_model_len: 64 tokens hold no prompt of explain in law")
+    assert length.startswith(
+        "screen.filters: length asks for 3999 characters, an answer of explain in law has 220 tokens"
+    )
+
+
 def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
     plan.print_plan(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
     warning = f"warning    domains.law.tasks: question-answer needs about 1,000 M parameters, {SMOL}"
