@@ -107,7 +107,7 @@ class Driver:
             suspects = [spec for spec in pending if spec.attempts()]
             for spec in suspects:
                 if len(spec.attempts()) >= self._config.run.attempts:
-                    quarantine(spec, "the worker died or stalled each time", stage.schema)
+                    quarantine(spec, self._death(spec), stage.schema)
                     spec.clear_attempts()
             if any(spec.record_path.exists() for spec in suspects):
                 continue
@@ -124,6 +124,14 @@ class Driver:
         content = {"stage": str(stage.name), "fingerprint": fingerprint, "shards": shards}
         write_text(folder / f"manifest-{fingerprint}.json", json.dumps(content))
         return result
+
+    def _death(self, spec: ShardSpec) -> str:
+        """Why a shard is given up whose worker never came back from it."""
+        source = json.loads(spec.payload).get("source", {}).get("file", {}).get("url")
+        return (
+            f"the worker died, or made no progress for {self._config.run.stall_timeout_s:g} s (run.stall_timeout_s), each "
+            f"time{f' that it read {source}' if source else ''}"
+        )
 
     def _run_job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
         """Runs one Beam job. Returns the exception if the job as a whole failed."""

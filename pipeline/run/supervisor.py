@@ -1,6 +1,6 @@
 """Supervises the run of one date: starts or resumes it, keeps its driver alive, reports how it ended.
 
-The driver works in a child process group. When it dies, or commits nothing for `run.stall_timeout_s`, the group is
+The driver works in a child process group. When it dies, or nothing moves for `run.stall_timeout_s`, the group is
 killed and started again, and committed shards are skipped. The supervisor may be killed too: the driver notices and
 ends, and the next `gristmill run` resumes. When a stop is requested, a file in the run folder tells the workers to
 start no further shard; running shards have `run.grace_s` to finish.
@@ -29,6 +29,7 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import NAME as RUN_RECORD
 from stages.storage.atomic import write_text
+from stages.storage.progress_note import ShardProgress
 from stages.storage.shard import is_attempt, stop_path
 
 MIN_FREE_DISK_BYTES = 1 << 20  # with less, the driver could not write its own error
@@ -144,16 +145,17 @@ class _Supervisor:
         return driver, our_end
 
     def _wait(self, driver: subprocess.Popen[bytes]) -> bool:
-        """Waits until the driver ends or must end at once. True when nothing was committed for the stall timeout."""
+        """Waits until the driver ends or must end at once. True when nothing moved for the stall timeout: no shard was
+        started or committed, and in none that is running another row or token was finished."""
         folder = self.date_run.folder
-        progress, since, is_notified = _committed_and_started(folder), time.monotonic(), False
+        progress, since, is_notified = _signs_of_life(folder), time.monotonic(), False
         while driver.poll() is None and not self.stop.at_once:
             if self.stop.draining and not is_notified:
                 write_text(stop_path(folder), self.stop.reason)
                 is_notified = True
             time.sleep(POLL_INTERVAL_S)
             self.watch(folder)
-            now = _committed_and_started(folder)
+            now = _signs_of_life(folder)
             if now != progress:
                 progress, since = now, time.monotonic()
             if time.monotonic() - since > self.config.run.stall_timeout_s:
@@ -171,7 +173,8 @@ class _Supervisor:
 
     def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> RunResult:
         folder = self.date_run.folder
-        cause = "stalled" if stalled else f"ended with code {driver.returncode}"
+        stall = f"made no progress for {self.config.run.stall_timeout_s:g} s (run.stall_timeout_s)"
+        cause = stall if stalled else f"ended with code {driver.returncode}"
         if shutil.disk_usage(folder).free < MIN_FREE_DISK_BYTES:
             cause = f"ran out of space on the disk of {folder}; free space, then run the same command again. It {cause}"
         return RunResult("failed", error=f"the driver {cause} twice at the same place: {_last_log_line(folder)}")
@@ -190,6 +193,12 @@ def _committed_and_started(folder: Path) -> set[str]:
     for stage in (folder / "stages").glob("*"):
         names.update(f"{stage.name}/{name}" for name in os.listdir(stage) if name.endswith(".json") or is_attempt(name))
     return names
+
+
+def _signs_of_life(folder: Path) -> tuple[set[str], list[tuple[int, int]]]:
+    """What is started and committed, and how many rows and tokens the running shards have finished."""
+    notes = map(ShardProgress.read, sorted((folder / "stages").glob("*/*.attempt-*")))
+    return _committed_and_started(folder), [(note.rows, note.output_tokens) for note in notes if note is not None]
 
 
 def _last_log_line(folder: Path) -> str:
