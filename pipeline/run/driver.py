@@ -128,10 +128,9 @@ class Driver:
     def _death(self, spec: ShardSpec) -> str:
         """Why a shard is given up whose worker never came back from it."""
         source = json.loads(spec.payload).get("source", {}).get("file", {}).get("url")
-        return (
-            f"the worker died, or made no progress for {self._config.run.stall_timeout_s:g} s (run.stall_timeout_s), each "
-            f"time{f' that it read {source}' if source else ''}"
-        )
+        seconds = self._config.run.stall_timeout_s
+        where = f" that it read {source}" if source else ""
+        return f"the worker died, or made no progress for {seconds:g} s (run.stall_timeout_s), each time{where}"
 
     def _run_job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
         """Runs one Beam job. Returns the exception if the job as a whole failed."""
