@@ -21,6 +21,7 @@ from benchmarks.figures import Figures, processor
 from configs.schema import Generator
 from model.backends import identify, open_generator
 from pipeline.filtering.judging import _request, read_rubric, verdict
+from stages.answers import COMPLETE, read_completion
 from stages.record import Candidate
 from tests.factories.injections import INJECTIONS
 
@@ -58,7 +59,8 @@ def main() -> None:
         rows.append(candidate(language, f"{UNFIT[language]} {text}"))
     completions = generator.generate([_request(task, row) for row in rows])
     generator.close()
-    scores = [verdict(task, completion.text) if completion.error is None else None for completion in completions]
+    answers = map(read_completion, completions)
+    scores = [verdict(task, answer.text) if answer.finish_reason in COMPLETE else None for answer in answers]
     unfit, fit = dict(zip(PASSAGE, scores[:3], strict=True)), dict(zip(PASSAGE, scores[3:6], strict=True))
     injected, control = scores[6 : 6 + len(INJECTIONS)], scores[6 + len(INJECTIONS) :]
     before = [unfit[language] for _, language, _ in INJECTIONS]

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from configs.schema import Config
+from stages.answers import COMPLETE, read_completion
 from stages.execute import PerProcess
 from stages.likelihood import with_scores
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
@@ -32,7 +33,7 @@ class Generated:
     sample: int
     prompt: Prompt
     request: Request  # of the last attempt
-    completion: Completion  # of the last attempt
+    completion: Completion  # of the last attempt; as the generator gave it, but without thoughts in a candidate's
     candidate: Candidate | None
     parsed: Answer  # if there is no candidate, its `reason` says why
     attempts: int
@@ -118,7 +119,8 @@ class Generate:
             for question, request, completion in zip(questions, requests, completions, strict=True):
                 prompt_tokens = question.prompt_tokens + completion.prompt_tokens
                 output_tokens = question.output_tokens + completion.output_tokens
-                candidate, parsed = self._read(question, request, completion, depth)
+                answer = read_completion(completion)
+                candidate, parsed = self._read(question, request, answer, depth)
                 if candidate is None and parsed.reason not in FINAL_REASONS and not is_last:
                     again.append(replace(question, prompt_tokens=prompt_tokens, output_tokens=output_tokens))
                     continue
@@ -129,7 +131,7 @@ class Generate:
                         question.sample,
                         question.prompt,
                         request,
-                        completion,
+                        completion if candidate is None else answer,
                         candidate,
                         parsed,
                         attempt + 1,
@@ -162,6 +164,8 @@ class Generate:
         """The candidate, or None, and the parsed answer, which has the reason if there is none."""
         if completion.error is not None:
             return None, Answer(None, "generator", completion.error)
+        if completion.finish_reason not in COMPLETE:
+            return None, Answer(None, completion.finish_reason, completion.detail)
         edit = question.prompt.edit
         answer = (
             read_edit(edit, completion.text) if edit else parse(question.task, question.seed.language, completion.text)
@@ -169,7 +173,7 @@ class Generate:
         if question.task.format == "sentence" or edit:
             completion = replace(completion, finish_reason="stop")  # what the limit cut off is not in the answer
         if answer.fields is None:
-            return None, answer
+            return None, answer if answer.detail else replace(answer, detail=completion.detail)
         try:
             return self._candidate(question, request, completion, answer.fields, depth), answer
         except TemplateError as error:

@@ -69,9 +69,10 @@ class Completion:
     text: str
     prompt_tokens: int
     output_tokens: int
-    finish_reason: str  # stop | length | error
+    finish_reason: str  # stop | length | error, or a service's own word, which `stages.answers` reads
     error: str | None = None
     log_probability: float | None = None
+    detail: str = ""  # why there is no whole answer, in the service's words
 
 
 # Called while `generate` runs, with two totals of that call: answered requests and output tokens.

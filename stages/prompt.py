@@ -1,21 +1,20 @@
 """A task's templates: a passage becomes a prompt, the model's answer becomes fields, and these become messages."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import zip_longest
 from typing import Any
 
-import json_repair
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import Task
+from stages.answer_forms import read_json, read_labelled
 from stages.edits import Edit, find_edits
 from stages.record import content_id
 from stages.sources.passages import first_sentence
@@ -30,7 +29,6 @@ SAMPLES = {
     "zh": "个人数据泄露是指因违反安全规定而导致个人数据被非法披露的事件。"
     "数据处理者应当在三个工作日内向主管部门报告有关情况。",
 }
-_FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,25 +144,18 @@ def parse(task: Task, language: str, text: str) -> Answer:
             return Answer(None, "format", "no whole sentence")
         fields = {"text": sentence}
     elif task.format == "labelled":
-        fields = _labelled(task.labels[language], text)  # type: ignore[index]
+        fields = read_labelled(task.labels[language], text)  # type: ignore[index]
         if fields is None:
             wanted = ", ".join(task.labels[language].values())  # type: ignore[index]
             return Answer(None, "format", f"labels missing or out of order: {wanted}")
     else:
         try:
-            fields = json.loads(text)
-        except RecursionError:
-            return Answer(None, "format", "JSON too deep")
-        except ValueError:
-            repaired = True
-            fence = _FENCE.match(text)
-            try:
-                fields = json_repair.loads(fence.group(1) if fence else text[max(text.find("{"), 0) :])
-            except RecursionError:
-                return Answer(None, "format", "JSON too deep")
+            fields, repaired = read_json(text, lambda value: _problem(task, value) is None)
+        except ValueError as error:
+            return Answer(None, "format", str(error))
         if not isinstance(fields, dict) or not fields:
             return Answer(None, "format", "no JSON object")
-    problem = next(iter(_validator(json.dumps(task.answer)).iter_errors(fields)), None)
+    problem = _problem(task, fields)
     if problem is not None:
         return Answer(None, "schema", f"{problem.json_path}: {problem.message}"[:300], repaired)
     return Answer(fields, repaired=repaired)
@@ -245,21 +236,14 @@ def _template(source: str):
     return _environment().from_string(source)
 
 
+def _problem(task: Task, fields: Any) -> ValidationError | None:
+    """The first way in which fields do not fit the task's schema."""
+    return next(iter(_validator(json.dumps(task.answer)).iter_errors(fields)), None)
+
+
 @cache
 def _validator(schema: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(schema))
-
-
-def _labelled(labels: dict[str, str], text: str) -> dict[str, str] | None:
-    """The text after each label; None unless the labels come in the declared order. Ignores markdown around labels."""
-    pattern = "|".join(re.escape(label) for label in labels.values())
-    marks = list(re.finditer(rf"^[ \t*#_>-]*({pattern})[ \t*_]*[:：][ \t*_]*", text, re.MULTILINE | re.IGNORECASE))
-    labels_in_text = [mark.group(1).casefold() for mark in marks]
-    declared = [label.casefold() for label in labels.values()]
-    if labels_in_text[: len(declared)] != declared:
-        return None
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    return {name: text[mark.end() : end].strip() for name, mark, end in zip(labels, marks, ends, strict=False)}
 
 
 def _turns(content: str) -> list[dict[str, str]] | None:

@@ -5,7 +5,7 @@ A new backend adds its name to `BackendName`, its class of options, and a field 
 
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.schema.section import Section
 
@@ -100,7 +100,8 @@ class VllmOptions(BackendOptions):
 class OpenAIOptions(BackendOptions):
     """A service with OpenAI's chat completions API."""
 
-    changes_rows: ClassVar[frozenset[str]] = frozenset({"base_url"})
+    added_later = frozenset({"body", "complete_reasons"})
+    changes_rows: ClassVar[frozenset[str]] = frozenset({"base_url", "body", "complete_reasons"})
     in_every_fingerprint: ClassVar[bool] = True  # as in data sets that exist
 
     base_url: str = Field(default="https://api.openai.com/v1", description="Address of the API, without /chat/…")
@@ -111,10 +112,30 @@ class OpenAIOptions(BackendOptions):
     requests_per_minute: float = Field(default=0, ge=0, description="Most requests in a minute. 0: no limit.")
     timeout_s: float = Field(default=120, gt=0, description="Seconds to wait for an answer.")
     retries: int = Field(default=6, ge=0, description="How often a failed request is sent again.")
+    body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of each request, beside the usual ones or instead of them, such as reasoning_effort: low. "
+        "null leaves a field out that the service refuses.",
+    )
+    complete_reasons: tuple[str, ...] = Field(
+        default=(),
+        description="Values of finish_reason that stand for a whole answer, beside those that are known (stop, eos, "
+        "end_turn …). An empty text stands for none at all.",
+    )
 
-    def row_identity(self) -> str:
-        """The address alone, as in the fingerprints of shards that exist."""
-        return self.base_url
+    @field_validator("body")
+    @classmethod
+    def _only_options(cls, body: dict[str, Any]) -> dict[str, Any]:
+        for name in ("model", "messages", "stream", "n"):
+            if name in body:
+                fix = "set generator.model" if name == "model" else "leave it out"
+                raise ValueError(f"{name}: it cannot be set here; {fix}")
+        return body
+
+    def row_identity(self) -> Any:
+        """The address alone, as in the fingerprints of shards that exist; with options that were added later, more."""
+        values = super().row_identity()
+        return self.base_url if set(values) == {"base_url"} else values
 
     def for_process(self, processes: int, *, adapters: bool) -> Self:
         """`requests_per_minute` is a limit of the whole run: each process takes its share."""

@@ -21,6 +21,7 @@ from configs.schema import Config, Language, Task
 from filters.heads.labels import Label
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import reading
+from stages.answers import COMPLETE, read_completion
 from stages.ports import Completion, ModelCard, Request
 from stages.prompt import parse, render
 from stages.record import CANDIDATE, Candidate, content_id
@@ -151,11 +152,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _label(task: Task, card: ModelCard, row: Candidate, completion: Completion) -> Label:
+    answer = read_completion(completion)
     return Label(
         id=row.id,
         text=row.reply or " ",
         domain=row.domain,
         language=cast(Language, row.language),
-        score=verdict(task, completion.text) if completion.error is None else None,
+        score=verdict(task, answer.text) if answer.finish_reason in COMPLETE else None,
         by=f"judge:{card.name}",
     )

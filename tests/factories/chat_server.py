@@ -3,9 +3,10 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from configs import schema
 from model.backends import identify, open_generator
@@ -43,6 +44,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'{"choices": [{"mess')
             self.close_connection = True
             return None
+        if self.server.reply is not None:
+            status, reply = self.server.reply(body)
+            return self._send(status, json.dumps(reply).encode())
         shape = body.get("response_format")
         request = Request(
             "",
@@ -73,7 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ChatServer(ThreadingHTTPServer):
-    """`faults` are used up one a request, `always` after them; `seen` keeps headers and bodies."""
+    """`faults` are used up one a request, `always` after them; `seen` keeps headers and bodies.
+
+    `reply` answers in place of the echo generator: from a request's body, the status and the JSON of the answer.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -85,6 +92,7 @@ class ChatServer(ThreadingHTTPServer):
         self.seen: list[tuple[dict, dict]] = []
         self.faults: deque[str | None] = deque()
         self.always: str | None = None
+        self.reply: Callable[[dict], tuple[int, Any]] | None = None
         self.refusal = b'{"error": "on purpose"}'
         self.now = self.most = 0
 

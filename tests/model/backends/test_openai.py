@@ -9,7 +9,7 @@ from jsonschema import validate
 from configs import schema
 from configs.errors import BackendError, ConfigError
 from model.backends import identify, open_generator
-from model.backends.openai import OpenAIGenerator
+from model.backends.openai.generator import OpenAIGenerator
 from tests.factories.chat_server import ChatServer, chat_server
 from tests.factories.requests import PASSAGE, SCHEMA, answered, ask
 

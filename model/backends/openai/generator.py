@@ -1,25 +1,26 @@
-"""Any service with OpenAI's chat completions API, over HTTP, within its rate limits.
+"""The generator of backend openai: sends each request on its own, and again where that may help.
 
-`top_k`, `repetition_penalty` and adapters are not part of that API; they are not sent.
+`top_k`, `repetition_penalty` and adapters are not part of the API; they are not sent.
 """
 
-import email.utils
-import json
+import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Generator as GeneratorConfig
-from configs.schema import OpenAIOptions
-from model.backends import Backend, Readiness, identify_by_name
+from model.backends.openai.rate_limit import RateLimit, retry_after_s
+from model.backends.openai.reply import NoCompletionError, error_in, read_reply
+from model.backends.openai.request import OPTIONAL_FIELDS, RequestForm
+from stages.answers import finish_reason
 from stages.ports import Completion, ModelCard, ProgressCallback, Request
 from stages.storage.stats import GeneratorStats
 
@@ -27,6 +28,7 @@ _FIRST_WAIT_S = 0.25
 _MAX_WAIT_S = 60.0
 _RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx
 _FATAL_STATUS = {401, 403, 404}
+_OTHER_REFUSALS = {404, 500, 501}  # with which some services refuse a field, by its name
 _MAX_REASON_CHARS = 200
 _PROBE_MESSAGES = ({"role": "user", "content": "Which day comes after Monday?"},)
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -40,22 +42,12 @@ class _Unanswered(Exception):
         self.wait_s = wait_s
 
 
-class _RateLimit:
-    """Lets one request pass every `60 / per_minute` seconds. 0: no limit."""
+class _Refused(Exception):
+    """The service refuses the request as it is. `code`: its word for the error; `parameter`: the field it names."""
 
-    def __init__(self, per_minute: float):
-        self.interval_s = 60 / per_minute if per_minute else 0.0
-        self.lock = threading.Lock()
-        self.next_start = 0.0  # by time.monotonic()
-
-    def wait(self) -> None:
-        """Returns when the caller may send its request."""
-        if not self.interval_s:
-            return
-        with self.lock:
-            start = max(time.monotonic(), self.next_start)
-            self.next_start = start + self.interval_s
-        time.sleep(max(0.0, start - time.monotonic()))
+    def __init__(self, reason: str, words: str, code: str, parameter: str):
+        super().__init__(reason)
+        self.words, self.code, self.parameter = words, code, parameter
 
 
 class OpenAIGenerator:
@@ -79,11 +71,13 @@ class OpenAIGenerator:
                 f"export it with the key of {self.options.base_url}, or name another variable"
             )
         self.url = self.options.base_url.rstrip("/") + "/chat/completions"
+        self.form = RequestForm(card.name, self.options.body)
+        self.key = key
         limits = httpx.Limits(max_connections=self.options.max_concurrency)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=self.options.timeout_s, limits=limits, headers=headers)
         self.executor = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
-        self.rate_limit = _RateLimit(self.options.requests_per_minute)
+        self.rate_limit = RateLimit(self.options.requests_per_minute)
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
         """One completion per request, in order. A request that the service refuses or never answers gets an error.
@@ -113,7 +107,7 @@ class OpenAIGenerator:
         if rows and all(row.error for row in rows) and (fault := self._probe(requests[0])):
             raise BackendError(
                 f"generator.openai.base_url: {self.options.base_url} answered none of {len(rows)} requests, "
-                f"nor a trivial one ({fault}); check that it runs and accepts this model, sampling and answer format"
+                f"nor a trivial one ({fault}); {self._fix(requests[0], fault)}"
             )
         return rows
 
@@ -123,6 +117,24 @@ class OpenAIGenerator:
             return self._once(replace(request, messages=_PROBE_MESSAGES)).error
         except _Unanswered as failure:
             return str(failure)
+
+    def _fix(self, request: Request, fault: str) -> str:
+        """What to change where the service refuses even a trivial question: the fields that it refuses, if it does."""
+        trivial, everything = replace(request, messages=_PROBE_MESSAGES), frozenset(OPTIONAL_FIELDS)
+        if fault.startswith(("refused", "status 5")) and self._accepts(trivial, everything):
+            refused = [name for name in OPTIONAL_FIELDS if not self._accepts(trivial, everything - {name})]
+            fields = ", ".join(f"{name}: null" for name in refused or OPTIONAL_FIELDS)
+            return f"it answers without some fields: set generator.openai.body: {{{fields}}}"
+        return (
+            "check that it runs and accepts this model, sampling and answer format (generator.openai.body sets or "
+            "leaves out fields of the request)"
+        )
+
+    def _accepts(self, request: Request, refused: frozenset[str]) -> bool:
+        try:
+            return self._send(self.form.body(request, refused)).error is None
+        except (_Unanswered, _Refused):
+            return False
 
     def take_stats(self) -> GeneratorStats:
         """Empty: nothing is measured beyond the completions."""
@@ -139,7 +151,6 @@ class OpenAIGenerator:
         for attempt in range(self.options.retries + 1):
             if stop.is_set():
                 break
-            self.rate_limit.wait()
             try:
                 return self._once(request)
             except _Unanswered as failure:
@@ -150,90 +161,76 @@ class OpenAIGenerator:
         return _failed(f"unavailable: {reason}")
 
     def _once(self, request: Request) -> Completion:
-        """One attempt. Raises _Unanswered if another one may help, BackendError if none of any request can."""
+        """One attempt, and others without the fields that the service refuses by name.
+
+        Raises _Unanswered if another one may help, BackendError if none of any request can.
+        """
+        refused, first = self.form.refused, None
+        while True:
+            body = self.form.body(request, refused)
+            try:
+                completion = self._send(body)
+            except _Refused as failure:
+                first = first or failure
+                name = self.form.next_refused(body, failure.words, failure.parameter)
+                if name is None:
+                    if finish_reason(first.code) == "content_filter":
+                        return Completion("", 0, 0, first.code, detail=str(first))
+                    return _failed(f"refused: {first}")
+                refused |= {name}
+                continue
+            if first is not None and (added := self.form.refuse(refused)):
+                logging.getLogger(__name__).warning(
+                    "%s refuses %s (%s); requests go without. generator.openai.body sets or leaves out fields",
+                    self.options.base_url, ", ".join(sorted(added)), first,
+                )  # fmt: skip
+            return completion
+
+    def _send(self, body: dict[str, Any]) -> Completion:
+        """Raises _Refused, _Unanswered and BackendError."""
+        self.rate_limit.wait()
         try:
-            response = self.client.post(self.url, json=self._body(request))
+            response = self.client.post(self.url, json=body)
         except httpx.TimeoutException:
             raise _Unanswered(f"no answer within {self.options.timeout_s:g} s") from None
         except httpx.RequestError as error:
             raise _Unanswered(f"{type(error).__name__}: {error}") from None
-        status = response.status_code
+        status, reply = response.status_code, _json(response)
+        reason = self._words(response.text) or response.reason_phrase
+        if status == 200:
+            try:
+                if reply is None:
+                    raise NoCompletionError(f"not a chat completion: {reason}")
+                return read_reply(reply, self.options.complete_reasons)
+            except NoCompletionError as error:
+                if error.status is None:
+                    raise _Unanswered(self._words(str(error))) from None
+                status, reason = error.status, self._words(str(error))
+        words, code, parameter = error_in(reply)
+        refusal = _Refused(f"status {status} ({reason})", words or response.text, str(code or ""), parameter)
+        if status in _OTHER_REFUSALS and self.form.next_refused(body, refusal.words, parameter):
+            raise refusal
         if status in _FATAL_STATUS:
             raise BackendError(
-                f"generator.openai.base_url: {self.options.base_url} answers {status} ({_reason(response)}); check the "
+                f"generator.openai.base_url: {self.options.base_url} answers {status} ({reason}); check the "
                 f"address, the model name {self.card.name!r} and the key in {self.options.api_key_env}"
             )
         if status in _RETRIED_STATUS or status >= 500:
-            raise _Unanswered(
-                f"status {status} ({_reason(response)})", _retry_after_s(response.headers.get("Retry-After"))
-            )
-        if status != 200:
-            return _failed(f"refused: status {status} ({_reason(response)})")
-        try:
-            content = response.json()
-            choice = content["choices"][0]
-            text, finish, usage = choice["message"]["content"], choice.get("finish_reason"), content.get("usage") or {}
-            if text is None:
-                return _failed(f"refused: no content, finish_reason {finish}")
-            return Completion(
-                str(text),
-                int(usage.get("prompt_tokens") or 0),
-                int(usage.get("completion_tokens") or 0),
-                "length" if finish == "length" else "stop",
-            )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _Unanswered(f"not a chat completion ({type(error).__name__})") from None
+            raise _Unanswered(f"status {status} ({reason})", retry_after_s(response.headers.get("Retry-After")))
+        raise refusal
 
-    def _body(self, request: Request) -> dict:
-        body = {
-            "model": self.card.name,
-            "messages": [{key: _utf8(value) for key, value in message.items()} for message in request.messages],
-            "temperature": request.sampling.temperature,
-            "top_p": request.sampling.top_p,
-            "max_tokens": request.sampling.max_tokens,
-            "seed": request.seed % 2**63,
-        }
-        if request.json_schema is not None:
-            shape = {"name": "answer", "schema": json.loads(request.json_schema)}
-            body["response_format"] = {"type": "json_schema", "json_schema": shape}
-        return body
+    def _words(self, text: str) -> str:
+        """The beginning of a service's text, without the key, which some services repeat."""
+        text = text.replace(self.key, "[KEY]") if self.key else text
+        return " ".join(text.split())[:_MAX_REASON_CHARS]
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _failed(reason: str) -> Completion:
     return Completion("", 0, 0, "error", reason)
-
-
-def _reason(response: httpx.Response) -> str:
-    """The text of an error answer, without the key, which some services repeat."""
-    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    text = response.text.replace(key, "[KEY]") if key else response.text
-    return " ".join(text.split())[:_MAX_REASON_CHARS] or response.reason_phrase
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
-
-
-def _utf8(text: str) -> str:
-    """Replaces lone surrogates, which have no UTF-8 form, by question marks."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _readiness() -> Readiness:
-    key = OpenAIOptions().api_key_env
-    if os.environ.get(key):
-        return Readiness(True, f"{key} is set")
-    return Readiness(False, f"{key} is not set", f"export {key}=… with the key of the service")
-
-
-BACKEND = Backend(identify=identify_by_name, open=OpenAIGenerator, readiness=_readiness)

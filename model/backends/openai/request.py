@@ -1,0 +1,97 @@
+"""What is sent to a service, and what of it a service refuses.
+
+Services with OpenAI's protocol differ in the fields that they take. Where one refuses a field by name, the request is
+sent without it, or with what stands for it, and so are all later ones. `generator.openai.body` sets or leaves out
+fields from the start.
+"""
+
+import json
+import re
+import threading
+from typing import Any
+
+from stages.ports import Request
+
+# what takes a refused field's place; other fields are left out
+_INSTEAD = {"max_tokens": "max_completion_tokens", "json_schema": "json_object"}
+OPTIONAL_FIELDS = ("seed", "top_p", "temperature", "response_format", "max_tokens")
+_OTHER_NAMES = {"response_format": r"|json_schema|json_object|json mode|structured[ _]outputs?|guided[ _]\w+|grammar"}
+_REFUSING = re.compile(
+    r"unsupported|not (?:\w+ )?support|un(?:recogni[sz]ed|known|expected|available)|not (?:permitted|allowed|available|"
+    r"implemented|accepted|valid|recogni[sz]ed|enabled|compatible)|extra (?:inputs?|fields?)|extra_forbidden|"
+    r"additional propert|invalid (?:param|argument|field|key|type)|does(?: not|n't) (?:accept|exist|have)|"
+    r"only the default|cannot (?:both )?be|no longer|deprecated|disallowed|removed|incompatible|max_completion_tokens"
+    r"|must contain|不支持|未知|无效|no (?:se )?(?:admite|soporta|permite)|desconocid",
+    re.IGNORECASE,
+)
+
+
+class RequestForm:
+    """The body of requests to a service. Safe to use from several threads."""
+
+    def __init__(self, model: str, fixed: dict[str, Any]):
+        self.model, self.fixed = model, fixed
+        self.lock = threading.Lock()
+        self.refused: frozenset[str] = frozenset()  # names of fields, and `json_schema`
+
+    def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
+        """The body of a request without the refused fields."""
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{key: _utf8(value) for key, value in message.items()} for message in request.messages],
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "seed": request.seed % 2**63,
+        }
+        if request.json_schema is not None:
+            shape = {"name": "answer", "schema": json.loads(request.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+            if "json_schema" in refused:
+                body["response_format"] = {"type": _INSTEAD["json_schema"]}
+        for name in refused & set(body):
+            value = body.pop(name)
+            if name in _INSTEAD:
+                body[_INSTEAD[name]] = value
+        body |= self.fixed
+        return {name: value for name, value in body.items() if value is not None}
+
+    def next_refused(self, body: dict[str, Any], words: str, parameter: str) -> str | None:
+        """The name to add to the refused ones, by a service's words about this body; None if they name no field.
+
+        `parameter`: the field that the error itself names, or "".
+        """
+        if not _REFUSING.search(words):
+            return None
+        named = [name for name in _named(words, parameter) if name in body and name not in self.fixed]
+        if {"temperature", "top_p"} <= set(named):  # services that take one of the two: the temperature says more
+            named.remove("temperature")
+        if not named:
+            return None
+        shape = body.get("response_format") or {}
+        return "json_schema" if named[0] == "response_format" and shape["type"] == "json_schema" else named[0]
+
+    def refuse(self, names: frozenset[str]) -> frozenset[str]:
+        """Leaves these out of all later requests. Returns those that were not left out before."""
+        with self.lock:
+            added = names - self.refused
+            self.refused |= names
+        return added
+
+
+def _named(words: str, parameter: str) -> list[str]:
+    """The fields that an error names, in its order."""
+    if (field := parameter.split(".")[0]) in OPTIONAL_FIELDS:
+        return [field]
+    places: dict[str, int] = {}
+    for name in OPTIONAL_FIELDS:
+        pattern = rf"(?<![\w-])(?:{name}{_OTHER_NAMES.get(name, '')})(?![\w-])"
+        if match := re.search(pattern, words, re.IGNORECASE):
+            places[name] = match.start()
+    return sorted(places, key=lambda name: places[name])
+
+
+def _utf8(text: str) -> str:
+    """Replaces lone surrogates, which have no UTF-8 form, by question marks."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,197 @@
+"""Services that refuse a field of the request: it is left out for good, and the switch is named where that fails."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from configs import schema
+from configs.errors import BackendError
+from model.backends import identify, open_generator
+from stages.ports import Generator
+from tests.factories.chat_server import ChatServer, chat_server
+from tests.factories.requests import PASSAGE, SCHEMA, ask
+
+TEXT = {"choices": [{"message": {"content": "A copy."}, "finish_reason": "stop"}], "usage": {}}
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with chat_server() as opened:
+        yield opened
+
+
+@pytest.fixture
+def service(server: ChatServer) -> Iterator[Callable[..., Generator]]:
+    opened: list[Generator] = []
+
+    def start(**options: object) -> Generator:
+        config = schema.Generator.model_validate(
+            {
+                "backend": "openai",
+                "model": "m",
+                "openai": {"base_url": server.url, "retries": 0, "max_concurrency": 1, **options},
+            }
+        )
+        opened.append(open_generator(config, identify(config), 1))
+        return opened[-1]
+
+    yield start
+    for generator in opened:
+        generator.close()
+
+
+def refusing(status: int, **errors: object) -> Callable[[dict], tuple[int, object]]:
+    """A service that answers with an error of this status where a field is in the request; `seed='…'`: by its name."""
+
+    def reply(body: dict) -> tuple[int, object]:
+        shape = (body.get("response_format") or {}).get("type")
+        for name, error in errors.items():
+            if name in body or name == shape:
+                return status, error
+        return 200, TEXT
+
+    return reply
+
+
+def openai_error(message: str, **more: object) -> dict:
+    return {"error": {"message": message, "type": "invalid_request_error", **more}}
+
+
+REFUSALS = [
+    (
+        400,
+        {"max_tokens": openai_error("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")},
+        {"max_tokens"},
+        {"max_completion_tokens": 12},
+    ),
+    (
+        400,
+        {
+            "temperature": openai_error("Unsupported value: 0.7. Only the default is supported.", param="temperature"),
+            "top_p": openai_error("Unsupported parameter: 'top_p' is not supported with this model.", param="top_p"),
+        },
+        {"temperature", "top_p"},
+        {"seed": 1},
+    ),
+    (
+        422,
+        {"seed": {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}},
+        {"seed"},
+        {"max_tokens": 12},
+    ),
+    (400, {"seed": {"message": "unknown field `seed`, expected one of `model`, `top_p`"}}, {"seed"}, {"top_p": 0.95}),
+    (400, {"seed": openai_error("不支持的参数：seed")}, {"seed"}, {"top_p": 0.95}),
+    (500, {"seed": {"error": "create() got an unexpected keyword argument 'seed'"}}, {"seed"}, {"top_p": 0.95}),
+    (
+        400,
+        {"json_schema": openai_error("This response_format type is unavailable now")},
+        set(),
+        {"response_format": {"type": "json_object"}},
+    ),
+    (
+        400,
+        {"response_format": openai_error("'response_format' is not supported by this model")},
+        {"response_format"},
+        {"max_tokens": 12},
+    ),
+    (
+        400,
+        {"top_p": openai_error("`temperature` and `top_p` cannot both be specified for this model.")},
+        {"top_p"},
+        {"temperature": 0.7},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "errors", "absent", "present"), REFUSALS)
+def test_a_refused_field_is_left_out_from_then_on(
+    server: ChatServer,
+    service: Callable[..., Generator],
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    errors: dict,
+    absent: set,
+    present: dict,
+) -> None:
+    server.reply = refusing(status, **errors)
+    generator = service()
+    rows = generator.generate([ask(PASSAGE, json_schema=json.dumps(SCHEMA), sampling={"temperature": 0.7})] * 3)
+    assert [row.text for row in rows] == ["A copy."] * 3
+    bodies = [body for _, body in server.seen]
+    first = len(bodies) - 2  # the first request's attempts; the others need one each
+    assert not absent & set(bodies[first])
+    assert present.items() <= bodies[first].items()
+    assert bodies[first:] == [bodies[-1]] * 2
+    assert "generator.openai.body" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 4096 tokens; you set max_tokens to 5000. Reduce the length.",
+        "max_tokens is too large: 5000",
+        "The prompt is not allowed",
+    ],
+)
+def test_other_refusals_leave_the_fields_as_they_are(
+    server: ChatServer, service: Callable[..., Generator], words: str
+) -> None:
+    replies = iter([(400, openai_error(words)), (200, TEXT)])
+    server.reply = lambda body: next(replies)
+    rows = service().generate([ask(PASSAGE), ask(PASSAGE, 2)])
+    assert words[:40] in (rows[0].error or "")
+    assert rows[1].text == "A copy."
+    assert len(server.seen) == 2
+    assert server.seen[1][1]["max_tokens"] == 12
+
+
+def test_a_prompt_that_the_service_filters_is_its_own_reason(
+    server: ChatServer, service: Callable[..., Generator]
+) -> None:
+    server.reply = lambda body: (400, openai_error("The prompt was filtered", code="content_filter"))
+    (row,) = service().generate([ask(PASSAGE)])
+    assert (row.finish_reason, row.error) == ("content_filter", None)
+    assert "The prompt was filtered" in row.detail
+
+
+def test_a_refusal_without_the_fields_name_names_the_switch(
+    server: ChatServer, service: Callable[..., Generator]
+) -> None:
+    server.reply = refusing(400, seed={"error": "Bad Request"}, top_p={"error": "Bad Request"})
+    with pytest.raises(BackendError, match=r"set generator\.openai\.body: \{seed: null, top_p: null\}"):
+        service().generate([ask(PASSAGE)])
+
+
+def test_the_switch_sets_and_leaves_out_fields(server: ChatServer, service: Callable[..., Generator]) -> None:
+    server.reply = refusing(400, seed={"error": "Bad Request"})
+    generator = service(
+        body={"seed": None, "max_tokens": None, "max_completion_tokens": 900, "reasoning_effort": "low"}
+    )
+    (row,) = generator.generate([ask(PASSAGE)])
+    body = server.seen[0][1]
+    assert row.text == "A copy."
+    assert {"seed", "max_tokens"} & set(body) == set()
+    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (900, "low")
+
+
+def test_a_field_that_is_set_is_not_left_out(server: ChatServer, service: Callable[..., Generator]) -> None:
+    server.reply = refusing(400, seed=openai_error("Unknown parameter: 'seed'"))
+    with pytest.raises(BackendError, match="Unknown parameter: 'seed'"):
+        service(body={"seed": 7}).generate([ask(PASSAGE)])
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream", "n"])
+def test_what_the_switch_cannot_set_is_an_error(service: Callable[..., Generator], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        service(body={name: 1})
+
+
+def test_an_error_in_an_answer_of_status_200_keeps_its_words(
+    server: ChatServer, service: Callable[..., Generator]
+) -> None:
+    replies = iter([(200, {"error": {"message": "quota is used up", "code": 429}}), (200, TEXT)])
+    server.reply = lambda body: next(replies)
+    rows = service().generate([ask(PASSAGE), ask(PASSAGE, 2)])
+    assert "quota is used up" in (rows[0].error or "")
+    assert rows[1].text == "A copy."
