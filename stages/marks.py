@@ -55,3 +55,17 @@ PLAIN_FORMS = (
 WRAPPED = re.compile(
     r"<(?P<tag>answer|response|output|final_answer)>(?P<text>.*)</(?P=tag)>", re.DOTALL | re.IGNORECASE
 )
+
+_CLOSINGS = {
+    "<|start_thinking|>": "<|END_THINKING|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<unused94>": "<unused95>",
+}
+
+
+def closing(opening: str) -> str:
+    """The mark that closes the thoughts which a mark opens."""
+    if opening.startswith("<|channel>"):
+        return "<channel|>"
+    known = _CLOSINGS.get(opening.removesuffix("thought").lower()) or _CLOSINGS.get(opening.lower())
+    return known or re.sub(r"^(\W+)(\w[\w:]*)(?:\s[^>]*?)?(\W+)$", r"\1/\2\3", opening)

@@ -158,6 +158,8 @@ class EchoOptions(BackendOptions):
 class Generator(Section):
     """The model that answers the prompts, and the engine that runs it."""
 
+    added_later = frozenset({"chat_template_kwargs"})
+
     backend: Literal["auto", BackendName] = Field(
         default="auto", description="Engine. auto: vllm if it is installed, else transformers."
     )
@@ -167,6 +169,10 @@ class Generator(Section):
         default="auto", description="Type of the weights. auto: bfloat16 where the device is fast with it."
     )
     max_model_len: int = Field(default=2048, ge=64, description="Most tokens of a prompt and its answer together.")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Variables of a local model's chat template, such as enable_thinking: false.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Prompts at once (transformers).")
     threads: int = Field(default=0, ge=0, description="CPU threads. 0: all cores, divided by the worker processes.")
     vllm: VllmOptions = Field(default=VllmOptions(), description="Options of the backend vllm.")
@@ -194,7 +200,7 @@ class Generator(Section):
         """What a generated shard's fingerprint depends on, beside the model's hash. The names are in data sets that
         exist: `service` is what the chosen backend's options add."""
         options = self.options().get(self.backend)
-        shared = {"dtype", "max_model_len", "batch_size", "echo"}
+        shared = {"dtype", "max_model_len", "chat_template_kwargs", "batch_size", "echo"}
         return {
             "generator": self.model_dump(mode="json", by_alias=True, include=shared),
             "service": options and options.row_identity(),

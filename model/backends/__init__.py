@@ -1,16 +1,18 @@
 """Generators: who turns prompts into text. A backend is a module or a package of this folder.
 
 The module of that name declares a `Backend` as `BACKEND`: `echo` (no model), `transformers`, `openai` (a service over
-HTTP) and `vllm` (engine processes on GPUs). Read one of them first. They share `prompt` (chat templates), `decode` and
-`sampler` (the decoding of `transformers`), and `lora` (the adapter trainer of local models).
+HTTP) and `vllm` (engine processes on GPUs). Read one of them first. They share `prompt` with `chat_template` (what a
+template cannot do is found by `template_check`), `decode` and `sampler` (the decoding of `transformers`), and `lora`
+(the adapter trainer of local models).
 
 A new backend is its file, its options in configs/schema/generator.py and a row in tests' contract of generators.
 """
 
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from configs import schema
 from configs.errors import ConfigError
@@ -37,7 +39,11 @@ class Backend:
     identify: Callable[[schema.Generator], ModelCard]  # `config.backend` is this backend's name
     open: Callable[[schema.Generator, ModelCard, int], Generator]  # the int: CPU threads; 0 or less means all cores
     readiness: Callable[[], Readiness]
-    open_trainer: Callable[[schema.Lora, ModelCard, int, int], AdapterTrainer] | None = None  # None: trains no adapters
+    open_trainer: Callable[..., AdapterTrainer] | None = (
+        None  # called as `open_trainer` below; None: trains no adapters
+    )
+    # what users should know of the prompts before a run; raises ConfigError where none can be written
+    inspect_prompts: Callable[[schema.Generator, ModelCard], list[str]] = lambda config, card: []
     packages: tuple[str, ...] = ()  # distributions whose versions a run records
     continues: bool = False  # whether it goes on from the beginning of an answer (`Request.begin`)
     scores: bool = False  # whether it gives the log-probability of an answer (`Request.scored`)
@@ -69,10 +75,15 @@ def open_generator(config: schema.Generator, card: ModelCard, threads: int) -> G
     return get(card.backend).open(config, card, threads)
 
 
-def open_trainer(config: schema.Lora, card: ModelCard, threads: int, seed: int) -> AdapterTrainer | None:
-    """The adapter trainer for the card's model; None where its backend trains no adapters."""
+def open_trainer(
+    config: schema.Lora, card: ModelCard, threads: int, seed: int, template_options: Mapping[str, Any] | None = None
+) -> AdapterTrainer | None:
+    """The adapter trainer for the card's model; None where its backend trains no adapters.
+
+    `template_options`: `generator.chat_template_kwargs`.
+    """
     open_it = get(card.backend).open_trainer
-    return open_it(config, card, threads, seed) if open_it else None
+    return open_it(config, card, threads, seed, template_options) if open_it else None
 
 
 def identify_weights(config: schema.Generator) -> ModelCard:

@@ -8,8 +8,9 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
@@ -111,7 +112,9 @@ class EchoTrainer:
     Before training all words of the vocabulary are equally likely; after training the model is add-one counts.
     """
 
-    def __init__(self, config: Lora, card: ModelCard, threads: int, seed: int):
+    def __init__(
+        self, config: Lora, card: ModelCard, threads: int, seed: int, template_options: Mapping[str, Any] | None = None
+    ):
         self.config, self.card, self.seed = config, card, seed
 
     def train(

@@ -1,7 +1,9 @@
-"""Conversations to token ids, by the chat template of the model."""
+"""Requests to token ids, and token ids to the raw text of an answer."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.backends.chat_template import ChatTemplate, TemplateError, text_tokens, unread_tokens
 from stages.ports import Completion, Request
 
 
@@ -14,18 +16,28 @@ class PromptError(Exception):
 
 
 class Prompts:
-    """Turns requests into prompts. A prompt and its answer together have at most `max_tokens` tokens."""
+    """Turns requests into prompts. A prompt and its answer together have at most `max_tokens` tokens.
 
-    def __init__(self, tokenizer: Any, max_tokens: int):
+    `options`: variables of the chat template. The constructor raises ConfigError, with the model's name, if the
+    template cannot be used.
+    """
+
+    def __init__(self, tokenizer: Any, max_tokens: int, options: Mapping[str, Any], name: str):
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.template = ChatTemplate(tokenizer, options, name)
+        self.unread = unread_tokens(tokenizer)
 
     def tokens(self, request: Request) -> list[int]:
         """The token ids of the prompt and of the answer's given beginning.
 
         Raises PromptError if the prompt with its answer is too long or the chat template refuses it.
         """
-        ids = chat_tokens(self.tokenizer, list(request.messages), answer_next=True)
-        ids += text_tokens(self.tokenizer, request.begin)
+        try:
+            ids = self.template.tokens(list(request.messages), answer_next=True)
+        except TemplateError as error:
+            raise PromptError(f"chat_template: {error}") from None
+        if request.begin or request.scored is not None:
+            ids += self.template.tokens_before_answer() + text_tokens(self.tokenizer, request.begin)
         # one token more for a scored answer: vLLM draws one in any case
         answer = request.sampling.max_tokens if request.scored is None else len(self.scored_tokens(request)) + 1
         if len(ids) + answer > self.max_tokens:
@@ -37,37 +49,11 @@ class Prompts:
         """The token ids of the answer to score; empty where the request asks for an answer."""
         return text_tokens(self.tokenizer, request.scored or "")
 
+    def answer_text(self, tokens: Sequence[int], *, begun: bool, tokenizer: Any = None) -> str:
+        """The raw text of an answer, which `stages.answers` reads: special tokens of thoughts and turns are in it.
 
-def chat_tokens(tokenizer: Any, messages: list[dict[str, str]], *, answer_next: bool) -> list[int]:
-    """Token ids of a conversation; with `answer_next` they end where the assistant's next answer begins.
-
-    Special tokens that are spelt out in a message are taken as plain text: they neither begin nor end a turn. Raises
-    PromptError if the tokenizer has no chat template or the template refuses the roles.
-    """
-    import jinja2
-
-    clean = [row | {"content": _plain(tokenizer, row["content"])} for row in messages]
-    try:
-        return tokenizer.apply_chat_template(clean, add_generation_prompt=answer_next, return_dict=True)["input_ids"]
-    except (ValueError, jinja2.TemplateError) as error:
-        raise PromptError(f"chat_template: {error}") from None
-
-
-def text_tokens(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text without special tokens."""
-    return tokenizer(_plain(tokenizer, text), add_special_tokens=False)["input_ids"] if text else []
-
-
-def _plain(tokenizer: Any, text: str) -> str:
-    """The text with special tokens broken up, and without lone surrogates, on which tokenizers raise."""
-    text = text.encode("utf-8", "replace").decode()
-    for special in _special_tokens(tokenizer):
-        text = text.replace(special, f"{special[0]} {special[1:]}")
-    return text
-
-
-def _special_tokens(tokenizer: Any) -> list[str]:
-    """The texts that the tokenizer reads as special tokens, the longest first."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    names = {token.content for token in added if token.special} | set(getattr(tokenizer, "all_special_tokens", ()))
-    return sorted((name for name in names if len(name) > 1), key=lambda name: (-len(name), name))
+        `begun`: the request gave the answer's beginning. `tokenizer`: a copy of this one, for use in another thread.
+        """
+        kept = [token for token in tokens if token not in self.unread]
+        text = (tokenizer or self.tokenizer).decode(kept, skip_special_tokens=False).strip()
+        return text if begun or not self.template.opened else f"{self.template.opened}\n{text}"

@@ -10,6 +10,7 @@ from configs.schema import Generator as GeneratorConfig
 from model.backends import Backend, Readiness, identify_weights
 from model.backends.lora import LoraTrainer
 from model.backends.prompt import PromptError, Prompts
+from model.backends.template_check import inspect_template
 from model.silence import silence
 from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request
 from stages.storage.stats import GeneratorStats, MemoryStats
@@ -47,7 +48,7 @@ class TransformersGenerator:
                 "try another model, generator.dtype: float32, or generator.backend: vllm"
             ) from error
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or config.max_model_len
-        self.prompts = Prompts(tokenizer, min(config.max_model_len, limit))
+        self.prompts = Prompts(tokenizer, min(config.max_model_len, limit), config.chat_template_kwargs, card.name)
         self.tokenizer = tokenizer
         self.end_tokens = frozenset(
             _token_set(self.model.generation_config.eos_token_id) | _token_set(tokenizer.eos_token_id)
@@ -85,7 +86,7 @@ class TransformersGenerator:
             output_tokens += sum(len(draft.tokens) for _, draft in members)
             for index, draft in members:
                 results[index] = Completion(
-                    self.tokenizer.decode(draft.tokens, skip_special_tokens=True).strip(),
+                    self.prompts.answer_text(draft.tokens, begun=bool(requests[index].begin)),
                     len(draft.prompt),
                     len(draft.tokens),
                     "stop" if draft.stopped else "length",
@@ -193,6 +194,7 @@ BACKEND = Backend(
     open=TransformersGenerator,
     readiness=lambda: Readiness(True, "installed"),
     open_trainer=LoraTrainer,
+    inspect_prompts=inspect_template,
     continues=True,
     scores=True,
 )

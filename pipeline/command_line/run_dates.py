@@ -89,6 +89,8 @@ def run_one_date(request: RunRequest, date: str, *, force: bool) -> int:
 
     with _metrics(config) as metrics:
         models = resolve_models(config)
+        for notice in models.notices:
+            print_notice(notice)
         with stop:
             result = _run_watched(models, date, metrics, force=force, beam_args=request.beam_args, stop=stop)
     data = DataSet.open(models.config.out)
@@ -127,6 +129,8 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     data = DataSet.open(config.out)
     with _metrics(config) as metrics:
         models = resolve_models(config)
+        for notice in models.notices:
+            print_notice(notice)
 
         def run_date(date: str) -> RunResult:
             print_notice(date)

@@ -50,7 +50,7 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
         "estimate": _estimate(data, config, passages, card.sha256),
         "currency": config.price.currency,
         "target": wanted and _target(data, config, wanted, card),
-        "warnings": list(_warnings(config, card.parameters, card.name)),
+        "warnings": [*models.notices, *_warnings(config, card.parameters, card.name)],
     }
 
 

@@ -231,7 +231,8 @@ def _drop(
 def _train(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     config = run.config
     inputs = [ShardInput({"inputs": refs}, 1, domain) for domain, refs in accepted.items()]
-    trainer = partial(backends.open_trainer, config.adapt.lora, run.card, run.threads, config.seed)
+    options = config.generator.chat_template_kwargs
+    trainer = partial(backends.open_trainer, config.adapt.lora, run.card, run.threads, config.seed, options)
     body = adapt.TrainAdapter(config.adapt, trainer, "adapters", partial(build.redact, config.screen.filters))
     identity = run.config_sections("adapt", "seed") | run.generator_identity()
     return build_stage(run, StageName, body, adapt.ADAPTER, inputs, identity)

@@ -109,6 +109,8 @@ def preview_rows(
     if len(seeds) < count:
         notice(f"{len(seeds)} unused passages of the {count} asked for")
     models = resolve_models(config)
+    for line in models.notices:
+        notice(line)
     options = models.config.generator.for_process(1, adapters=False)
     generator = open_generator(options, models.generator, config.generator.threads or 0)
     try:

