@@ -49,11 +49,11 @@ class Prompts:
         """The token ids of the answer to score; empty where the request asks for an answer."""
         return text_tokens(self.tokenizer, request.scored or "")
 
-    def answer_text(self, tokens: Sequence[int], *, begun: bool, tokenizer: Any = None) -> str:
+    def answer_text(self, tokens: Sequence[int], *, continues: bool, tokenizer: Any = None) -> str:
         """The raw text of an answer, which `stages.answers` reads: special tokens of thoughts and turns are in it.
 
-        `begun`: the request gave the answer's beginning. `tokenizer`: a copy of this one, for use in another thread.
+        `continues`: the request gave the answer's beginning. `tokenizer`: a copy of this one, for another thread.
         """
         kept = [token for token in tokens if token not in self.unread]
         text = (tokenizer or self.tokenizer).decode(kept, skip_special_tokens=False).strip()
-        return text if begun or not self.template.opened else f"{self.template.opened}\n{text}"
+        return text if continues or not self.template.opened else f"{self.template.opened}\n{text}"

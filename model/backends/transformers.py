@@ -86,7 +86,7 @@ class TransformersGenerator:
             output_tokens += sum(len(draft.tokens) for _, draft in members)
             for index, draft in members:
                 results[index] = Completion(
-                    self.prompts.answer_text(draft.tokens, begun=bool(requests[index].begin)),
+                    self.prompts.answer_text(draft.tokens, continues=bool(requests[index].begin)),
                     len(draft.prompt),
                     len(draft.tokens),
                     "stop" if draft.stopped else "length",

@@ -77,6 +77,7 @@ class OpenAIGenerator:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=self.options.timeout_s, limits=limits, headers=headers)
         self.executor = ThreadPoolExecutor(self.options.max_concurrency, thread_name_prefix="openai")
+        self.closed = False
         self.rate_limit = RateLimit(self.options.requests_per_minute)
 
     def generate(self, requests: Sequence[Request], progress: ProgressCallback | None = None) -> list[Completion]:
@@ -142,6 +143,9 @@ class OpenAIGenerator:
 
     def close(self) -> None:
         """Ends threads and connections."""
+        if self.closed:
+            return
+        self.closed = True
         self.executor.shutdown(wait=True, cancel_futures=True)
         self.client.close()
 

@@ -162,7 +162,7 @@ def test_what_a_local_model_writes_is_read_as_a_services_answer(
     tokenizer.chat_template = getattr(chat_templates, name)
     prompts = Prompts(tokenizer, 512, {}, "mine")
     tokens = tokenizer(written, add_special_tokens=False)["input_ids"]
-    completion = read_completion(Completion(prompts.answer_text(tokens, begun=False), 9, 9, "stop"))
+    completion = read_completion(Completion(prompts.answer_text(tokens, continues=False), 9, 9, "stop"))
     assert (completion.text, completion.finish_reason) == (text, reason)
 
 
