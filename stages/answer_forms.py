@@ -14,12 +14,12 @@ import json_repair
 
 # labels that stand for each other, in whatever language the answer is
 _SYNONYMS = (
-    ("question", "ques", "q", "问题", "问", "提问", "题目", "pregunta", "p"),
-    ("answer", "ans", "a", "答案", "答", "回答", "解答", "respuesta", "r"),
+    ("question", "ques", "q", "问题", "问", "提问", "题目", "問題", "問", "提問", "題目", "pregunta", "p"),
+    ("answer", "ans", "a", "答案", "答", "回答", "解答", "答覆", "respuesta", "r"),
 )
 _BULLETS = r"(?:[ \t\u3000*#_>•◦·+\[【–—-]|\d{1,3}[.)、．]|[(（]\d{1,3}[)）]|[①-⑩])*"
 _AFTER = r"(?<=[.?!。？！;；:：…\"”’」』)）])[ \t\u3000*_]*"  # in the middle of a line: after the end of a sentence
-_NUMBER = r"[ \t]?(?:\d{1,3}|[(（]\d{1,3}[)）])?"
+_NUMBER = r"[ \t]?(?:#?\d{1,3}|[(（]\d{1,3}[)）]|[一二三四五六七八九十])?"
 _COLON = r"[ \t*_\]】]*[:：][ \t\u3000*_]*"
 _ALONE = r"[ \t*_#\]】]*$"  # a heading: the label has its line to itself
 _RULE = re.compile(r"(?:^|\n)[ \t]*(?:-{3,}|\*{3,}|_{3,})[ \t]*\Z")
@@ -97,7 +97,8 @@ def _names(labels: tuple[str, ...], synonyms: bool) -> dict[str, int]:
 def _pattern(names: tuple[str, ...], inline: bool) -> re.Pattern[str]:
     """A label in its decorations, up to its colon; with `inline` also in the middle of a line.
 
-    One of three groups has the name: `word` before a colon, `heading` alone on a line, `letter` before a full stop.
+    One of three groups has the name: `word` before a colon, `heading` alone on a line or before a dash, `letter` before
+    a full stop.
     """
     longest_first = sorted(names, key=lambda name: (-len(name), name))
     words = "|".join(map(re.escape, longest_first))
@@ -106,7 +107,7 @@ def _pattern(names: tuple[str, ...], inline: bool) -> re.Pattern[str]:
     begin = rf"(?:^{_BULLETS}|{_AFTER})" if inline else rf"^{_BULLETS}"
     return re.compile(
         rf"{begin}(?P<word>{words}){_NUMBER}{_COLON}"
-        rf"|^{_BULLETS}(?P<heading>{headings}){_NUMBER}{_ALONE}"
+        rf"|^{_BULLETS}(?P<heading>{headings}){_NUMBER}(?:{_ALONE}|[ \t*_]+[–—-][ \t]+)"
         rf"|{begin}(?P<letter>{letters})[.)][ \t]+",
         re.MULTILINE | re.IGNORECASE,
     )

@@ -103,7 +103,7 @@ class ChatTemplate:
     def _render(self, messages: Messages, *, answer_next: bool, **more: Any) -> Any:
         import jinja2
 
-        content: list[dict[str, Any]] = list(messages) if self.takes_system else _merged(messages)
+        content: list[dict[str, Any]] = list(messages) if self.takes_system else merge_system(messages)
         if self.takes_parts:
             content = [row | {"content": [{"type": "text", "text": row["content"]}]} for row in content]
         try:
@@ -183,7 +183,7 @@ def unread_tokens(tokenizer: Any) -> frozenset[int]:
     return frozenset(number for name, number in special_tokens(tokenizer).items() if not re.fullmatch(marks.ANY, name))
 
 
-def _merged(messages: Messages) -> Messages:
+def merge_system(messages: Messages) -> Messages:
     """The messages with a system message put before the user's."""
     if len(messages) < 2 or messages[0]["role"] != "system":
         return list(messages)

@@ -86,7 +86,7 @@ class TransformersGenerator:
             output_tokens += sum(len(draft.tokens) for _, draft in members)
             for index, draft in members:
                 results[index] = Completion(
-                    self.prompts.answer_text(draft.tokens, continues=bool(requests[index].begin)),
+                    self.prompts.answer_text(draft.tokens, at_once=self.prompts.answers_at_once(requests[index])),
                     len(draft.prompt),
                     len(draft.tokens),
                     "stop" if draft.stopped else "length",

@@ -10,6 +10,7 @@ import re
 import threading
 from typing import Any
 
+from model.backends.chat_template import merge_system
 from stages.ports import Request
 
 # what takes a refused field's place; other fields are left out
@@ -21,9 +22,10 @@ _REFUSING = re.compile(
     r"implemented|accepted|valid|recogni[sz]ed|enabled|compatible)|extra (?:inputs?|fields?)|extra_forbidden|"
     r"additional propert|invalid (?:param|argument|field|key|type)|does(?: not|n't) (?:accept|exist|have)|"
     r"only the default|cannot (?:both )?be|no longer|deprecated|disallowed|removed|incompatible|max_completion_tokens"
-    r"|must contain|不支持|未知|无效|no (?:se )?(?:admite|soporta|permite)|desconocid",
+    r"|must (?:contain|alternate)|不支持|未知|无效|no (?:se )?(?:admite|soporta|permite)|desconocid",
     re.IGNORECASE,
 )
+_SYSTEM = re.compile(r"\bsystem\b|messages?\W+0\W+role|roles must alternate", re.IGNORECASE)
 
 
 class RequestForm:
@@ -32,14 +34,15 @@ class RequestForm:
     def __init__(self, model: str, fixed: dict[str, Any]):
         self.model, self.fixed = model, fixed
         self.lock = threading.Lock()
-        self.refused: frozenset[str] = frozenset()  # names of fields, and `json_schema`
+        self.refused: frozenset[str] = frozenset()  # names of fields, and `json_schema` and `system` (messages)
 
     def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
         """The body of a request without the refused fields."""
         sampling = request.sampling
+        messages = merge_system(list(request.messages)) if "system" in refused else request.messages
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{key: _utf8(value) for key, value in message.items()} for message in request.messages],
+            "messages": [{key: _utf8(value) for key, value in message.items()} for message in messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -64,6 +67,8 @@ class RequestForm:
         """
         if not _REFUSING.search(words):
             return None
+        if body["messages"][0]["role"] == "system" and _SYSTEM.search(words):
+            return "system"
         named = [name for name in _named(words, parameter) if name in body and name not in self.fixed]
         if {"temperature", "top_p"} <= set(named):  # services that take one of the two: the temperature says more
             named.remove("temperature")

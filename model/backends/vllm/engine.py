@@ -28,7 +28,8 @@ class VllmEngine:
         llm = LLM(**self.arguments())
         self.engine: Any = llm.llm_engine
         tokenizer = llm.get_tokenizer()
-        self.prompts = Prompts(tokenizer, spec.config.max_model_len, spec.config.chat_template_kwargs, spec.card.name)
+        options, name = spec.config.chat_template_kwargs, spec.card.name
+        self.prompts = Prompts(tokenizer, spec.config.max_model_len, options, name, guided=True)
         self.decoding_tokenizer = copy.deepcopy(tokenizer)  # a tokenizer is used by one thread at a time
         self.adapter_numbers: dict[str, int] = {}  # vLLM's number for an adapter, by the adapter's hash
         self.running = self.preemptions = 0  # requests that vLLM works on; those it has preempted so far
@@ -36,7 +37,7 @@ class VllmEngine:
         self.refill = round(self.max_sequences * (spec.config.vllm.refill or 0))
         self.waiting: deque[tuple[int, list[int], Request]] = deque()
         self.refused: list[tuple[int, Completion]] = []
-        self.continues: set[str] = set()  # vLLM's ids of requests that give the beginning of their answer
+        self.at_once: set[str] = set()  # vLLM's ids of requests whose prompts leave no place for thoughts
         self.scored: dict[str, int] = {}  # by vLLM's id of a request, the tokens of the answer to score
         # on the CPU build (seen in 0.30) rows without an adapter get the adapter of other rows in the batch
         self.mixes_adapters, self.active_adapter = not spec.cpu, ""
@@ -87,8 +88,8 @@ class VllmEngine:
             answer = self.prompts.scored_tokens(request)
             self.scored[str(number)] = len(answer)
             prompt = prompt + answer
-        if request.begin:
-            self.continues.add(str(number))
+        if self.prompts.answers_at_once(request):
+            self.at_once.add(str(number))
         self.waiting.append((number, prompt, request))
 
     def step(self) -> list[tuple[int, Any]]:
@@ -107,15 +108,15 @@ class VllmEngine:
             answer = output.outputs[0]
             ids, reason = list(answer.token_ids), answer.finish_reason
             counts = len(output.prompt_token_ids or ()), len(ids)
-            scored, continues = self.scored.pop(output.request_id, None), output.request_id in self.continues
-            self.continues.discard(output.request_id)
+            scored, at_once = self.scored.pop(output.request_id, None), output.request_id in self.at_once
+            self.at_once.discard(output.request_id)
             if scored is not None and reason in ("stop", "length"):
                 counts = counts[0] - scored, scored
                 completions.append(Completion("", *counts, "stop", log_probability=_scored(output, scored)))
             elif reason in ("stop", "length"):
                 # of a stopped answer the last token is the end token, since no stop strings are set
                 answer_ids = ids[:-1] if reason == "stop" else ids
-                text = self.prompts.answer_text(answer_ids, continues=continues, tokenizer=self.decoding_tokenizer)
+                text = self.prompts.answer_text(answer_ids, at_once=at_once, tokenizer=self.decoding_tokenizer)
                 log_p = None if answer.logprobs is None else _log_probability(answer_ids, answer.logprobs)
                 completions.append(Completion(text, *counts, reason, log_probability=log_p))
             else:

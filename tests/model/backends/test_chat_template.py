@@ -142,6 +142,9 @@ def test_a_given_beginning_and_a_scored_answer_are_not_thoughts(tokenizer: Any, 
         == (asked + before).rstrip()
     )
     assert tokenizer.decode(prompts.tokens(ask("Why?", scored="Since"))).rstrip() == (asked + before).rstrip()
+    guided = Prompts(tokenizer, 512, {}, "mine", guided=True)
+    assert tokenizer.decode(guided.tokens(ask("Why?", json_schema="{}"))) == asked + before
+    assert tokenizer.decode(prompts.tokens(ask("Why?", json_schema="{}"))) == asked
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_what_a_local_model_writes_is_read_as_a_services_answer(
     tokenizer.chat_template = getattr(chat_templates, name)
     prompts = Prompts(tokenizer, 512, {}, "mine")
     tokens = tokenizer(written, add_special_tokens=False)["input_ids"]
-    completion = read_completion(Completion(prompts.answer_text(tokens, continues=False), 9, 9, "stop"))
+    completion = read_completion(Completion(prompts.answer_text(tokens, at_once=False), 9, 9, "stop"))
     assert (completion.text, completion.finish_reason) == (text, reason)
 
 

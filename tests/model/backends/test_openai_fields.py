@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -124,6 +125,26 @@ def test_a_refused_field_is_left_out_from_then_on(
     assert present.items() <= bodies[first].items()
     assert bodies[first:] == [bodies[-1]] * 2
     assert "generator.openai.body" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        openai_error("Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        {"message": "System role not supported", "code": 400},
+        openai_error("Conversation roles must alternate user/assistant/user/assistant/..."),
+    ],
+)
+def test_a_refused_system_message_goes_before_the_users(
+    server: ChatServer, service: Callable[..., Generator], error: dict
+) -> None:
+    server.reply = lambda body: (400, error) if body["messages"][0]["role"] == "system" else (200, TEXT)
+    request = ask("Why?")
+    request = replace(request, messages=({"role": "system", "content": "Be short."}, *request.messages))
+    rows = service().generate([request, request])
+    assert [row.text for row in rows] == ["A copy."] * 2
+    assert server.seen[-1][1]["messages"] == [{"role": "user", "content": "Be short.\n\nWhy?"}]
+    assert len(server.seen) == 3
 
 
 @pytest.mark.parametrize(
