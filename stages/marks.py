@@ -7,14 +7,15 @@ _NAME = (
     r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|thought_process|reasoning|reflection|scratchpad|inner_monologue"
     r"|chain_of_thought)"
 )
+_LEFT, _RIGHT = r"(?:[<◁＜]|&lt;)[|｜]? ?", r" {0,20}[|｜]?(?:[>▷＞]|&gt;)"
+_BLOCK = r"(?:think(?:ing)?|thought)"
 _OPEN = (
-    rf"[<◁＜][|｜]?{_NAME}(?:\s[^<>\n]{{0,200}})?[|｜]?[>▷＞]"
-    r"|(?-i:\[THINK(?:ING)?\])|<\|START_THINKING\|>|<\|begin_of_thought\|>|<unused94>(?:thought)?|<\|channel>\w*"
+    rf"{_LEFT}{_NAME}(?:\s[^<>\n]{{0,200}}?)?{_RIGHT}|<\|(?:begin|start)_(?:of_)?{_BLOCK}\|>"
+    rf"|<\|{_BLOCK}_(?:begin|start)\|>|(?-i:\[THINK(?:ING)?\])|<unused94>(?:thought)?|<\|channel>\w*"
 )
 _CLOSE = (
-    rf"[<◁＜][|｜]?/{_NAME}\s{{0,20}}[|｜]?[>▷＞]"
-    r"|(?-i:\[/THINK(?:ING)?\])|<\|END_THINKING\|>|<\|end_of_thought\|>|<unused95>|<channel\|>"
-    r"|\[BEGIN FINAL RESPONSE\]"
+    rf"{_LEFT}/ ?{_NAME}{_RIGHT}|<\|end_(?:of_)?{_BLOCK}\|>|<\|{_BLOCK}_end\|>"
+    r"|(?-i:\[/THINK(?:ING)?\])|<unused95>|<channel\|>|\[BEGIN FINAL RESPONSE\]"
 )
 _EMPTY = rf"<{_NAME}\s{{0,20}}/>"
 
@@ -39,7 +40,8 @@ OPENED = re.compile(rf"(?P<mark>{_OPEN})\s*\Z", re.IGNORECASE)  # a prompt in wh
 
 # OpenAI's harmony format: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…`
 CHANNEL = re.compile(
-    r"(?:<\|start\|>[^<]{0,100})?<\|channel\|>\s*(?P<name>\w+)[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>"
+    r"(?:<\|start\|>[^<]{0,100})?<\|channel\|>\s{0,20}(?P<name>analysis|commentary|final)"
+    r"(?:[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>)?"
 )
 CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 
@@ -56,16 +58,16 @@ WRAPPED = re.compile(
     r"<(?P<tag>answer|response|output|final_answer)>(?P<text>.*)</(?P=tag)>", re.DOTALL | re.IGNORECASE
 )
 
-_CLOSINGS = {
-    "<|start_thinking|>": "<|END_THINKING|>",
-    "<|begin_of_thought|>": "<|end_of_thought|>",
-    "<unused94>": "<unused95>",
-}
+_TAG = re.compile(r"^((?:[<◁＜\[]|&lt;)[|｜]? ?)([\w:]+)(?:\s.*?)??( {0,20}[|｜]?(?:[>▷＞\]]|&gt;))$")
 
 
 def closing(opening: str) -> str:
     """The mark that closes the thoughts which a mark opens."""
     if opening.startswith("<|channel>"):
         return "<channel|>"
-    known = _CLOSINGS.get(opening.removesuffix("thought").lower()) or _CLOSINGS.get(opening.lower())
-    return known or re.sub(r"^(\W+)(\w[\w:]*)(?:\s[^>]*?)?(\W+)$", r"\1/\2\3", opening)
+    if opening.startswith("<unused94>"):
+        return "<unused95>"
+    if re.search(r"begin|start", opening, re.IGNORECASE):
+        end = re.sub(r"begin|start", "end", opening, flags=re.IGNORECASE)
+        return end.upper() if opening.isupper() else end
+    return _TAG.sub(r"\1/\2\3", opening)

@@ -34,6 +34,20 @@ def test_how_fast_and_with_which_secret_is_no_matter(backend):
     assert other.shard_identity() == section(backend).shard_identity()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"openai": {"base_url": "https://one.example/v1", "body": {"seed": None}}},
+        {"openai": {"base_url": "https://one.example/v1", "complete_reasons": ["fin"]}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ],
+)
+def test_how_a_model_is_asked_changes_rows(changes):
+    plain, changed = section("openai"), section("openai", **changes)
+    assert changed.identity() != plain.identity()
+    assert changed.shard_identity() != plain.shard_identity()
+
+
 def test_processes_share_the_requests_of_a_minute():
     openai = {"base_url": "https://one.example/v1", "requests_per_minute": 90}
     assert section("openai", openai=openai).for_process(3, adapters=True).openai.requests_per_minute == 30

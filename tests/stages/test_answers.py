@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.answers import finish_reason, read_completion, read_text
+from stages.marks import closing
 from stages.ports import Completion
 
 ANSWER = "The controller must provide a copy. The first one is free."
@@ -24,6 +25,9 @@ PAIRS = [
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<unused94>thought\n", "<unused95>"),
     ("<|channel>thought\n", "<channel|>"),
+    ("<|thinking_start|>", "<|thinking_end|>"),
+    ("&lt;think&gt;", "&lt;/think&gt;"),
+    ("< think >", "</ think >"),
 ]
 
 
@@ -55,6 +59,7 @@ def test_thoughts_between_parts_of_an_answer_are_left_out():
         "<|channel|>analysis<|message|>We need JSON.<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>",
         "analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>Hm.<|end|>"
         "<|start|>assistant<|channel|>final <|constrain|>json<|message|>{}",
+        "<|channel|>analysis We need a short text.<|channel|>final {}",
         "analysisWe need a short text.assistantfinal{}",
         "Here is my thought process:\nHm.\n\nHere is my response:\n{}",
         "Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\n{}\n[END FINAL RESPONSE]",
@@ -66,6 +71,21 @@ def test_thoughts_between_parts_of_an_answer_are_left_out():
 def test_channels_and_wrapped_answers(text):
     reading = read_text(text.replace("{}", ANSWER))
     assert (reading.text, reading.thought, reading.whole) == (ANSWER, True, True)
+
+
+@pytest.mark.parametrize(
+    ("opening", "end"),
+    [
+        *(
+            (opening.partition("thought\n")[0], end)
+            for opening, end in PAIRS
+            if "=" not in opening and " " not in opening
+        ),
+        ('<think effort="low">', "</think>"),
+    ],
+)
+def test_each_mark_has_its_closing_one(opening, end):
+    assert closing(opening) == end
 
 
 @pytest.mark.parametrize(
