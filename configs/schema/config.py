@@ -3,6 +3,7 @@
 Rows do not depend on `run`, `price`, `drift`, `metrics`, `out`, `publish` and paths: fingerprints leave them out.
 """
 
+import os
 import re
 from typing import Any
 
@@ -140,7 +141,7 @@ class Config(Section):
     def _local(cls, value: str) -> str:
         if re.match(r"^[a-z0-9]+://", value) and not value.startswith("file://"):
             raise ValueError(f"{value!r}: only a path works; set `out` to a folder, and `publish` to the URL")
-        return value.removeprefix("file://")
+        return os.path.expanduser(value.removeprefix("file://"))
 
     @field_validator("publish", mode="before")
     @classmethod

@@ -1,12 +1,16 @@
 """Where a domain's documents come from, how they are cut into passages, and which tasks they get."""
 
-from pydantic import Field, model_validator
+import os
+
+from pydantic import Field, field_validator, model_validator
 
 from configs.schema.section import Language, Name, Section
 
 
 class Source(Section):
     """Where seeds come from: a packaged corpus by name, or your own documents by path or URL."""
+
+    added_later = frozenset({"encoding", "delimiter"})
 
     corpus: str | None = Field(default=None, description="Name of a packaged corpus. Give this or path.")
     path: str | None = Field(
@@ -18,7 +22,35 @@ class Source(Section):
     licence: str | None = Field(
         default=None, description="Licence of your own documents: an SPDX id, or proprietary. Required with path."
     )
+    encoding: str | None = Field(
+        default=None,
+        description="Encoding of text files, tables and JSON: utf-8, cp1252, gb18030, utf-16, …. Unset: found out for "
+        "each file.",
+    )
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description='What separates the cells of CSV and TSV files, such as ";" or "\\t". Unset: found out.',
+    )
     weight: float = Field(default=1.0, gt=0, description="Share of the domain's passages, relative to other sources.")
+
+    @field_validator("path")
+    @classmethod
+    def _home(cls, value: str | None) -> str | None:
+        return os.path.expanduser(value) if value is not None else None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                "".encode(value)
+        except LookupError:
+            raise ValueError(
+                f"{value!r}: no encoding that Python knows; write utf-8, cp1252, latin-1, gb18030, big5, utf-16, …"
+            ) from None
+        return value
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
@@ -26,8 +58,11 @@ class Source(Section):
             raise ValueError("give either corpus or path")
         if self.path is not None and not self.licence:
             raise ValueError("licence: missing; name the documents' licence (an SPDX id, or 'proprietary')")
-        if self.corpus is not None and (self.licence or self.language or self.title_field):
-            raise ValueError("licence, language and title_field are fixed by the corpus; they go with path")
+        fixed = (self.licence, self.language, self.title_field, self.encoding, self.delimiter)
+        if self.corpus is not None and any(fixed):
+            raise ValueError(
+                "licence, language, title_field, encoding and delimiter are fixed by the corpus; they go with path"
+            )
         return self
 
 

@@ -25,7 +25,8 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
     """
     models = resolve_models(config)
     config, card = models.config, models.generator
-    files = seeds.list_files(config)
+    sources = seeds.list_sources(config)
+    files = sources.files
     data = DataSet.open(config.out)
     fingerprint = run_fingerprint(models)
     passages = {name: domain.per_day for name, domain in config.domains.items()}
@@ -38,19 +39,11 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
         "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
         "stages": _stages(models, data, date, files, passages),
-        "sources": [
-            {
-                "domain": file.domain,
-                "source": config.domains[file.domain].seeds[file.place].corpus or file.file.name,
-                "bytes": file.file.bytes,
-                "licence": _licence(config, file),
-            }
-            for file in files
-        ],
+        "sources": _sources(config, files),
         "estimate": _estimate(data, config, passages, card.sha256),
         "currency": config.price.currency,
         "target": wanted and _target(data, config, wanted, card),
-        "warnings": [*models.notices, *_warnings(config, card.parameters, card.name)],
+        "warnings": [*models.notices, *sources.notes, *_warnings(config, card.parameters, card.name)],
     }
 
 
@@ -80,6 +73,23 @@ def _state(date_run: DateRun, fingerprint: str) -> str:
     if date_run.owner.fingerprint != fingerprint:
         return "needs --force"
     return "finished" if date_run.manifest else "started"
+
+
+def _sources(config: Config, files: list[seeds.DomainFile]) -> list[dict[str, Any]]:
+    """The files, those that are cut into parts once."""
+    sizes: dict[tuple[str, int, str, str], int] = {}
+    for file in files:
+        key = file.domain, file.place, file.file.name, _licence(config, file)
+        sizes[key] = sizes.get(key, 0) + file.file.bytes
+    return [
+        {
+            "domain": domain,
+            "source": config.domains[domain].seeds[place].corpus or name,
+            "bytes": size,
+            "licence": licence,
+        }
+        for (domain, place, name, licence), size in sizes.items()
+    ]
 
 
 def _licence(config: Config, file: seeds.DomainFile) -> str:

@@ -13,6 +13,7 @@ from configs import load
 from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from model import backends
+from pipeline.run import signed_urls
 from pipeline.run.cleanup import forget_attempts
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.dataset import DataSet, OtherDates
@@ -121,7 +122,7 @@ class DateRun:
             others = replace(others, used=_renamed(previous.used, others.used))
         if previous and is_finished:
             others = replace(others, index=_renamed(previous.index, others.index))
-        write_text(self.folder / "config.yaml", load.dump(config))
+        write_text(self.folder / "config.yaml", load.dump(signed_urls.hidden(config)))
         record = self._record(models, fingerprint, others, previous)
         record.write(self.folder)
         return record

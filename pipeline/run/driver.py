@@ -25,16 +25,18 @@ import apache_beam as beam
 from configs import errors, load
 from configs.schema import Config
 from pipeline.report.summary import summarise
+from pipeline.run import signed_urls
 from pipeline.run.empty import empty_domains
 from pipeline.run.graph import Outcome, graph
 from pipeline.run.publishing import Publication
 from pipeline.run.runner import runner_and_options
-from pipeline.run.stage_specs import Context, Stage
+from pipeline.run.sources import sources_of_date
+from pipeline.run.stage_specs import Context, Stage, keep_committed_names
 from pipeline.store.dataset import DataSet
 from pipeline.store.run_record import NAME as RUN_RECORD
 from pipeline.store.run_record import RunRecord
-from stages import seeds
 from stages.execute import RunShards
+from stages.sources.opening import without_secrets
 from stages.storage.atomic import write_text
 from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord, StageResult, quarantine
@@ -60,7 +62,7 @@ class Driver:
         if record is None:
             raise errors.StoreError(f"{folder / RUN_RECORD}: missing; run gristmill run again")
         self._record = record
-        self._config: Config = load.load(str(folder / "config.yaml"))
+        self._config: Config = signed_urls.restored(load.load(str(folder / "config.yaml")))
         self._folder = folder
         self._data = DataSet(folder.parent.parent)
         self._beam_args = beam_args
@@ -85,10 +87,11 @@ class Driver:
         are free again, or "nothing" when no passage is left. Raises GristmillError when a stage fails.
         """
         self._data.sweep(self._context.date)
-        self._sources = seeds.list_files(self._config)
-        steps = graph(self._context, self._sources)
+        self._sources = sources_of_date(self._data, self._record, self._config)
+        steps = graph(self._context, self._sources.files)
         stage = next(steps)
         while True:
+            keep_committed_names(stage)
             result = self._run_stage(stage)
             self._results.append(result)
             try:
@@ -178,13 +181,13 @@ class Driver:
 
     def _finish(self, outcome: Outcome) -> dict[str, Any]:
         if not outcome.slices or not any(outcome.slices.values()):
-            return {"status": "nothing", "notes": [self._no_seeds()]}
+            return {"status": "nothing", "notes": [self._no_seeds(), *self._sources.notes]}
         figures = summarise(self._config, self._results)["domains"]
         empty = empty_domains(self._config, figures, self._results, str(self._data.root))
         if len(empty) == sum(bool(slices) for slices in outcome.slices.values()):
             self._data.release(self._record.date)
-            return {"status": "empty", "notes": list(empty.values())}
-        outcome.notes += empty.values()
+            return {"status": "empty", "notes": [*empty.values(), *self._sources.notes]}
+        outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values()]
         Publication(self._data, self._config, self._record, outcome, self._results, sorted(empty)).publish()
         return {"status": "done"}
 
@@ -195,7 +198,8 @@ class Driver:
         counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         if reasons["used"]:
             return f"no unused seeds are left ({counts}): add sources, or start a new data set"
-        files = ", ".join(source.file.url for source in self._sources[:3]) + (" …" if len(self._sources) > 3 else "")
+        urls = list(dict.fromkeys(without_secrets(source.file.url) for source in self._sources.files))
+        files = ", ".join(urls[:3]) + (" …" if len(urls) > 3 else "")
         return f"no seeds in {files}: {counts or 'no text in them'}; see domains.*.seeds and domains.*.passages"
 
 

@@ -24,7 +24,7 @@ from stages.generate import Generate, Generated
 from stages.record import CANDIDATE, Candidate, Seed, content_id
 from stages.seeds import used_ids
 from stages.sources.listing import SourceFile
-from stages.sources.seed_source import Dropped, read_seeds, source_files
+from stages.sources.seed_source import Dropped, read_seeds, source_listing
 from stages.storage.writer import to_table
 
 MORE_PASSAGES = 5  # times those asked for are looked at, where tasks cannot ask about some
@@ -156,7 +156,11 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
         used = used_ids(str(data.root), used_files, name)
         files: list[tuple[int, list[Seed]]] = []  # the source's place, and its passages in the run's order
         for place, source in enumerate(domain.seeds):
-            for file in source_files(source, f"domains.{name}.seeds[{place}]"):
+            where = f"domains.{name}.seeds[{place}]"
+            listing = source_listing(source, where, config.out)
+            if note := listing.note():
+                notice(f"{where}: passed over {note}")
+            for file in listing.files:
                 files.append((place, _first_seeds(config, name, place, file, used, count, passed_over, notice)))
         by_domain.append(_by_weight(files, {place: source.weight for place, source in enumerate(domain.seeds)}, count))
     in_turn = [seed for seeds in zip_longest(*by_domain) for seed in seeds if seed is not None]

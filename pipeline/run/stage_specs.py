@@ -18,7 +18,7 @@ from model import backends
 from stages.execute import StageBody
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
-from stages.storage.shard import ShardSpec
+from stages.storage.shard import ShardName, ShardSpec
 from stages.storage.stage import StageKind, StageName
 
 STAGES_VERSION = 6  # raise it when a stage's code gives other rows for the same input
@@ -118,3 +118,19 @@ def build_stage(
         for number, shard in enumerate(inputs)
     ]
     return Stage(name, specs, body, schema, compression_level)
+
+
+def keep_committed_names(stage: Stage) -> None:
+    """Gives shards the number and total under which an earlier start committed them.
+
+    Both change with the number of inputs, of which the content of a shard does not depend. The names of published files
+    are left as they are.
+    """
+    wanted = {spec.fingerprint: place for place, spec in enumerate(stage.specs) if not spec.record_path.exists()}
+    if stage.kind.publishes or not wanted:
+        return
+    for record in Path(stage.specs[0].root, stage.specs[0].folder).glob("part-*.parquet.json"):
+        name = ShardName.parse(record.name)
+        if name is not None and name.record == record.name and name.fingerprint in wanted:
+            place = wanted.pop(name.fingerprint)
+            stage.specs[place] = stage.specs[place]._replace(number=name.number, total=name.total)

@@ -21,6 +21,7 @@ from typing import Any
 
 from configs.errors import StoreError
 from configs.schema import Config
+from pipeline.run import signed_urls
 from pipeline.run.cleanup import clean_up_finished, forget_attempts
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
@@ -131,6 +132,7 @@ class _Supervisor:
         folder = self.date_run.folder
         driver_end, our_end = os.pipe()
         environment = {"TOKENIZERS_PARALLELISM": "true"} | ALLOCATORS | os.environ | {"GRISTMILL_PIPE": str(driver_end)}
+        environment |= signed_urls.environment(self.config)
         with (folder / "log.txt").open("ab") as log:
             driver = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.run.driver", str(folder), *self.beam_args],

@@ -21,7 +21,7 @@ class Document:
 class Unreadable:
     """A row that could not be read; reading goes on after it.
 
-    `reason`: invalid_utf8 | bad_json | bad_row | no_text_field | too_large | empty.
+    `reason`: invalid_utf8 | bad_json | bad_row | bad_file | no_text_field | too_large | empty.
     """
 
     location: str
@@ -31,11 +31,19 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The names of the text and title columns, and the size limit of a row."""
+    """What a reader must know: the names of the text and title columns, the size limit of a row, how text is stored.
+
+    `encoding` and `delimiter` (of tables) are found out where they are None. `rows_before`: rows of the file before
+    those that are read.
+    """
 
     text: str = "text"
     title: str | None = None
     max_document_bytes: int = 20_000_000
+    encoding: str | None = None
+    delimiter: str | None = None
+    language: str = "en"
+    rows_before: int = 0
 
 
 def document_from_row(row: dict[str, Any], fields: Fields, location: str) -> Document | Unreadable:

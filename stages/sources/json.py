@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 from itertools import chain
 from typing import IO, Any
 
@@ -36,15 +37,40 @@ def read_lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
         yield None
 
 
-def read_jsonl(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
-    """Reads one JSON object per line; blank lines are skipped."""
+def read_jsonl(stream: BufferedReader, fields: Fields) -> Iterator[Document | Unreadable]:
+    """Reads one JSON object per line; blank lines are skipped.
+
+    A file that holds an array, or objects over several lines, is read as `read_json` reads it.
+    """
+    if not is_line_format(stream.peek(BLOCK_BYTES)):
+        return read_json(stream, fields)
     lines = read_lines(stream, fields.max_document_bytes)
     rows = (
-        (f"line {number}", line if line is None else _parse(line))
-        for number, line in enumerate(lines, 1)
+        (f"line {number}", line if line is None else _parse_line(line))
+        for number, line in enumerate(lines, fields.rows_before + 1)
         if line is None or line.strip()
     )
     return documents_from_rows(_readable(rows, fields), fields)
+
+
+def is_line_format(head: bytes) -> bool:
+    """Whether a file that begins like this has an object in each line: no array, nor objects over several lines."""
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith(b"["):
+        return not head[1:].lstrip().startswith((b"{", b"]"))
+    line, end, rest = head.partition(b"\n")
+    if not (line.startswith(b"{") and end) or isinstance(_parse_line(line), dict):
+        return True
+    return line.strip() != b"{" and not rest.lstrip().startswith((b'"', b"}"))
+
+
+def _parse_line(line: bytes) -> "Row":
+    """The row in a line. A comma after the object, as between those of an array, does no harm."""
+    row = _parse(line)
+    if not isinstance(row, dict) and (stripped := line.rstrip()).endswith(b","):
+        without_comma = _parse(stripped[:-1])
+        return without_comma if isinstance(without_comma, dict) else row
+    return row
 
 
 def read_json(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:

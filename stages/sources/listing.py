@@ -1,83 +1,212 @@
-"""Lists, opens and hashes the user's files, on any file system that fsspec supports (paths, `s3://`, …)."""
+"""Lists and hashes the user's files, on any file system that fsspec supports (paths, `s3://`, `zip://…::a.zip`, …)."""
 
 import hashlib
+import os
 import re
-from dataclasses import dataclass
-from typing import IO, Any, cast
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from configs.errors import InputError
+from stages.sources import formats
+from stages.sources.opening import cause_of, filesystem, is_local, local_path, open_bytes, without_secrets
 
-SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt", ".md")
+# What a data set's folder holds, where its documents lie in the same folder.
+OUTPUT_NAMES = {
+    "adapters",
+    "audits",
+    "current.json",
+    "data",
+    "history",
+    "index",
+    "manifests",
+    "README.md",
+    "runs",
+    "used",
+}
+_CACHING = {"simplecache", "filecache", "blockcache", "cached"}  # file systems whose paths are those of the next one
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source. `name` is relative to the source's path and is recorded in lineage."""
+    """One file of a source, or one part of a large file.
+
+    `name` is relative to the source's path and is recorded in lineage. A part is bytes `start` to `stop` (of Parquet:
+    row groups), comes after `rows_before` rows, and has the file's first `header_bytes` before it. `stop` 0: all of it.
+    """
 
     url: str
     bytes: int
     name: str
+    start: int = 0
+    stop: int = 0
+    rows_before: int = 0
+    header_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a source that can be read, and how many others there are, by what they are."""
+
+    files: list[SourceFile] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def note(self) -> str:
+        """What was passed over and what to do about it; empty if nothing was."""
+        return formats.describe(self.passed_over.items())
 
 
 def list_files(path: str) -> list[SourceFile]:
     """The readable files of a path, folder (recursive), glob or URL, sorted by name.
 
-    In a folder, files with other suffixes and hidden files (`.name`, `_name`) are skipped. Raises InputError when no
-    file is left.
+    Raises InputError when no file is left.
     """
-    fs, root = _filesystem(path)
+    return list_source(path).files
+
+
+def list_source(path: str, out: str = "") -> Listing:
+    """The readable files of a path, folder (recursive), glob or URL, sorted by name.
+
+    In a folder, hidden files (`.name`, `_name`) are skipped, linked folders are followed, and data sets of Gristmill
+    are passed over: that of the run, in the folder `out`, and others. Raises InputError when no file is left.
+    """
     try:
-        if fs.isdir(root):
-            files, base = fs.find(root), root.rstrip("/")
-        elif fs.exists(root):
-            files, base = [root], root.rpartition("/")[0]
-        elif any(mark in root for mark in "*?["):
-            files, base = fs.glob(root), re.split(r"[*?[]", root)[0].rpartition("/")[0]
-        else:
-            raise InputError(f"no such file {path!r}")
-        names = {file: file.removeprefix(base).lstrip("/") for file in files}
-        readable = [
-            file
-            for file, name in names.items()
-            if suffix(file) in SUFFIXES and (file == root or not any(p.startswith((".", "_")) for p in name.split("/")))
-        ]
-        if not readable:
-            raise InputError(f"{path!r}: no readable file; the suffixes that can be read are {', '.join(SUFFIXES)}")
-        return [SourceFile(fs.unstrip_protocol(file), fs.size(file) or 0, names[file]) for file in sorted(readable)]
-    except OSError as error:
-        raise InputError(f"{path!r}: cannot be listed ({error}); check its permissions and credentials") from error
+        listing = _local(path, out) if is_local(path) else _remote(path)
+    except InputError:
+        raise
+    except Exception as error:  # remote file systems raise what they like
+        shown = without_secrets(path, path)
+        raise InputError(
+            f"{shown!r}: cannot be listed ({cause_of(error, path)}); check its permissions and credentials"
+        ) from None
+    if not listing.files:
+        others = f"; passed over: {listing.note()}" if listing.passed_over else ""
+        shown = without_secrets(path, path)
+        raise InputError(
+            f"{shown!r}: no readable file; the suffixes that can be read are {formats.readable_suffixes()}{others}"
+        )
+    return listing
 
 
 def file_sha256(url: str) -> str:
     """The SHA-256 of a file as hex digits; the file is read in blocks."""
-    with open_file(url) as stream:
-        digest = hashlib.sha256()
+    digest = hashlib.sha256()
+    with open_bytes(url) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _filesystem(path: str) -> tuple[Any, str]:
-    import fsspec
+def _local(path: str, out: str) -> Listing:
+    root = local_path(path)
+    listing = Listing()
+    if os.path.isdir(root):
+        found, base = _walk(root, out, listing.passed_over), root
+    elif os.path.exists(root):
+        found, base = iter([root]), os.path.dirname(root)
+    elif any(mark in root for mark in "*?["):
+        from fsspec.utils import glob_translate
 
-    try:
-        return fsspec.core.url_to_fs(path)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{path!r}: {error}") from None
+        base = re.split(r"[*?[]", root)[0].rpartition("/")[0]
+        depth = None if "**" in root else root.count("/") - base.count("/")
+        matches = re.compile(glob_translate(root)).match
+        found = (file for file in _walk(base or "/", out, listing.passed_over, depth, matches) if matches(file))
+    else:
+        raise InputError(f"no such file {path!r}")
+    for file in sorted(found):
+        name = file.removeprefix(base).lstrip("/")
+        if file != root and any(part.startswith((".", "_")) for part in name.split("/")):
+            continue
+        what, size = formats.passed_over_as(file) if formats.reader_name(file) is None else "", 0
+        try:
+            status = os.stat(file)
+            what, size = what if stat.S_ISREG(status.st_mode) else formats.SPECIAL, status.st_size
+        except OSError:
+            if not os.path.islink(file):
+                raise
+            what = formats.DANGLING
+        if what:
+            listing.passed_over[what] += 1
+        else:
+            listing.files.append(SourceFile(f"file://{file}", size, name))
+    return listing
 
 
-def open_file(url: str, compression: str | None = None) -> IO[bytes]:
-    """Opens a file for reading bytes, decompressed. Raises InputError with the file's name."""
-    import fsspec
+def _walk(
+    root: str, out: str, passed_over: Counter[str], depth: int | None = None, matches: Any = None
+) -> Iterator[str]:
+    """The files below a folder, in linked folders too; each folder once, whatever links to it.
 
-    try:
-        return cast(fsspec.core.OpenFile, fsspec.open(url, "rb", compression=compression)).open()
-    except FileNotFoundError:
-        raise InputError(f"{url}: no such file; it was removed after the files were listed") from None
-    except (OSError, ImportError, ValueError) as error:
-        raise InputError(f"{url}: cannot be opened ({error})") from error
+    Real folders come before links, so that files have the name of the place where they are. `matches`: whether a
+    file's path is asked for; only then is a data set worth a word.
+    """
+    own = os.path.realpath(out) if out else ""
+    real_root = os.path.realpath(root)
+    visited: set[str] = set()
+    waiting = [(root, 0)]
+    links: list[tuple[str, int]] = []
+    while waiting or links:
+        folder, level = waiting.pop() if waiting else links.pop(0)
+        real = os.path.realpath(folder)
+        if real in visited:
+            continue
+        visited.add(real)
+        is_own = real == own
+        if real != real_root and (is_own or _is_data_set(real)):
+            if matches is None:
+                passed_over[formats.OWN_OUTPUT if is_own else formats.DATA_SETS] += 1
+            continue
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if is_own and entry.name in OUTPUT_NAMES:
+                    continue
+                if not os.path.isdir(entry.path):  # False for links that lead nowhere or to themselves
+                    yield entry.path
+                elif not entry.name.startswith((".", "_")) and (depth is None or level + 1 < depth):
+                    (links if entry.is_symlink() else waiting).append((entry.path, level + 1))
 
 
-def suffix(url: str) -> str:
-    """The suffix in lower case and without `.gz`: `.jsonl` for `…/a.JSONL.gz`."""
-    return "." + url.removesuffix(".gz").rpartition("/")[2].rpartition(".")[2].lower()
+def _is_data_set(folder: str) -> bool:
+    return Path(folder, "manifests").is_dir() and Path(folder, "current.json").is_file()
+
+
+def _remote(path: str) -> Listing:
+    fs, root = filesystem(path)
+    bits = path.split("::")
+    place = next((number for number, bit in enumerate(bits) if bit.partition("://")[0] not in _CACHING), 0)
+    if bits[place].startswith(("http://", "https://")) and not re.search(r"\*|/(\?|$)", bits[place].partition("?")[0]):
+        files, base = {root: fs.info(root)}, root.partition("?")[0].rpartition("/")[0]
+    elif fs.isdir(root):
+        files, base = fs.find(root, detail=True), root.rstrip("/")
+    elif fs.exists(root):
+        files, base = {root: fs.info(root)}, root.rpartition("/")[0]
+    elif any(mark in root for mark in "*?["):
+        files, base = fs.glob(root, detail=True), re.split(r"[*?[]", root)[0].rpartition("/")[0]
+    else:
+        raise InputError(f"no such file {without_secrets(path, path)!r}")
+    listing = Listing()
+    for file in sorted(files):
+        name = formats.file_name(file) if file == root else file.removeprefix(base).lstrip("/")
+        if files[file].get("type") == "directory" or (
+            file != root and any(part.startswith((".", "_")) for part in name.split("/"))
+        ):
+            continue
+        url = path if file == root else _url(fs, bits, place, file)
+        if formats.reader_name(url) is None:
+            listing.passed_over[formats.passed_over_as(url)] += 1
+        else:
+            listing.files.append(SourceFile(url, files[file].get("size") or 0, name))
+    return listing
+
+
+def _url(fs: Any, bits: list[str], place: int, file: str) -> str:
+    """The URL of a file of a listed file system; archives and caches before and after it stay in the chain."""
+    if len(bits) == 1:
+        return fs.unstrip_protocol(file)
+    protocol = bits[place].partition("://")[0]
+    if file.startswith(f"{protocol}://"):
+        return "::".join([*bits[:place], file, *bits[place + 1 :]])
+    return "::".join([*bits[:place], f"{protocol}://{file}", *bits[place + 1 :]])

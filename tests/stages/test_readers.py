@@ -268,7 +268,7 @@ def test_json_arrays_and_lines_read_alike(tmp_path, rows, indented):
 
 
 def test_folders_are_read_recursively_and_sorted(tmp_path):
-    for name in ("b/two.txt", "a.jsonl", "b/.hidden.txt", "_SUCCESS", "c.pdf", "b/c/three.md"):
+    for name in ("b/two.txt", "a.jsonl", "b/.hidden.txt", "_SUCCESS", "c.png", "b/c/three.md"):
         written(tmp_path, name, "x")
     assert [file.name for file in list_files(str(tmp_path))] == ["a.jsonl", "b/c/three.md", "b/two.txt"]
     assert [file.name for file in list_files(f"{tmp_path}/b/*.txt")] == ["two.txt"]
