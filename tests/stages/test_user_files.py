@@ -2,24 +2,26 @@
 
 import bz2
 import gzip
-import http.server
 import io
 import json
 import lzma
 import os
-import threading
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from configs.errors import InputError
 from configs.schema import Source
-from stages.sources import formats
+from stages.sources import formats, parts
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import list_files, list_source
+from stages.sources.parts import parts_of
 from stages.sources.passages import cut, first_sentence, split_sentences
 from stages.sources.readers import read_documents
+from tests.factories.signed_urls import QUERY, SIGNATURE, signed_files
 
 LINES = '{"text": "first text"}\n{"text": "second text"}\n'
 
@@ -377,58 +379,25 @@ def test_files_in_archives(tmp_path, monkeypatch, path, place):
     assert texts(file.url) == ["first text", "second text"]
 
 
-SECRET = "X-Amz-Signature=d34db33f&X-Amz-Credential=AKIA%2Fx"
-
-
 @pytest.fixture(scope="module")
 def server():
-    """Serves files to those who have the signature; it knows no HEAD."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as target:
         target.writestr("d/b.jsonl", LINES)
-    contents = {
-        "/a.jsonl": LINES.encode(),
-        "/A.JSONL.GZ": gzip.compress(LINES.encode()),
-        "/a.zip": archive.getvalue(),
-    }
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            path, _, query = self.path.partition("?")
-            status = 200 if query == SECRET and path in contents else 403
-            body = contents[path] if status == 200 else b"<Error/>"
-            if status == 200 and (wanted := self.headers.get("Range")):
-                start, _, stop = wanted.removeprefix("bytes=").partition("-")
-                part = body[int(start) : int(stop) + 1 if stop else None]
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{int(start) + len(part) - 1}/{len(body)}")
-                body = part
-            else:
-                self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Accept-Ranges", "bytes")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format, *args):
-            pass
-
-    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=service.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{service.server_port}"
-    service.shutdown()
-    service.server_close()
+    contents = {"/a.jsonl": LINES.encode(), "/A.JSONL.GZ": gzip.compress(LINES.encode()), "/a.zip": archive.getvalue()}
+    with signed_files(contents) as address:
+        yield address
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "A.JSONL.GZ"])
 def test_signed_urls_are_read(server, name):
-    (file,) = list_files(f"{server}/{name}?{SECRET}")
+    (file,) = list_files(f"{server}/{name}?{QUERY}")
     assert file.name == name
     assert texts(file.url) == ["first text", "second text"]
 
 
 def test_an_archive_behind_a_signed_url(server):
-    (file,) = list_files(f"zip://d/*.jsonl::{server}/a.zip?{SECRET}")
+    (file,) = list_files(f"zip://d/*.jsonl::{server}/a.zip?{QUERY}")
     assert file.name == "b.jsonl"
     assert texts(file.url) == ["first text", "second text"]
 
@@ -436,14 +405,67 @@ def test_an_archive_behind_a_signed_url(server):
 @pytest.mark.parametrize("path", ["{}/b.jsonl?{}", "{}/a.jsonl?{}x", "zip://d/*.jsonl::{}/b.zip?{}", "{}/a.png?{}"])
 def test_no_message_has_the_signature(server, path):
     with pytest.raises(InputError) as caught:
-        list_files(path.format(server, SECRET))
+        list_files(path.format(server, QUERY))
     message = str(caught.value)
     assert server in message
-    assert "d34db33f" not in message
+    assert SIGNATURE not in message
     assert "AKIA" not in message
     with pytest.raises(InputError) as caught:
-        texts(path.format(server, SECRET).replace("a.png", "b.txt").replace("*", "x"))
-    assert "d34db33f" not in str(caught.value)
+        texts(path.format(server, QUERY).replace("a.png", "b.txt").replace("*", "x"))
+    assert SIGNATURE not in str(caught.value)
+
+
+# Large files
+
+
+def many_rows(name):
+    rows = [{"text": f"text {number}" + ("\nover, two lines" if number % 7 == 0 else "")} for number in range(3000)]
+    if name.endswith(".jsonl"):
+        return "".join(json.dumps(row) + "\n" + ("\n" if number % 9 == 0 else "") for number, row in enumerate(rows))
+    head = "sep=;\n" if name.startswith("sep") else ""
+    return head + "id;text\n" + "".join(f'{number};"{row["text"]}"\n' for number, row in enumerate(rows))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "sep.csv", "a.parquet"])
+def test_the_parts_of_a_large_file_are_its_rows(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(parts, "MAX_PART_BYTES", 10_000)
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"text": [f"text {number}" for number in range(3000)]}), path, row_group_size=100)
+        monkeypatch.setattr(parts, "MAX_PART_BYTES", 2_000)
+    else:
+        write(path, many_rows(name))
+    (file,) = list_files(str(path))
+    pieces = [part for part, _ in parts_of(file, None)]
+    assert len(pieces) > 3
+    assert sum(part.bytes for part in pieces) <= file.bytes
+    whole = list(read_documents(file.url, Fields()))
+    assert len(whole) >= 3000
+    assert [row for part in pieces for row in read_documents(file.url, Fields(), part)] == whole
+
+
+def test_rows_that_are_added_change_the_last_part_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "MAX_PART_BYTES", 10_000)
+    path = write(tmp_path / "a.jsonl", many_rows("a.jsonl"))
+    (file,) = list_files(str(path))
+    before = parts_of(file, None)
+    with path.open("a") as stream:
+        stream.write(LINES)
+    (file,) = list_files(str(path))
+    assert parts_of(file, None)[: len(before) - 1] == before[:-1]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json", "array.jsonl", "wide.csv", "a.txt", "quote.csv"])
+def test_what_cannot_be_cut_stays_whole(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(parts, "MAX_PART_BYTES", 1000)
+    content = json.dumps([{"text": f"text {number}"} for number in range(1000)])
+    data = {
+        "a.jsonl.gz": gzip.compress(os.urandom(3000)),
+        "wide.csv": ("text\n" + "a\n" * 3000).encode("utf-16"),
+        "quote.csv": b'text,title\n"open,a\n' + b"more,b\n" * 1000,
+    }.get(name, content.encode())
+    (file,) = list_files(str(write(tmp_path / name, data)))
+    assert [part for part, _ in parts_of(file, None)] == [file]
 
 
 # Long runs of one character: a quadratic pattern takes an hour on them
