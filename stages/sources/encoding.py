@@ -87,7 +87,7 @@ def _without_mark(first: bytes) -> str | None:
     even, odd = head[0::2], head[1::2]
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         marks = zip(zeros, others, strict=False)
-        breaks = sum(zero == 0 and other in b' \n\r\t,{}"' for zero, other in marks)
+        breaks = sum(zero == 0 and character in b' \n\r\t,{}"' for zero, character in marks)
         if breaks and breaks * 200 >= len(zeros) and others.count(0) * 20 <= len(others):
             return encoding
     return None

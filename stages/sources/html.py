@@ -52,13 +52,13 @@ def _encoding(data: bytes, fields: Fields) -> str:
     if fields.encoding:
         return fields.encoding
     named = _CHARSET.search(data[:2048])
-    found = sniff(lambda: BytesIO(data), fields.language)
-    if named and found in ("utf-8", "cp1252") and is_encoding(named[1].decode()):
+    sniffed = sniff(lambda: BytesIO(data), fields.language)
+    if named and sniffed in ("utf-8", "cp1252") and is_encoding(named[1].decode()):
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
             return named[1].decode()
-    return found
+    return sniffed
 
 
 def _title_and_text(page: str) -> tuple[str, str]:

@@ -104,19 +104,19 @@ def _local(path: str, out: str) -> Listing:
     root = local_path(path)
     listing = Listing()
     if os.path.isdir(root):
-        found, base = _walk(root, out, listing.passed_over), root
+        paths, base = _walk(root, out, listing.passed_over), root
     elif os.path.exists(root):
-        found, base = iter([root]), os.path.dirname(root)
+        paths, base = iter([root]), os.path.dirname(root)
     elif any(mark in root for mark in "*?["):
         from fsspec.utils import glob_translate
 
         base = re.split(r"[*?[]", root)[0].rpartition("/")[0]
         depth = None if "**" in root else root.count("/") - base.count("/")
         matches = re.compile(glob_translate(root)).match
-        found = (file for file in _walk(base or "/", out, listing.passed_over, depth, matches) if matches(file))
+        paths = (file for file in _walk(base or "/", out, listing.passed_over, depth, matches) if matches(file))
     else:
         raise InputError(f"no such file {path!r}")
-    for file in sorted(found):
+    for file in sorted(paths):
         name = file.removeprefix(base).lstrip("/")
         if file != root and any(part.startswith((".", "_")) for part in name.split("/")):
             continue

@@ -39,8 +39,8 @@ def without_secrets(text: str, url: str = "") -> str:
 
 def cause_of(error: Exception, url: str) -> str:
     """What an error says, or the one that it was raised for, without the secrets of the URL."""
-    said = error.__cause__ or error
-    return without_secrets(str(said) or type(said).__name__, url)
+    cause = error.__cause__ or error
+    return without_secrets(str(cause) or type(cause).__name__, url)
 
 
 def filesystem(path: str) -> tuple[Any, str]:
