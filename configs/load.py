@@ -98,7 +98,7 @@ def size_of(preset: str) -> dict[str, Any]:
 
 def load_policy(path: str) -> Policy:
     """Loads the safety policy at `path`, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
-    file = Path(path) if path else HERE / "policies" / "safety.yaml"
+    file = Path(path).expanduser() if path else HERE / "policies" / "safety.yaml"
     try:
         return Policy.model_validate(_read(file))
     except ValidationError as error:
@@ -179,7 +179,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _find(path: str, folder: Path = HERE / "presets") -> Path:
-    for file in (Path(path), folder / path, folder / f"{path}.yaml"):
+    for file in (Path(path).expanduser(), folder / path, folder / f"{path}.yaml"):
         if file.is_file():
             return file
     presets = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))

@@ -40,6 +40,13 @@ class Source(Section):
     def _home(cls, value: str | None) -> str | None:
         return os.path.expanduser(value) if value is not None else None
 
+    @field_validator("delimiter")
+    @classmethod
+    def _between_cells(cls, value: str | None) -> str | None:
+        if value in ('"', "\r", "\n", "\0"):
+            raise ValueError(f"{value!r} cannot separate cells; write a comma, a semicolon, a tab, …")
+        return value
+
     @field_validator("encoding")
     @classmethod
     def _known(cls, value: str | None) -> str | None:

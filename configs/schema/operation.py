@@ -1,5 +1,6 @@
 """When, how fast and under whose eyes a run is made: none of it changes a row, so the fingerprint leaves it out."""
 
+import os
 import re
 from datetime import date
 from typing import Annotated
@@ -101,6 +102,6 @@ class Metrics(Section):
         default=None, ge=0, le=65_535, description="Port of /metrics while a run works. 0: a free one. Unset: none."
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    textfile: str | None = Field(
+    textfile: Annotated[str, AfterValidator(os.path.expanduser)] | None = Field(
         default=None, description="Folder that node_exporter's textfile collector reads; a .prom file is written there."
     )

@@ -48,7 +48,7 @@ class DataSet:
     @classmethod
     def open(cls, out: str) -> "DataSet":
         """The data set in the folder `out`, which need not exist yet."""
-        return cls(Path(out).absolute())
+        return cls(Path(out).expanduser().absolute())
 
     def run_folder(self, date: str) -> Path:
         return self.root / "runs" / date

@@ -40,7 +40,8 @@ _MODIFIER = re.compile(
 )
 # Within a sentence only: the first word of a sentence always has a capital.
 _NAME = re.compile(
-    r"(?<=[^\W_]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|(?<=[,;(]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|\b\w*[a-z0-9]\w*[A-Z]\w*|\b[A-Z]{2,}\b"
+    r"(?<=[^\W_]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|(?<=[,;(]\s)[A-ZÁÉÍÓÚÑ][\w'’-]*|\b[^\Wa-z0-9]*+[a-z0-9]\w*?[A-Z]\w*"
+    r"|\b[A-Z]{2,}\b"
 )
 
 

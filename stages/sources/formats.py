@@ -39,14 +39,16 @@ _FIXES = {
     ),
     "save them as Parquet or JSON Lines": (
         *(".arrow", ".feather", ".orc", ".avro", ".sqlite", ".sqlite3", ".db", ".pkl", ".pickle", ".npy", ".bson"),
-        *(".xml", ".yaml", ".yml"),
+        ".xml",
     ),
+    "rename them to .txt": (".text", ".rst", ".tex", ".adoc", ".org", ".log", ".asc", ".srt", ".vtt"),
     "compress them as .gz, .bz2, .xz or .zst": (".lz4", ".br", ".lzma", ".z", ".lz", ".snappy"),
     "links that lead nowhere: remove them, or restore what they name": (DANGLING,),
     "read as they are written they would never end": (SPECIAL,),
     "what a run writes is not read back": (OWN_OUTPUT, DATA_SETS),
 }
 _FIX_BY_WHAT = {what: fix for fix, names in _FIXES.items() for what in names}
+HIDDEN = (".", "_", "~$")  # how names begin of files that are not meant to be read; the last are locks of Word
 MAX_NAMED_SUFFIXES = 6  # without a fix of their own
 
 

@@ -118,7 +118,7 @@ def _local(path: str, out: str) -> Listing:
         raise InputError(f"no such file {path!r}")
     for file in sorted(paths):
         name = file.removeprefix(base).lstrip("/")
-        if file != root and any(part.startswith((".", "_")) for part in name.split("/")):
+        if file != root and any(part.startswith(formats.HIDDEN) for part in name.split("/")):
             continue
         what, size = formats.passed_over_as(file) if formats.reader_name(file) is None else "", 0
         try:
@@ -165,7 +165,7 @@ def _walk(
                     continue
                 if not os.path.isdir(entry.path):  # False for links that lead nowhere or to themselves
                     yield entry.path
-                elif not entry.name.startswith((".", "_")) and (depth is None or level + 1 < depth):
+                elif not entry.name.startswith(formats.HIDDEN) and (depth is None or level + 1 < depth):
                     (links if entry.is_symlink() else waiting).append((entry.path, level + 1))
 
 
@@ -191,7 +191,7 @@ def _remote(path: str) -> Listing:
     for file in sorted(files):
         name = formats.file_name(file) if file == root else file.removeprefix(base).lstrip("/")
         if files[file].get("type") == "directory" or (
-            file != root and any(part.startswith((".", "_")) for part in name.split("/"))
+            file != root and any(part.startswith(formats.HIDDEN) for part in name.split("/"))
         ):
             continue
         url = path if file == root else _url(fs, bits, place, file)

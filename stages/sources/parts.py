@@ -15,7 +15,7 @@ from stages.sources.json import is_line_format
 from stages.sources.listing import SourceFile, file_sha256
 from stages.sources.opening import open_bytes
 
-MAX_PART_BYTES = 32 << 20
+MAX_PART_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 20
 
 

@@ -15,6 +15,7 @@ import zstandard
 
 from configs.errors import InputError
 from configs.schema import Source
+from stages.dedup import guards
 from stages.sources import formats, parts
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import list_files, list_source
@@ -506,6 +507,9 @@ def test_long_runs_take_linear_time(unit):
         assert all(len(passage) <= 1200 for passage in passages)
         split_sentences(text)
         first_sentence(text)
+        plain = guards.normalized(text)
+        guards.numbers_and_negations(plain)
+        guards.modifiers_and_names(text, plain)
 
 
 @pytest.mark.timeout(60)
