@@ -5,6 +5,7 @@ A file with another suffix is passed over; `Listing` counts it and says what to 
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 
 # The reader's name by suffix.
@@ -80,7 +81,12 @@ def reader_name(url: str) -> str | None:
 
 def is_installed(reader: str) -> bool:
     """Whether the package is installed that a reader needs."""
-    return reader not in MODULES or find_spec(MODULES[reader]) is not None
+    return reader not in MODULES or _can_be_imported(MODULES[reader])
+
+
+@cache
+def _can_be_imported(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 def readable_suffixes() -> str:

@@ -99,4 +99,12 @@ def _header(stream: BufferedReader) -> bytes:
 
 
 def _part(file: SourceFile, start: int, stop: int, rows_before: int, header: bytes) -> SourceFile:
-    return replace(file, bytes=stop - start, start=start, stop=stop, rows_before=rows_before, header_bytes=len(header))
+    is_first = start == len(header)
+    return replace(
+        file,
+        bytes=stop if is_first else stop - start,
+        start=start,
+        stop=stop,
+        rows_before=rows_before,
+        header_bytes=len(header),
+    )

@@ -439,7 +439,7 @@ def test_the_parts_of_a_large_file_are_its_rows(tmp_path, monkeypatch, name):
     (file,) = list_files(str(path))
     pieces = [part for part, _ in parts_of(file, None)]
     assert len(pieces) > 3
-    assert sum(part.bytes for part in pieces) <= file.bytes
+    assert name == "a.parquet" or sum(part.bytes for part in pieces) == file.bytes
     whole = list(read_documents(file.url, Fields()))
     assert len(whole) >= 3000
     assert [row for part in pieces for row in read_documents(file.url, Fields(), part)] == whole
