@@ -19,7 +19,7 @@ from stages.execute import StageBody
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardName, ShardSpec
-from stages.storage.stage import StageKind, StageName
+from stages.storage.stage import Counts, StageKind, StageName
 
 STAGES_VERSION = 6  # raise it when a stage's code gives other rows for the same input
 
@@ -121,13 +121,12 @@ def build_stage(
 
 
 def keep_committed_names(stage: Stage) -> None:
-    """Gives shards the number and total under which an earlier start committed them.
+    """Gives shards that read a source file the number and total under which an earlier start committed them.
 
-    Both change with the number of inputs, of which the content of a shard does not depend. The names of published files
-    are left as they are.
+    Both change when a file is added to a folder, but what a shard reads of its own file does not.
     """
     wanted = {spec.fingerprint: place for place, spec in enumerate(stage.specs) if not spec.record_path.exists()}
-    if stage.kind.publishes or not wanted:
+    if stage.kind.counts is not Counts.SEEDS or not wanted:
         return
     for record in Path(stage.specs[0].root, stage.specs[0].folder).glob("part-*.parquet.json"):
         name = ShardName.parse(record.name)
