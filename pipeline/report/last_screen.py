@@ -11,6 +11,7 @@ from pipeline.report.summary import prices, size
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
 from pipeline.store.manifest import DomainFigures, EngineFigures, Manifest
+from stages.sources.documents import UNREADABLE_REASONS
 
 
 def print_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
@@ -91,6 +92,9 @@ def print_manifest(manifest: Manifest, root: str, samples: Sequence[dict[str, An
     console.print(Text(f"seconds   {times}"))
     if line := prices(manifest):
         console.print(Text(f"cost      {line}"))
+    unread = [f"{reason} {rows}" for reason, rows in manifest.seeds_passed_over.items() if reason in UNREADABLE_REASONS]
+    if unread:
+        console.print(Text(f"unread    rows and files of the sources: {', '.join(unread)}"))
     for adapter in manifest.adapters:
         state = "used" if adapter.used else "not used"
         console.print(Text(f"adapter   {adapter.domain}: {state}; {adapter.reason}"))

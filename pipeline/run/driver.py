@@ -38,6 +38,7 @@ from pipeline.store.run_record import RunRecord
 from stages.execute import RunShards
 from stages.sources.opening import without_secrets
 from stages.storage.atomic import write_text
+from stages.storage.inputs import read_input
 from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord, StageResult, quarantine
 from stages.storage.shard import ShardSpec, stop_path
@@ -200,7 +201,18 @@ class Driver:
             return f"no unused seeds are left ({counts}): add sources, or start a new data set"
         urls = list(dict.fromkeys(without_secrets(source.file.url) for source in self._sources.files))
         files = ", ".join(urls[:3]) + (" …" if len(urls) > 3 else "")
-        return f"no seeds in {files}: {counts or 'no text in them'}; see domains.*.seeds and domains.*.passages"
+        example = f", such as {first}" if (first := self._first_reject()) else ""
+        return (
+            f"no seeds in {files}: {counts or 'no text in them'}{example}; see domains.*.seeds and domains.*.passages"
+        )
+
+    def _first_reject(self) -> str:
+        """Where the first row or passage was that could not be used, and why."""
+        for record in self._results[0].records:
+            if record.rejects is not None:
+                for batch in read_input(str(self._data.root), record.rejects, ["detail"], rows=1):
+                    return batch["detail"][0].as_py()
+        return ""
 
 
 def _clear_errors(folder: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from configs.errors import InputError
 
+UNREADABLE_REASONS = ("invalid_utf8", "bad_json", "bad_row", "bad_file", "no_text_field", "too_large", "empty")
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -19,10 +21,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that could not be read; reading goes on after it.
-
-    `reason`: invalid_utf8 | bad_json | bad_row | bad_file | no_text_field | too_large | empty.
-    """
+    """A row that could not be read; reading goes on after it. `reason`: one of UNREADABLE_REASONS."""
 
     location: str
     reason: str

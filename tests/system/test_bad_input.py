@@ -54,7 +54,7 @@ def test_a_file_without_a_usable_row_makes_nothing(tmp_path, name):
     (note,) = result.line["notes"]
     assert note in result.err
     if name == "bad.txt":
-        assert "invalid_utf8 1" in note
+        assert "invalid_utf8 1, such as bad.txt file: 'utf-8' codec can't decode byte" in note
 
 
 @pytest.mark.parametrize("name", ["bad.txt", "empty.jsonl"])
@@ -71,6 +71,8 @@ def test_bad_files_beside_good_ones_cost_only_themselves(tmp_path):
     result = run(tmp_path, folder)
     assert (result.code, result.line["status"]) == (0, "done")
     assert result.line["accepted"] > 0
+    shown = gristmill("show", DATE, "--out", tmp_path / "out")
+    assert "unread    rows and files of the sources: invalid_utf8 1" in shown.out
 
 
 def test_a_missing_model_is_named(tmp_path):
