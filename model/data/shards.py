@@ -1,18 +1,22 @@
 """Published shards as the language model reads them: which files, their texts, and which rows are held out."""
 
+import functools
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
 from stages.storage import snapshot
+from stages.storage.checksum import sha256_file
 
 ROWS_PER_BATCH = 256
+KEY_COLUMNS = {"document": "document_id", "seed": "seed_id"}  # by what the rule goes: the shards' column
 
 
 class TextRow(NamedTuple):
@@ -22,6 +26,27 @@ class TextRow(NamedTuple):
     domain: str | None
     language: str | None
     held_out: bool
+    number: int  # its place among all rows of the shard
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutRule:
+    """Which rows are held out. The rule looks at nothing but the row, so it says the same of a row in every data set.
+
+    By document: all rows that were written from one document are on the same side, in whatever shards and dates they
+    are. Shards without a column `document_id` only say which passage a row is from (`seed_id`); then all rows of one
+    passage are on the same side. Rows without either are told apart by their text.
+    """
+
+    share: float  # of the documents
+    by: Literal["document", "seed"] = "document"  # seed: trainings of earlier versions
+
+    def holds_out(self, row: dict[str, Any]) -> bool:
+        """Whether a row, as its columns, is held out."""
+        columns = [KEY_COLUMNS["document"]] if self.by == "document" else []
+        keys = [row.get(column) for column in (*columns, KEY_COLUMNS["seed"])]
+        key = next((key for key in keys if key not in (None, "")), row["text"])
+        return is_held_out(str(key), self.share)
 
 
 def published_shards(out: Path) -> list[Path]:
@@ -46,16 +71,48 @@ def published_shards(out: Path) -> list[Path]:
     return sorted(files)
 
 
-def read_texts(path: Path, held_out: float) -> Iterator[list[TextRow]]:
+def shard_sha256(path: Path) -> str:
+    """Returns the hash of a shard; a file that has not changed since the last call is not read again.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _sha256(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a published shard") from None
+
+
+@functools.lru_cache(maxsize=65_536)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_file(path)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutByAll:
+    """The rows that several rules hold out: those that none of several models was trained on."""
+
+    rules: tuple[HeldOutRule, ...]
+
+    def holds_out(self, row: dict[str, Any]) -> bool:
+        """Whether a row, as its columns, is held out by each rule."""
+        return all(rule.holds_out(row) for rule in self.rules)
+
+
+def read_texts(path: Path, held_out: float | HeldOutRule | HeldOutByAll) -> Iterator[list[TextRow]]:
     """Yields the rows of a shard that have text, in batches of at most ROWS_PER_BATCH.
 
     Args:
-        path: a Parquet file with a column `text`; `seed_id`, `domain` and `language` are read where present.
-        held_out: share of the seeds whose rows are held out.
+        path: a Parquet file with a column `text`; `document_id`, `seed_id`, `domain` and `language` are read where
+            present.
+        held_out: which rows are held out; a number is the share of the documents.
 
     Raises:
         InputError: the file cannot be read, or has no column `text` of strings.
     """
+    rule = HeldOutRule(held_out) if isinstance(held_out, int | float) else held_out
+    number = 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as source:
             if not source.metadata.num_rows:
@@ -66,18 +123,15 @@ def read_texts(path: Path, held_out: float) -> Iterator[list[TextRow]]:
                     f"{path}: no column `text` of strings (its columns are {', '.join(schema.names)[:200]}); "
                     "name a shard that gristmill run published"
                 )
-            columns = [name for name in ("text", "seed_id", "domain", "language") if name in schema.names]
+            wanted = ("text", *KEY_COLUMNS.values(), "domain", "language")
+            columns = [name for name in wanted if name in schema.names]
             for batch in source.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns):
                 yield [
-                    TextRow(
-                        row["text"],
-                        row.get("domain"),
-                        row.get("language"),
-                        is_held_out(row.get("seed_id") or row["text"], held_out),
-                    )
-                    for row in batch.to_pylist()
+                    TextRow(row["text"], row.get("domain"), row.get("language"), rule.holds_out(row), place)
+                    for place, row in enumerate(batch.to_pylist(), number)
                     if row["text"]
                 ]
+                number += batch.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
         raise InputError(
@@ -86,9 +140,9 @@ def read_texts(path: Path, held_out: float) -> Iterator[list[TextRow]]:
         ) from error
 
 
-def is_held_out(seed: str, share: float) -> bool:
-    """Whether the rows of a seed are held out, decided by a hash of the seed's id alone.
+def is_held_out(key: str, share: float) -> bool:
+    """Whether the rows of a document or a passage are held out, decided by a hash of its id alone.
 
-    So all rows that were written from one passage are on the same side of the split, in whatever shard they are.
+    What is held out at a share is held out at every larger share too.
     """
-    return int.from_bytes(sha256(seed.encode()).digest()[:6], "big") < share * 2**48
+    return int.from_bytes(sha256(key.encode("utf-8", "surrogatepass")).digest()[:6], "big") < share * 2**48

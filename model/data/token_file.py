@@ -36,10 +36,11 @@ class TokenFileHeader:
     tokenizer_sha256: str
     vocabulary: int  # all token ids are below it
     eos: int  # the end-of-sequence id, the last token of each document
-    held_out: float  # share of the seeds whose documents are held out
+    held_out: float  # share of the documents that are held out
     source: str  # the shard's path when it was tokenized
     source_sha256: str
     schema: str
+    held_out_by: str = "seed"  # see `shards.HeldOutRule`; files of earlier versions do not say it
 
     @classmethod
     def read(cls, path: Path, metadata: pq.FileMetaData) -> "TokenFileHeader":

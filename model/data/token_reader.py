@@ -87,6 +87,7 @@ def _common_header(files: Sequence[TokenFile]) -> TokenFileHeader:
             ("tokenizer_sha256", "tokenizer"),
             ("eos", "end-of-sequence id"),
             ("held_out", "held-out share"),
+            ("held_out_by", "rule of what is held out"),
         ):
             value, expected = getattr(file.header, field), getattr(first.header, field)
             if value != expected:

@@ -1,9 +1,10 @@
 """`Vocabulary`: a tokenizer.json, its hash, how many tokens it has and which of them ends a document."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import InputError
 from stages.storage.checksum import sha256_file
@@ -11,6 +12,7 @@ from stages.storage.checksum import sha256_file
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+SETTINGS_FILE = "tokenizer_config.json"
 # Tried in this order where neither the caller nor tokenizer_config.json names one.
 _USUAL_EOS_TOKENS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>")
 
@@ -28,8 +30,9 @@ class Vocabulary:
     def open(cls, path: Path, eos: str | None = None) -> "Vocabulary":
         """Reads a tokenizer.json, or the one in the folder `path`.
 
-        The end-of-sequence token is `eos`; else the one that tokenizer_config.json beside it names; else the first of
-        the usual ones that the vocabulary contains.
+        The end-of-sequence token is `eos`; else the one that the tokenizer_config.json beside it names, unless that
+        belongs to another file, a tokenizer.json in the same folder; else the first of the usual ones that the
+        vocabulary contains.
 
         Raises:
             InputError: the file is missing or damaged, or has no end-of-sequence token.
@@ -38,7 +41,8 @@ class Vocabulary:
         if not file.is_file():
             raise InputError(f"{file}: no such file; name a tokenizer.json, or the folder of a model that has one")
         ids = _load(file).get_vocab(with_added_tokens=True)
-        eos = eos or _configured_eos(file.with_name("tokenizer_config.json"))
+        eos = eos or _settings(file).get("eos_token")
+        eos = eos.get("content") if isinstance(eos, dict) else eos
         eos = eos or next((token for token in _USUAL_EOS_TOKENS if token in ids), None)
         if eos not in ids:
             reason = f"no token {eos!r} in its vocabulary" if eos else "no end-of-sequence token found"
@@ -57,6 +61,21 @@ class Vocabulary:
         tokenizer.encode_special_tokens = True
         return tokenizer
 
+    def save(self, folder: Path) -> None:
+        """Writes tokenizer.json, and the settings with this end-of-sequence token, so that transformers loads both.
+
+        Raises:
+            InputError: the settings are damaged.
+            OSError: the folder cannot be written.
+        """
+        eos = _load(self.path).id_to_token(self.eos)
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | _settings(self.path) | {"eos_token": eos}
+        shutil.copyfile(self.path, folder / "tokenizer.json")
+        (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
+        template = self.path.with_name("chat_template.jinja")
+        if _owns_folder(self.path) and template.is_file():
+            shutil.copyfile(template, folder / template.name)
+
 
 def _load(file: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
@@ -67,11 +86,22 @@ def _load(file: Path) -> "Tokenizer":
         raise InputError(f"{file}: not a tokenizer ({str(error)[:200]}); save it again with save_pretrained") from None
 
 
-def _configured_eos(file: Path) -> str | None:
+def _owns_folder(file: Path) -> bool:
+    """Whether the settings beside a tokenizer are its own: they belong to tokenizer.json where there is one."""
+    return file.name == "tokenizer.json" or not file.with_name("tokenizer.json").is_file()
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Returns the tokenizer_config.json of a tokenizer; {} without one."""
+    path = file.with_name(SETTINGS_FILE)
+    if not _owns_folder(file):
+        return {}
     try:
-        token = json.loads(file.read_text("utf-8")).get("eos_token")
+        settings = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        return None
-    except (ValueError, AttributeError):
-        raise InputError(f"{file}: damaged; save the tokenizer again with save_pretrained") from None
-    return token.get("content") if isinstance(token, dict) else token
+        return {}
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: damaged; save the tokenizer again with save_pretrained")
+    return settings
