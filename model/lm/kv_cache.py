@@ -53,6 +53,15 @@ class DsaCache(Cache):
         self.positions_B = self.positions_B[rows.to(self.positions_B.device)]
 
 
+def check_cache(cache: Any) -> None:
+    """Raises ValueError if a KV cache is not a DsaCache: others have no place for the block summaries."""
+    if not isinstance(cache, DsaCache):
+        raise ValueError(
+            f"past_key_values: a {type(cache).__name__}, but this model keeps its keys and values in a DsaCache "
+            "(model.lm.kv_cache); leave past_key_values out, the model creates one"
+        )
+
+
 class DsaLayer(CacheLayerMixin):
     """The pages of one layer; the layer's attention reads and writes them."""
 

@@ -15,11 +15,12 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from model.attention.gate import Gate
 from model.lm.config import DsaConfig
-from model.lm.kv_cache import DsaCache
+from model.lm.kv_cache import DsaCache, check_cache
 from model.lm.layers import Block, ForwardContext
 
 MAX_LOGITS_TOKENS = 4096  # in training, logits are calculated for so many tokens at a time
 IGNORED_LABEL = -100  # no loss is calculated for it
+ASSISTED_OPTIONS = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")  # of `generate`
 
 
 @dataclass
@@ -41,6 +42,8 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
     _no_split_modules = ["Block"]  # noqa: RUF012
     _tied_weights_keys = {"lm_head.weight": "embed_tokens.weight"}  # noqa: RUF012
     supports_gradient_checkpointing = False
+    accepts_loss_kwargs = True  # `num_items_in_batch`, which the Trainer of transformers asks for
+    _is_stateful = True  # transformers: the cache cannot be cut back to fewer tokens
 
     def __init__(self, config: DsaConfig) -> None:
         super().__init__(config)
@@ -76,43 +79,87 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` creates a DsaCache
 
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Generates as transformers does.
+
+        Raises:
+            ValueError: assisted or prompt-lookup decoding, or a KV cache of another kind.
+        """
+        given = [*args[1:2], kwargs.get("generation_config"), self.generation_config]
+        for name in ASSISTED_OPTIONS:
+            if kwargs.get(name) is not None or any(getattr(config, name, None) is not None for config in given):
+                raise ValueError(
+                    f"{name}: assisted and prompt-lookup decoding take tokens back, which the KV cache of this model "
+                    f"cannot do; leave {name} out"
+                )
+        if kwargs.get("past_key_values") is not None:
+            check_cache(kwargs["past_key_values"])
+        generate: Any = super().generate  # pyright: ignore
+        return generate(*args, **kwargs)
+
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: DsaCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         targets_BT: torch.Tensor | None = None,
         starts_BT: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
-        **_: Any,
-    ) -> DsaOutput:
+        num_items_in_batch: torch.Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        cache_position: torch.Tensor | None = None,
+    ) -> DsaOutput | tuple[Any, ...]:
         """Returns logits [B, T, vocabulary], and a loss where labels or targets are given.
-
-        Positions are counted from each text's first token, so `position_ids` are not read.
 
         Args:
             input_ids: token ids [B, T].
             attention_mask: [B, T], 0 for padding, on either side.
+            position_ids: [B, T]. Positions are counted from each text's first token; ids that begin again at 0 within a
+                text are the documents of a packed batch, as `starts_BT` are.
             past_key_values: the KV cache of the tokens before; the new ones are added to it.
+            inputs_embeds: instead of `input_ids`, what `embed_tokens` returns, [B, T, hidden_size].
             labels: [B, T], the tokens themselves: each is predicted from the place before it. -100 is not counted.
             targets_BT: instead of `labels`, the token after each place, as the loader returns it. No logits are
                 returned, which saves the memory of a large vocabulary.
             starts_BT: the position at which each token's document begins, in a packed batch.
             use_cache: whether to create a KV cache where none is given; None: as the configuration says.
             logits_to_keep: return the logits of the last so many places; 0: of all.
+            num_items_in_batch: predicted tokens of all passes whose gradients are added up before a step; `loss` is
+                then this pass's share of their mean. None: the mean over this pass.
+            output_hidden_states: whether to return the residual stream [B, T, hidden_size] before the first layer,
+                after each, and last after the norm.
+            output_attentions: not possible: no implementation has all attention weights at any time.
+            return_dict: False: return a tuple.
+            cache_position: not read; the cache knows its length.
 
         Raises:
-            ValueError: a text consists of padding alone.
+            ValueError: a text consists of padding alone, or an argument is not possible for this model.
         """
-        B, T = input_ids.shape
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("input_ids: give either these or inputs_embeds")
+        if output_attentions:
+            raise ValueError("output_attentions: the attention weights are not kept; leave it out")
+        x_BTC: Any = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        B, T = x_BTC.shape[:2]
         cache, has_labels = past_key_values, labels is not None or targets_BT is not None
+        if cache is not None:
+            check_cache(cache)
+        elif starts_BT is None and position_ids is not None and attention_mask is None:
+            starts_BT = _packed_starts(position_ids, T)
+            if starts_BT is not None and use_cache:
+                raise ValueError("position_ids: a packed batch cannot be cached; give use_cache=False")
+            use_cache = use_cache if starts_BT is None else False
         if cache is None and (self.config.use_cache if use_cache is None else use_cache) and not has_labels:
             cache = DsaCache(len(self.layers))
-        cached_B = torch.zeros(B, dtype=torch.int32, device=input_ids.device)
+        cached_B = torch.zeros(B, dtype=torch.int32, device=x_BTC.device)
         if cache is not None:
-            cache.start(B, input_ids.device)
+            cache.start(B, x_BTC.device)
             cached_B = cache.positions_B
         is_first_pass = cache is None or not any(cache.lengths)
         lengths, order_BT = [T] * B, None
@@ -122,8 +169,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             if min(lengths) < 1:
                 raise ValueError("attention_mask: a text without a token; leave it out of the batch")
             order_BT = torch.argsort((~mask_BT).to(torch.int8), dim=1, stable=True)  # moves padding to the right
-            input_ids = input_ids.gather(1, order_BT)
-        x_BTC = self.embed_tokens(input_ids)
+            x_BTC = x_BTC.gather(1, order_BT[..., None].expand_as(x_BTC))
         if torch.is_autocast_enabled(x_BTC.device.type):
             # The residual stream too, which halves the memory traffic of norms and sums.
             x_BTC = x_BTC.to(torch.get_autocast_dtype(x_BTC.device.type))
@@ -135,31 +181,50 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             cache=cache,
             lengths=lengths,
             # A number that depends on the text alone: a resumed training samples the same queries.
-            sample_offset_B=input_ids.sum(1) if self.training and has_labels else None,
+            sample_offset_B=_text_number(input_ids, inputs_embeds) if self.training and has_labels else None,
         )
-        gate_losses = []
+        streams, gate_losses = [x_BTC], []
         for layer in self.layers:
             x_BTC, layer_loss = layer(x_BTC, context)
+            if output_hidden_states:
+                streams.append(x_BTC)
             if layer_loss is not None:
                 gate_losses.append(layer_loss)
         if cache is not None:
             cache.advance(lengths)
         if order_BT is not None:
-            x_BTC = torch.empty_like(x_BTC).scatter(1, order_BT[..., None].expand_as(x_BTC), x_BTC)
+            order_BTC = order_BT[..., None].expand_as(x_BTC)  # back to where the padding was
+            x_BTC = torch.empty_like(x_BTC).scatter(1, order_BTC, x_BTC)
+            if output_hidden_states:
+                streams = [torch.empty_like(stream).scatter(1, order_BTC, stream) for stream in streams]
+        hidden_states = (*streams[:-1], self.norm(x_BTC)) if output_hidden_states else None
         x_BTC = self.norm(x_BTC[:, -logits_to_keep:])
         logits_BTV = None if targets_BT is not None else self.lm_head(x_BTC)
-        loss = lm_loss = gate_loss = None
+        loss = lm_loss = gate_loss = targets_N = None
         if targets_BT is not None:
-            lm_loss = self._cross_entropy(x_BTC.flatten(0, 1), targets_BT.flatten())
+            targets_N = targets_BT.flatten()
+            lm_loss = self._cross_entropy(x_BTC.flatten(0, 1), targets_N)
         elif labels is not None:
             assert logits_BTV is not None
-            logits_NV, labels_N = logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
-            lm_loss = F.cross_entropy(logits_NV, labels_N, ignore_index=IGNORED_LABEL)
+            logits_NV, targets_N = logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
+            lm_loss = F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED_LABEL)
         if gate_losses:
             gate_loss = torch.stack(gate_losses).mean()
         if lm_loss is not None:
             loss = lm_loss if gate_loss is None else lm_loss + gate_loss
-        return DsaOutput(loss=loss, logits=logits_BTV, past_key_values=cache, lm_loss=lm_loss, gate_loss=gate_loss)  # pyright: ignore
+            if num_items_in_batch is not None:
+                assert targets_N is not None
+                loss = loss * (targets_N != IGNORED_LABEL).sum() / num_items_in_batch
+        output = DsaOutput(
+            loss=loss,  # pyright: ignore
+            logits=logits_BTV,  # pyright: ignore
+            past_key_values=cache,
+            hidden_states=hidden_states,  # pyright: ignore
+            lm_loss=lm_loss,
+            gate_loss=gate_loss,
+        )
+        is_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if is_dict else output.to_tuple()
 
     def _rope_angles(self, positions_BT: torch.Tensor) -> torch.Tensor:
         """Returns RoPE's angles [B, T, D / 2] (arXiv 2104.09864, section 3.2.2)."""
@@ -185,6 +250,30 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             for part in parts
         ]
         return torch.stack(sums).sum() / (targets_N != IGNORED_LABEL).sum().clamp(min=1)
+
+
+def _packed_starts(position_ids: torch.Tensor, T: int) -> torch.Tensor | None:
+    """Returns where each token's document begins, [B, T]; None where the positions are those of one document.
+
+    Raises:
+        ValueError: the positions are neither.
+    """
+    starts_BT = (torch.arange(T, device=position_ids.device) - position_ids).to(torch.int32)
+    if not bool(starts_BT.any()):
+        return None
+    is_start = position_ids == 0
+    is_next = position_ids[:, 1:] == position_ids[:, :-1] + 1
+    if not bool(is_start[:, 0].all() and (is_start[:, 1:] | is_next).all()):
+        raise ValueError("position_ids: they must count from 0, and again from 0 at each document of a packed batch")
+    return starts_BT
+
+
+def _text_number(input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
+    """Returns an integer for each text, [B]."""
+    if input_ids is not None:
+        return input_ids.sum(1)
+    assert inputs_embeds is not None
+    return inputs_embeds.detach().abs().sum((1, 2)).long()
 
 
 AutoConfig.register(DsaConfig.model_type, DsaConfig, exist_ok=True)

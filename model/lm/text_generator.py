@@ -5,7 +5,8 @@ generator.generate("The tenant", max_length=200, temperature=0.7)
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class TextGenerator:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Returns the continuation of each prompt, without the prompt.
 
@@ -74,11 +76,14 @@ class TextGenerator:
             max_length: tokens of a prompt and its continuation together; the end of the document may come earlier.
             temperature: 0 takes the most likely token (greedy decoding); above 0 tokens are drawn.
             top_p: tokens are drawn from the most likely ones that together have this probability.
-            seed: makes the draws repeatable; None: PyTorch's own random state, so each call draws anew.
+            seed: makes the draws repeatable; None: each call draws anew, in every process.
+            on_text: of a single prompt: is called with each piece of the continuation as it is generated.
 
         Raises:
             ValueError: a prompt is empty, or leaves no room for a continuation.
         """
+        if on_text and len(prompts) != 1:
+            raise ValueError("on_text: text can be streamed of one prompt at a time")
         if not prompts or not all(prompts):
             raise ValueError("prompt: empty; give at least one word")
         eos = self.network.config.eos_token_id
@@ -98,17 +103,35 @@ class TextGenerator:
         network: Any = self.network
         with _seeded(seed):
             output_BT = network.generate(
-                ids_BT, attention_mask=mask_BT, max_length=max_length, eos_token_id=eos, pad_token_id=eos, **sampling
+                ids_BT,
+                attention_mask=mask_BT,
+                max_length=max_length,
+                eos_token_id=eos,
+                pad_token_id=eos,
+                streamer=_streamer(self.tokenizer, on_text) if on_text else None,
+                **sampling,
             )
         return self.tokenizer.batch_decode(output_BT[:, longest:], skip_special_tokens=True)
 
 
+def _streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
+    """Returns a streamer of transformers that calls `on_text` with each piece of text."""
+    from transformers import TextStreamer
+
+    class Streamer(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            if text:
+                on_text(text)
+
+    return Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Sets the random seed inside the block and restores the random state after it; does neither without a seed."""
-    if seed is None:
-        yield
-        return
+    """Sets the random seed inside the block, one that no other call has without a seed; restores the state after it.
+
+    PyTorch begins every process with the same state: what it draws is drawn again in the next process.
+    """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(secrets.randbits(63) if seed is None else seed)
         yield

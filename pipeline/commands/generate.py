@@ -1,7 +1,9 @@
 """Continue prompts with a model that `gristmill train` made."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Annotated, Any
 
 import typer
 
@@ -32,22 +34,54 @@ def generate(
     ] = 0.95,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes drawing repeatable.")] = None,
 ) -> None:
-    """Prints each prompt with its continuation."""
+    """Prints each prompt with its continuation, as it is generated; with --json, a line for each prompt."""
     from configs.errors import ConfigError
     from model.lm.text_generator import TextGenerator
 
-    texts = prompts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if not texts:
+    texts = _decoded(prompts or _lines())
+    first = next(texts, None)
+    if first is None:
         raise ConfigError("generate: no prompt; give one, or lines on standard input")
     generator = TextGenerator.from_pretrained(model)
-    try:
-        continued = generator.generate_batch(
-            texts, max_length=max_length, temperature=temperature, top_p=top_p, seed=seed
-        )
-    except ValueError as error:
-        raise ConfigError(f"generate: {error}") from None
-    for prompt, text in zip(texts, continued, strict=True):
+    options: dict[str, Any] = {"max_length": max_length, "temperature": temperature, "top_p": top_p}
+    for number, prompt in enumerate(chain([first], texts), 1):
+        if not as_json:
+            print(prompt, end="", flush=True)
+        try:
+            text = generator.generate_batch(
+                [prompt],
+                seed=None if seed is None else seed + number - 1,
+                on_text=None if as_json else lambda piece: print(piece, end="", flush=True),
+                **options,
+            )[0]
+        except ValueError as error:
+            if not as_json:
+                print(flush=True)
+            raise ConfigError(f"generate: prompt {number}: {error}") from None
         if as_json:
             print_json({"prompt": prompt, "text": text})
         else:
-            print(f"{prompt}{text}\n")
+            print("\n", flush=True)
+
+
+def _lines() -> Iterator[bytes | str]:
+    """Yields the lines of standard input that are not empty, each as soon as it is there."""
+    stream: Any = getattr(sys.stdin, "buffer", sys.stdin)
+    nothing = stream.read(0)  # bytes or str
+    for line in iter(stream.readline, nothing):
+        if line.strip():
+            yield nothing.join(line.splitlines())
+
+
+def _decoded(prompts: Iterable[bytes | str]) -> Iterator[str]:
+    """Yields the prompts as text. Raises InputError for one that is not UTF-8."""
+    from configs.errors import InputError
+
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            # Words of the command line that are not UTF-8 have their bytes as surrogates.
+            yield (prompt if isinstance(prompt, bytes) else prompt.encode("utf-8", "surrogateescape")).decode()
+        except UnicodeError:
+            raise InputError(
+                f"generate: prompt {number} is not UTF-8; convert it, with iconv -f latin1 -t utf-8"
+            ) from None

@@ -250,3 +250,186 @@ def test_text_is_drawn_only_where_a_temperature_is_given(tmp_path) -> None:
         model.generate("The court of", max_length=2)
     with pytest.raises(ValueError, match="empty"):
         model.generate("")
+
+
+# --- transformers' own conventions -----------------------------------------------------------------------------------
+def test_losses_of_accumulated_passes_add_up_to_the_loss_of_the_whole_batch() -> None:
+    model, text = small().train(), ids(8, 4, 40)
+    labels = text.clone()
+    labels[0, :30] = labels[1, :7] = -100
+    count = int((labels[:, 1:] != -100).sum())
+    whole = model(text, labels=labels, num_items_in_batch=count)
+    for size in (1, 2):
+        parts = [
+            model(text[row : row + size], labels=labels[row : row + size], num_items_in_batch=torch.tensor(count))
+            for row in range(0, 4, size)
+        ]
+        # The gate's loss of a pass is a mean over its queries, so only the sum of the other one is exact.
+        shares = [float((labels[row : row + size, 1:] != -100).sum()) / count for row in range(0, 4, size)]
+        lm = sum(part.lm_loss * share for part, share in zip(parts, shares, strict=True))
+        assert float(lm) == pytest.approx(float(whole.lm_loss), rel=1e-5)
+        assert float(sum(part.loss for part in parts)) == pytest.approx(float(whole.loss), rel=0.05)
+    alone = model(text, labels=labels)
+    assert float(alone.loss) == pytest.approx(float(whole.loss), rel=1e-6)
+
+
+def test_the_trainers_gradient_accumulation_does_not_scale_the_loss(tmp_path) -> None:
+    pytest.importorskip("accelerate")
+    from transformers import Trainer, TrainingArguments
+
+    texts = [{"input_ids": ids(9, 8, 24)[row], "labels": ids(9, 8, 24)[row]} for row in range(8)]
+    losses = []
+    for accumulated in (1, 4):
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=1,
+            per_device_train_batch_size=8 // accumulated,
+            gradient_accumulation_steps=accumulated,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+            seed=1,
+        )
+        losses.append(Trainer(small(attention="dense"), arguments, train_dataset=texts).train().training_loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_hidden_states_tuples_and_embeddings_are_what_transformers_says() -> None:
+    model, text = small(), ids(10, 2, 30)
+    mask = torch.ones_like(text)
+    mask[0, :11] = 0
+    with torch.no_grad():
+        out = model(text, attention_mask=mask, output_hidden_states=True, use_cache=False)
+        assert [tuple(states.shape) for states in out.hidden_states] == [(2, 30, 32)] * 3
+        assert torch.allclose(model.lm_head(out.hidden_states[-1]), out.logits, atol=1e-6)
+        assert torch.equal(out.hidden_states[0][mask.bool()], model.embed_tokens(text)[mask.bool()])
+        alone = model(text[:1, 11:], output_hidden_states=True, use_cache=False)
+        for one, other in zip(out.hidden_states, alone.hidden_states, strict=True):
+            assert torch.allclose(one[0, 11:], other[0], atol=1e-4)
+        logits, cache = model(text, return_dict=False)
+        assert torch.equal(logits, model(text).logits)
+        assert cache.lengths == [30, 30]
+        embedded = model(inputs_embeds=model.embed_tokens(text), attention_mask=mask, use_cache=False)
+        assert torch.equal(embedded.logits[mask.bool()], out.logits[mask.bool()])
+        generated = model.generate(inputs_embeds=model.embed_tokens(text), max_new_tokens=5, do_sample=False)
+        assert torch.equal(generated, model.generate(text, max_new_tokens=5, do_sample=False)[:, 30:])
+    assert model.train()(inputs_embeds=model.embed_tokens(text), labels=text).loss.requires_grad
+
+
+def test_packed_positions_separate_documents() -> None:
+    model, text = small(), ids(11, 1, 64)
+    starts = torch.tensor([[0] * 33 + [33] * 31])
+    positions = torch.arange(64)[None] - starts
+    with torch.no_grad():
+        packed = model(text, position_ids=positions).logits
+        assert torch.equal(packed, model(text, starts_BT=starts, use_cache=False).logits)
+        assert not torch.allclose(packed, model(text, use_cache=False).logits)
+        assert torch.equal(model(text, position_ids=torch.arange(64)[None]).logits, model(text).logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"position_ids": torch.arange(5, 35)[None]}, "position_ids: they must count from 0"),
+        ({"output_attentions": True}, "output_attentions"),
+        ({"inputs_embeds": torch.zeros(1, 30, 32)}, "input_ids: give either"),
+        ({"past_key_values": "dynamic"}, "past_key_values: a DynamicCache, but this model .* DsaCache"),
+    ],
+)
+def test_an_argument_that_cannot_be_followed_is_refused_not_swallowed(options: dict, words: str) -> None:
+    from transformers import DynamicCache
+
+    options = {name: DynamicCache() if value == "dynamic" else value for name, value in options.items()}  # type: ignore
+    with pytest.raises(ValueError, match=words):
+        small()(ids(0, 1, 30), **options)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        small()(ids(0, 1, 30), no_such_argument=1)
+
+
+@pytest.mark.parametrize("name", ["assistant_model", "prompt_lookup_num_tokens", "past_key_values"])
+def test_decoding_that_takes_tokens_back_is_refused_by_name(name: str) -> None:
+    from transformers import DynamicCache, GenerationConfig
+
+    model = small()
+    value = {"assistant_model": model, "prompt_lookup_num_tokens": 3, "past_key_values": DynamicCache()}[name]
+    with pytest.raises(ValueError, match=f"{name}: .*leave {name} out"):
+        model.generate(ids(0, 1, 30), max_new_tokens=3, **{name: value})
+    if name == "prompt_lookup_num_tokens":
+        with pytest.raises(ValueError, match=name):
+            model.generate(ids(0, 1, 30), GenerationConfig(max_new_tokens=3, prompt_lookup_num_tokens=3))
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    from model.data.tokenizer_training import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("generate")
+    rows = [{"text": f"The court of case {n} ends.", "seed_id": str(n)} for n in range(50)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
+    train_tokenizer([folder / "a.parquet"], 300, 0.1, folder / "model")
+    small(vocab_size=320, eos_token_id=0).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def test_unseeded_draws_do_not_repeat_from_process_to_process(model_folder) -> None:
+    from model.lm.text_generator import TextGenerator
+
+    generator = TextGenerator.from_pretrained(model_folder)
+    texts = set()
+    for _ in range(3):
+        torch.manual_seed(0)  # the state that a process begins with
+        texts.add(generator.generate("The court of", max_length=60, temperature=1.5))
+    assert len(texts) == 3
+
+
+def test_a_continuation_is_streamed_in_pieces(model_folder) -> None:
+    from model.lm.text_generator import TextGenerator
+
+    generator, pieces = TextGenerator.from_pretrained(model_folder), []
+    text = generator.generate("The court of", max_length=120, temperature=1.0, seed=1, on_text=pieces.append)
+    assert "".join(pieces) == text
+    assert len(pieces) > 3
+    with pytest.raises(ValueError, match="on_text"):
+        generator.generate_batch(["a", "b"], on_text=pieces.append)
+
+
+def test_the_command_answers_each_line_before_it_reads_the_next(model_folder, monkeypatch, capsys) -> None:
+    import io
+    import json
+    import sys
+
+    from pipeline.cli import main
+
+    class Lines(io.BytesIO):
+        def readline(self, *arguments):
+            printed.append(capsys.readouterr().out)
+            return super().readline(*arguments)
+
+    printed: list[str] = []
+    stdin = io.TextIOWrapper(Lines("The court\n\nEl tribunal número\n".encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert main(["generate", "--model", str(model_folder), "--seed", "3", "--max-length", "30", "--json"]) == 0
+    printed.append(capsys.readouterr().out)
+    assert [json.loads(line)["prompt"] for line in "".join(printed).splitlines()] == ["The court", "El tribunal número"]
+    assert json.loads(printed[1])["prompt"] == "The court"  # before the third line was asked for
+    assert main(["generate", "--model", str(model_folder), "--max-length", "30", "The court"]) == 0
+    assert capsys.readouterr().out.startswith("The court")
+
+
+def test_prompts_that_are_not_utf_8_are_named(model_folder, monkeypatch, capsys) -> None:
+    import io
+    import sys
+
+    from pipeline.cli import main
+
+    line = ["generate", "--model", str(model_folder), "--max-length", "30"]
+    assert main([*line, "The court", "caf\udce9"]) == 1
+    assert "generate: prompt 2 is not UTF-8" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n")))
+    assert main(line) == 1
+    assert "generate: prompt 1 is not UTF-8" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert main(line) == 2
+    assert "no prompt" in capsys.readouterr().err
