@@ -18,7 +18,7 @@ class Data(Section):
         default=None, description="Token that ends a document, where the tokenizer's folder does not name it."
     )
     held_out: float = Field(
-        default=0.02, gt=0, lt=1, description="Share of the seeds whose rows are never trained on, only evaluated."
+        default=0.02, gt=0, lt=1, description="Share of the documents whose rows are never trained on, only evaluated."
     )
 
     @model_validator(mode="after")
@@ -108,6 +108,10 @@ class Training(Section):
     out: str = Field(description="Folder of the run.")
     seed: int = Field(default=17, ge=0, description="Seed of every random draw.")
     steps: int = Field(ge=1, description="Optimizer steps.")
+    start_from: str | None = Field(
+        default=None,
+        description="Folder of a model or a checkpoint whose weights and tokenizer the training starts with.",
+    )
     data: Data = Field(description="How the shards become tokens.")
     model: ModelSize = Field(description="Size of the model.")
     batch: BatchSize = Field(description="How many tokens an optimizer step reads.")

@@ -54,6 +54,10 @@ class ProcessGroup:
         dist.all_reduce(total)
         return total.tolist()
 
+    def any(self, flag: bool) -> bool:
+        """Returns whether the flag is set on one of the ranks. All ranks must call this."""
+        return self.sum(float(flag))[0] > 0
+
     def wrap(self, model: Any) -> Any:
         """Returns the model wrapped so that backward passes average its gradients over all ranks."""
         if self.world_size == 1:

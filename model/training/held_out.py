@@ -1,5 +1,6 @@
 """Loss on held-out text: the model's, and that of a unigram baseline to compare it with."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -9,12 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from configs.errors import BackendError, InputError
 from configs.schema.training import Training
 from model.data.loader import Loader
 from model.data.token_file import RowGroup, row_groups
 from model.lm import DsaForCausalLM
 from model.training.distributed import ProcessGroup
-from model.training.step import autocast, micro_batches
+from model.training.step import REMEDY, autocast, micro_batches
 
 MAX_UNIGRAM_TOKENS = 50_000_000  # about so many training tokens are counted
 
@@ -28,6 +30,10 @@ def held_out_loss(model: DsaForCausalLM, loader: Loader, config: Training, group
         loader: a new one over the held-out split, so that each call measures the same documents.
         config: the training's configuration.
         group: the processes that share each batch.
+
+    Raises:
+        InputError: no held-out document has a token to predict.
+        BackendError: the loss is not finite.
     """
     model.eval()
     nats = targets = 0.0
@@ -43,6 +49,10 @@ def held_out_loss(model: DsaForCausalLM, loader: Loader, config: Training, group
                 targets += count
     model.train()
     nats, targets = group.sum(nats, targets)
+    if not targets:
+        raise InputError("data.held_out: the held-out documents have no text; give more shards, or a larger share")
+    if not math.isfinite(nats):
+        raise BackendError(f"the held-out loss is {nats / targets}; {REMEDY}")
     return nats / targets
 
 

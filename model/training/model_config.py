@@ -1,5 +1,8 @@
 """`build_model_config`: from a size preset and the configuration's changes to the model's own configuration."""
 
+import inspect
+from typing import Any
+
 from configs.errors import ConfigError
 from configs.load import size_of
 from configs.schema.training import ModelSize
@@ -24,3 +27,9 @@ def build_model_config(size: ModelSize, vocab_size: int) -> DsaConfig:
         return DsaConfig(vocab_size=vocab_size, **preset | size.changes)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model: {error}") from None
+
+
+def size_fields(config: DsaConfig) -> dict[str, Any]:
+    """Returns the fields that make two models different, without the vocabulary and what transformers adds."""
+    names = [name for name, field in inspect.signature(DsaConfig).parameters.items() if field.kind != field.VAR_KEYWORD]
+    return {name: getattr(config, name) for name in names if name not in ("self", "vocab_size", "use_cache")}

@@ -1,7 +1,8 @@
 """The loss curves of a training as a picture."""
 
-import json
 from pathlib import Path
+
+from model.training.metrics import read_lines
 
 
 def draw_curves(metrics: Path, picture: Path, unigram_loss: float) -> None:
@@ -9,7 +10,7 @@ def draw_curves(metrics: Path, picture: Path, unigram_loss: float) -> None:
 
     Args:
         metrics: metrics.jsonl of the training.
-        picture: the PNG file to write.
+        picture: the file to write, a PNG whatever its name.
         unigram_loss: held-out loss of the unigram baseline, nats a token.
     """
     import matplotlib
@@ -17,7 +18,7 @@ def draw_curves(metrics: Path, picture: Path, unigram_loss: float) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    lines, _ = read_lines(metrics)
     trained = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out" in line]
     has_gate = any(line["gate_loss"] for line in trained)  # 0 in all lines: there is no gate, or it was not trained
@@ -39,5 +40,5 @@ def draw_curves(metrics: Path, picture: Path, unigram_loss: float) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(picture, dpi=130)
+    figure.savefig(picture, dpi=130, format="png")
     pyplot.close(figure)

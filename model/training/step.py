@@ -15,6 +15,11 @@ from model.lm import DsaForCausalLM
 from model.training.distributed import ProcessGroup
 from model.training.optimizers import build_optimizers, learning_rate_factor
 
+REMEDY = (
+    "lower optimizer.learning_rate or optimizer.clip and run again with --allow-changes: it goes on from the newest "
+    "checkpoint, which is complete"
+)
+
 
 class MicroBatch(NamedTuple):
     """Sequences of one forward pass, on the device."""
@@ -66,9 +71,14 @@ class OptimizerStep:
         self._peak_rates = [[params["lr"] for params in optimizer.param_groups] for optimizer in self.optimizers]
 
     def load_state(self, states: list[dict[str, Any]]) -> None:
-        """Restores the optimizers from a checkpoint's state dicts."""
+        """Restores the optimizers from a checkpoint's state dicts. Rates and decays stay those of the configuration."""
         for optimizer, state in zip(self.optimizers, states, strict=True):
+            options = [
+                {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
+            ]
             optimizer.load_state_dict(state)
+            for group, configured in zip(optimizer.param_groups, options, strict=True):
+                group.update(configured)
 
     def run(self, batch: Batch, step: int) -> Losses:
         """Updates the weights with the gradient of the global batch.
@@ -78,23 +88,29 @@ class OptimizerStep:
             step: how many updates were made before; decides the learning rate.
 
         Raises:
-            BackendError: a loss is not finite; the weights are not updated.
+            BackendError: a loss or the gradient is not finite; the weights are not updated.
         """
         losses = self._accumulate_gradients(batch)
         if not (math.isfinite(losses.lm) and math.isfinite(losses.gate)):
-            raise BackendError(
-                f"step {step}: the loss is {losses.lm}, the gate's {losses.gate}; lower optimizer.learning_rate or "
-                "optimizer.clip and give another --out; the checkpoints saved so far are complete"
-            )
+            raise BackendError(f"step {step}: the loss is {losses.lm}, the gate's {losses.gate}; {REMEDY}")
         self._set_learning_rates(step)
         weights = [
             weight for optimizer in self.optimizers for params in optimizer.param_groups for weight in params["params"]
         ]
-        torch.nn.utils.clip_grad_norm_(weights, self._config.optimizer.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, self._config.optimizer.clip))
+        if not math.isfinite(norm):
+            raise BackendError(f"step {step}: the norm of the gradient is {norm}, the loss {losses.lm}; {REMEDY}")
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return losses
+
+    def check_weights(self, step: int) -> None:
+        """Raises BackendError if a weight is not finite after `step` updates: such a model is not saved."""
+        for optimizer in self.optimizers:
+            for params in optimizer.param_groups:
+                if not all(bool(torch.isfinite(weight).all()) for weight in params["params"]):
+                    raise BackendError(f"step {step}: weights are not finite; {REMEDY}")
 
     def learning_rate(self, step: int) -> float:
         """Returns the first optimizer's learning rate at a step."""

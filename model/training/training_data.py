@@ -1,38 +1,73 @@
 """`TrainingData`: the tokenizer, the token files and the loaders of a training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs.schema.training import Training
 from model.data.epoch_plan import Split
 from model.data.loader import Loader
+from model.data.shards import HeldOutRule
+from model.data.shared_text import SharedText, find_shared_rows_once
 from model.data.tokenize import tokenize
 from model.data.tokenizer_training import train_tokenizer
+from model.data.vocabulary import Vocabulary
 from model.training.distributed import ProcessGroup
+from model.training.saving import saving
+
+SHARED_TEXT_FILE = "shared-text.json"
 
 
 class TrainingData:
-    """Tokenizes the shards into `<out>/tokens`, after training a tokenizer where the configuration names none.
+    """Tokenizes the shards into `<out>/tokens`, after training a tokenizer where none is given.
+
+    Args:
+        config: the training's configuration.
+        shards: published Parquet files.
+        rule: which rows are held out.
+        tokenizer: a tokenizer.json or its folder; None: one is trained.
+        group: the processes of the training; each calls this.
+        notify: is called with a line before each part of the work that takes time.
 
     Raises:
         InputError: a shard or the tokenizer cannot be used.
         StoreError: the disk is full.
     """
 
-    def __init__(self, config: Training, shards: Sequence[Path], group: ProcessGroup) -> None:
+    def __init__(
+        self,
+        config: Training,
+        shards: Sequence[Path],
+        rule: HeldOutRule,
+        tokenizer: Path | None,
+        group: ProcessGroup,
+        notify: Callable[[str], None],
+    ) -> None:
         self._config, self._group = config, group
         out, data = Path(config.out), config.data
-        if data.tokenizer is None:
-            assert data.vocabulary is not None
-            self.tokenizer = out / "tokenizer"
-            if group.rank == 0:
-                train_tokenizer(shards, data.vocabulary, data.held_out, self.tokenizer)
-            group.barrier()
-        else:
-            path = Path(data.tokenizer)
-            self.tokenizer = path if path.is_dir() else path.parent
-        self.files = tokenize(shards, self.tokenizer, out / "tokens", held_out=data.held_out, eos=data.eos)
+        if group.rank == 0:
+            with saving(out / SHARED_TEXT_FILE):
+                shared_text = find_shared_rows_once(shards, rule, out / SHARED_TEXT_FILE)
+            if shared_text.shared:
+                notify(_describe(shared_text))
+            if tokenizer is None:
+                assert data.vocabulary is not None
+                notify(f"tokenizer of {data.vocabulary} tokens, learnt from {len(shards)} shards")
+                with saving(out / "tokenizer"):
+                    train_tokenizer(shards, data.vocabulary, rule, out / "tokenizer")
+        group.barrier()
+        left_out = find_shared_rows_once(shards, rule, out / SHARED_TEXT_FILE).left_out
+        path = tokenizer or out / "tokenizer"
+        self.files = tokenize(
+            shards,
+            path,
+            out / "tokens",
+            held_out=rule,
+            eos=data.eos,
+            left_out=left_out,
+            watch=lambda number: notify(f"tokenizing shard {number + 1} of {len(shards)}"),
+        )
+        self.vocabulary = Vocabulary.open(path, data.eos)
 
     def loader(self, split: Split, *, epochs: int | None = None, state: Mapping[str, Any] | None = None) -> Loader:
         """Returns a loader of this rank's part of the batches.
@@ -52,3 +87,10 @@ class TrainingData:
             epochs=epochs,
             state=state,
         )
+
+
+def _describe(shared_text: SharedText) -> str:
+    rows = f"{shared_text.shared} of {shared_text.held_out} held-out rows share a fifth or more of their 13-grams"
+    if shared_text.left_out:
+        return f"{rows} with training rows; they are neither trained on nor evaluated"
+    return f"{rows} with training rows, so held-out figures are too good; give more varied data"

@@ -16,59 +16,31 @@ import pytest
 from tests.factories.command_line import ROOT, command, environment
 from tests.factories.documents import passage
 from tests.factories.token_files import documents_of, write_tokens
+from tests.factories.trainings import configured, curve, train_small, write_shard
 
 torch = pytest.importorskip("torch")
 from configs.errors import BackendError, ConfigError, InputError, StoreError  # noqa: E402
-from configs.load import load_training  # noqa: E402
 from configs.schema.training import Schedule  # noqa: E402
 from model.training import checkpoint, held_out  # noqa: E402
-from model.training.distributed import ProcessGroup  # noqa: E402
-from model.training.loop import train  # noqa: E402
 from model.training.optimizers import learning_rate_factor  # noqa: E402
 
 pytestmark = pytest.mark.weights
-CONFIG = """
-name: small
-out: {out}
-steps: 12
-data: {{vocabulary: 320, held_out: 0.2}}
-model: {{preset: tiny, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, gate_dim: 8, block: 4, top: 5}}
-batch: {{length: 64, sequences: 8, micro: 2}}
-optimizer: {{name: muon, learning_rate: 3.0e-3, matrix_learning_rate: 0.02}}
-schedule: {{kind: wsd, warmup: 2, decay: 0.5}}
-log_every: 1
-held_out: {{every: 4, batches: 2}}
-checkpoints: {{every: 3, keep: 2}}
-threads: 1
-"""
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """Two shards of 60 short documents."""
     folder = tmp_path_factory.mktemp("shards")
-    for domain in ("law", "medicine"):
-        rows = [{"text": f"{domain} {passage(n)}", "seed_id": f"{domain}{n}", "domain": domain} for n in range(60)]
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{domain}.parquet")
+    write_shard(folder / "law.parquet", "law", range(60))
+    write_shard(folder / "medicine.parquet", "medicine", range(60, 120))
     return folder
-
-
-def configured(folder, *changes: str):
-    path = folder / "small.yaml"
-    path.write_text(CONFIG.format(out=folder / "out"))
-    return load_training(str(path), changes)
 
 
 def run(folder, shards, *changes: str) -> list[dict]:
     """Trains in this process; the lines of metrics."""
     lines: list[dict] = []
-    train(configured(folder, *changes), sorted(shards.glob("*.parquet")), ProcessGroup.join(), lines.append)
+    train_small(folder, shards, *changes, watch=lines.append)
     return lines
-
-
-def curve(folder) -> list[tuple]:
-    lines = [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
-    return [(x["step"], x.get("loss"), x.get("gate_loss"), x.get("held_out")) for x in lines]
 
 
 @pytest.fixture(scope="module")
