@@ -6,6 +6,8 @@ from pathlib import Path
 
 from configs.errors import ConfigError, InputError
 from configs.load import digest
+from model.data.shards import HeldOutRule
+from model.data.training_record import TrainingRecord, held_out_of_version_1
 from stages.storage.checksum import sha256_file
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -22,6 +24,7 @@ class EvaluatedModel:
     family: str  # a digest: equal for models that differ in nothing but their attention and their weights
     shape: str  # hidden size x layers
     label: str | None
+    record: TrainingRecord | None = None  # None: of an earlier version of Gristmill
 
     @classmethod
     def open(cls, argument: str) -> "EvaluatedModel":
@@ -48,4 +51,29 @@ class EvaluatedModel:
             raise InputError(f"{folder / 'config.json'}: not of a Gristmill model; train or copy it again") from None
         compared = {key: value for key, value in config.items() if key not in _KEYS_OUTSIDE_FAMILY}
         family = digest([compared, sha256_file(folder / "tokenizer.json")])
-        return cls(folder, attention, family, shape, label or None)
+        return cls(folder, attention, family, shape, label or None, TrainingRecord.read(folder))
+
+    def held_out(self, share: float | None) -> HeldOutRule:
+        """Returns which rows of a data set the model was not trained on.
+
+        Args:
+            share: that the user gives; None: the one that the model was trained with.
+
+        Raises:
+            ConfigError: rows that the model was trained on would be held out at this share.
+            InputError: it is not known which rows the model was trained on, and no share is given.
+        """
+        known = self.record.held_out if self.record else held_out_of_version_1(self.folder)
+        if known is None:
+            if share is None:
+                raise InputError(
+                    f"{self.folder}: it is not known which rows the model was not trained on; give the held-out share "
+                    "that it was trained with as --held-out"
+                )
+            return HeldOutRule(share, "seed")
+        if share is not None and share > known.share:
+            raise ConfigError(
+                f"--held-out: {share}, but {self.folder} was trained with {known.share}, so it would be scored on "
+                f"rows that it has seen; give {known.share} or less, or leave --held-out out"
+            )
+        return HeldOutRule(known.share if share is None else share, known.by)

@@ -1,13 +1,14 @@
 """Text that the models have not seen: real documents of the held-out corpora, and a data set's held-out rows."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.catalogue import Corpus, corpora
 from configs.errors import InputError
-from model.data.shards import read_texts
+from model.data.shards import HeldOutByAll, HeldOutRule, read_texts, shard_sha256
+from model.data.shared_text import find_shared_rows
 from stages.sources.corpora import read_corpus
 
 _CONTEXT_NUMBER = re.compile(r"^Context \(\d+\): *", re.MULTILINE)  # PubMedQA's, not part of an abstract
@@ -65,23 +66,53 @@ def read_corpora(domain: str, max_bytes: int) -> HeldOutText:
     return text
 
 
-def read_rows(shards: Sequence[Path], held_out: float, max_bytes: int) -> dict[str, HeldOutText]:
-    """Returns the rows that a training with this held-out share never saw, by domain, at most `max_bytes` of each.
+@dataclass(slots=True)
+class DataSetRows:
+    """A data set's rows, as the evaluated models saw them."""
+
+    shards: Sequence[Path]
+    rule: HeldOutByAll  # which rows none of the models was trained on
+    texts: dict[str, HeldOutText]  # held-out rows by domain
+    characters: int  # of all rows that are not held out
+
+    def sample(self, max_characters: int) -> Iterator[str]:
+        """Yields rows that are not held out, spread evenly over all shards, of about `max_characters` in total."""
+        every, number = max(-(-self.characters // max_characters), 1), 0
+        for path in self.shards:
+            for rows in read_texts(path, self.rule):
+                for row in rows:
+                    if not row.held_out:
+                        if number % every == 0:
+                            yield row.text
+                        number += 1
+
+
+def read_rows(shards: Sequence[Path], rules: Iterable[HeldOutRule], max_bytes: int) -> DataSetRows:
+    """Reads the rows that no training with one of these rules saw, at most `max_bytes` of each domain.
+
+    Held-out rows whose text is in the other rows too are left out, as in training (`model.data.shared_text`).
 
     Raises:
         InputError: a shard cannot be read, or none of the rows is held out.
     """
+    rule = HeldOutByAll(tuple(rules))
     texts: dict[str, HeldOutText] = {}
+    left_out = find_shared_rows(shards, rule).left_out
+    characters = 0
     for path in shards:
-        for rows in read_texts(path, held_out):
+        left_out_here = left_out.get(shard_sha256(path), frozenset())
+        for rows in read_texts(path, rule):
             for row in rows:
-                if row.held_out:
+                if not row.held_out:
+                    characters += len(row.text)
+                elif row.number not in left_out_here:
                     name = row.domain or "all"
                     text = texts.setdefault(name, HeldOutText(name, ["the data set's held-out rows"]))
                     text.add(row.text, max_bytes)
     if not texts:
-        raise InputError(f"--data: none of the rows is held out at a share of {held_out}; give more data or --held-out")
-    return dict(sorted(texts.items()))
+        share = min(rule.share for rule in rule.rules)
+        raise InputError(f"--data: none of the rows is held out at a share of {share}; give more data or --held-out")
+    return DataSetRows(shards, rule, {f"{name}, data": texts[name] for name in sorted(texts)}, characters)
 
 
 def _documents(name: str, corpus: Corpus) -> Iterator[str]:

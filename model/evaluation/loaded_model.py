@@ -1,24 +1,22 @@
 """`LoadedModel`: an evaluated model in memory, and the measurements that are made with it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
 
 from configs.errors import InputError
-from model.data.shards import read_texts
-from model.data.token_file import TokenFileHeader
 from model.data.vocabulary import Vocabulary
 from model.evaluation import passkey
 from model.evaluation.evaluated_model import EvaluatedModel
-from model.evaluation.held_out import HeldOutText, read_rows
+from model.evaluation.held_out import DataSetRows, HeldOutText
 from model.evaluation.options import EvaluationOptions
 from model.evaluation.perplexity import score
 from model.evaluation.unigram import Unigram
 from model.lm.text_generator import TextGenerator
 
+MAX_UNIGRAM_CHARACTERS = 200_000_000  # about 50 million tokens: more change the frequencies little
 DEFAULT_WINDOW = 1024  # tokens, where the model's training folder does not say how long its sequences were
 Watch = Callable[[str], None]
 
@@ -41,7 +39,8 @@ class LoadedModel:
         self._vocabulary = Vocabulary.open(model.folder, eos)
         self._tokenizer = self._vocabulary.open_tokenizer()
         self._training_folder = model.folder.resolve().parent
-        self.window = options.window or self._trained_length() or DEFAULT_WINDOW
+        trained_length = model.record.length if model.record else self._trained_length()
+        self.window = options.window or trained_length or DEFAULT_WINDOW
         self.stride = options.stride or max(self.window // 2, 1)
 
     def encode(self, text: str) -> list[int]:
@@ -59,16 +58,11 @@ class LoadedModel:
             "stride": self.stride,
         }
 
-    def read_data_set(self, shards: Sequence[Path]) -> tuple[dict[str, HeldOutText], Unigram]:
-        """Returns the data set's held-out rows by domain, and a unigram baseline of all its other rows."""
-        held_out = self._options.held_out or self._trained_held_out()
-        self._say("reading the data set")
-        texts = read_rows(shards, held_out, self._options.bytes)
-        documents = self._training_documents(shards, held_out)
-        return (
-            {f"{domain}, data": text for domain, text in texts.items()},
-            Unigram(documents, self.network.config.vocab_size),
-        )
+    def count_unigrams(self, rows: DataSetRows) -> Unigram:
+        """Returns a unigram baseline of the data set's rows that are not held out, or of an even sample of them."""
+        self._say("unigram baseline")
+        documents = map(self.encode, rows.sample(MAX_UNIGRAM_CHARACTERS))
+        return Unigram(documents, self.network.config.vocab_size)
 
     def measure_perplexity(self, name: str, text: HeldOutText, unigram: Unigram | None) -> dict[str, Any]:
         """Returns the model's score of a text, and the unigram baseline's where there is one. `name` is shown."""
@@ -111,13 +105,6 @@ class LoadedModel:
     def _say(self, activity: str) -> None:
         self._watch(f"{self._model.folder}: {activity}")
 
-    def _training_documents(self, shards: Sequence[Path], held_out: float) -> Iterator[list[int]]:
-        for path in shards:
-            for rows in read_texts(path, held_out):
-                for row in rows:
-                    if not row.held_out:
-                        yield self.encode(row.text)
-
     def _trained_length(self) -> int | None:
         """Returns the sequence length of the model's training, from the configuration beside the model.
 
@@ -134,15 +121,3 @@ class LoadedModel:
                 f"{path}: damaged ({str(error).splitlines()[0]}); put the training's configuration back, or remove the "
                 "file and give --window"
             ) from None
-
-    def _trained_held_out(self) -> float:
-        """Returns the held-out share of the model's training, from the token files beside the model."""
-        folder = self._training_folder / "tokens"
-        for path in sorted(folder.glob("*.parquet")):
-            header = TokenFileHeader.read(path, pq.read_metadata(path))
-            if header.tokenizer_sha256 == self._vocabulary.sha256:
-                return header.held_out
-        raise InputError(
-            f"{folder}: no token files of this model's tokenizer, so it is not known which rows the model was not "
-            "trained on; give the held-out share that it was trained with as --held-out"
-        )

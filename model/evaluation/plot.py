@@ -9,7 +9,7 @@ def draw_evaluation(evaluation: dict[str, Any], picture: Path) -> None:
 
     Args:
         evaluation: what evaluation.json contains.
-        picture: the PNG file to write.
+        picture: the file to write, a PNG whatever its name.
     """
     import matplotlib
 
@@ -31,7 +31,7 @@ def draw_evaluation(evaluation: dict[str, Any], picture: Path) -> None:
         axis.grid(alpha=0.3, axis="y")
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=130)
+    figure.savefig(picture, dpi=130, format="png")
     pyplot.close(figure)
 
 

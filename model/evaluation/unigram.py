@@ -7,8 +7,6 @@ from itertools import pairwise
 
 from model.evaluation.perplexity import Score
 
-MAX_TOKENS = 50_000_000  # the documents after so many tokens are not read
-
 
 class Unigram:
     """Token frequencies of training documents with add-one smoothing: what a model reaches that ignores all context.
@@ -23,8 +21,6 @@ class Unigram:
         for document in documents:
             self.counts.update(document)
             self.tokens += len(document)
-            if self.tokens > MAX_TOKENS:
-                break
 
     def score(self, documents: Sequence[Sequence[int]], size: int) -> Score:
         """Returns the baseline's score of the tokens that `perplexity.score` counts; arguments as there."""

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from tests.factories.documents import passage
 
 torch = pytest.importorskip("torch")
 from configs.errors import ConfigError, InputError  # noqa: E402
+from model.data.shards import HeldOutRule, read_texts  # noqa: E402
+from model.data.tokenize import tokenize  # noqa: E402
 from model.evaluation import held_out, lm_eval_tasks, passkey  # noqa: E402
 from model.evaluation.evaluated_model import EvaluatedModel  # noqa: E402
 from model.evaluation.groups import dense_twin, group_models  # noqa: E402
@@ -291,8 +294,9 @@ def trained(tmp_path_factory):
     from model.training.loop import train
 
     folder = tmp_path_factory.mktemp("evaluate")
-    for domain in ("law", "medicine"):
-        rows = [{"text": f"{domain} {passage(n)}", "seed_id": f"{domain}{n}", "domain": domain} for n in range(30)]
+    for domain, first in (("law", 0), ("medicine", 30)):
+        numbers = range(first, first + 30)
+        rows = [{"text": f"{domain} {passage(n)}", "seed_id": f"{domain}{n}", "domain": domain} for n in numbers]
         (folder / "data").mkdir(exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows), folder / "data" / f"{domain}.parquet")
     for name, attention, seed in (("s1", "sparse", 1), ("s2", "sparse", 2), ("d1", "dense", 1)):
@@ -389,14 +393,77 @@ def test_bad_input_is_named(trained, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_without_its_token_files_asks_for_the_share(trained, tmp_path, capsys):
-    import shutil
+def shutil_copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
 
-    shutil.copytree(trained / "s1" / "model", tmp_path / "run" / "model")
-    line = ["--model", tmp_path / "run" / "model", "--data", trained / "data", "--out", tmp_path / "out"]
-    line += ["--trials", "0", "--bytes", "2000"]
-    assert "--held-out" in refused(capsys, *line)
-    assert main(["evaluate", *map(str, line), "--held-out", "0.2"]) == 0
+
+def held_out_texts(trained, rule: HeldOutRule) -> set[str]:
+    paths = sorted((trained / "data").glob("*"))
+    return {row.text for path in paths for rows in read_texts(path, rule) for row in rows if row.held_out}
+
+
+def test_a_model_says_itself_which_rows_it_was_not_trained_on(trained, tmp_path):
+    """Not what lies beside it: token files of another share in the training's folder, or no folder at all."""
+    run = shutil_copy(trained / "s1", tmp_path / "run")
+    tokenize(sorted((trained / "data").glob("*")), run / "model", run / "tokens", held_out=0.9, eos="<|endoftext|>")
+    (run / "config.yaml").write_text("data: {held_out: 0.7}")
+    for folder in (
+        run / "model",
+        run / "checkpoints" / "step-00000003",
+        shutil_copy(run / "model", tmp_path / "alone"),
+    ):
+        assert EvaluatedModel.open(str(folder)).held_out(None) == HeldOutRule(0.2)
+    rows = held_out.read_rows(sorted((trained / "data").glob("*")), [HeldOutRule(0.2)], 10**6)
+    scored = {text for domain in rows.texts.values() for text in domain.documents}
+    assert scored <= held_out_texts(trained, HeldOutRule(0.2))
+    assert scored
+
+
+def test_a_model_of_an_earlier_version_is_scored_by_its_own_share(trained, tmp_path):
+    run = shutil_copy(trained / "s1", tmp_path / "run")
+    (run / "model" / "training.json").unlink()
+    tokenize(sorted((trained / "data").glob("*")), run / "model", run / "tokens", held_out=0.9, eos="<|endoftext|>")
+    model = EvaluatedModel.open(str(run / "model"))
+    assert model.held_out(None) == HeldOutRule(0.2, "seed")
+    (run / "config.yaml").write_text("data: {held")
+    with pytest.raises(InputError, match=r"config\.yaml: damaged"):
+        model.held_out(None)
+    (run / "config.yaml").unlink()
+    with pytest.raises(InputError, match="--held-out"):  # the token files have two shares
+        model.held_out(None)
+    assert model.held_out(0.2) == HeldOutRule(0.2, "seed")
+
+
+def test_a_share_at_which_a_model_has_seen_the_rows_is_refused(trained, tmp_path, capsys):
+    line = ["--model", trained / "s1" / "model", "--data", trained / "data", "--out", tmp_path / "out", "--trials", "0"]
+    assert "was trained with 0.2" in refused(capsys, *line, "--held-out", "0.3")
+    assert EvaluatedModel.open(str(trained / "s1" / "model")).held_out(0.1) == HeldOutRule(0.1)
+
+
+def test_models_of_several_shares_are_scored_on_rows_that_none_has_seen(trained):
+    shards = sorted((trained / "data").glob("*"))
+    rows = held_out.read_rows(shards, [HeldOutRule(0.6), HeldOutRule(0.3, "seed")], 10**6)
+    scored = {text for domain in rows.texts.values() for text in domain.documents}
+    assert scored == held_out_texts(trained, HeldOutRule(0.6)) & held_out_texts(trained, HeldOutRule(0.3))
+
+
+def test_the_unigram_baseline_of_much_data_counts_rows_of_every_shard(trained):
+    shards = sorted((trained / "data").glob("*"))
+    rows = held_out.read_rows(shards, [HeldOutRule(0.2)], 10**6)
+    whole, some = list(rows.sample(10**9)), list(rows.sample(rows.characters // 5 + 1))
+    assert len(whole) == 60 - len(held_out_texts(trained, HeldOutRule(0.2)))
+    assert some == whole[::5]
+    assert {text.split()[0] for text in some} == {"law", "medicine"}
+
+
+def test_an_out_that_cannot_be_written_is_named(trained, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    line = ["--model", trained / "s1" / "model", "--trials", "0", "--bytes", "500", "--domains", "law"]
+    assert f"--out: {tmp_path / 'file'} is a file" in refused(capsys, *line, "--out", tmp_path / "file" / "below")
+    (tmp_path / "out" / "evaluation.json" / "full").mkdir(parents=True)
+    assert "cannot be written" in refused(capsys, *line, "--out", tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".tmp-*"))
 
 
 def test_options_are_checked():
