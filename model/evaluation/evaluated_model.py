@@ -12,7 +12,15 @@ from stages.storage.checksum import sha256_file
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # Keys of config.json in which a model may differ from its dense twin.
-_KEYS_OUTSIDE_FAMILY = ("attention", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
+_KEYS_OUTSIDE_FAMILY = (
+    "attention",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "_name_or_path",
+    "auto_map",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from model.attention.sparsity import Sparsity
+from model.lm.remote_code import AUTO_MAP
 
 
 class DsaConfig(PreTrainedConfig):
@@ -70,6 +71,7 @@ class DsaConfig(PreTrainedConfig):
             raise ValueError(
                 "hidden_size / num_attention_heads: must be even, because RoPE rotates pairs; change one of the two"
             )
+        self.auto_map = dict(AUTO_MAP)
         _ = self.sparsity  # raises ValueError naming the field
         super().__init__(**kwargs)
 

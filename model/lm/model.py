@@ -1,9 +1,11 @@
 """A decoder language model with dynamic sparse attention (DSA): GQA, RoPE, RMSNorm, SwiGLU, tied embeddings.
 
-After `import model.lm`, `AutoModelForCausalLM.from_pretrained(folder)` loads it too.
+After `import model.lm`, `AutoModelForCausalLM.from_pretrained(folder)` loads it too; without that import, it does with
+`trust_remote_code=True`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from model.attention.gate import Gate
 from model.lm.config import DsaConfig
 from model.lm.kv_cache import DsaCache, check_cache
 from model.lm.layers import Block, ForwardContext
+from model.lm.remote_code import write_module
 
 MAX_LOGITS_TOKENS = 4096  # in training, logits are calculated for so many tokens at a time
 IGNORED_LABEL = -100  # no loss is calculated for it
@@ -78,6 +81,12 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` creates a DsaCache
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as transformers does, with the file that lets other processes load the model (`remote_code`)."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if Path(save_directory).is_dir():
+            write_module(save_directory)
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Generates as transformers does.

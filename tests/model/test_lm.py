@@ -360,6 +360,35 @@ def test_decoding_that_takes_tokens_back_is_refused_by_name(name: str) -> None:
             model.generate(ids(0, 1, 30), GenerationConfig(max_new_tokens=3, prompt_lookup_num_tokens=3))
 
 
+def test_a_fresh_process_loads_a_model_with_remote_code_and_is_told_so_without(tmp_path) -> None:
+    import subprocess
+    import sys
+
+    from tests.factories.command_line import environment
+
+    small(vocab_size=320).save_pretrained(tmp_path / "model")
+    script = """
+import sys
+from transformers import AutoConfig, AutoModelForCausalLM
+folder = sys.argv[1]
+try:
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+except ValueError as error:
+    print("trust_remote_code=True" in str(error))
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+print(type(model).__module__, AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "model")],
+        env=environment() | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["True", "model.lm.model gristmill-dsa"]
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
