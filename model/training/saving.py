@@ -13,7 +13,7 @@ from configs.errors import GristmillError, StoreError
 from stages.storage.atomic import TEMPORARY_PREFIX, temporary_path
 
 MIN_FREE_BYTES = 1 << 20  # with less, an error of torch's is taken for a full disk
-_MARKS = ("os error", "PytorchStreamWriter", "file write failed", "No space left")  # in messages of failed writes
+_MARKS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")  # in messages of failed writes
 _OURS = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
 KEPT = "free space, then run the same command again: it resumes from the newest checkpoint"
 
