@@ -213,6 +213,7 @@ class Generate:
             domain=seed.domain,
             language=seed.language,
             seed_id=seed.id,
+            document_id=seed.document_id,
             source=seed.source,
             licence=seed.licence,
             passage=seed.text,

@@ -5,11 +5,13 @@ is a candidate that passed every filter and is published.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field, fields
 
 import pyarrow as pa
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_PASSAGE_NUMBER = re.compile(r" #\d+$")  # the second and later passages of a document have one in their location
 SCORE = pa.struct([("filter", pa.string()), ("score", pa.float32())])
 
 
@@ -43,6 +45,11 @@ class Seed:
         """A seed with its id."""
         return cls(content_id(domain, language, text), text, title, source, location, licence, language, domain)
 
+    @property
+    def document_id(self) -> str:
+        """A hash of the source and of the document's place in it: the same for all passages of a document."""
+        return content_id(self.source, _PASSAGE_NUMBER.sub("", self.location))
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -56,6 +63,7 @@ class Candidate:
     domain: str
     language: str
     seed_id: str
+    document_id: str  # of the document that the passage is from: what is held out is held out by document
     source: str
     licence: str
     passage: str  # the seed's text: filters compare the answer with it
@@ -101,6 +109,7 @@ CANDIDATE = pa.schema(
         ("domain", pa.string()),
         ("language", pa.string()),
         ("seed_id", pa.string()),
+        ("document_id", pa.string()),
         ("source", pa.string()),
         ("licence", pa.string()),
         ("passage", pa.string()),
