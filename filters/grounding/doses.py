@@ -5,6 +5,7 @@ Error-Prone Abbreviations, Symbols, and Dose Designations). The filter `support`
 passage at all; this one checks whether it is still the same quantity.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,12 +47,13 @@ _MAX_VALUE: dict[str, float] = {
 
 @dataclass(frozen=True)
 class Doses:
-    """Reasons: malformed_dose, wrong_unit, implausible_dose.
+    """Reasons: malformed_dose, wrong_unit, wrong_decimal, implausible_dose.
 
     malformed_dose: a number or a unit that cannot be read (1.2.3 mg, __ mg, 5 mg/). A quantity that the passage or the
     instruction has, in the same unit or after conversion (1 g and 1000 mg, 98.6 °F and 37 °C), passes. wrong_unit: the
     passage has the number only with units, and with none of them is it the same quantity. mg is not mg/kg, but "per
-    day" and "per dose" are ignored, since "daily" says the same. implausible_dose: larger than texts about patients say
+    day" and "per dose" are ignored, since "daily" says the same. wrong_decimal: the passage has the digits with the
+    decimal point in another place, as in 125 mg for 0.125 mg. implausible_dose: larger than texts about patients say
     in the unit; `plausible: false` switches it off.
     """
 
@@ -63,11 +65,13 @@ class Doses:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        claimed, malformed, _ = read_quantities(reply(candidate))
+        claimed, malformed, _ = read_quantities(reply(candidate), candidate.language)
         if not claimed and not malformed:
             return KEEP
-        known, known_malformed, bare = read_quantities(f"{candidate.passage}\n{candidate.instruction}")
-        if new := [written for written in malformed if written not in known_malformed]:
+        sources = [read_quantities(text, candidate.language) for text in (candidate.passage, candidate.instruction)]
+        known = [quantity for quantities, _, _ in sources for quantity in quantities]
+        bare = sources[0][2] | sources[1][2]
+        if new := [written for written in malformed if written not in sources[0][1] + sources[1][1]]:
             return Verdict("malformed_dose", None, new[0][:80])
         for quantity in claimed:
             if any(quantity.equals(original) for original in known):
@@ -77,6 +81,10 @@ class Doses:
             most = _MAX_VALUE.get(quantity.unit, float("inf"))
             if self.plausible and min(map(abs, quantity.values)) > most:
                 return Verdict("implausible_dose", None, f"{quantity.written!r}: {most:g} is much"[:120])
+            if not bare.intersection(quantity.values) and (original := _other_decimal(quantity, known)):
+                return Verdict(
+                    "wrong_decimal", None, f"{quantity.written!r}, in the passage {original.written!r}"[:120]
+                )
         return KEEP
 
 
@@ -85,3 +93,14 @@ def _same_number(quantity: Quantity, known: Sequence[Quantity], bare: set[float]
     if bare.intersection(quantity.values):
         return None
     return next((original for original in known if set(original.values) & set(quantity.values)), None)
+
+
+def _other_decimal(quantity: Quantity, known: Sequence[Quantity]) -> Quantity | None:
+    """The passage's quantity of the same kind with the same digits, and the decimal point in another place."""
+    for original in known:
+        if original.kind != quantity.kind or len(quantity.amounts) > 1 or len(original.amounts) > 1:
+            continue
+        left, right = quantity.amounts[0], original.amounts[0]
+        if left * right > 0 and abs(shift := math.log10(left / right)) > 0.5 and abs(shift - round(shift)) < 1e-9:
+            return original
+    return None

@@ -1,25 +1,32 @@
 """Drops answers that the passage does not support: numbers, names and words that it does not have."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
 
 from filters.text.names import unsupported
-from filters.text.numerals import NAMED, from_han
+from filters.text.numbers import known_numbers, read_numbers
+from filters.text.plain import plain
 from filters.text.quantities import read_quantities
 from filters.text.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
 
-_NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f']\d+)*")
-_ENUMERATION = re.compile(r"^\s*[(（]?\d{1,2}[.)）、]\s", re.MULTILINE)
-_HAN_NUMBER = re.compile(
-    r"[一二两三四五六七八九十百千万零〇]+(?=[年月日天条款项元岁次周％%倍级])|(?<=百分之)[一二三四五六七八九十百零〇]+"
+_MARKERS = re.compile(  # of an answer's own lists and footnotes: "1. ", "(2) ", "[3]"
+    r"^\s*[(（]?\d{1,2}[.)）、]\s|(?<![\w)）])[(（]\d{1,2}[)）]|[①-⑳]|\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]",
+    re.MULTILINE,
+)
+_SMALL = frozenset(map(Decimal, (1, 2, 3)))
+# what makes −5 of the one text 5 of the other
+_NEGATIVE = re.compile(
+    r"decreas|reduc|lower|f[ae]ll|drop|los[st]|declin|less|below|under|minus|negativ|fewer|shorter|disminu|descen|baj[oóaeé]"
+    r"|menos|menor|p[ée]rd|inferior|下降|减|降低|低于|零下|负|少",
+    re.IGNORECASE,
 )
 _STOP_WORDS = """
 about after also another because been before being between both could does during each either from have having here into
@@ -40,7 +47,8 @@ class Support:
 
     The score is the share of the answer's content words that are in the passage. Words are compared by their first five
     letters; in Chinese, pairs of characters are compared, and 0.6 of `min_share` is enough. Numbers may also come from
-    the instruction, and are equal in digits, in words, with separators and as a quantity in another unit. A name
+    the instruction. Their values are compared (`filters/text/numbers.py`), however they are written: in digits or
+    words, with separators, as a fraction, a power of ten, or a quantity in another unit. A name
     (`filters/text/names.py`) is supported if its words are in the passage or the prompt. Answers with fewer than
     `min_words` content words are judged by their numbers and names only.
     """
@@ -56,16 +64,9 @@ class Support:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        answer = _ENUMERATION.sub(" ", reply(candidate))
-        if self.numbers:
-            known = numbers_in(candidate.passage) | numbers_in(candidate.instruction)
-            # "The two parties", 一项: an answer may count what the passage lists
-            claimed = _in_digits(answer) | (_in_words(answer) - {"1", "2", "3"})
-            unknown = claimed - known
-            if unknown:
-                unknown -= _converted(answer, f"{candidate.passage}\n{candidate.instruction}")
-            if unknown := sorted(unknown):
-                return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
+        answer = _MARKERS.sub(" ", reply(candidate))
+        if self.numbers and (unknown := _unknown_numbers(answer, candidate)):
+            return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
         if self.names:
             prompts = [message["content"] for message in candidate.messages if message["role"] != "assistant"]
             source = "\n".join([candidate.passage, candidate.instruction, *prompts])
@@ -81,29 +82,37 @@ class Support:
         return Verdict(None, share)
 
 
-def _converted(answer: str, source: str) -> set[str]:
-    """The numbers of quantities that the source has in another unit: 1000 mg for its 1 g."""
-    known = read_quantities(source)[0]
-    supported: dict[str, bool] = {}  # by what is written: a range is several quantities
-    for claimed in read_quantities(answer)[0]:
-        equal = any(claimed.equals(quantity) for quantity in known)
-        supported[claimed.written] = supported.get(claimed.written, True) and equal
-    return {number for written, equal in supported.items() if equal for number in _in_digits(written)}
+def _unknown_numbers(answer: str, candidate: Candidate) -> list[str]:
+    """The numbers of an answer that neither the passage nor the instruction has, as they are written."""
+    language = candidate.language
+    claimed = [number for number in read_numbers(answer, language) if number.counts]
+    if not claimed:
+        return []
+    known = known_numbers(candidate.passage, language) | known_numbers(candidate.instruction, language)
+    # "The two parties", 一项: an answer may count what the passage lists
+    unknown = [
+        number for number in claimed if not number.is_in(known) and not (number.words and number.values <= _SMALL)
+    ]
+    if not unknown:
+        return []
+    converted = _converted(answer, candidate)
+    signed = known | {-value for value in known} if _is_negative(answer, candidate.passage) else known
+    text = plain(answer)
+    written = [text[number.start : number.end] for number in unknown if not number.is_in(signed | converted)]
+    return sorted(dict.fromkeys(written))
 
 
-def numbers_in(text: str) -> set[str]:
-    """The numbers of a text as plain digits: `1,200`, `1200` and `1.200` are equal, and so are `six`, `seis`, `6`."""
-    return _in_digits(text) | _in_words(text)
+def _converted(answer: str, candidate: Candidate) -> frozenset[Decimal]:
+    """The numbers of quantities that the source has in another unit: 1000 of 1000 mg for its 1 g."""
+    sources = (candidate.passage, candidate.instruction)
+    known = [quantity for text in sources for quantity in read_quantities(text, candidate.language)[0]]
+    claimed = read_quantities(answer, candidate.language)[0]
+    equal = [quantity for quantity in claimed if any(quantity.equals(one) for one in known)]
+    return frozenset(Decimal(repr(value)) for quantity in equal for value in quantity.values)
 
 
-def _in_digits(text: str) -> set[str]:
-    numbers = _NUMBER.findall(unicodedata.normalize("NFKC", text))
-    return {re.sub(r"\D", "", match).lstrip("0") or "0" for match in numbers}
-
-
-def _in_words(text: str) -> set[str]:
-    named = {NAMED[word] for word in set(words(text)) & NAMED.keys()}
-    return named | {str(from_han(match)) for match in _HAN_NUMBER.findall(text)}
+def _is_negative(*texts: str) -> bool:
+    return any(_NEGATIVE.search(text) for text in texts)
 
 
 def content_of(text: str) -> set[str]:

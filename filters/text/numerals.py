@@ -1,9 +1,13 @@
 """Numbers that are not written in digits: Chinese, Roman, and in English and Spanish words."""
 
 import re
+from decimal import Decimal
 
+HAN_DIGITS = "〇零一二三四五六七八九十百千万亿两"
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _UNITS = {"十": 10, "百": 100, "千": 1000}
+_LARGE_UNITS = {"万": 10_000, "亿": 100_000_000}
+MAX_HAN_CHARS = 40  # of one number
 _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _CANONICAL = re.compile(r"M{0,3}(?:C[MD]|D?C{0,3})(?:X[CL]|L?X{0,3})(?:I[XV]|V?I{0,3})")
 # "one" is a pronoun and an article too, and the Spanish eleven is the English "once".
@@ -15,21 +19,76 @@ dieciseis 16 diecisiete 17 dieciocho 18 diecinueve 19 veinte 20 treinta 30 cuare
 setenta 70 ochenta 80 noventa 90
 """
 NAMED: dict[str, str] = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
+_ENGLISH_ORDINALS = """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+sixteenth seventeenth eighteenth nineteenth twentieth
+"""
+ENGLISH_ORDINALS: dict[str, int] = {word: value for value, word in enumerate(_ENGLISH_ORDINALS.split(), 1)}
+# Masculine, with accents; `spanish_ordinal` reads the other forms.
+_SPANISH_ORDINALS = """
+primero segundo tercero cuarto quinto sexto séptimo octavo noveno décimo undécimo duodécimo decimotercero decimocuarto
+decimoquinto decimosexto decimoséptimo decimoctavo decimonoveno vigésimo
+"""
+_SPANISH_TENS = {"décim": 10, "vigésim": 20, "trigésim": 30, "cuadragésim": 40, "quincuagésim": 50, "sexagésim": 60}
+ACCENTS = str.maketrans("áéíóú", "aeiou")
+SPANISH_ORDINAL_STEMS = {
+    word[:-1].translate(ACCENTS): value for value, word in enumerate(_SPANISH_ORDINALS.split(), 1)
+} | {stem.translate(ACCENTS): value for stem, value in _SPANISH_TENS.items()}
+SPANISH_ORDINAL_STEMS |= {
+    "unic": 1,
+    "prim": 1,
+    "terc": 3,
+    "decimoprimer": 11,
+    "decimosegund": 12,
+    "nov": 9,
+    "septim": 7,
+}
+
+
+def _with_accents(stem: str) -> str:
+    return re.sub("[aeiou]", lambda match: f"[{match[0]}{'áéíóú'['aeiou'.index(match[0])]}]", stem)
+
+
+SPANISH_ORDINAL = rf"(?:{'|'.join(_with_accents(stem) for stem in sorted(SPANISH_ORDINAL_STEMS, key=len, reverse=True))})(?:[oa]s?|er)"
+
+
+def spanish_ordinal(text: str) -> int | None:
+    """tercera -> 3, vigésimo primero -> 21, decimocuarta -> 14, única -> 1; None if it is none."""
+    total = 0
+    for word in text.lower().translate(ACCENTS).split():
+        stem = word.removesuffix("s").removesuffix("er") if word.endswith("er") else word.removesuffix("s")[:-1]
+        if (value := SPANISH_ORDINAL_STEMS.get(stem)) is None:
+            return None
+        total += value
+    return total or None
 
 
 def from_han(text: str) -> int:
-    """二百三十 -> 230, 二〇二四 -> 2024."""
-    if not set(text) & {"十", "百", "千", "万"}:
+    """二百三十 -> 230, 二〇二四 -> 2024, 一亿二千万 -> 120000000."""
+    text = text[:MAX_HAN_CHARS]
+    if not set(text) & {"十", "百", "千", "万", "亿"}:
         return int("".join(str(_DIGITS[character]) for character in text)[:18])
-    total = section = digit = 0
-    for character in text[:24]:
-        if character == "万":
-            total, section, digit = (total + section + digit or 1) * 10_000, 0, 0
+    total = large = section = digit = 0
+    for character in text:
+        if character in _LARGE_UNITS:
+            section, digit = section + digit, 0
+            if character == "亿":
+                total, large = (total + large + section or 1) * _LARGE_UNITS[character], 0
+            else:
+                large += (section or 1) * _LARGE_UNITS[character]
+            section = 0
         elif character in _UNITS:
             section, digit = section + (digit or 1) * _UNITS[character], 0
         else:
             digit = _DIGITS[character]
-    return total + section + digit
+    return total + large + section + digit
+
+
+def han_value(text: str) -> Decimal:
+    """As `from_han`, with decimals: 三点五 -> 3.5."""
+    whole, point, decimals = text.partition("点")
+    value = Decimal(from_han(whole))
+    return value + Decimal("0." + "".join(str(_DIGITS[digit]) for digit in decimals[:18])) if point else value
 
 
 def from_roman(text: str) -> int | None:

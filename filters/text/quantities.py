@@ -1,15 +1,16 @@
-"""Quantities in a text: numbers with a unit of mass, volume, activity, pressure, rate, heat, amount, length or share.
+"""Quantities in a text: numbers with a unit of mass, volume, activity, pressure, rate, heat, amount, length, time or share.
 
 The units are those of the SI (Bureau International des Poids et Mesures, SI Brochure, 9th edition) and of clinics, as
 symbols and as words in English, Spanish and Chinese. Compounds such as mg/dL, mg/kg/day, 毫克/公斤 are read too.
 """
 
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from filters.text.numerals import NAMED
+from filters.text.numbers import Number, read_numbers
+from filters.text.plain import plain
 
 # unit: kind, factor to the kind's first unit, names; words may have a plural s
 _UNITS: dict[str, tuple[str, float, str]] = {
@@ -33,7 +34,13 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "meq": ("equivalents", 1, "meq"),
     "cm": ("length", 10, "cm centimetre centimeter centímetro 厘米 公分"),
     "mm": ("length", 1, "mm millimetre millimeter milímetro 毫米"),
-    "%": ("share", 1, "% percent"),
+    "%": ("share", 1, "% percent por_ciento per_cent"),
+    "minutes": ("time", 1, "min minute minuto 分钟"),
+    "hours": ("time", 60, "h hr hrs hour hora 小时 个小时"),
+    "days": ("time", 1440, "day days día días dia dias 天 日"),
+    "weeks": ("time", 10_080, "week semana 周 星期 个星期"),
+    "months": ("months", 1, "month mes meses 个月"),
+    "years": ("months", 12, "year yr yrs año años 年"),
 }
 # "Per dose" and "per day" are often left out or said in other words: they make no other unit.
 _BELOW = {
@@ -42,8 +49,8 @@ _BELOW = {
     "min": "min minute minuto 分钟 分",
     "": "day d día dia dose dosis 日 天 次",
 }
-_BY_NAME = {name: unit for unit, (_, _, names) in _UNITS.items() for name in names.split()}
-_BELOW_BY_NAME = {name: unit for unit, names in _BELOW.items() for name in names.split()}
+_BY_NAME = {name.replace("_", " "): unit for unit, (_, _, names) in _UNITS.items() for name in names.split()}
+_BELOW_BY_NAME = {name.replace("_", " "): unit for unit, names in _BELOW.items() for name in names.split()}
 
 
 def _either(names: dict[str, str]) -> str:
@@ -60,19 +67,13 @@ def _either(names: dict[str, str]) -> str:
     return "|".join(parts)
 
 
-_VALUE = r"\d{1,9}(?:[.,' ]\d{3}(?!\d)){1,3}(?:[.,]\d{1,6})?|\d{1,9}(?:[.,]\d{1,9})?"
-_NUMBER = rf"(?:{_VALUE}|\b(?:{'|'.join(NAMED)})\b)"
 _UNIT = _either({name: "" for name in _BY_NAME})
 _LOW = _either({name: "" for name in [*_BELOW_BY_NAME, *_BY_NAME] if name not in ("%", "u", "unit", "g")})
-_JOINT = r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?"
-_QUANTITY = re.compile(
-    rf"(?<![0-9a-zá-ÿ_.,/])(?P<numbers>-?{_NUMBER}(?:{_JOINT}{_NUMBER}){{0,2}})"
-    rf"(?P<times>\s?(?:million(?:es)?(?:\sde)?|万|亿))?\s?-?(?P<unit>{_UNIT})"
-    rf"(?P<below>(?:(?:\s?/\s?|\s(?:per|por|cada|al)\s(?:el\s)?)(?:{_LOW})){{0,2}})"
-)
-_EACH = re.compile(_NUMBER)
-_BELOW_EACH = re.compile(_LOW)
-_TIMES = {"m": 1e6, "万": 1e4, "亿": 1e8}
+_PER = re.compile(r"\s?/\s?|\s(?:per|por|cada|al)\s(?:el\s)?")
+_UNIT_AFTER = re.compile(rf"\s?-?(?P<unit>{_UNIT})(?P<below>(?:(?:{_PER.pattern})(?:{_LOW})){{0,2}})")
+_JOINT = re.compile(r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?")
+_ONE = {1}
+_NO_DURATION = frozenset("日年")  # of a date: 5月3日, 2024年
 _SYMBOLS = r"(?:mg|mcg|μg|ml|mmhg|mmol|毫克|微克|毫升)"
 _MALFORMED = [
     re.compile(
@@ -115,33 +116,58 @@ class Quantity:
         )
 
 
-def read_quantities(text: str) -> tuple[list[Quantity], list[str], set[float]]:
-    """Reads the quantities of a text.
+@lru_cache(maxsize=64)  # samples of one passage follow each other
+def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str], set[float]]:
+    """Reads the quantities of a text; `language` as ISO 639-1.
 
     Returns the quantities, the parts that look like one but cannot be read, and the numbers without a unit.
     """
-    plain = unicodedata.normalize("NFKC", text).replace("−", "-")
-    lower = plain.lower()
+    normal = plain(text)
+    lower = _lower(normal)
+    numbers = read_numbers(text, language)
+    units = [_unit_after(normal, lower, number) for number in numbers]
+    for place in range(len(numbers) - 1, 0, -1):  # "5 to 10 mg": the unit is of both
+        joint = lower[numbers[place - 1].end : numbers[place].start]
+        if units[place - 1] is None and len(joint) < 6 and _JOINT.fullmatch(joint):
+            units[place - 1] = units[place]
     quantities: list[Quantity] = []
-    rest: list[str] = []
-    end = 0
-    for match in _QUANTITY.finditer(lower):
-        if plain[match.start("unit") : match.end("unit")] == "G":
-            continue  # the gauge of a needle
-        quantities += _quantities_of(match)
-        rest.append(lower[end : match.start()])
-        end = match.end()
-    rest.append(lower[end:])
+    bare: set[float] = set()
+    for number, unit in zip(numbers, units, strict=True):
+        if unit is None:
+            if number.counts and not (number.words and number.values == _ONE):  # a pronoun and an article too
+                bare.update(map(float, number.values))
+        else:
+            written = lower[number.start : max(number.end, unit.end())][:80]
+            quantities += _quantities_of(number, unit, written)
     malformed = [match[0].strip() for pattern in _MALFORMED for match in pattern.finditer(lower)]
-    bare = {value for piece in rest for number in _EACH.findall(piece) for value in _values(number)}
     return quantities, malformed, bare
 
 
-def _quantities_of(match: re.Match[str]) -> Iterator[Quantity]:
+def _lower(text: str) -> str:
+    """The text in lower case, with each character in its place."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
+
+
+def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
+    before = lower[number.start - 1 : number.start]
+    if before.isascii() and (before.isalpha() or before in ("_", "/")) and not number.words:
+        return None
+    match = _UNIT_AFTER.match(lower, number.end)
+    if match is None or text[match.start("unit") : match.end("unit")] == "G":  # the gauge of a needle
+        return None
+    if match["unit"] in _NO_DURATION and (before == "月" or max(number.values, default=0) >= 1000):
+        return None
+    if number.words and (not number.counts or lower[number.start : number.end] == "一"):  # "a second hour", 统一升级
+        return None
+    return match
+
+
+def _quantities_of(number: Number, match: re.Match[str], written: str) -> Iterator[Quantity]:
     name = match["unit"]
     unit = _BY_NAME.get(name) or _BY_NAME[name.rstrip("s")]
     kind, factor, _ = _UNITS[unit]
-    for below in _BELOW_EACH.findall(match["below"]):
+    for below in filter(None, _PER.split(match["below"])):
         low = _BELOW_BY_NAME.get(below, _BELOW_BY_NAME.get(below.rstrip("s")))
         if low is None:
             low = _BY_NAME.get(below) or _BY_NAME[below.rstrip("s")]
@@ -149,23 +175,13 @@ def _quantities_of(match: re.Match[str]) -> Iterator[Quantity]:
         elif low:
             kind = f"{kind}/{low}"
         unit = f"{unit}/{low}" if low else unit
-    times = _TIMES[match["times"].strip()[0]] if match["times"] else 1.0
-    for number in _EACH.findall(match["numbers"]):
-        minus = -1 if match["numbers"].startswith("-") and match["numbers"][1:].startswith(number) else 1
-        values = tuple(sorted({minus * times * value for value in _values(number)}))
+    readings = number.readings
+    if unit == "%":
+        readings = readings[:1]
+    if len(readings[0]) == 1:  # what one number may mean, or several numbers
+        meanings: Sequence[tuple[float, ...]] = [tuple(sorted(float(one[0]) for one in readings if len(one) == 1))]
+    else:
+        meanings = [(float(value),) for value in readings[0]]
+    for values in meanings:
         amounts = tuple((value - 32) / 1.8 if unit == "°f" else value * factor for value in values)
-        yield Quantity(values, unit, kind, amounts, match[0])
-
-
-def _values(number: str) -> set[float]:
-    """What a number may mean: 1,5 is 1.5; 1,000 is 1000 or 1.0; 1.000.000 is a million."""
-    if number in NAMED:
-        return {float(NAMED[number])}
-    bare = number.replace("'", "").replace(" ", "")
-    if bare.isdecimal():
-        return {float(bare)}
-    head, _, tail = bare.rpartition("." if bare.rfind(".") > bare.rfind(",") else ",")
-    whole = re.sub(r"\D", "", head)
-    both = "." in bare and "," in bare
-    values = {float(f"{whole}.{tail}")} if both or bare.count(".") + bare.count(",") == 1 else set()
-    return values | {float(whole + tail)} if len(tail) == 3 or not values else values
+        yield Quantity(values, unit, kind, amounts, written)

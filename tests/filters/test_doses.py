@@ -54,13 +54,23 @@ ROWS = [
     (SPANISH, "Se toman 1500 mg por día.", None),
     (SPANISH, "Se toman 1,5 mg.", "wrong_unit"),
     (SPANISH, "Como máximo 2000 unidades de vitamina D y 0,25 mg de ácido fólico.", None),
+    (PASSAGE, "Children are given it every six hours for 12 to 14 weeks.", "wrong_unit"),
+    (PASSAGE, "The catheter was in for two weeks.", None),
+    (PASSAGE, "Adults take 100 g.", "wrong_decimal"),
+    (PASSAGE, "Levothyroxine is given as 0.5 mg.", "wrong_decimal"),
+    (PASSAGE, "Levothyroxine is given as 0.05 mg, that is 50 micrograms.", None),
+    (CHINESE, "成人每次5克。", "wrong_decimal"),
+    (CHINESE, "成人每次零点五克。", None),
+    (SPANISH, "Se toman 15 g al día.", "wrong_decimal"),
+    (SPANISH, "Se toman 2 UI de vitamina D.", "wrong_decimal"),
     (SPANISH, "Se dan 250 mg de ácido fólico.", "wrong_unit"),
 ]
 
 
 @pytest.mark.parametrize(("passage", "answer", "reason"), ROWS, ids=lambda value: str(value)[:40])
 def test_reason(passage, answer, reason):
-    assert Doses()([candidate(answer, passage=passage)])[0].reason == reason
+    language = {CHINESE: "zh", SPANISH: "es"}.get(passage, "en")
+    assert Doses()([candidate(answer, language, passage=passage)])[0].reason == reason
 
 
 def test_plausible_is_not_asked():
@@ -87,23 +97,31 @@ def test_any_text_bears_itself_out(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "amounts"),
+    ("text", "language", "amounts"),
     [
-        ("1,000 mg", {1.0, 1000.0}),
-        ("1.000.000 UI", {1e6}),
-        ("5 million units", {5e6}),
-        ("500万单位", {5e6}),
-        ("1,234.5 mg", {1234.5}),
-        ("1.234,5 mg", {1234.5}),
-        ("five milligrams", {5.0}),
+        ("1,000 mg", "en", {1000.0}),
+        ("1.000 mg", "en", {1.0}),
+        ("1.000 mg", "es", {1000.0}),
+        ("1,000 mg", "es", {1.0, 1000.0}),
+        ("1,000 mg", "fr", {1.0, 1000.0}),
+        ("0,125 mg", "es", {0.125}),
+        ("1 000 mg", "es", {1000.0}),
+        ("1.000.000 UI", "es", {1e6}),
+        ("5 million units", "en", {5e6}),
+        ("500万单位", "zh", {5e6}),
+        ("五毫克", "zh", {5.0}),
+        ("2½ mg", "en", {2.5}),
+        ("1,234.5 mg", "en", {1234.5}),
+        ("1.234,5 mg", "es", {1234.5}),
+        ("five milligrams", "en", {5.0}),
     ],
 )
-def test_numbers(text, amounts):
-    (quantity,), _, _ = read_quantities(text)
+def test_numbers(text, language, amounts):
+    (quantity,), _, _ = read_quantities(text, language)
     assert set(quantity.amounts) == amounts
 
 
 def test_ranges_are_two_quantities():
-    found, malformed, bare = read_quantities("5–10 mg in 3 doses")
+    found, malformed, bare = read_quantities("5–10 mg in 3 doses", "en")
     assert [(each.values, each.unit) for each in found] == [((5.0,), "mg"), ((10.0,), "mg")]
     assert (malformed, bare) == ([], {3.0})

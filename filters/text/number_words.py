@@ -1,0 +1,159 @@
+"""Numbers in English and Spanish words: `two hundred and thirty`, `treinta y uno`, `two thirds`, `third`, `twice`."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Literal
+
+from filters.text.numerals import ACCENTS, ENGLISH_ORDINALS, NAMED, SPANISH_ORDINAL_STEMS
+
+# hundred multiplies (two hundred), hundreds adds (doscientos); part: thirds, a divisor; other: counts by itself, and
+# is not always meant as a number
+Role = Literal["unit", "ten", "hundred", "hundreds", "scale", "part", "other"]
+
+_SPANISH_FORMS = """
+uno 1 un 1 una 1 once 11 veintiun 21 veintiuno 21 veintiuna 21 veintidos 22 veintitres 23 veinticuatro 24 veinticinco 25
+veintiseis 26 veintisiete 27 veintiocho 28 veintinueve 29
+"""
+_HUNDREDS = "ciento 100 cien 100 doscient 200 trescient 300 cuatrocient 400 quinient 500 seiscient 600"
+_MORE_HUNDREDS = "setecient 700 ochocient 800 novecient 900"
+_SCALES = {
+    "en": "thousand 1000 million 1000000 billion 1000000000 trillion 1000000000000",
+    "es": "mil 1000 millon 1000000 millones 1000000 billon 1000000000000 billones 1000000000000",
+}
+_PARTS = {
+    "en": "third 3 thirds 3 quarter 4 quarters 4 fourths 4 fifth 5 fifths 5 sixths 6 eighths 8 tenth 10 tenths 10",
+    "es": "tercio 3 tercios 3 cuarto 4 cuartos 4 quinto 5 quintos 5 octavos 8 decimos 10 decima 10 decimas 10",
+}
+_MONTHS = {
+    "en": "January February March April May June July August September October November December",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+}
+_OTHER = {
+    "en": "once 1 single 1 twice 2 both 2 double 2 pair 2 couple 2 thrice 3 triple 3 dozen 12 half 0.5 halves 0.5"
+    " quarter 0.25",
+    "es": "ambos 2 ambas 2 doble 2 triple 3 docena 12 medio 0.5 media 0.5 mitad 0.5 cuarto 0.25 setiembre 9",
+}
+_WORD = re.compile(r"[a-záéíóúñü]+")
+_JOINTS = {"en": ("and ",), "es": ("y ",)}
+_AND_A_HALF = re.compile(r"\s(?:and a half|y medi[oa])\b")
+_MAX_ADDED_BY_AND = {"en": ("hundred", "scale"), "es": ("ten",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A number in words. `counts`: whether it is surely meant as a number, as `five` is, and not `second` or `half`."""
+
+    start: int
+    end: int
+    value: Decimal
+    counts: bool
+
+
+def read_words(text: str, language: str) -> Iterator[Word]:
+    """The numbers in words of an English or Spanish text; of other languages as if they were English."""
+    language = language if language in _JOINTS else "en"
+    table = _table(language)
+    run: list[tuple[int, int, Role, int | Decimal]] = []
+    lower = text.lower() if len(text.lower()) == len(text) else text
+    lower = lower.translate(ACCENTS) if language == "es" else lower
+    for match in _WORD.finditer(lower):
+        if (entry := table.get(match[0])) is None:
+            continue
+        if match[0] == "ciento" and lower.endswith("por ", 0, match.start()):
+            continue
+        if match[0] in ("may", "march", "august") and text[match.start()].islower():  # verbs and an adjective
+            continue
+        role, value = entry
+        if run and not _continues(run, text[run[-1][1] : match.start()], role, value, language):
+            yield from _composed(text, run)
+            run = []
+        run.append((match.start(), match.end(), role, value))
+    yield from _composed(text, run)
+
+
+@cache
+def _table(language: str) -> dict[str, tuple[Role, int | Decimal]]:
+    table: dict[str, tuple[Role, int | Decimal]] = {}
+
+    def add(role: Role, listed: str) -> None:
+        words = listed.split()
+        for word, value in zip(words[::2], words[1::2], strict=True):
+            table[word.lower()] = role, Decimal(value) if "." in value else int(value)
+
+    if language == "es":
+        for stem, value in SPANISH_ORDINAL_STEMS.items():
+            table |= {f"{stem}{end}": ("other", value) for end in ("o", "a", "os", "as", "er")}
+    else:
+        table |= {word: ("other", value) for word, value in ENGLISH_ORDINALS.items()}
+    add("other", " ".join(f"{month} {number}" for number, month in enumerate(_MONTHS[language].split(), 1)))
+    add("part", _PARTS[language])
+    add("other", _OTHER[language])
+    spanish = list(NAMED).index("dos")
+    for word in list(NAMED)[spanish:] if language == "es" else list(NAMED)[:spanish]:
+        value = int(NAMED[word])
+        table[word] = ("ten" if value >= 20 and value % 10 == 0 else "unit"), value
+    if language == "es":
+        add("unit", _SPANISH_FORMS)
+        stems = f"{_HUNDREDS} {_MORE_HUNDREDS}".split()
+        for stem, value in zip(stems[::2], stems[1::2], strict=True):
+            for word in (stem,) if stem in ("cien", "ciento") else (f"{stem}os", f"{stem}as"):
+                table[word] = "hundreds", int(value)
+    else:
+        add("unit", "one 1")
+        add("hundred", "hundred 100")
+    add("scale", _SCALES[language])
+    return table
+
+
+def _continues(
+    run: list[tuple[int, int, Role, int | Decimal]], gap: str, role: Role, value: int | Decimal, language: str
+) -> bool:
+    """Whether a word goes on with the number that the words before it began."""
+    last, before = run[-1][2], run[-1][3]
+    if len(gap) > 6 or last in ("other", "part"):
+        return False
+    joined = gap.strip() in ("", "-") and gap != ""
+    if not joined:
+        joint = gap.lstrip()
+        if joint not in _JOINTS[language] or last not in _MAX_ADDED_BY_AND[language]:
+            return False
+    if role == "unit":
+        return (last == "ten" and value < 10) or last in ("hundred", "hundreds", "scale")
+    if role == "ten":
+        return last in ("hundred", "hundreds", "scale")
+    if role == "hundred":
+        return last == "unit"
+    if role == "hundreds":
+        return last == "scale"
+    if role == "scale":
+        return last != "scale" or before != value
+    return role == "part" and last == "unit" and len(run) == 1 and gap.strip() in ("", "-")
+
+
+def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Iterator[Word]:
+    if not run:
+        return
+    start, end = run[0][0], run[-1][1]
+    if run[-1][2] in ("part", "other"):
+        *counted, (_, _, role, value) = run
+        if role == "other" or not counted:  # "the third part", "a quarter"
+            yield Word(start, end, Decimal(value), False)
+            return
+        yield Word(start, end, Decimal(counted[0][3]) / Decimal(value), False)
+        return
+    total = section = 0
+    for _, _, role, value in run:
+        if role == "hundred":
+            section = (section or 1) * 100
+        elif role == "scale":
+            grows = total and total < value  # dos mil millones
+            total, section = ((total + section) * int(value), 0) if grows else (total + (section or 1) * int(value), 0)
+        else:
+            section += int(value)
+    amount = Decimal(total + section)
+    if half := _AND_A_HALF.match(text, end):
+        amount, end = amount + Decimal("0.5"), half.end()
+    yield Word(start, end, amount, len(run) > 1 or run[0][2] not in ("hundred", "scale"))
