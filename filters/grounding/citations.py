@@ -7,10 +7,10 @@ that exists, and does the passage name the same provision, act or decision?
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from filters.text.plain import plain
 from filters.text.references import Reference, References, bare_parts
 from filters.text.words import reply
 from stages.ports import KEEP, Verdict
@@ -22,9 +22,10 @@ class Citations:
     """Reasons: malformed_citation, unsupported_citation.
 
     A provision (article, section, chapter, annex, rule, …) is supported if the passage or the prompt names it with the
-    same kind of unit and number, by itself, in a list or within a range. Its parts are supported if they are named
-    there, or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by
-    "Article 5" above "1. … (a) …". Chinese 款 have no numbers in the text and are not checked. EU acts and Spanish laws
+    same kind of unit and number, by itself, in a list or within a range; 5 bis, 5 ter and 5a are other numbers than 5,
+    and Spanish ordinals are numbers (disposición adicional tercera). Its parts are supported if they are named with
+    it, or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by
+    "Article 5" above "1. … (a) …", and not by "Article 5(1) and Article 6(2)(a)". Chinese 款 have no numbers in the text and are not checked. EU acts and Spanish laws
     are compared by their number, and EU acts also by regulation, directive or decision; US codes by title and section;
     cases by their number, or by the names on both sides of "v."; Chinese acts by their title, without 中华人民共和国.
 
@@ -55,15 +56,19 @@ class _Source:
     """The references of the passage and the prompt."""
 
     def __init__(self, text: str) -> None:
-        self.text = unicodedata.normalize("NFKC", text)
+        self.text = plain(text)
         read = References.read(text, spans=True)
         references, self.malformed = read.items, read.malformed
         self._known = {(reference.kind, reference.number) for reference in references}
         self._instruments = {
             (reference.number, reference.instrument) for reference in references if reference.instrument
         }
-        self._parts = bare_parts(text) | {part for reference in references for part in reference.parts}
-        self._parts |= {reference.number for reference in references if not reference.kind}
+        self._parts = bare_parts(text)  # of provisions that are not named
+        self._parts_of: dict[tuple[str, str], set[str]] = {}
+        for reference in references:
+            self._parts_of.setdefault((reference.kind, reference.number), set()).update(reference.parts)
+            if not reference.kind:
+                self._parts |= {reference.number, *reference.parts}
         self._words = set(re.findall(r"[\w'’-]+", text))
 
     def supports(self, claim: Reference) -> bool:
@@ -71,7 +76,8 @@ class _Source:
             return claim.number in self.text
         if claim.kind == "parties":
             return all(name in self._words for name in claim.number.split())
-        if not all(part in self._parts for part in claim.parts):
+        own_parts = self._parts_of.get((claim.kind, claim.number), set())
+        if not all(part in self._parts or part in own_parts for part in claim.parts):
             return False
         if claim.kind == "":
             return claim.number in self._parts

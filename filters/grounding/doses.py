@@ -98,9 +98,9 @@ def _same_number(quantity: Quantity, known: Sequence[Quantity], bare: set[float]
 def _other_decimal(quantity: Quantity, known: Sequence[Quantity]) -> Quantity | None:
     """The passage's quantity of the same kind with the same digits, and the decimal point in another place."""
     for original in known:
-        if original.kind != quantity.kind or len(quantity.amounts) > 1 or len(original.amounts) > 1:
+        if original.kind != quantity.kind or len(quantity.amounts) != 1 or len(original.amounts) != 1:
             continue
-        left, right = quantity.amounts[0], original.amounts[0]
+        (left,), (right,) = quantity.amounts, original.amounts
         if left * right > 0 and abs(shift := math.log10(left / right)) > 0.5 and abs(shift - round(shift)) < 1e-9:
             return original
     return None

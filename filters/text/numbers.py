@@ -30,7 +30,7 @@ _REFERENCE = re.compile(
     re.IGNORECASE,
 )
 _TIMES = {
-    "en": "hundred 100 thousand 1000 million 1000000 billion 1000000000 trillion 1000000000000 mn 1000000 bn 1000000000",
+    "en": "hundred 100 thousand 1000 million 1000000 mn 1000000 billion 1000000000 bn 1000000000 trillion 1000000000000",
     "es": "mil 1000 millones 1000000 millón 1000000 millon 1000000 billones 1000000000000 billón 1000000000000",
 }
 _SCALE = {

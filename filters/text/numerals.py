@@ -49,7 +49,8 @@ def _with_accents(stem: str) -> str:
     return re.sub("[aeiou]", lambda match: f"[{match[0]}{'áéíóú'['aeiou'.index(match[0])]}]", stem)
 
 
-SPANISH_ORDINAL = rf"(?:{'|'.join(_with_accents(stem) for stem in sorted(SPANISH_ORDINAL_STEMS, key=len, reverse=True))})(?:[oa]s?|er)"
+_STEMS = "|".join(_with_accents(stem) for stem in sorted(SPANISH_ORDINAL_STEMS, key=len, reverse=True))
+SPANISH_ORDINAL = rf"(?:{_STEMS})(?:[oa]s?|er)"  # of one word, in lower case
 
 
 def spanish_ordinal(text: str) -> int | None:

@@ -7,23 +7,27 @@ import re
 import unicodedata
 from functools import lru_cache
 
+_WRONG_DEGREE = re.compile(r"(?<=\d)(\s?)º(?=\s?[CF]\b)")
 _BEFORE_FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞↉])")
 _RAISED = re.compile(r"(?<=([^\W\d_]))?([⁰¹²³⁴-⁹⁺⁻]+)")
 _UNIT_OF_LENGTH = re.compile(r"(?<![^\W\d_])(?:[cdkmnμµ]?m|ft|in|s|h)$")
 _CIRCLED = re.compile("[①-⑳]")
 _HARD_SPACE = re.compile("(?<=[0-9])[\u00a0\u2007-\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _WIDE_COMMA = re.compile("(?<![０-９])，|，(?![０-９])")
-_DASHES = dict.fromkeys((0x2010, 0x2011, 0x2212), "-")
+_ORDINAL_MARK = re.compile(r"(?<=\d)\.?[ºª]")
+_DASHES: dict[int, str] = dict.fromkeys((0x2010, 0x2011, 0x2212), "-")
 
 
 @lru_cache(maxsize=64)  # samples of one passage follow each other
 def plain(text: str) -> str:
     """The text in NFKC, except that a fraction keeps a space before it (`2 1⁄2`), a raised number follows a `^` unless
     it belongs to a unit (`10^9`, `5^2`, m2), circled numbers are in brackets, hard spaces between thousands are
-    apostrophes, and hyphens and minus signs are one character.
+    apostrophes, hyphens and minus signs are one character, and ordinals have no mark (5.º is 5).
     """
     if text.isascii():
         return text
+    text = _WRONG_DEGREE.sub(r"\1°", text)
+    text = _ORDINAL_MARK.sub("", text)
     text = _BEFORE_FRACTION.sub(" ", text)
     text = _RAISED.sub(_raised, text)
     text = _CIRCLED.sub(lambda match: f"({unicodedata.digit(match[0], ord(match[0]) - 0x245F)})", text)

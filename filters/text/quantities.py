@@ -1,4 +1,6 @@
-"""Quantities in a text: numbers with a unit of mass, volume, activity, pressure, rate, heat, amount, length, time or share.
+"""Quantities in a text: numbers with a unit.
+
+Units are of mass, volume, activity, pressure, rate, heat, amount, length, time or share.
 
 The units are those of the SI (Bureau International des Poids et Mesures, SI Brochure, 9th edition) and of clinics, as
 symbols and as words in English, Spanish and Chinese. Compounds such as mg/dL, mg/kg/day, 毫克/公斤 are read too.

@@ -78,6 +78,55 @@ ROWS = [
     (CHINA, "根据《劳动法，应当提前通知。", "malformed_citation"),
 ]
 
+BIS = "El artículo 5 bis y la disposición adicional tercera se aplican. Véase el artículo 9, apartado 2, letra a)."
+NOTES = "Article 5² applies, and points (a) to (f) of Article 6(1). Article 8(2)(c) does not. Under § 12a it is void."
+ZH = "第十二条之一和第三章第二节适用，（2019）最高法民终123号判决、法释〔2018〕1号。"
+ROWS += [
+    (BIS, "Según el artículo 5 bis, se aplica.", None),
+    (BIS, "Según el art. 5-bis, se aplica.", None),
+    (BIS, "Según el artículo 5bis, se aplica.", None),
+    (BIS, "Según el artículo 5 ter, se aplica.", "unsupported_citation"),
+    (BIS, "Según el artículo 5 quáter, se aplica.", "unsupported_citation"),
+    (BIS, "Según el artículo 5, se aplica.", "unsupported_citation"),
+    (BIS, "La disposición adicional tercera se aplica.", None),
+    (BIS, "La disposición adicional 3.ª se aplica.", None),
+    (BIS, "La disposición adicional quinta se aplica.", "unsupported_citation"),
+    (BIS, "La disposición transitoria tercera se aplica.", "unsupported_citation"),
+    (BIS, "La disposición final tercera se aplica.", "unsupported_citation"),
+    (BIS, "El artículo noveno, apartado 2, letra a), se aplica.", None),
+    (BIS, "El artículo 9.2.a) se aplica.", None),
+    (BIS, "El artículo 9.º se aplica.", None),
+    (BIS, "El artículo 9, letra b), se aplica.", "unsupported_citation"),
+    (BIS, "El párrafo segundo del artículo 9 se aplica.", None),
+    ("Disposición adicional vigésimo primera. Libro segundo.", "La disposición adicional 21 del libro II.", None),
+    ("Disposición adicional vigésimo primera.", "La disposición adicional vigésima.", "unsupported_citation"),
+    ("Primera.- El precio. Segunda.- El plazo.", "Según la cláusula primera, el precio.", None),
+    (NOTES, "Article 5 applies.", None),
+    (NOTES, "Article 52 applies.", "unsupported_citation"),
+    (NOTES, "Article 6(1)(e) applies.", None),
+    (NOTES, "Article 6(1)(g) applies.", "unsupported_citation"),
+    (NOTES, "Article 8(2)(c) does not apply.", None),
+    (NOTES, "Article 6(2) applies.", "unsupported_citation"),
+    (NOTES, "Under section 12a it is void.", None),
+    (NOTES, "Under § 12b it is void.", "unsupported_citation"),
+    (NOTES, "Under § 12 it is void.", "unsupported_citation"),
+    ("Title vii and Chapter IX apply.", "Title VII and chapter ix apply.", None),
+    ("Title VII applies.", "Title viii applies.", "unsupported_citation"),
+    ("Article 6(1)(a) and (b) apply.", "Article 6(1)(b) applies.", None),
+    ("Article 6(1)(a) and (b) apply.", "Article 6(1)(a) and (c) apply.", "unsupported_citation"),
+    ("Article One applies.", "Article 1 applies.", None),
+    ("It says so in that Schedule. (4) Nothing applies.", "It says so in the paragraph. 46 apply.", None),
+    (ZH, "根据第12条之1，适用。", None),
+    (ZH, "根据第十二条之二，适用。", "unsupported_citation"),
+    (ZH, "根据第十二条，适用。", "unsupported_citation"),
+    (ZH, "第3章适用。", None),
+    (ZH, "第四章适用。", "unsupported_citation"),
+    (ZH, "第三章第三节适用。", "unsupported_citation"),
+    (ZH, "(2019)最高法民终123号判决适用。", None),
+    (ZH, "（2019）最高法民终132号判决适用。", "unsupported_citation"),
+    (ZH, "法释〔2019〕1号适用。", "unsupported_citation"),
+]
+
 
 @pytest.mark.parametrize(("passage", "answer", "reason"), ROWS, ids=lambda value: str(value)[:40])
 def test_reason(passage, answer, reason):
