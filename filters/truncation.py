@@ -1,24 +1,24 @@
 """Drops answers that end in the middle of a sentence."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
+from filters.text.ending import unfinished
 from filters.text.words import CHARACTERS
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
-_END = re.compile(r"[.!?。！？…;；][\"'”’»」』）)\]*`]*\s*\Z")
-
 
 @dataclass(frozen=True)
 class Truncation:
-    """Reasons: truncated (the generator reached its token limit), unfinished (the last sentence has no final mark).
+    """Reasons: truncated (the generator reached its token limit), unfinished (the text ends in the middle).
 
-    Answers of up to `short_chars` characters may be a phrase and need no full stop.
+    A text may end in a final mark, and without one in a list, a labelled line, a note such as [1], a title in 《》, a
+    quotation, a bracket, an address, an emoji, a table or a block of code. Answers of up to `short_chars` characters
+    may be a phrase and need no full stop. An abbreviation such as "Art." is no end, and neither is an empty item.
     """
 
     short_chars: Annotated[int, Field(ge=0)] = 80
@@ -32,6 +32,7 @@ class Truncation:
         if candidate.writes == "extract":  # data may end in a phrase
             return KEEP
         text = candidate.reply.rstrip()
-        if len(text) > self.short_chars * CHARACTERS.get(candidate.language, 1.0) and not _END.search(text[-40:]):
-            return Verdict("unfinished", None, f"ends in {text[-20:]!r}")
+        short = len(text) <= self.short_chars * CHARACTERS.get(candidate.language, 1.0)
+        if why := unfinished(text, short):
+            return Verdict("unfinished", None, f"{why}: {text[-20:]!r}")
         return KEEP

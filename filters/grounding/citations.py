@@ -23,11 +23,12 @@ class Citations:
 
     A provision (article, section, chapter, annex, rule, …) is supported if the passage or the prompt names it with the
     same kind of unit and number, by itself, in a list or within a range; 5 bis, 5 ter and 5a are other numbers than 5,
-    and Spanish ordinals are numbers (disposición adicional tercera). Its parts are supported if they are named with
-    it, or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by
-    "Article 5" above "1. … (a) …", and not by "Article 5(1) and Article 6(2)(a)". Chinese 款 have no numbers in the text and are not checked. EU acts and Spanish laws
-    are compared by their number, and EU acts also by regulation, directive or decision; US codes by title and section;
-    cases by their number, or by the names on both sides of "v."; Chinese acts by their title, without 中华人民共和国.
+    and Spanish ordinals are numbers (disposición adicional tercera). Its parts are supported if they are named with it
+    or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by "Article 5"
+    above "1. … (a) …", and not by "Article 5(1) and Article 6(2)(a)". Chinese 款 have no numbers in the text and are
+    not checked. EU acts and Spanish laws are compared by their number, and EU acts also by regulation, directive or
+    decision; US codes by title and section; cases by their number, or by the names on both sides of "v."; Chinese acts
+    by their title, without 中华人民共和国.
 
     `malformed: false` checks support only.
     """

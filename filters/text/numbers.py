@@ -30,7 +30,7 @@ _REFERENCE = re.compile(
     re.IGNORECASE,
 )
 _TIMES = {
-    "en": "hundred 100 thousand 1000 million 1000000 mn 1000000 billion 1000000000 bn 1000000000 trillion 1000000000000",
+    "en": "hundred 100 thousand 1000 million 1000000 mn 1000000 billion 1000000000 bn 1000000000",
     "es": "mil 1000 millones 1000000 millón 1000000 millon 1000000 billones 1000000000000 billón 1000000000000",
 }
 _SCALE = {
@@ -39,7 +39,7 @@ _SCALE = {
     for word, value in zip(listed.split()[::2], listed.split()[1::2], strict=True)
 }
 _MULTIPLIER = {
-    "en": re.compile(r"[\s-]?(hundred|thousand|million|billion|trillion|mn|bn)\b"),
+    "en": re.compile(r"[\s-]?(hundred|thousand|million|billion|mn|bn)\b"),
     "es": re.compile(r"\s?(mil(?=\s|$)(?:\s(?:millones))?|millones|mill[oó]n|billones|bill[oó]n)\b"),
 }
 _HAN_SCALE = {"百": Decimal(100), "千": Decimal(1000), "万": Decimal(10_000), "亿": Decimal(100_000_000)}

@@ -239,7 +239,7 @@ def _han(written: str) -> int:
 
 
 def _value(main: str, unit: str) -> str | None:
-    """A provision's number, normalised: VII -> 7, five -> 5, 5 bis -> 5-bis, tercera -> 3. None: impossible; "": none."""
+    """A provision's number, normalised: VII -> 7, 5 bis -> 5-bis, tercera -> 3. None: impossible; "": not read."""
     lower = main.lower()
     if main.isupper() and main.isalpha():
         value = from_roman(main)
