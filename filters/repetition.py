@@ -14,6 +14,7 @@ from stages.record import Candidate
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _RUN = re.compile(r"([^\s])\1{7,}")
+_WRITTEN = re.compile(r"[^\W_]")  # a line of signs is a rule between parts
 _FILL_IN = set("_.-=*…—")  # lines to fill in, and rules between parts
 
 
@@ -39,7 +40,7 @@ class Repetition:
         for run in _RUN.finditer(text):
             if len(run[0]) > self.max_character_run and run[1] not in _FILL_IN:
                 return Verdict("repeated_character", len(run[0]), f"{run[1]!r} {len(run[0])} times")
-        lines = [line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8]
+        lines = [line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8 and _WRITTEN.search(line)]
         if len(lines) > 2 and (share := 1 - len(set(lines)) / len(lines)) > self.max_repeated_lines:
             return Verdict("repeated_lines", share, f"{share:.0%} of the lines stand twice")
         tokens = words(text)

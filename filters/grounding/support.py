@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.text.names import unsupported
+from filters.text.numerals import NAMED
 from filters.text.numbers import known_numbers, read_numbers
 from filters.text.plain import plain
 from filters.text.quantities import read_quantities
@@ -37,7 +38,9 @@ ante antes aunque cada como cual cuales cuando cuya cuyo debe deben desde donde 
 estas este esto estos fueron hacia hasta misma mismo mismos mucho para pero porque puede pueden segun sido siempre sobre
 solo tambien tanto tiene tienen toda todas todo todos unas unos pasaje pregunta respuesta
 """
-_STOP = frozenset(_STOP_WORDS.split())
+# numbers are compared by value
+_NUMBER_WORDS = "hundred thousand million billion half ciento cien mil millon millones medio media mitad"
+_STOP = frozenset([*_STOP_WORDS.split(), *_NUMBER_WORDS.split(), *NAMED])
 _CHINESE_FACTOR = 0.6  # of `min_share`: pairs of characters recur less often than stems
 
 
