@@ -40,7 +40,9 @@ class Repetition:
         for run in _RUN.finditer(text):
             if len(run[0]) > self.max_character_run and run[1] not in _FILL_IN:
                 return Verdict("repeated_character", len(run[0]), f"{run[1]!r} {len(run[0])} times")
-        lines = [line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8 and _WRITTEN.search(line)]
+        lines = [
+            line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 8 and _WRITTEN.search(line)
+        ]
         if len(lines) > 2 and (share := 1 - len(set(lines)) / len(lines)) > self.max_repeated_lines:
             return Verdict("repeated_lines", share, f"{share:.0%} of the lines stand twice")
         tokens = words(text)

@@ -26,9 +26,9 @@ class Citations:
     and Spanish ordinals are numbers (disposición adicional tercera). Its parts are supported if they are named with it
     or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by "Article 5"
     above "1. … (a) …", and not by "Article 5(1) and Article 6(2)(a)". Chinese 款 have no numbers in the text and are
-    not checked. EU acts and Spanish laws are compared by their number, and EU acts also by regulation, directive or
-    decision; US codes by title and section; cases by their number, or by the names on both sides of "v."; Chinese acts
-    by their title, without 中华人民共和国.
+    not checked. EU acts and Spanish laws are compared by their number and their kind (regulation, directive, decision;
+    ley, real decreto, decreto, orden); US codes by title and section; cases by their number, or by the names on both
+    sides of "v."; Chinese acts by their title, without 中华人民共和国.
 
     `malformed: false` checks support only.
     """
@@ -70,6 +70,11 @@ class _Source:
             self._parts_of.setdefault((reference.kind, reference.number), set()).update(reference.parts)
             if not reference.kind:
                 self._parts |= {reference.number, *reference.parts}
+            main, dot, part = reference.number.partition(".")
+            if dot:  # artículo 9.2 names artículo 9, apartado 2
+                self._known.add((reference.kind, main))
+                self._parts_of.setdefault((reference.kind, main), set()).update((part, *reference.parts))
+        self._all_parts = self._parts.union(*self._parts_of.values())
         self._words = set(re.findall(r"[\w'’-]+", text))
 
     def supports(self, claim: Reference) -> bool:
@@ -78,10 +83,11 @@ class _Source:
         if claim.kind == "parties":
             return all(name in self._words for name in claim.number.split())
         own_parts = self._parts_of.get((claim.kind, claim.number), set())
-        if not all(part in self._parts or part in own_parts for part in claim.parts):
+        known_parts = own_parts if claim.kind else self._all_parts
+        if not all(part in self._parts or part in known_parts for part in claim.parts):
             return False
         if claim.kind == "":
-            return claim.number in self._parts
+            return claim.number in self._all_parts
         if claim.kind == "act" and claim.instrument:
             known = {instrument for number, instrument in self._instruments if number == claim.number}
             if known and claim.instrument not in known:

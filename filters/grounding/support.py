@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.text.names import unsupported
-from filters.text.numerals import NAMED
 from filters.text.numbers import known_numbers, read_numbers
+from filters.text.numerals import NAMED
 from filters.text.plain import plain
 from filters.text.quantities import read_quantities
 from filters.text.words import HAN, reply, words
@@ -19,7 +19,7 @@ from stages.ports import Verdict
 from stages.record import Candidate
 
 _MARKERS = re.compile(  # of an answer's own lists and footnotes: "1. ", "(2) ", "[3]"
-    r"^\s*[(（]?\d{1,2}[.)）、]\s|(?<![\w)）])[(（]\d{1,2}[)）]|[①-⑳]|\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]",
+    r"^[^\S\n]{0,20}[(（]?\d{1,2}[.)）、]\s|(?<![\w)）])[(（]\d{1,2}[)）]|[①-⑳]|\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]",
     re.MULTILINE,
 )
 _SMALL = frozenset(map(Decimal, (1, 2, 3)))

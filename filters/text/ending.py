@@ -7,7 +7,7 @@ _MARKS = ".!?。！？…;；｡．‼⁇⁉" + "؟۔।॥။።៕"
 _CLOSERS = "\"'”’»」』）)】〉》]*`_~"
 _END = re.compile(rf"[{_MARKS}][{re.escape(_CLOSERS)}]*\s*\Z")
 # Notes after the last mark: [1], [2, 3], (4), ^5, ¹, †
-_NOTES = re.compile(r"(?:\s?(?:\[\d{1,3}(?:\s?[-–,]\s?\d{1,3}){0,9}\]|\^\d{1,3}|[¹²³⁰-⁹†‡*]))+\s*\Z")
+_NOTES = re.compile(r"(?:\s?(?:\[\^?\d{1,3}(?:\s?[-–,]\s?\d{1,3}){0,9}\]|\^\d{1,3}|[¹²³⁰-⁹†‡*]))+\s*\Z")
 _EMOJI = re.compile(
     "[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u00a9\u00ae\u2122][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*\\s*\\Z|[:;]-?[)D]\\s*\\Z"
 )
@@ -26,6 +26,7 @@ _OPEN = {
     "〉": "〈",
     "》": "《",
     "]": "[",
+    "“": "„",
 }
 _ITEM = re.compile(
     r"\s*(?:[-*•·●▪‣◦–—→]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s|[（(]?[\d一二三四五六七八九十]{1,3}[）)、.．]|[①-⑳])\s*\S"
@@ -50,6 +51,7 @@ porque aunque entre sin sobre desde hasta hacia lo le les muy
 """
 _DANGLING = frozenset(_DANGLING_WORDS.split())
 _DANGLING_HAN = re.compile(r"(?:[的和与或及而且但将被把对从由于为以并]|以及|或者|并且|因为|如果|根据|按照|包括)\Z")
+_QUOTED = re.compile(r"(?:^|[\s(])'[^'\n]{1,300}'\s*\Z")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _MAX_TAIL_CHARS = 40
 
@@ -106,6 +108,8 @@ def _is_closed(line: str) -> bool:
     last = line.rstrip()[-1:]
     if last in ('"', "`", "$"):
         return line.count(last) % 2 == 0
+    if last == "'":
+        return _QUOTED.search(line[-400:]) is not None
     left = _OPEN.get(last)
     return left is not None and line.count(left) >= line.count(last)
 

@@ -32,9 +32,9 @@ _MONTHS = {
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
 _OTHER = {
-    "en": "once 1 single 1 twice 2 both 2 double 2 pair 2 couple 2 thrice 3 triple 3 dozen 12 half 0.5 halves 0.5"
+    "en": "zero 0 once 1 single 1 twice 2 both 2 double 2 pair 2 couple 2 thrice 3 triple 3 dozen 12 half 0.5"
     " quarter 0.25",
-    "es": "ambos 2 ambas 2 doble 2 triple 3 docena 12 medio 0.5 media 0.5 mitad 0.5 cuarto 0.25 setiembre 9",
+    "es": "cero 0 ambos 2 ambas 2 doble 2 triple 3 docena 12 medio 0.5 media 0.5 mitad 0.5 cuarto 0.25 setiembre 9",
 }
 _WORD = re.compile(r"[a-záéíóúñü]+")
 _JOINTS = {"en": ("and ",), "es": ("y ",)}

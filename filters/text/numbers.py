@@ -11,16 +11,16 @@ from decimal import Decimal
 from functools import lru_cache
 
 from filters.text.number_words import read_words
-from filters.text.numerals import HAN_DIGITS, from_roman, han_value
+from filters.text.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
 from filters.text.plain import plain
 
 MAX_DIGITS = 60  # of a number that is read as one; longer ones are strings of digits
 _DIGITS = re.compile(
-    r"\^\{?[-+]?\d{1,3}\}?"  # of no number: a footnote
+    r"(?=[\d.^])(?:\^\{?[-+]?\d{1,3}\}?"  # of no number: a footnote
     r"|(?:(?P<whole>\d{1,9})\s)?(?P<top>\d{1,3})(?P<bar>[/\u2044])(?P<bottom>\d{1,4})(?![/\u2044.,]?\d)"
     r"|(?P<number>\d{1,3}(?:[ ']\d{3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,]\d+)*|(?<![\w.,)\]])[.]\d+)"
     r"(?:(?:\s?(?:[x×✕·*]|\\times)\s?10(?:\s?(?:\^|\*\*)\s?\{?(?P<power>[-+]?\d{1,3})\}?"
-    r"|(?P<lost>-\d{1,2}|[1-9]\d?(?=\s?/))))|[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\^\{?(?P<raised>[-+]?\d{1,3})\}?)?"
+    r"|(?P<lost>-\d{1,2}|[1-9]\d?(?=\s?/))))|[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\^\{?(?P<raised>[-+]?\d{1,3})\}?)?)"
 )
 _RANGE_BEFORE = re.compile(r"[\w)%°]$|\d\s$")
 # units after which a point or a comma separates parts: Section 2.5, artículos 2,5 y 7, table 3.1
@@ -57,6 +57,7 @@ _DECIMAL_COMMA = re.compile(r"\d,\d{1,2}(?![\d,.])|\d\.\d{3},\d|\d\.\d{3}\.\d{3}
 _DECIMAL_POINT = re.compile(
     r"\d,\d{3}\.\d|\d,\d{3},\d{3}(?!\d)|(?<![\d.,])[1-9]\d{0,2},\d{3}(?=\s(?:pesos|d[oó]lares))"
 )
+_DECIMAL_APOSTROPHE = re.compile(r"(?<=\d)['’](?=\d{1,2}(?!\d))")  # 2'5 is 2,5
 _MARKS = {"en": ".", "zh": ".", "ja": ".", "ko": ".", "es": "es"}
 
 
@@ -91,6 +92,8 @@ class Number:
 def read_numbers(text: str, language: str) -> tuple[Number, ...]:
     """The numbers of a text, by their place in `plain(text)`; `language` as ISO 639-1."""
     text = plain(text)
+    if language == "es" and ("'" in text or "’" in text):
+        text = _DECIMAL_APOSTROPHE.sub(",", text)
     numbers = list(_in_digits(text, language))
     if language == "zh" or not text.isascii():
         numbers += _in_han(text)
@@ -122,7 +125,9 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
         if match["bar"]:
             readings = _fraction(match)
         else:
-            readings = _readings(match["number"], mark, _REFERENCE.search(text, max(0, start - 14), start) is not None)
+            marked = "." in match["number"] or "," in match["number"]
+            reference = marked and _REFERENCE.search(text, max(0, start - 14), start) is not None
+            readings = _readings(match["number"], mark, reference)
             power = match["power"] or match["lost"] or match["e"]
             if match["raised"] and match["number"] == "10":
                 readings = ((Decimal(1).scaleb(int(match["raised"])),),)
@@ -223,7 +228,7 @@ def _scaled(
 
 
 def _in_han(text: str) -> Iterator[Number]:
-    for match in _HAN_NUMBER.finditer(text):
+    for match in _HAN_NUMBER.finditer(text.translate(FINANCIAL_HAN)):
         start, end = match.span()
         value = han_value(match[2])
         readings: tuple[tuple[Decimal, ...], ...] = ((value,),)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from filters.text.numbers import Number, read_numbers
-from filters.text.plain import plain
+from filters.text.plain import lowered, plain
 
 # unit: kind, factor to the kind's first unit, names; words may have a plural s
 _UNITS: dict[str, tuple[str, float, str]] = {
@@ -20,6 +20,8 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "kg": ("mass", 1e6, "kg kilogram kilogramme kilo kilogramo 千克 公斤"),
     "g": ("mass", 1e3, "g gram gramme gramo 克"),
     "mcg": ("mass", 1e-3, "mcg μg ug microgram microgramme microgramo 微克"),
+    "lb": ("mass", 453_592, "lb lbs pound libra 磅"),
+    "pg": ("mass", 1e-9, "pg picogram picogramme picogramo 皮克"),
     "ng": ("mass", 1e-6, "ng nanogram nanogramo 纳克"),
     "ml": ("volume", 1, "ml cc millilitre milliliter mililitro 毫升"),
     "l": ("volume", 1e3, "l litre liter litro 升"),
@@ -31,12 +33,19 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "bpm": ("rate", 1, "bpm lpm beats/min 次/分钟 次/分"),
     "°c": ("heat", 1, "°c 摄氏度"),
     "°f": ("heat", 1, "°f 华氏度"),
+    "miu": ("activity", 1e-3, "miu mui mu"),
+    "mol": ("amount", 1e3, "mol mole 摩尔"),
+    "nmol": ("amount", 1e-6, "nmol nanomole nanomol 纳摩尔"),
+    "pmol": ("amount", 1e-9, "pmol picomole picomol 皮摩尔"),
     "mmol": ("amount", 1, "mmol millimole milimol 毫摩尔"),
     "μmol": ("amount", 1e-3, "μmol umol micromole micromol 微摩尔"),
     "meq": ("equivalents", 1, "meq"),
     "cm": ("length", 10, "cm centimetre centimeter centímetro 厘米 公分"),
+    "m": ("length", 1000, "m metre meter metro 米"),
+    "km": ("length", 1e6, "km kilometre kilometer kilómetro 千米 公里"),
     "mm": ("length", 1, "mm millimetre millimeter milímetro 毫米"),
     "%": ("share", 1, "% percent por_ciento per_cent"),
+    "seconds": ("time", 1 / 60, "sec secs second segundo 秒"),
     "minutes": ("time", 1, "min minute minuto 分钟"),
     "hours": ("time", 60, "h hr hrs hour hora 小时 个小时"),
     "days": ("time", 1440, "day days día días dia dias 天 日"),
@@ -77,13 +86,14 @@ _JOINT = re.compile(r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?")
 _ONE = {1}
 _NO_DURATION = frozenset("日年")  # of a date: 5月3日, 2024年
 _SYMBOLS = r"(?:mg|mcg|μg|ml|mmhg|mmol|毫克|微克|毫升)"
+_BLANK = re.compile(r"__|\[|\?\?|xx")  # is in all that the first of the patterns can match
 _MALFORMED = [
+    re.compile(r"(?:(?<!_)_{2,}|\[\s?\w{0,3}\s?\]|(?<!\?)\?{2,}|\bxx+)\s?" + _SYMBOLS + r"(?![^\W\d_])"),
     re.compile(
         r"(?<![0-9a-zá-ÿ_.,])\d{1,9}(?:[.,]{2,}\d{1,9}|\.\d{1,2}\.\d{1,9}|,\d{1,2},\d{1,9})\s?"
         + _SYMBOLS
         + r"(?![^\W\d_])"
     ),
-    re.compile(r"(?:_{2,}|\[\s?\w{0,3}\s?\]|\?{2,}|\bxx+)\s?" + _SYMBOLS + r"(?![^\W\d_])"),
     re.compile(rf"\d\s?({_SYMBOLS})\s\1(?![^\W\d_])"),
     re.compile(r"\d\s?" + _SYMBOLS + r"\s?/\s?(?:/|[,;.](?:\s|$)|$)", re.MULTILINE),
 ]
@@ -125,7 +135,7 @@ def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str]
     Returns the quantities, the parts that look like one but cannot be read, and the numbers without a unit.
     """
     normal = plain(text)
-    lower = _lower(normal)
+    lower = lowered(normal)
     numbers = read_numbers(text, language)
     units = [_unit_after(normal, lower, number) for number in numbers]
     for place in range(len(numbers) - 1, 0, -1):  # "5 to 10 mg": the unit is of both
@@ -141,14 +151,9 @@ def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str]
         else:
             written = lower[number.start : max(number.end, unit.end())][:80]
             quantities += _quantities_of(number, unit, written)
-    malformed = [match[0].strip() for pattern in _MALFORMED for match in pattern.finditer(lower)]
+    patterns = _MALFORMED if _BLANK.search(lower) else _MALFORMED[1:]
+    malformed = [match[0].strip() for pattern in patterns for match in pattern.finditer(lower)]
     return quantities, malformed, bare
-
-
-def _lower(text: str) -> str:
-    """The text in lower case, with each character in its place."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
 
 
 def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
@@ -156,7 +161,7 @@ def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
     if before.isascii() and (before.isalpha() or before in ("_", "/")) and not number.words:
         return None
     match = _UNIT_AFTER.match(lower, number.end)
-    if match is None or text[match.start("unit") : match.end("unit")] == "G":  # the gauge of a needle
+    if match is None or text[match.start("unit") : match.end("unit")] in "GM":  # a needle's gauge, million
         return None
     if match["unit"] in _NO_DURATION and (before == "月" or max(number.values, default=0) >= 1000):
         return None

@@ -5,11 +5,10 @@ Different spellings become equal: `Article 5(1)(a)`, `Art. 5 (1) (a)` and `artic
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from filters.text.acts import Reference, acts, acts_of_the_union, decisions
 from filters.text.numerals import (
-    ENGLISH_ORDINALS,
     HAN_DIGITS,
     NAMED,
     SPANISH_ORDINAL,
@@ -17,7 +16,7 @@ from filters.text.numerals import (
     from_roman,
     spanish_ordinal,
 )
-from filters.text.plain import plain
+from filters.text.plain import lowered, plain
 
 # Provisions with a number of their own, and parts of provisions, which the text itself numbers (1), 1. or (a).
 _WORDS = {
@@ -29,6 +28,7 @@ _WORDS = {
     "part": r"parts?",
     "annex": r"annex(?:es)?|anexos?",
     "schedule": r"schedules?",
+    "appendix": r"appendi(?:x|ces)|apéndices?",
     "recital": r"recitals?|considerandos?",
     "rule": r"rules?|reglas?",
     "amendment": r"amendments?|enmiendas?",
@@ -41,7 +41,7 @@ _WORDS = {
     r"|subparagraphs?",
 }
 _KINDS = [(re.compile(words), kind) for kind, words in _WORDS.items()]
-_UNIT = rf"(?:§§?|\b(?i:{'|'.join(_WORDS.values())})(?!\w))"
+_UNIT = rf"(?:§§?|\b(?:{'|'.join(_WORDS.values())})(?!\w))"  # in lower case
 _PART = r"(?:\s?\([0-9a-zA-Z]{1,5}\)|[\s.][a-z]\)(?!\w))"
 _INSERTED = (  # what is put after a number for a provision inserted later
     "bis|ter|quáter|quater|quinquies|sexies|septies|octies|nonies|decies|undecies|duodecies|terdecies|quaterdecies"
@@ -60,27 +60,6 @@ _NUMBERS = re.compile(rf"\s*({_NUMBER}(?:{_JOINT}{_NUMBER})*)")
 _ONE = re.compile(_NUMBER)
 _RANGE = re.compile(r"\s?(?:to|al?|[-–])\s?")
 _UNNUMBERED = re.compile(r"paragraphs?|p[áa]rrafos?|subparagraphs?")  # texts do not number all of them
-_AMENDMENT = re.compile(rf"\b(?i:({'|'.join(ENGLISH_ORDINALS)})|(\d\d?)(?:st|nd|rd|th))\s(?i:amendments?)\b")
-_INSTRUMENT = r"(?i:regulations?|directives?|decisions?|reglamentos?|directivas?|decisi[oó]n(?:es)?)"
-_COMMUNITY = r"(?:EU|EC|EEC|UE|CE|CEE|JHA|CFSP|JAI|PESC|Euratom)"
-_NO = r"(?:[Nn][oº°]\.?|n\.\s?[ºo°]|núm\.)?\s?"
-_EU = re.compile(
-    rf"(?:({_INSTRUMENT})\s)?(?:\({_COMMUNITY}(?:,\s?Euratom)?\)\s?{_NO}(\d{{1,7}})/(\d{{1,7}})|(?<![\d/])(\d{{1,7}})/(\d{{1,7}})/{_COMMUNITY}\b)"
-)
-_SPANISH = re.compile(
-    r"\b((?i:ley(?:es)?(?:\s(?:orgánica|foral))?|real decreto(?:[\s-](?:ley|legislativo))?|decreto(?:[\s-]ley)?|orden"
-    r"(?:\s[A-Z]{3})?)|RDL?|LO)\s(\d+/\d{4})\b"
-)
-_CODE = re.compile(
-    r"\b(\d+)\s(U\.?\s?S\.?\s?C\.?(?:\s?A\.?)?|C\.?\s?F\.?\s?R\.?)\s*(?:§§?|[Ss]ec(?:tions?|s?\.)?)?\s*(\d+\w*)"
-)
-_REPORTER = re.compile(r"\b(\d+)\s(F\.\s?(?:2d|3d|4th|Supp\.(?:\s?[23]d)?|App'?x)|U\.\s?S\.|S\.\s?Ct\.)\s(\d+)\b")
-_SPACED = re.compile(r"[\s.]")
-_COURT = re.compile(r"\b([CTF])[-‑–](\d{1,7})/(\d\d)\b")
-_ECLI = re.compile(r"\bECLI:[A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b")
-_DOCKET = re.compile(r"\b(\d{1,2}):(\d\d)-?([a-z]{2})-?(\d{2,6})\b")
-_NAME = r"[A-ZÁÉÍÓÚÑ][\w'’-]+"
-_CASE = re.compile(rf"\b({_NAME})(?:,?\s(?:Inc|Corp|Co|Ltd|LLC)\.?)?\s(?:v|vs)\.?\s(?:the\s)?({_NAME})")
 _HAN = HAN_DIGITS
 _ARTICLE = re.compile(
     rf"第([{_HAN}]{{1,12}}|\d{{1,5}})[条條](?:之([{_HAN}]{{1,3}}|\d{{1,2}}))?(?:第[{_HAN}\d]{{1,4}}款)?"
@@ -105,32 +84,12 @@ _MALFORMED = [
     re.compile(rf"第(?:[{_HAN}\d]*[a-zA-Z_?？]+|\s*)条"),
     re.compile(r"《[^》\n]{0,80}(?:\n|$)"),
 ]
-_NO_ACT = re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)")
-_BARE_ORDINAL = re.compile(rf"^\s*(?i:({SPANISH_ORDINAL}))\s?[.:–—-]", re.MULTILINE)
+_BARE_ORDINAL = re.compile(rf"^[^\S\n]{{0,20}}(?i:({SPANISH_ORDINAL}))\s?[.:–—-]", re.MULTILINE)
 _BARE = re.compile(
     rf"(?<![A-Za-z0-9)])(?<!\d\s)\(([0-9]{{1,3}}|[a-zA-Z]{{1,4}}|[{_HAN}]{{1,3}})\)|(?:^|\s)(\d{{1,3}}|[a-z])[.)、](?=\s|$)",
     re.MULTILINE,
 )
 _MAX_RANGE = 500  # a longer range of numbers is not expanded
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One reference, normalised.
-
-    Attributes:
-        kind: article, section, act, case …; "" for a part of a provision named by itself, such as paragraph 1.
-        number: normalised number or name.
-        parts: the provision's parts from the outside in: 1, a for Article 5(1)(a).
-        written: the text as it was written.
-        instrument: of an EU act: regulation, directive or decision.
-    """
-
-    kind: str
-    number: str
-    parts: tuple[str, ...]
-    written: str
-    instrument: str = ""
 
 
 @dataclass(slots=True)
@@ -150,15 +109,15 @@ class References:
         references = cls()
         for pattern in _MALFORMED:
             references.malformed += [match[0].strip() for match in pattern.finditer(text)]
-        for unit in _UNIT_AT.finditer(text):
+        for unit in _UNIT_AT.finditer(lowered(text)):
             if missing := _NO_NUMBER.match(text, unit.end()):
-                references.malformed.append(f"{unit[0]}{missing[0]}")
+                references.malformed.append(text[unit.start() : missing.end()])
             if numbers := _NUMBERS.match(text, unit.end()):
-                references._provisions(unit[0], numbers[1], spans)
-        references.items += _acts(text)
-        references.items += _decisions(text)
-        if "/" in text or "(" in text:
-            references._acts_of_the_union(text)
+                references._provisions(text[unit.start() : unit.end()], numbers[1], spans)
+        references.items += [*acts(text), *decisions(text)]
+        items, malformed = acts_of_the_union(text) if "/" in text or "(" in text else ([], [])
+        references.items += items
+        references.malformed += malformed
         references._chinese(text)
         return references
 
@@ -193,17 +152,6 @@ class References:
             if spans and last is not None and _RANGE.fullmatch(between):
                 self.items += [Reference(kind, each, (), written) for each in _between(last, value, spans)]
             last, last_parts = value, parts
-
-    def _acts_of_the_union(self, text: str) -> None:
-        self.malformed += [match[0] for match in _NO_ACT.finditer(text)]
-        for match in _EU.finditer(text):
-            left, right = match[2] or match[4], match[3] or match[5]
-            if not (_is_year(left) or _is_year(right)):
-                self.malformed.append(match[0])
-                continue
-            name = (match[1] or "").lower()
-            instrument = {"r": "regulation", "d": "decision" if "ec" in name else "directive"}.get(name[:1], "")
-            self.items.append(Reference("act", f"{int(left)}/{int(right)}", (), match[0], instrument))
 
     def _chinese(self, text: str) -> None:
         for match in _ARTICLE.finditer(text) if "第" in text else ():
@@ -253,30 +201,6 @@ def _value(main: str, unit: str) -> str | None:
     return "1" if lower == "one" else NAMED.get(lower, lower).lstrip("0").replace("–", "-")
 
 
-def _acts(text: str) -> Iterator[Reference]:
-    for match in _SPANISH.finditer(text):
-        yield Reference("act", match[2].lstrip("0"), (), match[0])
-    for match in _AMENDMENT.finditer(text) if "mendment" in text or "MENDMENT" in text else ():
-        number = ENGLISH_ORDINALS[match[1].lower()] if match[1] else int(match[2])
-        yield Reference("amendment", str(number), (), match[0])
-    for match in _CODE.finditer(text):
-        code = "usc" if match[2].startswith("U") else "cfr"
-        yield Reference(code, f"{match[1]} {match[3].lower()}", (), match[0])
-
-
-def _decisions(text: str) -> Iterator[Reference]:
-    for match in _REPORTER.finditer(text):
-        yield Reference("reporter", f"{match[1]} {_SPACED.sub('', match[2]).lower()} {match[3]}", (), match[0])
-    for match in _COURT.finditer(text):
-        yield Reference("case", f"{match[1]}-{int(match[2])}/{match[3]}", (), match[0])
-    for match in _ECLI.finditer(text):
-        yield Reference("ecli", match[0].rstrip("."), (), match[0])
-    for match in _DOCKET.finditer(text):
-        yield Reference("docket", f"{match[1]}:{match[2]}-{match[3]}-{int(match[4])}", (), match[0])
-    for match in _CASE.finditer(text):
-        yield Reference("parties", f"{match[1]} {match[2]}", (), match[0])
-
-
 def _split(number: str) -> tuple[str, tuple[str, ...]]:
     """`5(1)(a)` -> 5, (1, a). A part without a number is the number: `(a)` -> a, ()."""
     first = re.search(rf"{_PART}", number)
@@ -292,7 +216,3 @@ def _between(low: str, high: str, spans: bool) -> list[str]:
     if spans and len(low) == len(high) == 1 and "a" <= low < high <= "z":
         return [chr(each) for each in range(ord(low), ord(high) + 1)]
     return [low, high]
-
-
-def _is_year(digits: str) -> bool:
-    return 1951 <= int(digits[:9]) <= 2100 or (len(digits) == 2 and int(digits) >= 51)

@@ -98,5 +98,6 @@ def test_each_file_has_ten_cases_of_each_kind_in_three_languages(name):
     passing, failing = [], []
     for reason, finding, language, _ in expected(case_files()[name]):
         (failing if reason or finding else passing).append(language)
-    assert len(passing) >= 10 and len(failing) >= 10
+    assert len(passing) >= 10
+    assert len(failing) >= 10
     assert set(passing) == set(failing) == {"en", "es", "zh"}

@@ -162,6 +162,16 @@ def test_a_megabyte_is_judged(text):
         assert len(filter_class(name, "")()([candidate(text)])) == 1
 
 
+@pytest.mark.parametrize(
+    "part", ["\n", "_", "1", "1,", "½", "²", "千", "第", "(1)", "Article 5(1)", "[1-", "I can't ", "“", "- \n"]
+)
+def test_no_part_of_a_text_is_read_again_and_again(part):
+    """A pattern that is quadratic in such a text would take minutes."""
+    text = part * (40_000 // len(part))
+    for name in ("truncation", "refusal", "rules", "support", "citations", "doses"):
+        assert len(filter_class(name, "")()([candidate(text, passage=text)])) == 1
+
+
 @given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_total_and_independent_of_the_batch(text, passage, language):
