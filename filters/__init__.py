@@ -15,7 +15,8 @@ options in `screen.filters`. What else it may declare:
 - `limits(domain, language)` and `pull(candidate)`: learnt limits, and what each sentence adds to the score, for
   `gristmill filter explain`.
 
-To add a filter: write its file, add a line here, and a row to the table in `tests/filters/test_filters.py`.
+To add a filter: write its file, add a line here, a row to the table in `tests/filters/test_filters.py`, and a file of
+texts that it must keep and must drop in `tests/filters/cases/`.
 
 Read `length` first, as an example, then `build` (names to filters), then any filter. `text` is how text is read,
 `heads` what is learnt. Filters of a user's own need no line here: they are named by `package.module:Class`.
