@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,11 @@ from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candi
 ALONE = [
     name for name in FILTERS if name not in ("contamination", "domain", "grounded", "quality")
 ]  # without other files
+
+
+@cache
+def built(name):
+    return filter_class(name, "")()
 
 
 def distractor(text, plausibility=-0.1, language="en"):
@@ -159,7 +165,7 @@ def test_total_at_the_edges(name):
 @pytest.mark.parametrize("text", ["word " * 200_000, "法律" * 300_000, "x" * 1_000_000, "a.\n" * 300_000])
 def test_a_megabyte_is_judged(text):
     for name in ALONE:
-        assert len(filter_class(name, "")()([candidate(text)])) == 1
+        assert len(built(name)([candidate(text)])) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_no_part_of_a_text_is_read_again_and_again(part):
     """A pattern that is quadratic in such a text would take minutes."""
     text = part * (15_000 // len(part))
     for name in ("truncation", "refusal", "rules", "support", "citations", "doses"):
-        assert len(filter_class(name, "")()([candidate(text, passage=text)])) == 1
+        assert len(built(name)([candidate(text, passage=text)])) == 1
 
 
 @given(st.text(st.characters(), max_size=200), st.text(max_size=100), st.sampled_from(["en", "zh", "es"]))
@@ -177,7 +183,7 @@ def test_no_part_of_a_text_is_read_again_and_again(part):
 def test_total_and_independent_of_the_batch(text, passage, language):
     row = candidate(text, language, passage=passage)
     for name in ALONE:
-        judge = filter_class(name, "")()
+        judge = built(name)
         alone = judge([row])
         assert judge([candidate(GOOD), row])[1:] == alone
         assert (alone[0].score or 0) >= 0
