@@ -19,7 +19,7 @@ from stages.ports import Verdict
 from stages.record import Candidate
 
 _MARKERS = re.compile(  # of an answer's own lists and footnotes: "1. ", "(2) ", "[3]"
-    r"^[^\S\n]{0,20}[(（]?\d{1,2}[.)）、]\s|(?<![\w)）])[(（]\d{1,2}[)）]|[①-⑳]|\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]",
+    r"^[^\S\n]{0,20}[(（]?\d{1,2}[.)）、]\s|(?<![\w)）])[(（]1?\d[)）]|[①-⑳]|\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]",
     re.MULTILINE,
 )
 _SMALL = frozenset(map(Decimal, (1, 2, 3)))
