@@ -39,7 +39,6 @@ def test_a_head_is_trained_and_reported(tmp_path):
     head = QualityHead.read(str(tmp_path / "head.json"))
     assert head.encoder == "all-minilm-l6-v2"
     assert head.card["pages"] == 24
-    assert "AUC" in gristmill("filter", "train", "--config", config, *flags, *encoder).out
     refused = gristmill("filter", "train", "--config", config, *flags)
     assert refused.code == 2
     assert "screen.encoder: missing" in refused.err

@@ -86,6 +86,7 @@ def test_kill_9_and_go_on_gives_the_same_curve_bit_by_bit(undisturbed, shards, t
     assert curve(tmp_path) == curve(undisturbed)
 
 
+@pytest.mark.slow
 def test_four_ranks_walk_the_same_curve(undisturbed, shards, tmp_path) -> None:
     configured(tmp_path)
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "4", "--master-port", "29571"]

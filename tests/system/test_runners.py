@@ -42,12 +42,10 @@ def service(tmp_path):
         process.wait()
 
 
-SLOW = ("two processes", "portable job service")
+SLOW = ("worker pool", "two processes", "portable job service")
 
 
-@pytest.mark.parametrize(
-    "way", ["two in flight", "worker pool", *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)]
-)
+@pytest.mark.parametrize("way", ["two in flight", *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)])
 def test_every_runner_makes_the_same_data(finished, plain_digest, tmp_path, service, way):
     beam: list[str] = []
     match way:
