@@ -85,7 +85,9 @@ class Run(Section):
         description="Least share of a domain's rows that must be accepted; below it, and without any row, exit code 7.",
     )
     stall_timeout_s: float = Field(
-        default=1800, gt=0, description="If no row of any shard is finished for so many seconds, the driver is restarted."
+        default=1800,
+        gt=0,
+        description="If no row of any shard is finished for so many seconds, the driver is restarted.",
     )
     grace_s: float = Field(
         default=120, ge=0, description="Seconds that running shards have to finish after a signal or the deadline."
