@@ -5,10 +5,11 @@
 CANDIDATES is a run's folder of candidates (runs/DATE/stages/generate) or one Parquet file of them (such as
 benchmarks/rightness/samples.py writes); they are screened by CONFIG's filters of today, without those that need an
 encoder if CONFIG has none. Of the rows' own text (all turns, without the passage) each arm gets as many bytes of each
-domain as the scarcer of kept and dropped has, a text once; the tokenizer is learnt once from all. Perplexity is that of real law and medicine, held out of everything: it should order kept < random <
-dropped. `joined` makes documents of 2,000 characters out of an arm's answers: long answers are dropped as cut off more
-often than short ones, and a model that has seen short documents alone expects real ones to end early. `matched` gives
-each arm the same bytes of each task and length besides: as many as the scarcer of kept and dropped has there.
+domain as the scarcer of kept and dropped has, a text once; the tokenizer is learnt once from all. Perplexity is that
+of real law and medicine, held out of everything: it should order kept < random < dropped. `joined` makes documents of
+2,000 characters out of an arm's answers: long answers are dropped as cut off more often than short ones, and a model
+that has seen short documents alone expects real ones to end early. `matched` gives each arm the same bytes of each
+task and length besides: as many as the scarcer of kept and dropped has there.
 PRESET is one of `gristmill train`, or `ngram`: a character model of each domain (order 6, Witten-Bell: Chen and Goodman
 1998, section 2.5), a minute on a CPU, with perplexity by byte; STEPS is not read then.
 Adds its rows to benchmarks/results/quality.json.
