@@ -79,6 +79,11 @@ def _print_row(row: "PreviewRow") -> None:
     title = f"{row.number}  {seed.domain} · {generated.task} · {seed.language} · {seed.source} {seed.location}"
     console.rule(Text(without_control_characters(title)), align="left")
     parts = {"passage": passage_end, "prompt": generated.prompt.instruction, "answer": generated.completion.text}
+    if generated.candidate is not None:  # what the task makes of the answer
+        turns = [
+            (turn["role"], turn["content"].replace(seed.text, "[passage]")) for turn in generated.candidate.messages
+        ]
+        parts["row"] = "\n".join(f"{role}: {text}" for role, text in turns)
     for name, text in parts.items():
         console.print(Text(name, style="bold"))
         console.print(Padding(Text(without_control_characters(text)), (0, 0, 1, 2)))

@@ -70,6 +70,7 @@ class PreviewRow:
             "passage": self.seed.text,
             "prompt": list(generated.prompt.messages),
             "answer": generated.completion.text,
+            "messages": generated.candidate.messages if generated.candidate else None,
             "finish_reason": generated.completion.finish_reason,
             "kept": self.dropped_by is None,
             "dropped_by": self.dropped_by,

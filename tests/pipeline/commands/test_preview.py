@@ -20,7 +20,7 @@ def test_rows_are_shown_with_what_every_filter_says(config: Path) -> None:
     files = sorted(config.parent.rglob("*"))
     shown = gristmill("preview", "--config", config, "-n", "2", "--set", "generator.echo.defect_rate=0")
     assert shown.code == 0
-    for part in ("1  law · ", "2  law · ", "passage", "prompt", "answer", "length", "refusal", "truncation"):
+    for part in ("1  law · ", "2  law · ", "passage", "prompt", "answer", "row", "user: [passage]", "length", "refusal", "truncation"):
         assert part in shown.out
     assert shown.out.count("output tokens") == 2
     assert "of 2 rows pass all filters" in shown.err
@@ -33,6 +33,7 @@ def test_machines_get_a_line_of_json_a_row(config: Path) -> None:
     rows = [json.loads(line) for line in shown.out.splitlines()]
     assert [row["number"] for row in rows] == [1, 2, 3]
     assert {row["task"] for row in rows} == {"explain"}
+    assert all(row["messages"][0]["content"].startswith(row["passage"]) for row in rows)
     assert all(
         {"passage", "prompt", "answer", "filters", "kept", "seconds", "output_tokens"} <= set(row) for row in rows
     )
