@@ -28,8 +28,17 @@ class Message(Section):
     content: str = Field(description="Jinja template of the text.")
 
 
-# What shipped tasks say that said nothing when data sets were first made.
-_NEEDS_SINCE = {"explain": 1_000_000_000, "summary": 1_000_000_000}
+# `needs_parameters` of shipped tasks, and what it was when data sets were first made.
+_NEEDS = 1_000_000_000
+_NEEDED = {
+    "explain": 0,
+    "summary": 0,
+    "question-answer": 400_000_000,
+    "case-analysis": 400_000_000,
+    "dialogue": 400_000_000,
+    "extraction": 400_000_000,
+    "preference": 400_000_000,
+}
 
 
 class Task(Section):
@@ -91,4 +100,5 @@ class Task(Section):
 
     def hashed_as(self) -> dict[str, Any]:
         """Measuring what a shipped task needs makes it no other task."""
-        return {"needs_parameters": 0} if self.needs_parameters == _NEEDS_SINCE.get(self.name) else {}
+        is_shipped = self.needs_parameters == _NEEDS and self.name in _NEEDED
+        return {"needs_parameters": _NEEDED[self.name]} if is_shipped else {}

@@ -229,7 +229,7 @@ def _exit_code(result: Any, config: Any) -> int:
 
 def _json_line(result: Any, data: Any, date: str) -> dict[str, Any]:
     manifest = result.manifest
-    line: dict[str, Any] = {"status": result.status, **FAILED_RESULT}
+    line: dict[str, Any] = {"status": result.status, **FAILED_RESULT, "rejected": result.rejected}
     if manifest is not None:
         line |= {key: getattr(manifest, key) for key in COUNTS} | {"alarms": manifest.alarms}
         line["manifest"] = str(data.manifest_path(date))

@@ -183,11 +183,12 @@ class Driver:
     def _finish(self, outcome: Outcome) -> dict[str, Any]:
         if not outcome.slices or not any(outcome.slices.values()):
             return {"status": "nothing", "notes": [self._no_seeds(), *self._sources.notes]}
-        figures = summarise(self._config, self._results)["domains"]
-        empty = empty_domains(self._config, figures, self._results, str(self._data.root))
+        figures = summarise(self._config, self._results)
+        empty = empty_domains(self._config, figures["domains"], self._results, str(self._data.root))
         if len(empty) == sum(bool(slices) for slices in outcome.slices.values()):
             self._data.release(self._record.date)
-            return {"status": "empty", "notes": [*empty.values(), *self._sources.notes]}
+            notes = [*empty.values(), *self._sources.notes]
+            return {"status": "empty", "notes": notes, "rejected": figures["rejected"]}
         outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values()]
         Publication(self._data, self._config, self._record, outcome, self._results, sorted(empty)).publish()
         return {"status": "done"}

@@ -30,14 +30,14 @@ def empty_domains(
 
     Returns by domain a sentence with the leading cause and its fix.
     """
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for name, domain in figures.items():
         judged = domain.generated - domain.rejected.get(BETTER_SAMPLE, 0)
         if domain.generated and (not domain.accepted or domain.accepted < config.run.min_keep * judged):
             least = f" (run.min_keep is {config.run.min_keep:g})" if domain.accepted else ""
             cause = _leading_cause(results, name, root)
-            found[name] = f"{name}: {domain.accepted} of {judged} rows were accepted{least}{cause}"
-    return found
+            sentences[name] = f"{name}: {domain.accepted} of {judged} rows were accepted{least}{cause}"
+    return sentences
 
 
 def _leading_cause(results: Sequence[StageResult], domain: str, root: str) -> str:

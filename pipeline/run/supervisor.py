@@ -51,6 +51,7 @@ class RunResult:
     manifest: Manifest | None = None
     error: str = ""
     notes: list[str] = field(default_factory=list)
+    rejected: dict[str, int] = field(default_factory=dict)  # rows by reason, where there is no manifest that says so
 
 
 def run_date(
@@ -166,7 +167,8 @@ class _Supervisor:
 
     def _ended(self, result: dict[str, Any]) -> RunResult:
         if result["status"] != "done":
-            return RunResult(result["status"], error=result.get("error", ""), notes=result.get("notes", []))
+            error, notes, rejected = result.get("error", ""), result.get("notes", []), result.get("rejected", {})
+            return RunResult(result["status"], error=error, notes=notes, rejected=rejected)
         data, date = self.date_run.data, self.date_run.date
         manifest = data.manifest(date)
         if manifest is None or manifest.fingerprint != self.fingerprint:

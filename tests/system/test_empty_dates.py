@@ -34,6 +34,7 @@ def dates(folder):
 def test_the_leading_cause_is_named_and_nothing_is_published(tmp_path, run, flags, cause):
     empty = run(DATE, *flags)
     assert (empty.code, empty.line["status"], empty.line["shards"]) == (7, "empty", [])
+    assert sum(empty.line["rejected"].values()) > 0
     (note,) = empty.line["notes"]
     assert cause in note
     assert note in empty.err

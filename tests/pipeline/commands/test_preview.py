@@ -20,7 +20,18 @@ def test_rows_are_shown_with_what_every_filter_says(config: Path) -> None:
     files = sorted(config.parent.rglob("*"))
     shown = gristmill("preview", "--config", config, "-n", "2", "--set", "generator.echo.defect_rate=0")
     assert shown.code == 0
-    for part in ("1  law · ", "2  law · ", "passage", "prompt", "answer", "row", "user: [passage]", "length", "refusal", "truncation"):
+    for part in (
+        "1  law · ",
+        "2  law · ",
+        "passage",
+        "prompt",
+        "answer",
+        "row",
+        "user: [passage]",
+        "length",
+        "refusal",
+        "truncation",
+    ):
         assert part in shown.out
     assert shown.out.count("output tokens") == 2
     assert "of 2 rows pass all filters" in shown.err

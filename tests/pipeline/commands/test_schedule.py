@@ -144,7 +144,7 @@ def test_a_job_ends_with_its_deadline(at, deadline, seconds):
     text = text_of("kubernetes", at=time.fromisoformat(at), deadline=time.fromisoformat(deadline))
     job = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]
     assert job["activeDeadlineSeconds"] == seconds + 150
-    assert job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == [2, 3, 4, 6]
+    assert job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == [2, 3, 4, 6, 7]
     dag = text_of("airflow", at=time.fromisoformat(at), deadline=time.fromisoformat(deadline))
     assert f"ds_add(data_interval_end | ds, {int(at > deadline)})" in dag
 
