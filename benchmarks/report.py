@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from benchmarks.figures import ROOT, Figures, processor
 from pipeline.report.summary import flow
+from pipeline.store.layout import shard_folder
 from pipeline.store.manifest import Diversity, DomainFigures, Manifest, PublishedShard
 from pipeline.store.run_record import RunRecord
 from stages.histograms import add_histograms, sum_histograms
@@ -76,7 +77,7 @@ class Date:
 
     def _shard(self, stage: str, number: int) -> ShardRecord:
         domain, rows = ("law", "medicine")[number % 2], min(SHARD, self._rows - number * SHARD)
-        folder = f"data/domain={domain}/date={DATE}" if stage == "shards" else f"runs/{DATE}/stages/{stage}"
+        folder = shard_folder(domain, DATE) if stage == "shards" else f"runs/{DATE}/stages/{stage}"
         spec = ShardSpec(str(self._root), folder, number, self._total, "0" * 16, rows, "", domain)
         out = ShardWriter(spec, SEED if stage == "seeds" else ROW)
         for first in range(number * SHARD, number * SHARD + rows, BATCH):

@@ -20,7 +20,7 @@ BY_WEIGHT = (DONE, DRIFTED, QUARANTINED, EMPTY, DEFERRED, HELD, USAGE, FAILED)
 
 def of_error(error: GristmillError) -> int:
     """The exit code of an error that a user can fix."""
-    if type(error).__name__ == "HeldError":  # of pipeline.store.dataset, which only commands with a data set load
+    if type(error).__name__ == "HeldError":  # of stages.storage.lock, which not every command loads
         return HELD
     return USAGE if isinstance(error, ConfigError) else FAILED
 

@@ -5,8 +5,6 @@ id, the rule of what is held out, the rows left out and the schema, so a change 
 never overwrites others.
 """
 
-import errno
-import fcntl
 import functools
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -33,11 +31,10 @@ from model.data.token_file import (
 from model.data.vocabulary import Vocabulary
 from stages.record import schema_id
 from stages.storage.atomic import TEMPORARY_PREFIX, replacing
+from stages.storage.lock import take_lock
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks answer
 
 
 def tokenize(
@@ -132,12 +129,7 @@ def _locked(cache: Path) -> Iterator[None]:
     """
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        else:
+        if take_lock(lock.fileno(), cache / ".lock", wait=True):
             # Of killed processes: no other process writes while this one has the lock.
             for leftover in cache.glob(f"{TEMPORARY_PREFIX}*"):
                 leftover.unlink()

@@ -1,17 +1,11 @@
 """`TrainingLock`: one training at a time works in a folder."""
 
-import errno
-import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
 
 from configs.errors import ConfigError, StoreError
-from model.data.tokenize import NO_LOCKS
-
-
-class HeldError(StoreError):
-    """Another training is working in this folder."""
+from stages.storage.lock import HeldError, take_lock
 
 
 class TrainingLock:
@@ -47,15 +41,13 @@ class TrainingLock:
 
     def _lock(self, handle: int) -> None:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in NO_LOCKS:
-                return  # the file system has no locks: nothing keeps a second training away
+            take_lock(handle, self._out / ".lock", wait=False)
+        except StoreError as error:
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
             os.close(handle)
             self._handle = None
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StoreError(f"out: cannot lock {self._out} ({error.strerror}); give another --out") from None
+            if not isinstance(error, HeldError):
+                raise
             raise HeldError(
                 f"{self._out}: {holder} trains here; wait for it, or stop it, or give another --out"
             ) from None

@@ -12,8 +12,9 @@ from pipeline.pages.report import finished_manifest, report_path, write_report
 from pipeline.store.audit_figures import audit_figures
 from pipeline.store.audit_labels import AuditLabel, Labels, Saved, read_labels, save_labels
 from pipeline.store.audit_sample import AuditSample, audit_folder, other_audits
-from pipeline.store.dataset import DataSet, HeldError
+from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import AuditFigures, Manifest
+from stages.storage.lock import HeldError
 
 DEFAULT_ROWS = 100
 

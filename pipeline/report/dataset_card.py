@@ -9,6 +9,7 @@ from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.report.rightness import NOT_AUDITED, rightness
 from pipeline.report.summary import size
+from pipeline.store.layout import shard_folder
 from pipeline.store.manifest import Manifest, Rate
 
 MAX_DATES_LISTED = 60  # the newest
@@ -40,7 +41,7 @@ def dataset_card(config: Config, manifests: Sequence[Manifest]) -> str:
         "configs": [
             {"config_name": "default", "data_files": "data/*/*/*.parquet"},
             *(
-                {"config_name": name, "data_files": f"data/domain={name}/*/*.parquet"}
+                {"config_name": name, "data_files": f"{shard_folder(name, '*')}/*.parquet"}
                 for name in sorted(rows_by_domain)
                 if rows_by_domain[name]
             ),

@@ -29,7 +29,8 @@ from pipeline.report.counters import (
     add_counts,
     initial_counts,
 )
-from pipeline.store.dataset import DataSet, HeldError
+from pipeline.store.dataset import DataSet
+from stages.storage.lock import HeldError
 
 MIN_READ_INTERVAL_S = 1.0  # between two reads of the run folder
 MAX_READ_TIME_SHARE = 0.05  # of the supervisor's time; with many shards the run folder is read less often

@@ -18,6 +18,7 @@ from pipeline.report.summary import summarise
 from pipeline.run.graph import Outcome
 from pipeline.store.audit_figures import current_audit
 from pipeline.store.dataset import DataSet
+from pipeline.store.layout import move_former_shards, shard_folder
 from pipeline.store.manifest import AuditFigures, Manifest, PublishedShard, content_digest
 from pipeline.store.run_record import RunRecord
 from stages.storage.atomic import write_text
@@ -45,6 +46,7 @@ class Publication:
         report` writes it later.
         """
         date, outcome = self.record.date, self.outcome
+        move_former_shards(self.data)
         shards = [_published_shard(domain, date, ref) for domain, ref in outcome.shards]
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
         used = [f"used/date={date}/{Path(ref.file).name}" for ref in outcome.used]
@@ -133,5 +135,5 @@ class Publication:
 
 
 def _published_shard(domain: str, date: str, ref: FileRef) -> PublishedShard:
-    file = f"data/domain={domain}/date={date}/{Path(ref.file).name}"
+    file = f"{shard_folder(domain, date)}/{Path(ref.file).name}"
     return PublishedShard(file=file, domain=domain, rows=ref.rows, bytes=ref.bytes, sha256=ref.sha256)

@@ -7,7 +7,6 @@ one of the same date, and count again after a rollback to it.
 <out>/audits/2026-11-21/0f3c…/anna.jsonl      the labels of one reader (`audit_labels`)
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from configs.errors import StoreError
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages.storage.atomic import TEMPORARY_PREFIX, write_text
+from stages.storage.lock import take_lock
 
 VERSION = 1
 NAME = "sample.json"
@@ -87,8 +87,8 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for orphan in folder.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
+        alone = take_lock(handle, folder / ".lock", wait=True)
+        for orphan in folder.glob(f"{TEMPORARY_PREFIX}*") if alone else ():  # of a writer that was killed
             orphan.unlink(missing_ok=True)
         yield
     finally:

@@ -1,7 +1,7 @@
 """The data set on disk: its published files, its finished dates, and the lock that one run at a time has.
 
 <out>/README.md                             the data-set card
-<out>/data/domain=law/date=2026-11-21/…     published shards: Parquet and nothing else
+<out>/data/shard_domain=law/shard_date=…/    published shards: Parquet and nothing else
 <out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
@@ -9,10 +9,9 @@
 <out>/runs/2026-11-21/                      work in progress and its records
 """
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,9 @@ from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
+from stages.storage.lock import HeldError, take_lock
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stage import StageName
-
-
-class HeldError(StoreError):
-    """Another run is working on this data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ class DataSet:
 
     def sweep(self, date: str) -> None:
         """Removes temporary files of killed drivers. Call it with the lock taken: then nobody else is writing."""
-        published = (".tmp-*", "manifests/.tmp-*", f"data/*/date={date}/.tmp-*", f"*/date={date}/.tmp-*")
+        published = (".tmp-*", "manifests/.tmp-*", f"data/*/*date={date}/.tmp-*", f"*/date={date}/.tmp-*")
         published += (f"history/{date}/**/.tmp-*",)
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
@@ -113,7 +109,8 @@ class DataSet:
         """Locks the data set until the last process that has the returned file descriptor ends.
 
         Only one date is made at a time, since each date must not repeat the others. Raises HeldError, which names the
-        process that has the lock, and StoreError when the folder cannot be written.
+        process that has the lock, and StoreError when the folder cannot be written. On a file system without locks
+        the log says that nothing keeps a second run away.
         """
         path = self.root / "runs" / "lock"
         try:
@@ -126,10 +123,12 @@ class DataSet:
                 f"out: cannot write to {self.root} ({error.strerror}); set out to a folder that you may write to"
             ) from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            take_lock(handle, path, wait=False)
+        except StoreError as error:
             holder = path.read_text("utf-8").strip() or "another process is working"
             os.close(handle)
+            if not isinstance(error, HeldError):
+                raise
             raise HeldError(
                 f"{date}: {holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
             ) from None
@@ -183,6 +182,28 @@ class DataSet:
         write_text(self.manifest_path(date), manifest.to_json())
         self.withdrawn_path(date).unlink(missing_ok=True)
         self._remove_other_files(date, [ref.file for ref in refs])
+
+    def rename_shards(self, date: str, rename: Callable[[str], str]) -> None:
+        """Gives the shards of a finished date other names below `data/`, in all its publications.
+
+        The old names in `history/` stay until `store gc`: somebody may be reading them. Raises InputError and
+        StoreError when a file or a manifest is damaged; the date is then as before.
+        """
+        manifest = self.manifest(date)
+        assert manifest is not None
+        for place in self.publications(date):
+            publication = self.publication(place)
+            renamed = publication.with_shards_renamed(rename)
+            for before, after in zip(publication.shards, renamed.shards, strict=True):
+                self._place(f"{place}/{after.file}", before.ref._replace(file=f"{place}/{before.file}"))
+            self._sync(place, [shard.file for shard in renamed.shards])
+            write_text(self.root / place / "manifest.json", renamed.to_json())
+        renamed = manifest.with_shards_renamed(rename)
+        if manifest.publication is None:  # published before there was a history
+            names = [ref.file for ref in renamed.published_files]
+            self.publish(date, dict(zip(names, manifest.published_files, strict=True)), renamed)
+        else:
+            self.point(date, renamed)
 
     def set_audit(self, date: str, audit: AuditFigures | None) -> None:
         """Writes the figures of an audit into a date's manifest and that of its publication. Rows and digest stay."""
@@ -242,7 +263,7 @@ class DataSet:
     def _remove_other_files(self, date: str, names: Iterable[str]) -> None:
         keep = {self.root / name for name in names}
         folders = [
-            *self.root.glob(f"data/domain=*/date={date}"),
+            *self.root.glob(f"data/*domain=*/*date={date}"),
             self.root / f"index/date={date}",
             self.root / f"used/date={date}",
         ]

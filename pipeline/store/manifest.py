@@ -5,7 +5,7 @@ it is read. Fields that older data sets do not have are None or empty.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -214,6 +214,11 @@ class Manifest(ManifestPart):
     def to_json(self) -> str:
         """The content of the manifest's file."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def with_shards_renamed(self, rename: Callable[[str], str]) -> "Manifest":
+        """The manifest with other names of its shards. `rename`: from a shard's `file` to the new one."""
+        shards = [shard.model_copy(update={"file": rename(shard.file)}) for shard in self.shards]
+        return self.model_copy(update={"shards": shards})
 
     @property
     def published_files(self) -> list[FileRef]:

@@ -2,7 +2,7 @@
 
 <url>/current.json                               the shards of every date, and each date's publications, oldest first
 <url>/history/2026-11-21/<time>-<digest>.json    the manifest of a publication
-<url>/data/domain=law/date=2026-11-21/<time>-<sha256>.parquet
+<url>/data/shard_domain=law/shard_date=2026-11-21/<time>-<sha256>.parquet
 
 Objects are written once and never changed. The only exception is `current.json`: it is replaced on condition that it
 is still the version that was read (`stages.storage.bucket`). Of two publishers at once the second one fails, reads it
@@ -25,6 +25,7 @@ from typing import Any
 from configs.errors import StoreError
 from pipeline.store.audit_figures import shortfall
 from pipeline.store.dataset import DataSet
+from pipeline.store.layout import shard_folder
 from pipeline.store.manifest import Manifest, PublishedShard
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict, as_json
@@ -210,7 +211,7 @@ def _upload(
     shown = {shard["file"] for shard in pointer.dates.get(date, {}).get("shards", ())}
     stored: dict[tuple[str, str, int], str] = {}  # by domain, sha256 and bytes
     for domain in sorted({shard["domain"] for shard in shards}):
-        for name, size in bucket.names(f"data/domain={domain}/date={date}").items():
+        for name, size in bucket.names(shard_folder(domain, date)).items():
             sent = uploaded(name)
             if name in shown or (sent is not None and clock() - sent < REUSE_PERIOD):
                 stored[domain, _sha256(name), size] = name
@@ -218,7 +219,7 @@ def _upload(
     def place(shard: Entry, source: FileRef) -> Entry:
         name = stored.get((shard["domain"], shard["sha256"], shard["bytes"]))
         if name is None or (check and bucket.sha256(name) != (shard["sha256"], shard["bytes"])):
-            name = f"data/domain={shard['domain']}/date={date}/{stamp(clock())}-{shard['sha256']}.parquet"
+            name = f"{shard_folder(shard['domain'], date)}/{stamp(clock())}-{shard['sha256']}.parquet"
             bucket.upload(check_input(str(root), source), name)
         return shard | {"file": name}
 

@@ -85,7 +85,12 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     assert not os.path.exists(f"/proc/{driver}")
     records = [path for path in (out / "runs").rglob("part-*.parquet.json")]
     before = {path: path.with_suffix("").stat().st_mtime_ns for path in records}
-    for folder in (out, out / "manifests", out / f"data/domain=law/date={DATE}", out / f"index/date={DATE}"):
+    for folder in (
+        out,
+        out / "manifests",
+        out / f"data/shard_domain=law/shard_date={DATE}",
+        out / f"index/date={DATE}",
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".tmp-of-a-killed-writer").touch()
     result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)

@@ -8,6 +8,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import pandas
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,6 +122,23 @@ def test_an_interrupted_date_is_finished(project: Path) -> None:
     assert result.code == 0, result.err
     assert result.line["status"] == "done"
     assert (result.line["digest"], result.line["accepted"]) == (DIGESTS[INTERRUPTED], ROWS[INTERRUPTED])
+    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+
+
+def test_its_dates_open_with_a_new_one_as_one_table(project: Path) -> None:
+    """Their shards were in folders whose keys are columns too; a run moves them, and a rollback works afterwards."""
+    out = project / "out"
+    result = gristmill("run", "--config", "mine.yaml", "--date", INTERRUPTED, "--force", "--json", cwd=project)
+    assert result.code == 0, result.err
+    frame = pandas.read_parquet(out / "data")
+    assert {str(day): len(rows) for day, rows in frame.groupby("date")} == ROWS | {INTERRUPTED: result.line["accepted"]}
+    for date in (ONCE, TWICE):
+        assert gristmill("show", date, "--out", "out", "--json", cwd=project).line["digest"] == DIGESTS[date]
+    assert gristmill("store", "rollback", TWICE, "--out", "out", "--json", cwd=project).code == 0
+    assert gristmill("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] != DIGESTS[TWICE]
+    assert len(pandas.read_parquet(out / "data")) == len(frame)
+    assert gristmill("store", "gc", "--out", "out", "--delete", "--json", cwd=project).code == 0
+    assert not [*out.glob("**/domain=*")]
     assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
 
 

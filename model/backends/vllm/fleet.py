@@ -5,7 +5,6 @@ another engine. The first engine starts alone, because it fills the compile cach
 time corrupt (vLLM issue 24601).
 """
 
-import fcntl
 import logging
 import os
 import threading
@@ -23,6 +22,7 @@ from model.backends.vllm.process import EngineProcess
 from model.backends.vllm.queue import PromptQueue
 from model.backends.vllm.worker import EngineSpec
 from stages.ports import Completion, ProgressCallback, Request
+from stages.storage.lock import take_lock
 from stages.storage.stats import EngineStats, KvCacheStats, MemoryStats
 
 MAX_RESTART_PAUSE_S = 60.0
@@ -167,7 +167,7 @@ class Fleet:
             return
         self.lock.parent.mkdir(parents=True, exist_ok=True)
         with self.lock.open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            take_lock(stream.fileno(), self.lock, wait=True)
             yield
 
     def _wait_until_up(self, engine: int, process: EngineProcess) -> str:

@@ -129,7 +129,7 @@ def test_a_card_stands_beside_the_data(finished):
     card = DatasetCard.load(finished.out / "README.md")
     assert card.data.language == ["en"]
     head = yaml.safe_load(card.content.split("---")[1])
-    assert head["configs"][1]["data_files"] == "data/domain=law/*/*.parquet"
+    assert head["configs"][1]["data_files"] == "data/shard_domain=law/shard_date=*/*.parquet"
     assert "CC0-1.0" in card.text
     assert "- Task explain: An explanation of the passage for a layman" in card.text
 

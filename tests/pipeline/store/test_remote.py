@@ -230,7 +230,7 @@ def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path,
             left[0] = 10**9
         assert seen(bucket) == before | {DATE: ("one", "two")}
         assert len(remote.read(bucket).history[DATE]) == 1 + again
-        assert len(bucket.names(f"data/domain=law/date={DATE}")) == 2 + again, "an upload was made twice"
+        assert len(bucket.names(f"data/shard_domain=law/shard_date={DATE}")) == 2 + again, "an upload was made twice"
         assert verify(bucket)[2] == []
         collect(bucket, 0, delete=True, clock=later(25))
         assert seen(bucket) == before | {DATE: ("one", "two")}

@@ -1,0 +1,80 @@
+"""Locks on file systems that have them, that have none, and that refuse."""
+
+import errno
+import fcntl
+import logging
+import os
+
+import pytest
+
+from configs.errors import StoreError
+from model.data import tokenize
+from model.training.lock import TrainingLock
+from pipeline.store.audit_sample import locked
+from pipeline.store.dataset import DataSet
+from stages.storage.lock import HeldError
+
+
+def refuse(number: int, monkeypatch) -> None:
+    def flock(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def lock_data_set(folder) -> None:
+    os.close(DataSet(folder).lock("2026-01-02"))
+
+
+def lock_training(folder) -> None:
+    with TrainingLock(folder, is_first_rank=True):
+        pass
+
+
+def lock_audit(folder) -> None:
+    with locked(folder):
+        pass
+
+
+def lock_tokens(folder) -> None:
+    with tokenize._locked(folder):
+        pass
+
+
+PLACES = [lock_data_set, lock_training, lock_audit, lock_tokens]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_used(place, number, tmp_path, monkeypatch, caplog) -> None:
+    refuse(number, monkeypatch)
+    caplog.set_level(logging.WARNING)
+    place(tmp_path)
+    assert str(tmp_path) in caplog.text
+    assert "has no locks" in caplog.text
+    assert "one process at a time" in caplog.text
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_another_refusal_is_not_taken_for_another_process(place, tmp_path, monkeypatch) -> None:
+    refuse(errno.EIO, monkeypatch)
+    with pytest.raises(StoreError, match=r"cannot be locked .*choose a folder on another disk") as caught:
+        place(tmp_path)
+    assert not isinstance(caught.value, HeldError)
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+@pytest.mark.parametrize("place", [lock_data_set, lock_training])
+def test_a_lock_that_is_held_is(place, number, tmp_path, monkeypatch) -> None:
+    refuse(number, monkeypatch)
+    with pytest.raises(HeldError, match="another process"):
+        place(tmp_path)
+
+
+def test_no_handle_is_left_open(tmp_path, monkeypatch) -> None:
+    refuse(errno.EIO, monkeypatch)
+    before = len(os.listdir("/proc/self/fd"))
+    for place in PLACES:
+        with pytest.raises(StoreError):
+            place(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
