@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from pipeline.command_line.folder import CommandFolder
-from pipeline.command_line.output import print_notice, until_reader_leaves
+from pipeline.command_line.output import print_notice, standard_streams
 from pipeline.exit_codes import MEANINGS, USAGE
 
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
@@ -31,7 +31,7 @@ def gristmill() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. `argv`: the words after `gristmill`; the process's own if None."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with until_reader_leaves():
+    with standard_streams():
         try:
             return get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or 0
         except typer.TyperException as error:  # wrong flags: a command's own errors do not come here

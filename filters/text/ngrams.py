@@ -22,7 +22,7 @@ from stages.sources.documents import Document, Fields
 from stages.sources.listing import file_sha256, list_files
 from stages.sources.readers import read_documents
 from stages.storage.atomic import replacing
-from stages.storage.packages import cache_folder
+from stages.storage.packages import cache_folder, using_cache
 
 VERSION = 1  # raise it when `words` or the hashing changes
 # An n-gram's hash; the number of different n-grams in its item, the smallest if it is in several; and the number of the
@@ -108,10 +108,12 @@ class EvaluationIndex:
         identity = evaluation.identity()
         path = cache_folder() / "evaluation" / f"{identity}.npy"
         names = tuple(dict.fromkeys([*evaluation.sets, *(name for name, _ in evaluation.listed())]))
-        table = _read(path)
+        with using_cache():
+            table = _read(path)
         if table is None:
             table = _build(evaluation, names)
-            _publish(path, table)
+            with using_cache():
+                _publish(path, table)
         gram, size, set_number = (np.ascontiguousarray(table[name]) for name in ("gram", "size", "of"))
         return cls(gram, size, set_number, names, identity)
 

@@ -9,6 +9,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from model.weights.packaged import unpack
 from stages.ports import ModelCard
 from stages.storage.atomic import new_folder, place_folder, write_text
 from stages.storage.checksum import sha256_file
-from stages.storage.packages import cache_folder
+from stages.storage.packages import cache_folder, using_cache
 
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja", "vocab.txt")
@@ -122,8 +123,9 @@ def _sha256_of(files: list[Path]) -> str:
     """SHA-256 over the bytes of the files in order. Cached by path, size and time of change: weights are read once."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     cached = cache_folder() / "hashes" / hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
-    if cached.is_file() and len(known := cached.read_text("ascii").strip()) == 64:
-        return known
+    with suppress(OSError, ValueError):  # not there, or damaged
+        if len(known := cached.read_text("ascii").strip()) == 64:
+            return known
     if len(files) == 1:
         digest = sha256_file(files[0])
     else:
@@ -133,10 +135,12 @@ def _sha256_of(files: list[Path]) -> str:
                 while block := stream.read(1 << 20):
                     joined.update(block)
         digest = joined.hexdigest()
-    write_text(cached, digest)
+    with suppress(OSError):  # the weights are only read again next time
+        write_text(cached, digest)
     return digest
 
 
+@using_cache()
 def _converted(name: str, sha256: str, fill: Callable[[Path], None]) -> Path:
     """The cached folder of converted weights; `fill` is called with an empty folder if they are not cached yet."""
     target = cache_folder() / "models" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{sha256[:12]}"

@@ -5,6 +5,7 @@
 
 import importlib
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class Command(TyperCommand):
         """Calls the command and returns its exit code."""
         try:
             return super().invoke(ctx) or 0
-        except GristmillError as error:
+        except (GristmillError, OSError) as caught:
+            error = caught if isinstance(caught, GristmillError) else _named(caught)
             code = of_error(error)
             if ctx.params.get("as_json"):
                 line = self.failed_result | {"status": "failed", "error": str(error), "code": code}
@@ -85,6 +87,12 @@ class Command(TyperCommand):
         except KeyboardInterrupt:
             print_notice("stopped")
             return DEFERRED
+
+
+def _named(error: OSError) -> GristmillError:
+    """An error of the operating system that nothing else has put into words: a folder that cannot be written, say."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return GristmillError(f"{place}{error.strerror or error}; fix it and run the same command again")
 
 
 class CommandFolder(TyperGroup):

@@ -1,6 +1,8 @@
 """What commands print: results to standard output, everything else to standard error."""
 
+import codecs
 import contextlib
+import io
 import json
 import os
 import sys
@@ -55,11 +57,37 @@ class UntilReaderLeaves:
 
 
 @contextlib.contextmanager
-def until_reader_leaves() -> Iterator[None]:
-    """Standard output may be closed by its reader inside, without an error."""
-    stream = UntilReaderLeaves(sys.stdout)
-    with contextlib.redirect_stdout(cast(TextIO, stream)):
+def standard_streams() -> Iterator[None]:
+    """Inside, any text can be written to standard output and error, whatever the terminal or pipe behind them takes.
+
+    What their encoding lacks is written as JSON writes it (`\\u6cd5`), so that `--json` stays whole. A reader may close
+    them, and they may be closed from the start (`>&-`).
+    """
+    codecs.register_error(_ESCAPED, _escape)
+    out, err = UntilReaderLeaves(_any_text(sys.stdout)), UntilReaderLeaves(_any_text(sys.stderr))
+    with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, err)):
         try:
             yield
         finally:
-            stream.flush()
+            out.flush()
+            err.flush()
+
+
+_ESCAPED = "gristmill.escaped"
+
+
+def _any_text(stream: TextIO | None) -> TextIO:
+    """The stream, which escapes what its encoding lacks; a stream to nowhere if it is closed."""
+    if stream is None or stream.closed:
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors=_ESCAPED)
+    return stream
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """`\\uXXXX` for each UTF-16 unit that cannot be encoded: an error handler of `codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2)), error.end

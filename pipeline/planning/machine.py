@@ -5,11 +5,13 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.storage.packages import cache_folder
+from configs.errors import StoreError
+from stages.storage.packages import cache_folder, using_cache
 
 GIB = 1 << 30
 
@@ -96,9 +98,16 @@ def _engines() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    folder = cache_folder()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    yield Finding("cache", "ok", f"{folder}, {size / 1e6:.0f} MB of models and texts")
+    try:
+        folder = cache_folder()
+        with using_cache():
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except StoreError as error:
+        yield Finding("cache", "note", "", str(error))
+    else:
+        yield Finding("cache", "ok", f"{folder}, {size / 1e6:.0f} MB of models and texts")
 
 
 def _config(path: str) -> list[Finding]:

@@ -133,6 +133,7 @@ class _Supervisor:
         folder = self.date_run.folder
         driver_end, our_end = os.pipe()
         environment = {"TOKENIZERS_PARALLELISM": "true"} | ALLOCATORS | os.environ | {"GRISTMILL_PIPE": str(driver_end)}
+        environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # of the log
         environment |= signed_urls.environment(self.config)
         with (folder / "log.txt").open("ab") as log:
             driver = subprocess.Popen(

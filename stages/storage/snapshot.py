@@ -16,7 +16,7 @@ from configs.errors import InputError, StoreError
 from stages.storage.atomic import replacing
 from stages.storage.bucket import Bucket
 from stages.storage.checksum import sha256_file
-from stages.storage.packages import cache_folder
+from stages.storage.packages import cache_folder, using_cache
 
 NAME = "current.json"
 
@@ -73,10 +73,12 @@ def fetch(url: str) -> list[Path]:
     if not shards:
         raise InputError(f"{url}: no date is published there; publish one first (gristmill store publish)")
     folder = cache_folder() / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
+    with using_cache():
+        folder.mkdir(parents=True, exist_ok=True)
     return [_cached(bucket, shard, folder) for shard in shards]
 
 
+@using_cache()
 def _cached(bucket: Bucket, shard: dict[str, Any], folder: Path) -> Path:
     if not re.fullmatch("[0-9a-f]{64}", shard["sha256"]):  # it becomes a file name
         raise StoreError(f"{bucket.url}/{NAME}: damaged; restore an earlier version of the object")
