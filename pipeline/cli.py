@@ -1,6 +1,7 @@
 """The entry point of `gristmill`. The commands are the files of pipeline/commands."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,11 @@ from pipeline.command_line.output import print_notice, standard_streams
 from pipeline.exit_codes import MEANINGS, USAGE
 
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+# OpenMP's threads spin while they wait for each other. Beside a busy process the one that is waited for is not running,
+# and the others burn the time that it needs (docs/lab/busy-neighbour.md). It is read when torch is imported, here and
+# in the processes that a command starts.
+WAITING = {"OMP_WAIT_POLICY": "passive"}
 
 app = typer.Typer(
     cls=CommandFolder,
@@ -31,6 +37,8 @@ def gristmill() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. `argv`: the words after `gristmill`; the process's own if None."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
     with standard_streams():
         try:
             return get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or 0

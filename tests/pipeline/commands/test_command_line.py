@@ -1,6 +1,7 @@
 """What the command line says of damaged shards, notes and prices, without a run for each."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -76,3 +77,12 @@ def test_doctor_claims_the_precision_that_models_take(monkeypatch, dtype):
     monkeypatch.setattr("model.device.choose_device", lambda _: (torch.device("cpu"), getattr(torch, dtype)))
     (found,) = (finding for finding in machine.inspect_machine(None) if finding.what == "bfloat16")
     assert found.state == ("ok" if dtype == "bfloat16" else "note")
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_of_models_sleep_while_they_wait_unless_the_user_chose(chosen, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_WAIT_POLICY", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert cli.main(["config", "schema"]) == exit_codes.DONE
+    assert os.environ["OMP_WAIT_POLICY"] == (chosen or "passive")
