@@ -330,7 +330,7 @@ def test_gc_leaves_what_is_named_young_or_anothers(bucket, tmp_path):
     publish(bucket, data)
     publish_texts(data, DATE, ["two"])
     publish(bucket, data)
-    day = "data/domain=law/date=2026-05-05"
+    day = "data/shard_domain=law/shard_date=2026-05-05"
     digest = sha256(b"x").hexdigest()
     flight = f"{day}/{stamp(later(20)())}-{digest}.parquet"
     old, foreign = f"{day}/{stamp(later(-1)())}-{digest}.parquet", f"{day}/notes.txt"
@@ -370,7 +370,7 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
         text = f"sent {hours}"
         publish_texts(DataSet(tmp_path / text), NEXT_DATE, [text])
         digest = sha256(text.encode()).hexdigest()
-        name = f"data/domain=law/date={NEXT_DATE}/{stamp(later(hours)())}-{digest}.parquet"
+        name = f"data/shard_domain=law/shard_date={NEXT_DATE}/{stamp(later(hours)())}-{digest}.parquet"
         bucket.write(name, text.encode())
         publish(bucket, DataSet(tmp_path / text))
         (shard,) = remote.read(bucket).dates[NEXT_DATE]["shards"]
