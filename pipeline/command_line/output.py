@@ -47,7 +47,9 @@ class UntilReaderLeaves:
             call()
         except BrokenPipeError:
             self._closed = True
-            with contextlib.suppress(OSError, ValueError):  # else Python fails to flush it when it exits
+            with contextlib.suppress(
+                OSError, ValueError, AttributeError
+            ):  # else Python fails to flush it when it exits
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, self._stream.fileno())
                 os.close(null)
@@ -78,7 +80,7 @@ _ESCAPED = "gristmill.escaped"
 
 def _any_text(stream: TextIO | None) -> TextIO:
     """The stream, which escapes what its encoding lacks; a stream to nowhere if it is closed."""
-    if stream is None or stream.closed:
+    if stream is None or getattr(stream, "closed", False):
         return open(os.devnull, "w", encoding="utf-8")
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ESCAPED)
