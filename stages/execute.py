@@ -10,8 +10,10 @@ import gc
 import json
 import logging
 import os
+import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,6 @@ from stages.storage.writer import ShardWriter
 
 logging.disable(logging.WARNING)  # at its import Beam warns of Google's packages, which nothing here needs
 import apache_beam as beam  # noqa: E402
-from apache_beam.utils.shared import Shared  # noqa: E402
 
 logging.disable(logging.NOTSET)
 
@@ -55,17 +56,23 @@ class StageBody(Protocol):
 class PerProcess(Generic[T]):
     """A value that is created once in a process and shared by its worker threads.
 
-    Beam has only a weak reference to it: `close` is called when its last user is garbage-collected.
+    A process keeps one such value, the last that was loaded, for the stage's next shard: a worker may have a new copy
+    of the body for each. The value before it is closed first, once no shard uses it any more, so that two engines do
+    not meet on one GPU.
     """
 
     def __init__(self, name: str, create: Callable[[], T], close: Callable[[T], None] = lambda value: None) -> None:
-        self._name = name
+        self._key = f"{name}-{uuid.uuid4().hex}"  # the same in all pickled copies
         self._create = create
         self._close = close
-        self._shared = Shared()
 
     def load(self) -> None:
-        self._holder: _Holder[T] = self._shared.acquire(lambda: _Holder(self._create(), self._close), tag=self._name)
+        with _kept.lock:
+            if _kept.key != self._key:
+                _kept.drop()
+                _kept.holder = _Holder(self._create(), self._close)
+                _kept.key = self._key
+            self._holder: _Holder[T] = _kept.holder
 
     @property
     def value(self) -> T:
@@ -81,12 +88,47 @@ class _Holder(Generic[T]):
         self._close(self.value)
 
 
-class RunShards(beam.PTransform):
-    """Turns shard specifications into the paths of their records. Only specifications are shuffled, never rows."""
+class _Kept:
+    """The value that this process keeps."""
 
-    def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int = 3) -> None:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.key, self.holder = "", None
+
+    key: str
+    holder: Any
+
+    def drop(self) -> None:
+        self.key, self.holder = "", None
+        gc.collect()
+
+
+_kept = _Kept()
+
+
+def release() -> None:
+    """Frees the models and engines that this process keeps, as far as no shard uses them."""
+    with _kept.lock:
+        _kept.drop()
+
+
+class RunShards(beam.PTransform):
+    """Turns shard specifications into the paths of their records. Only specifications are shuffled, never rows.
+
+    `alone`: the job has one shard, so that no other can kill the worker under it.
+    """
+
+    def __init__(
+        self,
+        body: StageBody,
+        schema: pa.Schema,
+        max_attempts: int,
+        compression_level: int = 3,
+        *,
+        alone: bool = True,
+    ) -> None:
         super().__init__()
-        self._do = RunShard(body, schema, max_attempts, compression_level)
+        self._do = RunShard(body, schema, max_attempts, compression_level, alone=alone)
 
     def expand(self, input_or_inputs: Any) -> Any:
         return input_or_inputs | "Spread" >> beam.Reshuffle() | "Run" >> beam.ParDo(self._do)
@@ -95,14 +137,20 @@ class RunShards(beam.PTransform):
 class RunShard(beam.DoFn):
     """Makes one shard unless it has a record. After `max_attempts` crashes or exceptions the shard is quarantined.
 
+    A runner may try a shard again itself when its worker died. The last attempt is left to a job in which the shard is
+    alone, because another shard of the same worker may have killed it.
+
     A GristmillError is not caused by the shard: it stops the stage, and the driver reads it from `spec.error_path`.
     """
 
-    def __init__(self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int) -> None:
+    def __init__(
+        self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int, *, alone: bool = True
+    ) -> None:
         self._body = body
         self._schema = schema
         self._max_attempts = max_attempts
         self._compression_level = compression_level
+        self._alone = alone
 
     def setup(self) -> None:
         self._loaded, self._loading_s = False, 0.0
@@ -122,6 +170,8 @@ class RunShard(beam.DoFn):
             return False
         if any(spec.error_path.parent.glob("*.error")):
             return False  # the error of another shard would stop this one too
+        if not self._alone and (died := len(spec.attempts())) and died >= self._max_attempts - 1:
+            return False
         try:
             self._try_attempts(spec)
         except GristmillError as error:
@@ -167,7 +217,10 @@ class RunShard(beam.DoFn):
             out.stats.seconds = time.perf_counter() - started
             out.stats.ended = time.time()
             out.stats.loading, self._loading_s = self._loading_s, 0.0
-            out.commit()
+            if spec.record_path.exists():  # made by another worker, while this one was taken for dead
+                out.abandon()
+            else:
+                out.commit()
         except BaseException:
             out.abandon()
             raise

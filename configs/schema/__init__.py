@@ -7,7 +7,7 @@ model's configuration, `policy` a safety policy, `section` what all of them shar
 from configs.schema.config import Adapt, Config, Dedup, Generate, Lora, Shards
 from configs.schema.domain import Domain, Passages, Source
 from configs.schema.generator import EchoOptions, Generator, OpenAIOptions, VllmOptions
-from configs.schema.operation import Drift, Metrics, Price, Run
+from configs.schema.operation import Dask, Drift, Metrics, Price, Run
 from configs.schema.screening import CASCADE, Encoder, FilterSpec, Screen
 from configs.schema.section import Language, Name, Section
 from configs.schema.task import Message, Sampling, Task
@@ -16,6 +16,7 @@ __all__ = [
     "CASCADE",
     "Adapt",
     "Config",
+    "Dask",
     "Dedup",
     "Domain",
     "Drift",

@@ -5,7 +5,7 @@ import re
 from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from configs.schema.section import Section
 
@@ -63,6 +63,33 @@ class Publish(Section):
     )
 
 
+def scheduler_address(value: str) -> str:
+    """The address, if Dask can connect to it. Raises ValueError."""
+    if not re.match(r"^(tcp|tls|ws|wss)://(\[[0-9a-fA-F:.]+\]|[^/:\s]+):[0-9]{1,5}$", value):
+        raise ValueError(f"{value!r}: no address of a Dask scheduler; write tcp://HOST:8786, or tls://HOST:8786")
+    return value
+
+
+class Dask(Section):
+    """A Dask cluster, for `runner: dask` (docs/many-machines.md)."""
+
+    scheduler: Annotated[str, AfterValidator(scheduler_address)] = Field(
+        description="Address of the scheduler: tcp://HOST:PORT, or tls://HOST:PORT."
+    )
+    generator_resource: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Worker resource that each shard of a stage with the generator takes one of, as in `dask worker "
+        "--resources GENERATOR=2`. Unset: any worker.",
+    )
+    other_resource: str | None = Field(
+        default=None, min_length=1, description="Worker resource of the other stages' shards. Unset: any worker."
+    )
+    wait_s: float = Field(
+        default=60, ge=0, description="Seconds to wait at the start for workers that offer these resources."
+    )
+
+
 class Run(Section):
     """Workers, time limits and retries."""
 
@@ -72,7 +99,8 @@ class Run(Section):
         ge=1,
         description="Shards at once with one worker process; several workers, or those of a pool, take one each.",
     )
-    runner: str = Field(default="FnApiRunner", description="Beam runner.")
+    runner: str = Field(default="FnApiRunner", description="`dask`, or the name of a Beam runner.")
+    dask: Dask | None = Field(default=None, description="The cluster of `runner: dask`.")
     pool: str | None = Field(default=None, description="HOST:PORT of a Beam worker pool.")
     attempts: int = Field(default=3, ge=1, description="How often a shard is tried before it is quarantined.")
     max_quarantined: float = Field(
@@ -95,6 +123,12 @@ class Run(Section):
     accelerator: str | None = Field(
         default=None, description="Beam resource hint of the stages that run the generator, for runners that read it."
     )
+
+    @model_validator(mode="after")
+    def _dask_has_an_address(self) -> "Run":
+        if self.runner == "dask" and self.dask is None:
+            raise ValueError("runner: dask needs the scheduler's address; set run.dask.scheduler to tcp://HOST:8786")
+        return self
 
 
 class Metrics(Section):

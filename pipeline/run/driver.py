@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
-
 from configs import errors, load
 from configs.schema import Config
 from pipeline.report.summary import summarise
@@ -29,7 +27,7 @@ from pipeline.run import signed_urls
 from pipeline.run.empty import empty_domains
 from pipeline.run.graph import Outcome, graph
 from pipeline.run.publishing import Publication
-from pipeline.run.runner import runner_and_options
+from pipeline.run.runner import run_job
 from pipeline.run.sources import sources_of_date
 from pipeline.run.stage_specs import Context, Stage, keep_committed_names
 from pipeline.store.dataset import DataSet
@@ -141,15 +139,11 @@ class Driver:
         run = self._config.run
         if stage.kind.needs_accelerator and self._context.fleet:
             run = run.model_copy(update={"workers": 1})  # with run.in_flight threads; other stages keep their processes
-        runner, options = runner_and_options(run, self._beam_args)
-        work = RunShards(stage.body, stage.schema, run.attempts, stage.compression_level)
+        work = RunShards(stage.body, stage.schema, run.attempts, stage.compression_level, alone=len(specs) == 1)
         if stage.kind.needs_accelerator and run.accelerator:
             work = work.with_resource_hints(accelerator=run.accelerator)
-        pipeline = beam.Pipeline(runner=runner, options=options)
-        os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
-        _ = pipeline | "Shards" >> beam.Create(list(specs)) | str(stage.name) >> work
         try:
-            pipeline.run().wait_until_finish()
+            run_job(run, self._beam_args, specs, str(stage.name), work, runs_generator=stage.kind.needs_accelerator)
         except Exception as error:  # Beam has no single type for a worker that died
             logging.getLogger(__name__).exception("stage %s", stage.name)
             return error

@@ -1,13 +1,51 @@
-"""Chooses the Beam runner for the jobs of stages, from the `run` section of the config and Beam flags."""
+"""Runs the Beam jobs of stages on the runner that the `run` section of the config and Beam flags choose."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import ExternalEnvironment
 
 from configs.schema import Run
+from pipeline.run import dask_cluster
+from stages.storage.shard import ShardSpec
+
+
+def run_job(
+    run: Run,
+    beam_args: Sequence[str],
+    specs: Sequence[ShardSpec],
+    name: str,
+    work: beam.PTransform,
+    *,
+    runs_generator: bool,
+) -> None:
+    """Runs one job and waits for its end. Raises whatever the runner raises when the job as a whole failed.
+
+    Args:
+        run: the section of the config.
+        beam_args: flags for the Beam runner.
+        specs: the shards to make.
+        name: of the step, in the runner's log.
+        work: makes them.
+        runs_generator: whether the stage runs the generator.
+    """
+    runner, options = runner_and_options(run, beam_args)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
+    _ = pipeline | "Shards" >> beam.Create(list(specs)) | name >> work
+    if run.runner != "dask":
+        pipeline.run().wait_until_finish()
+        return
+    with dask_cluster.resources(run, runs_generator=runs_generator):
+        job: Any = pipeline.run()
+    try:
+        job.wait_until_finish()
+    finally:
+        dask_cluster.end_job(job.client)
 
 
 def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, PipelineOptions]:
@@ -15,6 +53,8 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
 
     FnApiRunner is created directly, because Beam's DirectRunner first tries to download the binary of another runner.
     """
+    if run.runner == "dask":
+        return dask_cluster.RUNNER, PipelineOptions([*dask_cluster.beam_flags(run), *beam_args])
     if run.runner != "FnApiRunner":
         return run.runner, PipelineOptions([f"--runner={run.runner}", *beam_args])
     if run.pool:  # without a running mode, which would replace the pool by an environment of its own

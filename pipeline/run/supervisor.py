@@ -21,7 +21,8 @@ from typing import Any
 
 from configs.errors import StoreError
 from configs.schema import Config
-from pipeline.run import signed_urls
+from model import backends
+from pipeline.run import dask_cluster, signed_urls
 from pipeline.run.cleanup import clean_up_finished, forget_attempts
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
@@ -82,6 +83,10 @@ def run_date(
             if not force:
                 date_run.check_configuration(fingerprint, models.config)
             date_run.forgive_failures()
+            run = models.config.run
+            if run.runner == "dask":
+                owns_gpus = backends.get(models.generator.backend).owns_gpus
+                dask_cluster.check(run, date_run.data.root, owns_gpus=owns_gpus)
             date_run.begin(models, fingerprint)
             return _Supervisor(date_run, fingerprint, models.config, beam_args, watch, stop).supervise()
         except OSError as error:

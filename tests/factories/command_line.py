@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,3 +49,42 @@ def gristmill(*arguments: object, faults: bool | dict[str, str] = False, cwd: Pa
         check=False,
     )
     return CommandResult(result.returncode, result.stdout, result.stderr)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port: int) -> None:
+    """Waits until a service of this machine answers. Raises AssertionError when none does within a minute."""
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody answers on port {port}")
+
+
+def start(config: object, *flags: object, faults: bool | dict[str, str] = False) -> "subprocess.Popen[str]":
+    """Starts a run of DATE with --json, and does not wait."""
+    line = command("run", "--config", config, "--date", DATE, "--json", *flags)
+    return subprocess.Popen(
+        line, env=environment(faults=faults), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def committed(out: Path) -> list[str]:
+    """The names of the records of DATE."""
+    return sorted(path.name for path in (out / "runs" / DATE / "stages").rglob("part-*.json"))
+
+
+def wait_for(out: Path, records: int, process: "subprocess.Popen[str]") -> None:
+    """Waits until a run has so many records. Raises AssertionError when it ends before, or takes two minutes."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (out / "runs").exists() and len(committed(out)) >= records:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"never saw {records} records: {process.communicate()}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import compose_spec
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -154,3 +155,59 @@ def test_the_dashboards_panels_do_not_overlap():
         assert not own & cells, panel["title"]
         cells |= own
     assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def manifests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "dask.yaml").read_text("utf-8")))
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    kinds = ("Deployment", "Job")
+    return {item["metadata"]["name"]: item["spec"]["template"] for item in manifests() if item["kind"] in kinds}
+
+
+def test_the_dask_clusters_manifests_fit_the_schemas_of_kubernetes():
+    for item in manifests():
+        kubernetes_validate.validate(item, "1.30", strict=True)
+    wrong = manifests()[-1]
+    wrong["spec"]["template"]["spec"]["containers"][0]["arguments"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.30", strict=True)
+
+
+def test_the_dask_clusters_parts_find_each_other():
+    """Scheduler, workers and run agree on the address, the folder and the names of resources."""
+    (service,) = [item for item in manifests() if item["kind"] == "Service"]
+    (policy,) = [item for item in manifests() if item["kind"] == "NetworkPolicy"]
+    address = f"tcp://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+    flags = parse(pods()["gristmill-run"]["spec"]["containers"][0]["args"])
+    run = load_config(flags["config"], flags["overrides"], {"run.runner": flags["runner"]}).run
+    assert run.dask is not None
+    assert (run.runner, run.dask.scheduler) == ("dask", address)
+    offered = {}
+    for name in ("gristmill-worker", "gristmill-gpu-worker"):
+        line = pods()[name]["spec"]["containers"][0]["command"]
+        assert line[:3] == ["dask", "worker", address]
+        offered[name] = line[line.index("--resources") + 1].split("=")[0]
+    assert list(offered.values()) == [run.dask.other_resource, run.dask.generator_resource]
+    for name, pod in pods().items():
+        (container,) = pod["spec"]["containers"]
+        mounted = {mount["mountPath"] for mount in container.get("volumeMounts", ())}
+        assert ("/data" in mounted) == (name != "gristmill-scheduler")
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert container["image"] == "REGISTRY/gristmill:0.1.0"
+    assert flags["out"].startswith("/data/")
+    assert pods()["gristmill-run"]["spec"]["terminationGracePeriodSeconds"] == Run().grace_s + 30
+    assert service["spec"]["selector"] == pods()["gristmill-scheduler"]["metadata"]["labels"]
+
+
+def test_the_slurm_script_is_bash_and_its_run_parses():
+    script = DEPLOY / "slurm" / "gristmill.sbatch"
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    joined = script.read_text("utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^gristmill (run .*) &$", joined, re.MULTILINE)
+    flags = parse(shlex.split(line.replace("$config", "cluster").replace("$address", "tcp://node1:8786")))
+    run = load_config(flags["config"], flags["overrides"], {"run.runner": flags["runner"]}).run
+    assert run.dask is not None
+    assert f"--resources {run.dask.generator_resource}=" in joined

@@ -4,34 +4,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
 
 from tests.factories.chat_server import chat_server
-from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import (
+    DATE,
+    ONE_ROUND,
+    TIMEOUT_S,
+    gristmill,
+    start,
+    wait_for,
+)
 from tests.factories.documents import write_config, write_documents
-
-
-def committed(out):
-    return sorted(path.name for path in (out / "runs" / DATE / "stages").rglob("part-*.json"))
-
-
-def start(config, *flags, faults=False):
-    line = command("run", "--config", config, "--date", DATE, "--json", *flags)
-    return subprocess.Popen(
-        line, env=environment(faults=faults), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for(out, records, process):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if (out / "runs").exists() and len(committed(out)) >= records:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"never saw {records} records: {process.communicate()}")
 
 
 def children(pid):

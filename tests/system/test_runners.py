@@ -1,21 +1,13 @@
 """One conformance test over every way of running that works on one machine: the same digest from each."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.factories.command_line import DATE, ONE_ROUND, environment, gristmill
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+from tests.factories.command_line import DATE, ONE_ROUND, environment, free_port, gristmill, wait_for_port
 
 
 @pytest.fixture
@@ -29,12 +21,8 @@ def service(tmp_path):
         line = [sys.executable, "-m", f"apache_beam.runners.{module}", f"--{flag}={port}"]
         with (tmp_path / "service.txt").open("w") as output:
             started.append(subprocess.Popen(line, env=environment() | {"PATH": path}, stdout=output, stderr=output))
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("localhost", port)) == 0:
-                    return port
-            time.sleep(0.1)
-        raise AssertionError(f"{module} did not start")
+        wait_for_port(port)
+        return port
 
     yield start
     for process in started:
