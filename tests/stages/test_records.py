@@ -62,6 +62,19 @@ def content(folder):
     return {ref.file: (Path(folder, ref.file).read_bytes(), ref.sha256, ref.rows) for ref in refs}, record.rejected
 
 
+@pytest.mark.parametrize(("died", "made"), [(0, True), (1, True), (2, False)])
+def test_a_shard_whose_workers_died_leaves_its_last_attempt_to_a_job_of_its_own(tmp_path, died, made):
+    spec = spec_in(tmp_path)
+    for number in range(died):
+        spec.attempt_path(number + 1).parent.mkdir(parents=True, exist_ok=True)
+        spec.attempt_path(number + 1).touch()
+    shared = RunShard(Body(), SCHEMA, 3, 3, alone=False)
+    shared.setup()
+    assert list(shared.process(spec)) == ([str(spec.record_path)] if made else [])
+    assert make(spec) == [str(spec.record_path)]
+    assert ShardRecord.read(spec.record_path).error is None
+
+
 @pytest.mark.parametrize(("call", "times"), [("replace", 4), ("fsync", 6), ("open", 2), ("unlink", 1)])
 def test_kill_at_every_boundary_then_resume_gives_the_same_bytes(tmp_path, call, times):
     make(spec_in(tmp_path / "undisturbed"))

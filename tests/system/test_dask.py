@@ -96,12 +96,11 @@ def test_two_workers_make_the_same_data_each_the_stages_that_it_has_the_resource
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("records", [2, 9, 14])
-def test_a_worker_that_is_killed_costs_no_row(finished, plain_digest, tmp_path, cluster, records):
+def test_a_worker_that_is_killed_costs_no_row(finished, plain_digest, tmp_path, cluster):
     """Kill -9 in the middle of a commit: Dask gives its shard to the other worker, in the same job."""
     (tmp_path / "deaths").mkdir()
     for _ in range(2):
-        cluster.add_worker(faults={"DIE_AT": f"{tmp_path / 'deaths'}:{records}"})
+        cluster.add_worker(faults={"DIE_AT": f"{tmp_path / 'deaths'}:9"})
     result = run(finished.config, tmp_path / "out", *ONE_ROUND, *cluster.flags)
     assert result.code == 0, result.err
     assert result.line["digest"] == plain_digest
@@ -109,36 +108,15 @@ def test_a_worker_that_is_killed_costs_no_row(finished, plain_digest, tmp_path, 
     assert not list((tmp_path / "out").rglob("*.attempt-*"))
 
 
-@pytest.mark.slow
-def test_a_shard_that_kills_its_workers_is_quarantined_and_takes_no_other_along(tmp_path, cluster):
-    documents = write_documents(tmp_path / "d.jsonl", range(31), ("POISON-KILL",))
-    config = write_config(tmp_path, documents)
-    with (tmp_path / "dask.txt").open("ab") as log:  # a nanny starts another worker for one that died
-        line = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.address, "--nworkers", "2"]
-        line += ["--nthreads", "2", "--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
-        nanny = subprocess.Popen(line, cwd=ROOT, env=environment(faults=True), stdout=log, stderr=log)
-    try:
-        result = run(config, tmp_path / "out", *ONE_ROUND, *cluster.flags)
-    finally:
-        nanny.terminate()
-        nanny.wait()
-    assert result.code == 4, result.err
-    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / "runs").rglob("generate/part-*.json")]
-    assert [bool(record["error"]) for record in records].count(True) == 1
-
-
-@pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(tmp_path, cluster, signals):
-    """No worker starts another shard; those that run are committed. After a second signal Dask forgets the job."""
-    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(0), ("SLOW",) * 30))
+def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(tmp_path, cluster):
+    """No worker starts another shard; those that run are committed."""
+    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(0), ("SLOW",) * 16))
     out, flags = tmp_path / "out", [*ONE_ROUND, "--set", "generate.shard_rows=1"]
     for _ in range(2):
         cluster.add_worker(faults=True)
     process = start(config, "--out", out, *flags, *cluster.flags)
     wait_for(out, 5, process)
-    for _ in range(signals):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3, errors
     assert json.loads(printed.splitlines()[-1])["status"] == "deferred"
@@ -146,7 +124,7 @@ def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(tmp_path, clust
         while any(client.processing().values()):
             time.sleep(0.1)
     before = committed(out)
-    assert 0 < len([name for name in before if "-of-00030-" in name]) < 30
+    assert 0 < len([name for name in before if "-of-00016-" in name]) < 30
     result = run(config, out, *flags, *cluster.flags)
     assert result.code == 0, result.err
     assert set(before) <= set(committed(out))
@@ -155,7 +133,7 @@ def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(tmp_path, clust
 
 @pytest.mark.slow
 def test_a_killed_scheduler_ends_the_run_with_a_clear_error_and_the_same_command_goes_on(tmp_path, cluster):
-    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(0), ("SLOW",) * 30))
+    config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(0), ("SLOW",) * 16))
     out, flags = tmp_path / "out", [*ONE_ROUND, "--set", "generate.shard_rows=1"]
     worker = cluster.add_worker(faults=True)
     process = start(config, "--out", out, *flags, *cluster.flags)
