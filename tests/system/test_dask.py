@@ -108,6 +108,7 @@ def test_a_worker_that_is_killed_costs_no_row(finished, plain_digest, tmp_path, 
     assert not list((tmp_path / "out").rglob("*.attempt-*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(tmp_path, cluster):
     """No worker starts another shard; those that run are committed."""
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(0), ("SLOW",) * 16))
