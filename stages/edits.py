@@ -75,6 +75,9 @@ _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
 _FIXED_MODAL = re.compile(
     r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b"
 )  # "no one shall" and "no one may" are the same
+_FIXED_NEGATION = re.compile(
+    r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether)\b"
+)  # "whether it is" and "whether it is not" are the same
 _NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _HAN_NUMBER = re.compile(r"(?<=[^\d.])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
@@ -131,6 +134,8 @@ def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     if language == "en":
         for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):
             yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
+        if _FIXED_NEGATION.search(sentence):
+            return
         if match := _NEGATED.search(sentence):
             yield Edit("negation", sentence, match.start(), match[0], match[1])
         elif match := _NOT_NEGATED.search(sentence):

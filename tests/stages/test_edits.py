@@ -82,12 +82,16 @@ def test_numbers_are_left_to_the_generator() -> None:
         "Symptoms seen with it are: Fever, Headache, Rash.",
         "The aim was to measure the dose.",
         "The figures were unchanged.",
+        "The aim was to find out whether levels are raised in patients.",
+        "No money shall be withdrawn from the fund.",
     ],
 )
 def test_changes_that_keep_the_meaning_or_make_nonsense_are_left_out(sentence: str) -> None:
     texts = wrong(sentence)
     assert not any(" may " in text or "without it" in text or "was not to" in text for text in texts)
-    assert not any("not unchanged" in text for text in texts)
+    assert not any(
+        "not unchanged" in text or "levels are not" in text or "shall not be withdrawn" in text for text in texts
+    )
 
 
 @pytest.mark.parametrize(

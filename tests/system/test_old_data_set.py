@@ -20,7 +20,8 @@ ONCE, TWICE, INTERRUPTED = "2026-01-01", "2026-01-02", "2026-01-03"
 DIGESTS = {
     ONCE: "4541efd1e03a34672e523e6001367895b7466daa163c9b990324f43b5d0b3605",
     TWICE: "61609c4e6cc3d1fb0eadd9f38ab7ccdd6c566790e00bf8fcb75ac696de32f7b2",
-    INTERRUPTED: "a9c946b75412cd8ad314cae93fbe13ac0d145156c6c9622a591ff00c4f49a2ef",  # as the old version finished it
+    # as the old version finished it, with the column `document_id`
+    INTERRUPTED: "cf439548782958dba09fec04ffb6f739f55576a00eb3aeaa7e19bf255a64f4a4",
 }
 ROWS = {ONCE: 10, TWICE: 9, INTERRUPTED: 10}
 TRAINING = """
