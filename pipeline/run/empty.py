@@ -9,6 +9,7 @@ from stages.storage.inputs import read_input
 from stages.storage.records import ShardRecord, StageResult
 
 BETTER_SAMPLE = "better_sample"  # a reject that all filters had kept
+QUARANTINED = "quarantined"
 _FIXES = {
     "generate": "change the generator, or the task's prompt and limits",
     "screen": "change or leave out that filter in screen.filters",
@@ -51,18 +52,23 @@ def _leading_cause(results: Sequence[StageResult], domain: str, root: str) -> st
                     counts[result.kind.name, reason] += rows
                     example.setdefault((result.kind.name, reason), record)
             if record.quarantined:
-                counts[result.kind.name, "quarantined"] += record.quarantined
+                counts[result.kind.name, QUARANTINED] += record.quarantined
+                example.setdefault((result.kind.name, QUARANTINED), record)
     if not counts:
         return ""
     ((stage, reason), rows), *_ = counts.most_common(1)
-    detail = _detail(example.get((stage, reason)), reason, root)
+    record = example[stage, reason]
+    if reason == QUARANTINED:
+        error = (record.error or "each row failed").strip().splitlines()[-1][:200]
+        return f": {stage} quarantined {rows} ({error}); the run's log.txt and rejects say more"
+    detail = _detail(record, reason, root)
     fix = _FIXES.get(stage.removeprefix("adapt-"), "see the rejects files")
     return f": {stage} rejected {rows} as {reason}{f' ({detail})' if detail else ''}; {fix}; {_PREVIEW}"
 
 
-def _detail(record: ShardRecord | None, reason: str, root: str) -> str:
+def _detail(record: ShardRecord, reason: str, root: str) -> str:
     """What the first of these rejects says."""
-    if record is None or record.rejects is None:
+    if record.rejects is None:
         return ""
     for batch in read_input(root, record.rejects, ["reason", "detail"]):
         for row in batch.to_pylist():

@@ -177,8 +177,8 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
     flags = ["--set", "adapt.enabled=false", "--set", "run.stall_timeout_s=20", "--set", "run.attempts=1",
              "--set", "generate.shard_rows=1", "--set", "run.max_quarantined=1", "--workers", 2]  # fmt: skip
     result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
-    assert result.code == 4, result.out + result.err
-    assert result.line["quarantined"] == 2
+    assert (result.code, result.line["status"]) == (7, "empty"), result.out + result.err
+    assert "generate quarantined 2 (the worker died" in result.line["notes"][0]
 
 
 @pytest.mark.slow
