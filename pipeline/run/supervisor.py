@@ -207,8 +207,9 @@ def _committed_and_started(folder: Path) -> set[str]:
 
 def _signs_of_life(folder: Path) -> tuple[set[str], list[tuple[int, int]]]:
     """What is started and committed, and how many rows and tokens the running shards have finished."""
-    notes = map(ShardProgress.read, sorted((folder / "stages").glob("*/*.attempt-*")))
-    return _committed_and_started(folder), [(note.rows, note.output_tokens) for note in notes if note is not None]
+    names = _committed_and_started(folder)
+    notes = [ShardProgress.read(folder / "stages" / name) for name in sorted(names) if is_attempt(name)]
+    return names, [(note.rows, note.output_tokens) for note in notes if note is not None]
 
 
 def _last_log_line(folder: Path) -> str:
