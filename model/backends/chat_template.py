@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.errors import ConfigError
+from model.special_tokens import plain, special_tokens
 from stages import marks
 
 _USER, _SYSTEM = "Which day comes after Monday?", "Name the day alone."
@@ -159,23 +160,6 @@ class ChatTemplate:
 def text_tokens(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text without special tokens."""
     return tokenizer(plain(tokenizer, text), add_special_tokens=False)["input_ids"] if text else []
-
-
-def plain(tokenizer: Any, text: str) -> str:
-    """The text with special tokens broken up, and without lone surrogates, on which tokenizers raise."""
-    text = text.encode("utf-8", "replace").decode()
-    for special in sorted(special_tokens(tokenizer), key=lambda name: (-len(name), name)):
-        text = text.replace(special, f"{special[0]} {special[1:]}")
-    return text
-
-
-def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """The ids of the tokens that the tokenizer reads as special, by their text; those of one character are left out."""
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    tokens = {token.content: number for number, token in added.items() if token.special}
-    for name in getattr(tokenizer, "all_special_tokens", ()):
-        tokens.setdefault(name, tokenizer.convert_tokens_to_ids(name))
-    return {name: number for name, number in tokens.items() if len(name) > 1}
 
 
 def unread_tokens(tokenizer: Any) -> frozenset[int]:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.load import load
-from model.backends.chat_template import plain
+from model.special_tokens import plain
 from pipeline.filtering.judging import _request, as_data, read_rubric, verdict
 from pipeline.report.control_characters import without_control_characters
 from pipeline.store.dataset import DataSet

@@ -1,0 +1,207 @@
+"""`Job`: a request that was read and checked, ready to run; what its answers have in common."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+from model.serve.api.errors import ApiError
+from model.serve.api.generation import RunningAnswer
+from model.serve.api.record import RequestRecord
+from model.serve.api.schema.fields import GenerationFields
+from model.serve.api.schema.sampling import choice_options, json_schema, sampling_options, seed_of
+from model.serve.api.schema.shapes import Usage
+from model.serve.api.serving import Client, GuardPolicy, Serving
+from model.serve.api.text.choice import Choice
+from model.serve.api.text.echo import place_prompt
+from model.serve.api.text.tokenizer import Tokenizer
+from model.serve.port import AdapterRef, GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt. `text`: as it was sent, None if it was token ids."""
+
+    tokens: tuple[int, ...]
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """A request with all answers that it asks for."""
+
+    id: str
+    model: str
+    tokenizer: Tokenizer
+    prompts: Sequence[PromptText]
+    answers: list[RunningAnswer]
+    choices: int  # to each prompt
+    logprobs: int | None
+    prompt_logprobs: int | None
+    return_token_ids: bool
+    stream: bool
+    include_usage: bool
+    continuous_usage: bool
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def usage(self, *, sent: bool = False) -> Usage:
+        """Tokens of prompts and answers. `sent`: only those that have left."""
+        prompt = sum(len(prompt.tokens) for prompt in self.prompts)
+        generated = sum(answer.choice.sent if sent else answer.choice.generated for answer in self.answers)
+        return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenModel:
+    """The model that a request named. `public_id` includes an adapter's hash."""
+
+    public_id: str
+    adapter: AdapterRef | None = None
+
+
+def choose_model(serving: Serving, name: str | None, client: Client, stack: ExitStack) -> ChosenModel:
+    """The model that a request names, held until `stack` is closed. Raises ApiError (404)."""
+    wanted = name or serving.model_name
+    missing = ApiError(
+        404, f"model: there is no {wanted!r}; GET /v1/models lists them.", param="model", code="model_not_found"
+    )
+    if not client.may_use(wanted):
+        raise missing  # as for one that does not exist: a client learns nothing of those of others
+    if wanted == serving.model_name:
+        return ChosenModel(serving.model_name)
+    if serving.adapters is None:
+        raise missing
+    try:
+        chosen = stack.enter_context(serving.adapters.resolve(wanted, client))
+    except KeyError:
+        raise missing from None
+    return ChosenModel(chosen.public_id, chosen.adapter)
+
+
+def check_tokens(tokens: Sequence[int], vocab_size: int, param: str) -> None:
+    """Raises ApiError for ids that the model does not have, or for none at all."""
+    if not tokens:
+        raise ApiError(400, f"{param}: it has no tokens; send at least a word.", param=param)
+    if max(tokens) >= vocab_size:
+        message = f"{param}: this model has the token ids 0 to {vocab_size - 1}; {max(tokens)} is none."
+        raise ApiError(400, message, param=param)
+
+
+def create_job(
+    serving: Serving,
+    body: GenerationFields,
+    record: RequestRecord,
+    chosen: ChosenModel,
+    prompts: Sequence[PromptText],
+    *,
+    kind: str,
+    max_tokens: int | None,
+    logprobs: int | None,
+    echo: bool = False,
+) -> Job:
+    """Checks a request's values and prepares its answers.
+
+    Args:
+        serving: what is served.
+        body: the request.
+        record: what the log will say of it.
+        chosen: its model.
+        prompts: at least one.
+        kind: how its id begins.
+        max_tokens: of each answer, 0: the prompt alone is wanted; None: what the context has room for.
+        logprobs: alternatives for each token; None: no log-probabilities.
+        echo: put the prompt before the answer.
+
+    Raises: ApiError.
+    """
+    info, limits = serving.engine.info, serving.limits
+    choices = body.n or 1
+    if choices > limits.choices:
+        raise ApiError(400, f"n: {choices} answers; at most {limits.choices}.", param="n")
+    if len(prompts) > limits.prompts:
+        raise ApiError(400, f"prompt: {len(prompts)} prompts; at most {limits.prompts}.", param="prompt")
+    stream = bool(body.stream)
+    if stream and body.prompt_logprobs is not None:
+        raise ApiError(400, "prompt_logprobs: not with stream.", param="prompt_logprobs")
+    if body.stream_options is not None and not stream:
+        raise ApiError(400, "stream_options: only with stream.", param="stream_options")
+    policy = _policy(serving, chosen.public_id, record.client)
+    schema = json_schema(body, info)
+    of_prompt = body.prompt_logprobs
+    if echo and logprobs is not None:
+        of_prompt = max(logprobs, of_prompt or 0)
+    param = "prompt" if kind == "cmpl" else "messages"
+    request_id = f"{kind}-{uuid4().hex}"
+    answers: list[RunningAnswer] = []
+    for prompt in prompts:
+        check_tokens(prompt.tokens, info.vocab_size, param)
+        _check_policy(policy, prompt, serving, record, param)
+        sampling = sampling_options(
+            body,
+            info,
+            limits,
+            prompt_tokens=len(prompt.tokens),
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+            prompt_logprobs=of_prompt,
+        )
+        for number in range(choices):
+            index = len(answers)
+            request = GenerationRequest(
+                id=f"{request_id}-{index}",
+                prompt=prompt.tokens,
+                sampling=replace(sampling, seed=seed_of(body.seed, number)),
+                adapter=chosen.adapter,
+                tenant=f"{record.client.name}\0{body.cache_salt or ''}",
+                json_schema=schema,
+            )
+            options = choice_options(body, limits, discard=max_tokens == 0)
+            choice = Choice(serving.tokenizer, options, policy.guard() if policy else None)
+            placed = (
+                place_prompt(
+                    serving.tokenizer, prompt.tokens, prompt.text, skip_special_tokens=options.skip_special_tokens
+                )
+                if echo
+                else None
+            )
+            answers.append(RunningAnswer(index, request, choice, placed))
+    record.model = chosen.public_id
+    record.prompt_tokens = sum(len(prompt.tokens) for prompt in prompts)
+    streaming = body.stream_options
+    return Job(
+        id=request_id,
+        model=chosen.public_id,
+        tokenizer=serving.tokenizer,
+        prompts=prompts,
+        answers=answers,
+        choices=choices,
+        logprobs=logprobs,
+        prompt_logprobs=body.prompt_logprobs,
+        return_token_ids=bool(body.return_token_ids),
+        stream=stream,
+        include_usage=bool(streaming and streaming.include_usage),
+        continuous_usage=bool(streaming and streaming.continuous_usage_stats),
+    )
+
+
+def _policy(serving: Serving, model: str, client: Client) -> GuardPolicy | None:
+    return serving.policies.select(model, client.policy) if serving.policies is not None else None
+
+
+def _check_policy(
+    policy: GuardPolicy | None, prompt: PromptText, serving: Serving, record: RequestRecord, param: str
+) -> None:
+    """Raises ApiError if the policy forbids a prompt."""
+    if policy is None:
+        return
+    text = prompt.text if prompt.text is not None else serving.tokenizer.decode(prompt.tokens)
+    category = policy.check_prompt(text)
+    if category is None:
+        return
+    record.outcome = f"blocked {category}"
+    if serving.metrics is not None:
+        serving.metrics.blocked(category)
+    raise ApiError(
+        400, f"{param}: the policy of this server forbids it ({category}).", param=param, code="content_filter"
+    )

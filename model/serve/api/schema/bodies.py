@@ -1,0 +1,119 @@
+"""The requests of each route."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from model.serve.api.schema.fields import MAX_TOKEN_COUNT, Body, Flag, GenerationFields, Harmless, Integer, Nothing, Off
+
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_PROMPT = {"anyOf": [{"type": "string"}, _TEXTS, _TOKENS, {"type": "array", "items": _TOKENS, "minItems": 1}]}
+
+
+def _check_prompt(value: Any) -> list[str] | list[list[int]]:
+    """Any of the four forms of a prompt, as a list of prompts. One pass: there may be a hundred thousand ids."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(isinstance(prompt, str) for prompt in value):
+            return value
+        prompts = [value] if type(value[0]) is int else value
+        if all(isinstance(prompt, list) and prompt for prompt in prompts) and all(
+            type(token) is int and token >= 0 for prompt in prompts for token in prompt
+        ):
+            return prompts
+    raise ValueError("must be a text, a list of texts, a list of token ids, or a list of such lists, and not empty")
+
+
+def _check_tokens(value: Any) -> list[int]:
+    if isinstance(value, list) and all(type(token) is int and token >= 0 for token in value):
+        return value
+    raise ValueError("must be a list of token ids")
+
+
+Prompt = Annotated[list[str] | list[list[int]], PlainValidator(_check_prompt), WithJsonSchema(_PROMPT)]
+TokenIds = Annotated[
+    list[int],
+    PlainValidator(_check_tokens),
+    WithJsonSchema({"type": "array", "items": {"type": "integer", "minimum": 0}}),
+]
+
+
+class CompletionBody(GenerationFields):
+    """POST /v1/completions: goes on with a text or with token ids."""
+
+    prompt: Prompt
+    echo: Flag | None = None
+    logprobs: Annotated[Integer, Field(ge=0, le=1024)] | None = None
+    best_of: Annotated[Integer, Field(ge=1)] | None = Field(None, description="Only as much as `n`.")
+    suffix: Literal[""] | None = None
+
+
+class TextPart(Body):
+    """A part of a message. Only text is read."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Body):
+    """A message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: Nothing = None
+
+    @property
+    def text(self) -> str:
+        """What the message says; parts are put together with line breaks, as vLLM does."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Conversation(Body):
+    """Messages, and how they become a prompt."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    add_generation_prompt: Flag | None = None
+    continue_final_message: Flag | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ChatBody(GenerationFields, Conversation):
+    """POST /v1/chat/completions: answers a conversation."""
+
+    max_completion_tokens: Annotated[Integer, Field(ge=0, le=MAX_TOKEN_COUNT)] | None = None
+    logprobs: Flag | None = None
+    top_logprobs: Annotated[Integer, Field(ge=0, le=1024)] | None = None
+
+    store: Off = None
+    modalities: list[Literal["text"]] | None = None
+    tools: Nothing = None
+    functions: Nothing = None
+    tool_choice: Literal["none", "auto"] | None = None
+    function_call: Literal["none", "auto"] | None = None
+    parallel_tool_calls: Harmless = None
+    echo: Off = None
+
+
+class TokenizeBody(Body):
+    """POST /tokenize: a text, or a conversation, as token ids."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    add_special_tokens: Flag | None = None
+    add_generation_prompt: Flag | None = None
+    continue_final_message: Flag | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_strs: Flag | None = None
+
+
+class DetokenizeBody(Body):
+    """POST /detokenize: token ids as text."""
+
+    model: str | None = None
+    tokens: TokenIds

@@ -1,0 +1,176 @@
+"""`Serving`: everything that the application answers with. Parts that are None are left out."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from model.serve.api.text.tokenizer import Tokenizer
+from model.serve.port import AdapterRef, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        body_bytes: of a request.
+        body_s: for a request's body to arrive.
+        request_s: for a whole answer.
+        max_tokens: of an answer; None: as many as the model's context has room for.
+        choices: `n`.
+        stop_strings: `stop`.
+        stop_characters: of one of them.
+        prompts: in one request of /v1/completions.
+        logprobs: most likely alternatives at each place.
+        stall_s: the engine is unhealthy if it has work and finished no step for so long.
+        retry_s: what clients are told to wait while the server stops or its engine is down.
+    """
+
+    body_bytes: int = 8 << 20
+    body_s: float = 30.0
+    request_s: float = 600.0
+    max_tokens: int | None = None
+    choices: int = 16
+    stop_strings: int = 16
+    stop_characters: int = 256
+    prompts: int = 128
+    logprobs: int = 20
+    stall_s: float = 60.0
+    retry_s: float = 5.0
+
+
+class Client(Protocol):
+    """Who asks. `policy`: the name of its policy, None: that of the model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def policy(self) -> str | None: ...
+    def may_use(self, model: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousClient:
+    """Everybody, where no keys are set."""
+
+    name: str = "anonymous"
+    policy: str | None = None
+
+    def may_use(self, model: str) -> bool:
+        """Every model may be used."""
+        return True
+
+
+class KeyRing(Protocol):
+    """Finds the client of a bearer key; None for a wrong one."""
+
+    def find(self, bearer: str | None) -> Client | None: ...
+
+
+class Ticket(Protocol):
+    """A place in the queue."""
+
+    async def turn(self) -> None: ...
+    def leave(self, tokens: int = 0) -> None: ...
+
+
+class Admission(Protocol):
+    """The bounded queue before the engine. `enter` raises an error with `retry_after_s` if there is no room."""
+
+    def enter(self, client: Any) -> Ticket: ...
+
+
+class Release(Protocol):
+    """What may leave now. `source_end`: characters of the text before masking that have left, counted from its start.
+
+    `masked`: spans of that text that were replaced. `blocked`: the class of what ends the answer here, or None.
+    """
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def source_end(self) -> int: ...
+    @property
+    def masked(self) -> tuple[tuple[int, int], ...]: ...
+    @property
+    def blocked(self) -> str | None: ...
+
+
+class Guard(Protocol):
+    """Checks one answer while it is written."""
+
+    def feed(self, text: str) -> Release: ...
+    def finish(self) -> Release: ...
+
+
+class GuardPolicy(Protocol):
+    """What may be asked and answered. `check_prompt` returns the class that forbids a prompt, or None."""
+
+    def guard(self) -> Guard: ...
+    def check_prompt(self, text: str) -> str | None: ...
+
+
+class Policies(Protocol):
+    """Which policy a request is under."""
+
+    def select(self, model: str = "", policy: str | None = None) -> GuardPolicy: ...
+
+
+class ModelChoice(Protocol):
+    """A model that a request named. `public_id` includes an adapter's hash."""
+
+    @property
+    def public_id(self) -> str: ...
+    @property
+    def adapter(self) -> AdapterRef | None: ...
+
+
+class Adapters(Protocol):
+    """The adapters that are loaded. `resolve` holds one while a request uses it; it raises KeyError for others."""
+
+    def resolve(self, model_name: str, client: Client) -> AbstractContextManager[ModelChoice]: ...
+    def list(self) -> Sequence[Any]: ...
+
+
+class Metrics(Protocol):
+    """Counts what happens; durations are in seconds."""
+
+    def started(self, route: str, client: str) -> None: ...
+    def first_token(self, seconds: float) -> None: ...
+    def token(self, seconds: float, count: int) -> None: ...
+    def finished(
+        self, route: str, client: str, status: int, seconds: float, prompt_tokens: int, generated_tokens: int
+    ) -> None: ...
+    def aborted(self, reason: str) -> None: ...
+    def blocked(self, category: str) -> None: ...
+    def render(self) -> tuple[bytes, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served.
+
+    Attributes:
+        engine: generates.
+        tokenizer: of its model.
+        model_name: the id of the model without an adapter.
+        adapters: further model ids.
+        keys: who may ask; None: everybody.
+        admission: the queue before the engine; None: the engine's own.
+        policies: what prompts and answers must not have.
+        metrics: what /metrics shows.
+        limits: of one request.
+        loopback_only: only names of this machine are answered, which keeps web sites out (DNS rebinding).
+    """
+
+    engine: Engine
+    tokenizer: Tokenizer
+    model_name: str
+    adapters: Adapters | None = None
+    keys: KeyRing | None = None
+    admission: Admission | None = None
+    policies: Policies | None = None
+    metrics: Metrics | None = None
+    limits: Limits = Limits()
+    loopback_only: bool = False
