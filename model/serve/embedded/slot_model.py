@@ -1,0 +1,121 @@
+"""`SlotModel`: a language model over slots, each of which holds the KV cache of one sequence.
+
+Slots are rows of arenas that are allocated once, so nothing is copied when sequences come and go. A decode step runs
+over the first slots up to the last one in use. It also writes a meaningless token into slots that are free or still
+being read, at a place that the next write to that slot overwrites.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from configs.errors import ConfigError
+from model.serve.port import AdapterRef
+
+
+class SlotModel(Protocol):
+    """A model over slots. `adapters` names the adapter of each row; None: the base model."""
+
+    slots: int
+    max_length: int
+    vocab_size: int
+    end_tokens: frozenset[int]
+    dense_below: int | None  # longest text whose attention is dense; None: of all texts
+
+    def prefill(
+        self,
+        first_slot: int,
+        chunks: Sequence[Sequence[int]],
+        offset: int,
+        adapters: Sequence[AdapterRef | None],
+        *,
+        all_logits: bool = False,
+    ) -> torch.Tensor:
+        """Reads one chunk of tokens into each of the slots from `first_slot` on, and returns the logits [B, V] of each
+        chunk's last token; with `all_logits`, of one chunk's T tokens, [T, V].
+
+        Args:
+            first_slot: the first slot.
+            chunks: token ids. Of several chunks the lengths may differ only where `offset` is 0.
+            offset: tokens that these slots hold already.
+            adapters: one for each chunk.
+            all_logits: one chunk only.
+        """
+        ...
+
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
+    ) -> torch.Tensor:
+        """Reads one token into each of the first slots, at the positions, and returns logits [B, V]."""
+        ...
+
+    def load_adapter(self, adapter: AdapterRef) -> None:
+        """Loads an adapter. Raises ConfigError: it does not fit the model."""
+        ...
+
+    def unload_adapter(self, adapter: AdapterRef) -> None:
+        """Frees an adapter."""
+        ...
+
+
+def choose_sizes(
+    slots: int | None, max_length: int | None, longest: int, bytes_per_token: int, budget: int, device: str
+) -> tuple[int, int]:
+    """Returns the number of slots, and the tokens of each, that fit into `budget` bytes.
+
+    Args:
+        slots: as asked for; None: 8 on a CPU, 64 on a GPU, fewer if the memory is small.
+        max_length: as asked for; None: the model's longest text, shorter if the memory is small.
+        longest: the model's longest text.
+        bytes_per_token: of the KV cache.
+        budget: bytes for the KV cache.
+        device: cpu or cuda.
+
+    Raises:
+        ConfigError: what was asked for does not fit.
+    """
+    if max_length is not None and max_length > longest:
+        raise ConfigError(f"max_length: {max_length} tokens, but the model reads at most {longest}; lower it")
+    tokens = budget // bytes_per_token
+    wanted_slots = slots or (64 if device == "cuda" else 8)
+    length = max_length or min(longest, max(tokens // wanted_slots, min(longest, 2048)))
+    fitting = tokens // length
+    if slots is None:
+        wanted_slots = min(wanted_slots, fitting)
+    if not 0 < wanted_slots <= fitting:
+        raise ConfigError(
+            f"slots: {max(wanted_slots, 1)} sequences of {length} tokens need "
+            f"{max(wanted_slots, 1) * length * bytes_per_token / 2**30:.1f} GiB for keys and values, but there are "
+            f"{budget / 2**30:.1f} GiB; lower slots or max_length"
+        )
+    return wanted_slots, length
+
+
+def kv_budget(device: torch.device, cpu_bytes: int) -> int:
+    """Returns bytes for the KV cache: `cpu_bytes` on a CPU; on a GPU 85 % of what is free."""
+    if device.type != "cuda":
+        return cpu_bytes
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * 0.85)
+
+
+def load_config(folder: Path) -> Any:
+    """Returns the configuration of a model folder. Raises ConfigError."""
+    from transformers import AutoConfig
+
+    import model.lm  # noqa: F401 - registers the DSA model
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder}: no model that can be loaded ({str(error).splitlines()[0]})") from None
+
+
+def end_tokens_of(network: Any) -> frozenset[int]:
+    """Returns the tokens that end an answer, as the model's generation configuration says."""
+    value = network.generation_config.eos_token_id
+    if value is None:
+        value = network.config.eos_token_id
+    return frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
