@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,9 +16,11 @@ from configs.renamed_keys import RENAMED_KEYS, rename_keys, renamed_path
 from configs.schema import Config
 from configs.schema.audit_rubric import AuditRubric
 from configs.schema.policy import Policy
+from configs.schema.serving import KeyFile, ServingPolicy
 from configs.schema.training import Training
 
 HERE = Path(__file__).parent
+_Model = TypeVar("_Model", bound=BaseModel)
 FINGERPRINT_VERSION = 1  # raise it if equal configurations must not count as equal any more
 
 
@@ -52,10 +54,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
             task.setdefault("name", name)
     _override(raw, overrides, strict=True)
     rename_keys(raw, "--set")  # an override may have replaced a whole section
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error))) from None
+    config = _checked(Config, raw, file.name)
     _check_urls(config)
     return config
 
@@ -85,10 +84,7 @@ def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
     file = _find(path, HERE / "train")
     raw = _read(file)
     _override(raw, overrides, strict=True)
-    try:
-        return Training.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, Training))) from None
+    return _checked(Training, raw, file.name)
 
 
 def size_of(preset: str) -> dict[str, Any]:
@@ -99,19 +95,24 @@ def size_of(preset: str) -> dict[str, Any]:
 def load_policy(path: str) -> Policy:
     """Loads the safety policy at `path`, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
     file = Path(path).expanduser() if path else HERE / "policies" / "safety.yaml"
-    try:
-        return Policy.model_validate(_read(file))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, Policy))) from None
+    return _checked(Policy, _read(file), file.name)
 
 
 def load_audit_rubric() -> AuditRubric:
     """Loads the rubric of audits, policies/audit.yaml. Raises ConfigError when the file was edited into a wrong one."""
     file = HERE / "policies" / "audit.yaml"
-    try:
-        return AuditRubric.model_validate(_read(file))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{file.name}: {line}" for line in _explain(error, AuditRubric))) from None
+    return _checked(AuditRubric, _read(file), file.name)
+
+
+def load_serving_policy(path: str) -> ServingPolicy:
+    """Loads the policy file of a server, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
+    file = Path(path).expanduser() if path else HERE / "policies" / "serving.yaml"
+    return _checked(ServingPolicy, _read(file), file.name)
+
+
+def parse_key_file(text: str, name: str) -> KeyFile:
+    """Reads the text of a key file. Raises ConfigError naming the file, without any key."""
+    return _checked(KeyFile, _parse(text, name, quote=False), name, quote=False)
 
 
 def dump(config: Config | Training) -> str:
@@ -196,13 +197,23 @@ def _part(folders: Iterable[Path], kind: str, name: str) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(file.read_text("utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{file.name}: not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    return _parse(text, file.name)
+
+
+def _parse(text: str, name: str, *, quote: bool = True) -> dict[str, Any]:
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = " ".join(str(error).split()) if quote else f"line {mark.line + 1}" if mark else "wrong syntax"
+        raise ConfigError(f"{name}: not YAML: {reason}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{file.name}: a mapping was expected")
+        raise ConfigError(f"{name}: a mapping was expected")
     return value
 
 
@@ -238,7 +249,15 @@ def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) ->
                 raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} is a value, not a section")
 
 
-def _explain(error: ValidationError, root: type[BaseModel] = Config) -> list[str]:
+def _checked(kind: type[_Model], raw: dict[str, Any], name: str, *, quote: bool = True) -> _Model:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in _explain(error, kind, quote=quote))) from None
+
+
+def _explain(error: ValidationError, root: type[BaseModel] = Config, *, quote: bool = True) -> list[str]:
+    """A line for each error; with `quote`, wrong values are in it."""
     lines = []
     for item in error.errors():
         path = ""
@@ -253,7 +272,8 @@ def _explain(error: ValidationError, root: type[BaseModel] = Config) -> list[str
         elif item["type"] == "missing":
             message = "missing"
         else:
-            message += f" (found {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
+            is_short = isinstance(item["input"], str | int | float | bool)
+            message += f" (found {item['input']!r})" if quote and is_short else ""
         lines.append(f"{path}: {message}" if path else message)
     return lines
 
