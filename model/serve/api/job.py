@@ -6,17 +6,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+from model.serve.access import Client
 from model.serve.api.errors import ApiError
 from model.serve.api.generation import RunningAnswer
 from model.serve.api.record import RequestRecord
 from model.serve.api.schema.fields import GenerationFields
 from model.serve.api.schema.sampling import choice_options, json_schema, sampling_options, seed_of
 from model.serve.api.schema.shapes import Usage
-from model.serve.api.serving import Client, GuardPolicy, Serving
+from model.serve.api.serving import Serving
 from model.serve.api.text.choice import Choice
 from model.serve.api.text.echo import place_prompt
 from model.serve.api.text.tokenizer import Tokenizer
 from model.serve.port import AdapterRef, GenerationRequest
+from model.serve.sandbox import GuardPolicy
+
+TOKENS_PER_STEP = 16  # of an answer that is sent as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +130,14 @@ def create_job(
         raise ApiError(400, "prompt_logprobs: not with stream.", param="prompt_logprobs")
     if body.stream_options is not None and not stream:
         raise ApiError(400, "stream_options: only with stream.", param="stream_options")
-    policy = _policy(serving, chosen.public_id, record.client)
+    policy = serving.policies.select(chosen.public_id, record.client.policy)
     schema = json_schema(body, info)
     of_prompt = body.prompt_logprobs
     if echo and logprobs is not None:
         of_prompt = max(logprobs, of_prompt or 0)
     param = "prompt" if kind == "cmpl" else "messages"
     request_id = f"{kind}-{uuid4().hex}"
+    options = choice_options(body, limits, discard=max_tokens == 0)
     answers: list[RunningAnswer] = []
     for prompt in prompts:
         check_tokens(prompt.tokens, info.vocab_size, param)
@@ -155,9 +160,9 @@ def create_job(
                 adapter=chosen.adapter,
                 tenant=f"{record.client.name}\0{body.cache_salt or ''}",
                 json_schema=schema,
+                tokens_per_step=1 if stream or options.stops else TOKENS_PER_STEP,
             )
-            options = choice_options(body, limits, discard=max_tokens == 0)
-            choice = Choice(serving.tokenizer, options, policy.guard() if policy else None)
+            choice = Choice(serving.tokenizer, options, policy.guard())
             placed = (
                 place_prompt(
                     serving.tokenizer, prompt.tokens, prompt.text, skip_special_tokens=options.skip_special_tokens
@@ -185,15 +190,9 @@ def create_job(
     )
 
 
-def _policy(serving: Serving, model: str, client: Client) -> GuardPolicy | None:
-    return serving.policies.select(model, client.policy) if serving.policies is not None else None
-
-
-def _check_policy(
-    policy: GuardPolicy | None, prompt: PromptText, serving: Serving, record: RequestRecord, param: str
-) -> None:
+def _check_policy(policy: GuardPolicy, prompt: PromptText, serving: Serving, record: RequestRecord, param: str) -> None:
     """Raises ApiError if the policy forbids a prompt."""
-    if policy is None:
+    if policy.prompts == "pass":
         return
     text = prompt.text if prompt.text is not None else serving.tokenizer.decode(prompt.tokens)
     category = policy.check_prompt(text)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.serve.api.serving import AnonymousClient, Client
+from model.serve.access import ANONYMOUS, Client
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class RequestRecord:
     """
 
     route: str = "-"
-    client: Client = field(default_factory=AnonymousClient)
+    client: Client = ANONYMOUS
     model: str = "-"
     status: int = 499
     outcome: str = ""

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from model.serve.access import Admission, Client, KeyRing
 from model.serve.api.text.tokenizer import Tokenizer
 from model.serve.port import AdapterRef, Engine
+from model.serve.sandbox import PolicySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,83 +40,6 @@ class Limits:
     logprobs: int = 20
     stall_s: float = 60.0
     retry_s: float = 5.0
-
-
-class Client(Protocol):
-    """Who asks. `policy`: the name of its policy, None: that of the model."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def policy(self) -> str | None: ...
-    def may_use(self, model: str) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class AnonymousClient:
-    """Everybody, where no keys are set."""
-
-    name: str = "anonymous"
-    policy: str | None = None
-
-    def may_use(self, model: str) -> bool:
-        """Every model may be used."""
-        return True
-
-
-class KeyRing(Protocol):
-    """Finds the client of a bearer key; None for a wrong one."""
-
-    def find(self, bearer: str | None) -> Client | None: ...
-
-
-class Ticket(Protocol):
-    """A place in the queue."""
-
-    async def turn(self) -> None: ...
-    def leave(self, tokens: int = 0) -> None: ...
-
-
-class Admission(Protocol):
-    """The bounded queue before the engine. `enter` raises an error with `retry_after_s` if there is no room."""
-
-    def enter(self, client: Any) -> Ticket: ...
-
-
-class Release(Protocol):
-    """What may leave now. `source_end`: characters of the text before masking that have left, counted from its start.
-
-    `masked`: spans of that text that were replaced. `blocked`: the class of what ends the answer here, or None.
-    """
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def source_end(self) -> int: ...
-    @property
-    def masked(self) -> tuple[tuple[int, int], ...]: ...
-    @property
-    def blocked(self) -> str | None: ...
-
-
-class Guard(Protocol):
-    """Checks one answer while it is written."""
-
-    def feed(self, text: str) -> Release: ...
-    def finish(self) -> Release: ...
-
-
-class GuardPolicy(Protocol):
-    """What may be asked and answered. `check_prompt` returns the class that forbids a prompt, or None."""
-
-    def guard(self) -> Guard: ...
-    def check_prompt(self, text: str) -> str | None: ...
-
-
-class Policies(Protocol):
-    """Which policy a request is under."""
-
-    def select(self, model: str = "", policy: str | None = None) -> GuardPolicy: ...
 
 
 class ModelChoice(Protocol):
@@ -170,7 +95,7 @@ class Serving:
     adapters: Adapters | None = None
     keys: KeyRing | None = None
     admission: Admission | None = None
-    policies: Policies | None = None
+    policies: PolicySet = field(default_factory=PolicySet)
     metrics: Metrics | None = None
     limits: Limits = Limits()
     loopback_only: bool = False

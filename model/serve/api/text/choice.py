@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.serve.api.serving import Guard, Release
 from model.serve.api.text.stop_strings import StopStrings
 from model.serve.api.text.tokenizer import Tokenizer
 from model.serve.port import GenerationStep, TokenLogprob
+from model.serve.sandbox import Guard, Release
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -43,30 +43,6 @@ class Delta:
         return not (self.text or self.tokens or self.finish_reason)
 
 
-class PassGuard:
-    """The guard of answers without a policy: everything leaves at once."""
-
-    def __init__(self) -> None:
-        self._length = 0
-
-    def feed(self, text: str) -> Release:
-        """Lets the text go."""
-        self._length += len(text)
-        return _Passed(text, self._length)
-
-    def finish(self) -> Release:
-        """Nothing was held back."""
-        return _Passed("", self._length)
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    text: str
-    source_end: int
-    masked: tuple[tuple[int, int], ...] = ()
-    blocked: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class ChoiceOptions:
     """How an answer is read: the fields of the request that are not the engine's."""
@@ -81,14 +57,14 @@ class ChoiceOptions:
 class Choice:
     """One answer. `generated`: tokens up to its end; `sent`: those of them that have left."""
 
-    def __init__(self, tokenizer: Tokenizer, options: ChoiceOptions, guard: Guard | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, options: ChoiceOptions, guard: Guard) -> None:
         self.options, self.generated, self.sent = options, 0, 0
         self.finish_reason: FinishReason | None = None
         self.blocked: str | None = None
         self._skipped = tokenizer.special_ids if options.skip_special_tokens else frozenset()
         self._detokenizer = tokenizer.detokenizer()
         self._stops = StopStrings(options.stops, include=options.include_stop)
-        self._guard = guard or PassGuard()
+        self._guard = guard
         self._waiting: list[TextToken] = []  # have not left
         self._incomplete: list[TextToken] = []  # the last of them: their text is not known yet
         self._source = ""  # text given to the guard that has not left
@@ -122,29 +98,32 @@ class Choice:
         if step.finish_reason is None:
             return self._leave(text)
         rest = self._detokenizer.finish()
-        self._place(rest)
+        self._complete(rest)
         passed, is_stopped = self._stops.feed(rest)
         text += passed + self._stops.finish()
         return self._leave(text, "stop" if is_stopped else step.finish_reason, is_cut=is_stopped)
 
     def _piece(self, token: int, step: GenerationStep, number: int) -> str:
         """The text that a token completes."""
-        row = TextToken(token, step.logprobs[number] if step.logprobs is not None else None)
+        row = TextToken(token, step.logprobs[number] if step.logprobs is not None else None, start=self._length)
         self._waiting.append(row)
-        self._incomplete.append(row)
         ends = step.ended_by is not None and number == len(step.tokens) - 1
         is_silent = token in self._skipped or (ends and not self.options.include_stop)
         piece = "" if is_silent else self._detokenizer.feed(token)
-        if piece or not self._detokenizer.is_pending:
-            self._place(piece)
+        if piece:
+            self._complete(piece)
+        if self._detokenizer.is_pending:  # it begins or continues a character
+            self._incomplete.append(row)
+        else:
+            row.end = self._length
         return piece
 
-    def _place(self, piece: str) -> None:
-        """Gives the tokens that waited for a piece their span."""
-        for row in self._incomplete:
-            row.start, row.end = self._length, self._length + len(piece)
-        self._incomplete.clear()
+    def _complete(self, piece: str) -> None:
+        """Adds a piece, which is the end of the tokens that waited for it."""
         self._length += len(piece)
+        for row in self._incomplete:
+            row.end = self._length
+        self._incomplete.clear()
 
     def _leave(self, text: str, finish_reason: FinishReason | None = None, *, is_cut: bool = False) -> Delta:
         """Gives text to the guard and returns what it lets go. `is_cut`: the text ends before that of its tokens."""

@@ -24,25 +24,27 @@ def place_prompt(
     pieces: list[str] = []
     length = 0
 
-    def place(piece: str) -> None:
+    def complete(piece: str) -> None:
         nonlocal length
-        for row in incomplete:
-            row.start, row.end = length, length + len(piece)
-        incomplete.clear()
         pieces.append(piece)
         length += len(piece)
+        for row in incomplete:
+            row.end = length
+        incomplete.clear()
 
     for token in tokens:
-        row = TextToken(token, None, in_prompt=True)
+        row = TextToken(token, None, start=length, in_prompt=True)
         rows.append(row)
-        incomplete.append(row)
+        is_silent = False
         if token in tokenizer.special_ids:
             name = tokenizer.token_text(token)
             is_silent = skip_special_tokens if text is None else not text.startswith(name, length)
-        else:
-            is_silent = False
         piece = "" if is_silent else detokenizer.feed(token)
-        if piece or not detokenizer.is_pending:
-            place(piece)
-    place(detokenizer.finish())
+        if piece:
+            complete(piece)
+        if detokenizer.is_pending:
+            incomplete.append(row)
+        else:
+            row.end = length
+    complete(detokenizer.finish())
     return (text if text is not None else "".join(pieces)), rows
