@@ -85,7 +85,11 @@ class ApiError(HTTPException):
 
 def of_http(error: HTTPException) -> ApiError:
     """An error of the framework: no such route or method, a body that is no JSON."""
-    texts = {404: "There is no such route; GET /openapi.json lists them.", 405: "This route has other methods."}
+    texts = {
+        400: "The body cannot be read as JSON.",
+        404: "There is no such route; GET /openapi.json lists them.",
+        405: "This route has other methods.",
+    }
     converted = ApiError(error.status_code, texts.get(error.status_code, str(error.detail)))
     converted.headers = {**(converted.headers or {}), **(error.headers or {})}
     return converted

@@ -135,6 +135,9 @@ def create_job(
     of_prompt = body.prompt_logprobs
     if echo and logprobs is not None:
         of_prompt = max(logprobs, of_prompt or 0)
+    if policy.scanners and max(logprobs or 0, of_prompt or 0):
+        message = "logprobs: under a policy without alternatives, which could spell what it forbids; ask for 0 of them."
+        raise ApiError(400, message, param="logprobs", code="unsupported_value")
     param = "prompt" if kind == "cmpl" else "messages"
     request_id = f"{kind}-{uuid4().hex}"
     options = choice_options(body, limits, discard=max_tokens == 0)

@@ -1,8 +1,8 @@
 """The requests of each route."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from model.serve.api.schema.fields import MAX_TOKEN_COUNT, Body, Flag, GenerationFields, Harmless, Integer, Nothing, Off
 
@@ -64,6 +64,12 @@ class Message(Body):
     content: str | list[TextPart] | None = None
     name: str | None = None
     tool_calls: Nothing = None
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("content is missing")
+        return self
 
     @property
     def text(self) -> str:

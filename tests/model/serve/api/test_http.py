@@ -159,7 +159,12 @@ def test_a_body_that_does_not_arrive_is_refused(tmp_path):
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/nothing")])
 def test_every_route_needs_a_key_where_keys_are_set(keyed, method, path):
     with httpx.Client(base_url=keyed.url) as http:
-        for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}, {"Authorization": f"Basic {KEY}"}):
+        for header in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": KEY},
+            {"Authorization": f"Basic {KEY}"},
+        ):
             answer = http.request(method, path, headers=header, json=CHAT if method == "POST" else None)
             assert error_of(answer, 401)["code"] == "invalid_api_key"
             assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -313,7 +318,13 @@ def test_the_server_ends_when_its_answers_have():
 def test_a_host_that_is_not_this_machine_is_refused():
     """A web site may point a name of its own at this machine."""
     with running(scripted("a", loopback_only=True)) as served:
-        for host, status in {"evil.example": 403, "localhost:80": 200, "127.0.0.1": 200, "[::1]:9": 200, "": 403}.items():
+        for host, status in {
+            "evil.example": 403,
+            "localhost:80": 200,
+            "127.0.0.1": 200,
+            "[::1]:9": 200,
+            "": 403,
+        }.items():
             assert httpx.get(f"{served.url}/v1/models", headers={"Host": host}).status_code == status
 
 

@@ -74,7 +74,9 @@ def test_completion(client, served):
 
 def test_completion_streams(client):
     chunks = list(client.completions.create(model="tiny", prompt="How long?", max_tokens=4, stream=True))
-    conformant(chunks[-1], Completion)  # those before have no `finish_reason`, which OpenAI sends as null against its type
+    conformant(
+        chunks[-1], Completion
+    )  # those before have no `finish_reason`, which OpenAI sends as null against its type
     assert all(chunk.usage is None and chunk.choices[0].finish_reason is None for chunk in chunks[:-1])
     assert ANSWER.startswith("".join(chunk.choices[0].text for chunk in chunks))
     assert chunks[-1].choices[0].finish_reason == "length"
