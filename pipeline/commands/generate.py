@@ -1,4 +1,4 @@
-"""Continue prompts with a model that `gristmill train` made."""
+"""Continue prompts with a model, such as one that `gristmill train` made."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def generate(
-    model: Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the model.")],
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Folder, .gguf file or name of the model.")],
     prompts: Annotated[
         list[str] | None,
         typer.Argument(metavar="PROMPT", help="Texts to continue; without any, the lines of standard input."),
@@ -36,13 +36,13 @@ def generate(
 ) -> None:
     """Prints each prompt with its continuation, as it is generated; with --json, a line for each prompt."""
     from configs.errors import ConfigError
-    from model.lm.text_generator import TextGenerator
+    from model import Model
 
     texts = _decoded(prompts or _lines())
     first = next(texts, None)
     if first is None:
         raise ConfigError("generate: no prompt; give one, or lines on standard input")
-    generator = TextGenerator.from_pretrained(model)
+    generator = Model.from_pretrained(model)
     options: dict[str, Any] = {"max_length": max_length, "temperature": temperature, "top_p": top_p}
     for number, prompt in enumerate(chain([first], texts), 1):
         if not as_json:
