@@ -40,7 +40,7 @@ from model.data.tokenizer_training import train_tokenizer
 from model.encoder.encoder import open_encoder
 from model.evaluation.held_out import read_corpora
 from model.evaluation.perplexity import score
-from model.lm.text_generator import TextGenerator
+from model.lm.language_model import Model
 from model.training.distributed import ProcessGroup
 from model.training.loop import train
 from stages.ports import EVERYTHING
@@ -186,7 +186,7 @@ def perplexities(out: Path, shard: Path, seed: int, steps: int, preset: str, rea
         "held_out": {"every": steps},
         "checkpoints": {"every": steps},
     }
-    model = TextGenerator.from_pretrained(
+    model = Model.from_pretrained(
         train(Training.model_validate(config), [shard], ProcessGroup.join(), lambda _: None)["model"]
     )
     perplexity_by_domain = {}

@@ -1,5 +1,23 @@
 """Models: those that turn prompts into text, the encoder of the filters, and the project's own language model.
 
-The data engine uses `backends` (generators) and `encoder`; the language model lives in `lm` and `attention`, and is
-made and measured in `data`, `training` and `evaluation`. `weights` and `device` serve both.
+from model import Model  # a language model, text in and text out: see `model.lm.language_model`
+
+The data engine uses `backends` (generators) and `encoder`; the language model lives in `lm` and `attention`, is made
+and measured in `data`, `training` and `evaluation`, and answers requests in `serve`. `weights` and `device` serve all.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.lm.language_model import Model
+
+__all__ = ["Model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `Model` when it is first used: it loads torch, which most of this package does without."""
+    if name != "Model":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from model.lm.language_model import Model
+
+    return Model

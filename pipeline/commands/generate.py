@@ -1,7 +1,5 @@
-"""Continue prompts with a model that `gristmill train` made."""
+"""Continue prompts with a model, such as one that `gristmill train` made."""
 
-import sys
-from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated, Any
 
@@ -16,7 +14,7 @@ app = typer.Typer()
 
 @app.command()
 def generate(
-    model: Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the model.")],
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Folder, .gguf file or name of the model.")],
     prompts: Annotated[
         list[str] | None,
         typer.Argument(metavar="PROMPT", help="Texts to continue; without any, the lines of standard input."),
@@ -36,13 +34,14 @@ def generate(
 ) -> None:
     """Prints each prompt with its continuation, as it is generated; with --json, a line for each prompt."""
     from configs.errors import ConfigError
-    from model.lm.text_generator import TextGenerator
+    from model import Model
+    from pipeline.command_line.standard_input import decoded, lines
 
-    texts = _decoded(prompts or _lines())
+    texts = decoded(prompts or lines(), "generate: prompt")
     first = next(texts, None)
     if first is None:
         raise ConfigError("generate: no prompt; give one, or lines on standard input")
-    generator = TextGenerator.from_pretrained(model)
+    generator = Model.from_pretrained(model)
     options: dict[str, Any] = {"max_length": max_length, "temperature": temperature, "top_p": top_p}
     for number, prompt in enumerate(chain([first], texts), 1):
         if not as_json:
@@ -62,26 +61,3 @@ def generate(
             print_json({"prompt": prompt, "text": text})
         else:
             print("\n", flush=True)
-
-
-def _lines() -> Iterator[bytes | str]:
-    """Yields the lines of standard input that are not empty, each as soon as it is there."""
-    stream: Any = getattr(sys.stdin, "buffer", sys.stdin)
-    nothing = stream.read(0)  # bytes or str
-    for line in iter(stream.readline, nothing):
-        if line.strip():
-            yield nothing.join(line.splitlines())
-
-
-def _decoded(prompts: Iterable[bytes | str]) -> Iterator[str]:
-    """Yields the prompts as text. Raises InputError for one that is not UTF-8."""
-    from configs.errors import InputError
-
-    for number, prompt in enumerate(prompts, 1):
-        try:
-            # Words of the command line that are not UTF-8 have their bytes as surrogates.
-            yield (prompt if isinstance(prompt, bytes) else prompt.encode("utf-8", "surrogateescape")).decode()
-        except UnicodeError:
-            raise InputError(
-                f"generate: prompt {number} is not UTF-8; convert it, with iconv -f latin1 -t utf-8"
-            ) from None

@@ -9,6 +9,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -116,13 +118,21 @@ def test_the_guides_commands_and_python_run_on_echo(tmp_path: Path):
 
 @pytest.mark.weights
 def test_the_language_models_python_loads_a_trained_model(tmp_path: Path):
+    from model.data.tokenizer_training import train_tokenizer
     from model.lm import DsaConfig, DsaForCausalLM
 
-    config = DsaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, gate_dim=8)
-    DsaForCausalLM(config).save_pretrained(tmp_path / "data" / "train" / "laptop" / "model")
-    (text,) = blocks(DOCS / "language-model.md", "python")
-    printed = run([sys.executable, "-c", f"{text}\nprint(type(language_model).__name__)"], tmp_path)
-    assert printed.strip() == "DsaForCausalLM"
+    rows = [{"text": f"The tenant of case {n} pays.", "seed_id": str(n)} for n in range(50)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    folder = train_tokenizer([tmp_path / "a.parquet"], 300, 0.1, tmp_path / "data" / "train" / "laptop" / "model")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "gate_dim": 8}
+    DsaForCausalLM(DsaConfig(vocab_size=320, eos_token_id=0, **sizes)).save_pretrained(folder)
+    generated, loaded = blocks(DOCS / "language-model.md", "python")
+    # The .pth file that an installation has, which PYTHONPATH alone does not.
+    installed = f"import site; site.addsitedir({str(ROOT / 'deploy' / 'site-packages')!r})\n"
+    script = f"{installed}{loaded}\nprint(type(language_model).__name__)\n{generated}\nprint('END')"
+    printed = run([sys.executable, "-c", script], tmp_path)
+    assert printed.startswith("DsaForCausalLM\n")
+    assert printed.endswith("END\n")
 
 
 def test_every_python_example_has_a_test():

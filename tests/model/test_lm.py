@@ -223,17 +223,17 @@ def test_what_is_counted_as_work_follows_what_is_attended() -> None:
 
 
 def test_text_is_drawn_only_where_a_temperature_is_given(tmp_path) -> None:
-    from configs.errors import InputError
+    from configs.errors import ConfigError
+    from model import Model
     from model.data.tokenizer_training import train_tokenizer
-    from model.lm.text_generator import TextGenerator
 
     rows = [{"text": f"The court of case {n} ends.", "seed_id": str(n)} for n in range(50)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     folder = train_tokenizer([tmp_path / "a.parquet"], 300, 0.1, tmp_path / "model")
-    with pytest.raises(InputError, match=r"no config\.json"):
-        TextGenerator.from_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"lacks \*\.safetensors"):
+        Model.from_pretrained(folder)
     small(vocab_size=320, eos_token_id=0).save_pretrained(folder)
-    model = TextGenerator.from_pretrained(folder)
+    model = Model.from_pretrained(folder)
     one = model.generate("The court of", max_length=60)
     assert one == model.generate("The court of", max_length=60)
     drawn = {model.generate("The court of", max_length=60, temperature=1.5, seed=seed) for seed in (1, 1, 2)}
@@ -360,35 +360,6 @@ def test_decoding_that_takes_tokens_back_is_refused_by_name(name: str) -> None:
             model.generate(ids(0, 1, 30), GenerationConfig(max_new_tokens=3, prompt_lookup_num_tokens=3))
 
 
-def test_a_fresh_process_loads_a_model_with_remote_code_and_is_told_so_without(tmp_path) -> None:
-    import subprocess
-    import sys
-
-    from tests.factories.command_line import environment
-
-    small(vocab_size=320).save_pretrained(tmp_path / "model")
-    script = """
-import sys
-from transformers import AutoConfig, AutoModelForCausalLM
-folder = sys.argv[1]
-try:
-    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
-except ValueError as error:
-    print("trust_remote_code=True" in str(error))
-model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-print(type(model).__module__, AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type)
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "model")],
-        env=environment() | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["True", "model.lm.model gristmill-dsa"]
-
-
 # --- the command -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
@@ -403,9 +374,9 @@ def model_folder(tmp_path_factory):
 
 
 def test_unseeded_draws_do_not_repeat_from_process_to_process(model_folder) -> None:
-    from model.lm.text_generator import TextGenerator
+    from model import Model
 
-    generator = TextGenerator.from_pretrained(model_folder)
+    generator = Model.from_pretrained(model_folder)
     texts = set()
     for _ in range(3):
         torch.manual_seed(0)  # the state that a process begins with
@@ -414,9 +385,9 @@ def test_unseeded_draws_do_not_repeat_from_process_to_process(model_folder) -> N
 
 
 def test_a_continuation_is_streamed_in_pieces(model_folder) -> None:
-    from model.lm.text_generator import TextGenerator
+    from model import Model
 
-    generator, pieces = TextGenerator.from_pretrained(model_folder), []
+    generator, pieces = Model.from_pretrained(model_folder), []
     text = generator.generate("The court of", max_length=120, temperature=1.0, seed=1, on_text=pieces.append)
     assert "".join(pieces) == text
     assert len(pieces) > 3

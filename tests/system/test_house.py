@@ -147,6 +147,7 @@ def test_variables_say_what_they_hold():
         ("filters.heads.training", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
         ("stages.generate", ("torch", "transformers", "sklearn", "scipy")),
         ("stages.sources", ("apache_beam", "ijson", "torch")),
+        ("model", ("torch", "transformers", "yaml")),
         ("model.backends", ("torch", "transformers", "vllm", "apache_beam")),
         ("model.backends.lora", ("torch", "peft")),
         ("model.data.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
@@ -180,4 +181,7 @@ def test_the_wheel_holds_presets_tasks_and_heads(tmp_path):
     ]
     assert len(data) > 30
     assert {relative(path) for path in [*FILES, *data]} <= names
+    installed = {path.name for path in (ROOT / "deploy" / "site-packages").iterdir() if path.is_file()}
+    assert {name.rpartition("/")[2] for name in names if ".data/purelib/" in name and name[-1] != "/"} == installed
+    assert installed == {"_gristmill_transformers.py", "gristmill_transformers.pth"}
     assert not {name for name in names if name.startswith(("tests/", "docs/", "benchmarks/"))}
