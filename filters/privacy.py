@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from filters.text.personal import Kind, find
+from filters.text.personal import Found, Kind, find
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
@@ -66,10 +66,24 @@ class Privacy:
 
 def mask(text: str, language: str, kinds: frozenset[str] = frozenset(ALL_KINDS)) -> tuple[str, list[Kind]]:
     """The text with its findings masked, and their kinds in order. Masking a masked text changes nothing."""
-    masked: list[Kind] = []
+    masked, findings = _masked(text, language, kinds)
+    return masked, [kind for _, _, kind in findings]
+
+
+def mask_spans(text: str, language: str, kinds: frozenset[str] = frozenset(ALL_KINDS)) -> list[Found]:
+    """Start, end and kind of what `mask` replaces, in order of their starts."""
+    return sorted(_masked(text, language, kinds)[1])
+
+
+def _masked(text: str, language: str, kinds: frozenset[str]) -> tuple[str, list[Found]]:
+    masked: list[Found] = []
+    places: list[int] = []  # of the characters of the text so far, in the text as it was given
     # Masking a finding may reveal another one beside it. Each round removes digits or an @, so the loop ends.
     while findings := find(text, language, kinds):
-        masked.extend(kind for _, _, kind in findings)
+        places = places or list(range(len(text) + 1))
+        masked.extend((places[start], places[end], kind) for start, end, kind in findings)
         for start, end, kind in reversed(findings):
-            text = f"{text[:start]}[{kind.upper()}]{text[end:]}"
+            name = f"[{kind.upper()}]"
+            text = f"{text[:start]}{name}{text[end:]}"
+            places[start:end] = [places[start]] * len(name)
     return text, masked

@@ -2,19 +2,21 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from configs.errors import ConfigError
 from configs.load import load_policy
 from configs.schema.policy import Harm, Policy
+from filters.text.outline import Outline
 from filters.text.prefilter import PrefilteredPattern
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
 
 _SENTENCE = re.compile(r"[.!?。！？\n]")
 _SENTENCE_CHARS = 240  # of a sentence that are read on each side of a match
+_REST_OF_SENTENCE = rf"[^.!?。！？\n]{{0,{_SENTENCE_CHARS}}}"
 # Invisible characters, which would split a word, are removed; apostrophes become one.
 _FOLDED = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | {0x2018: "'", 0x2019: "'", 0x2BC: "'"}
 
@@ -25,12 +27,12 @@ class _Class:
     harms: tuple[PrefilteredPattern, ...]
     mentions: tuple[re.Pattern[str], ...]
 
-    def is_in(self, text: str) -> bool:
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Start and end of the matches that are no mentions."""
         for match in (match for harm in self.harms for match in harm.finditer(text)):
             sentence = _sentence(text, *match.span())
             if not any(mention.search(sentence) for mention in self.mentions):
-                return True
-        return False
+                yield match.span()
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,22 @@ class Safety:
 
     def _judge(self, row: Candidate) -> Verdict:
         text = folded(f"{row.reply}\n{row.rejected or ''}")
-        for name in self._denied.get(row.domain, self._denied_elsewhere):
-            if self._classes[name].is_in(text):
-                return Verdict("unsafe", None, name)
+        for _, _, name in self.find(text, row.domain):
+            return Verdict("unsafe", None, name)
         return KEEP
+
+    def find(self, text: str, domain: str) -> Iterator[tuple[int, int, str]]:
+        """Start, end and class of what a `folded` text must not say in a domain, class by class."""
+        for name in self._denied.get(domain, self._denied_elsewhere):
+            yield from ((start, end, name) for start, end in self._classes[name].find(text))
+
+    def outlines(self, domain: str) -> list[Outline]:
+        """How the findings of a domain are written, in a `folded` text."""
+        return [
+            Outline(harm, after=_REST_OF_SENTENCE if self._classes[name].mentions else "")
+            for name in self._denied.get(domain, self._denied_elsewhere)
+            for harm in self._classes[name].harms
+        ]
 
 
 def _policy(path: str) -> Policy:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from filters.text.outline import Outline
 from filters.text.prefilter import PrefilteredPattern
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
@@ -49,6 +50,12 @@ _LABELLED = PrefilteredPattern(
     r"(?P<value>[0-9A-Za-z+/_\-]{16,512}={0,2})(?![0-9A-Za-z+/_\-=])",
     re.IGNORECASE,
 )
+OUTLINES = (
+    Outline(_TOKEN),
+    Outline(_URL, groups=(1,)),
+    Outline(_PASSWORD, groups=("quoted", "bare")),
+    Outline(_LABELLED, groups=("value",)),
+)
 # What examples have in place of a secret: variables, blanks, words of manuals.
 _PLACEHOLDER = re.compile(
     r"^[<{\[(%$*•…]|[<>{}]|^(?:x+|\*+|\.+|-+|#+|_+)$|your|tu_|su_|example|ejemplo|changeme|placeholder|redacted|xxxx|dummy|sample"
@@ -80,9 +87,9 @@ class Secrets:
     def _judge(self, row: Candidate) -> Verdict:
         turns = [message["content"] for message in row.messages]
         texts = [*turns, row.rejected or ""] if turns else [row.text, row.rejected or ""]
-        kinds = tuple(kind for text in texts for _, _, kind in self._find(text))
+        kinds = tuple(kind for text in texts for _, _, kind in self.find(text))
         # `text` is published too, and may differ from the turns
-        kinds = kinds or tuple(kind for _, _, kind in self._find(row.text))
+        kinds = kinds or tuple(kind for _, _, kind in self.find(row.text))
         if not kinds:
             return KEEP
         return Verdict("secret", None, ", ".join(sorted(set(kinds))), self._redacted(row), kinds)
@@ -96,7 +103,7 @@ class Secrets:
     def redact(self, text: str, language: str) -> str:
         """The text with each secret replaced by `[SECRET]`."""
         end, parts = 0, []
-        for start, stop, kind in sorted(self._find(text)):
+        for start, stop, kind in sorted(self.find(text)):
             if start >= end:
                 parts.append(f"{text[end:start]}[SECRET]")
                 # the lines of a key follow its first line
@@ -104,7 +111,8 @@ class Secrets:
             end = max(end, stop)
         return "".join([*parts, text[end:]])
 
-    def _find(self, text: str) -> Iterator[tuple[int, int, str]]:
+    def find(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Start, end and kind of the secrets of a text. They may overlap."""
         for match in _TOKEN.finditer(text):
             yield *match.span(), match.lastgroup or ""
         for match in _URL.finditer(text):

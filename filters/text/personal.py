@@ -18,6 +18,8 @@ from stdnum.in_ import aadhaar
 from stdnum.mx import curp
 from stdnum.us import ssn
 
+from filters.text.outline import Outline
+from filters.text.phone import OUTLINE as PHONE_OUTLINE
 from filters.text.phone import phones
 from filters.text.prefilter import PrefilteredPattern
 
@@ -41,9 +43,9 @@ Spans = Iterator[tuple[int, int]]
 Found = tuple[int, int, Kind]  # start, end, kind
 
 # Full-width letters and digits, dashes and spaces, each replaced by one character, so that positions stay.
-_ASCII = {0xFF01 + place: chr(0x21 + place) for place in range(94) if chr(0x21 + place) not in ",;!?"}
-_ASCII |= dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212, 0xFE63), "-")
-_ASCII |= dict.fromkeys((0xA0, 0x2002, 0x2003, 0x2007, 0x2009, 0x202F, 0x3000), " ")
+ASCII_FORMS = {0xFF01 + place: chr(0x21 + place) for place in range(94) if chr(0x21 + place) not in ",;!?"}
+ASCII_FORMS |= dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212, 0xFE63), "-")
+ASCII_FORMS |= dict.fromkeys((0xA0, 0x2002, 0x2003, 0x2007, 0x2009, 0x202F, 0x3000), " ")
 _MAY_HAVE_DATA = re.compile(r"\d|[@＠]|\(at\)|\[at\]", re.IGNORECASE)
 _LABEL_CHARS = 48  # before a number, in which the word that says what it is is searched
 _BEGINS, _ENDS = r"(?<![A-Za-z0-9])(?<!\d[.,/\-])", r"(?![A-Za-z0-9]|[.,/\-]\d)"
@@ -134,7 +136,7 @@ def find(text: str, language: str, kinds: frozenset[str]) -> list[Found]:
     """Start, end and kind of personal data, in order. Of findings that overlap, the most certain one is returned."""
     if not _MAY_HAVE_DATA.search(text):
         return []
-    plain = text.translate(_ASCII)
+    plain = text.translate(ASCII_FORMS)
     telephone_numbers = list(phones(plain, language))
     within = {end: start for start, end in telephone_numbers}
     findings: list[Found] = []
@@ -286,3 +288,12 @@ _FINDERS: dict[Kind, Callable[[str], Spans]] = {
     "nino": _matches(_NINO),
     "ip": _ips,
 }
+
+# Of the text as `ASCII_FORMS` replaces its characters.
+OUTLINES = (
+    *map(Outline, (_EMAIL, _IBAN, _CURP, _RIC, _CARD, _DNI, _NIE, _NINO)),
+    *(Outline(expression, after=r"[ .\-]\d") for expression in (_SSN, _AADHAAR, _NHS)),
+    *(Outline(expression, after=r"/\d") for expression in (_IP4, _IP6)),
+    *(Outline(expression, groups=(1,)) for expression in (_PASSPORT, _RECORD)),
+    PHONE_OUTLINE,
+)

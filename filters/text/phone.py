@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import phonenumbers
 
+from filters.text.outline import Outline
+
 # Digits in groups of any kind, that are not part of a longer number, code or address.
 _CANDIDATE = re.compile(
     r"(?<![\w/+#@%§\-])(?<!\d[.,:])"  # ASCII: Chinese text has no spaces
@@ -56,13 +58,15 @@ _UNMISTAKABLE = re.compile(
     r"|07\d{3}[ -]\d{6}|07\d{3}[ -]\d{3}[ -]\d{3}|\(0\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"
 )
 _EXTENSION = re.compile(r",? ?(?:ext(?:ensi[óo]n|\.)?|x|转|分机)[ .:]?\d{1,6}(?!\d)", re.IGNORECASE)
+OUTLINE = Outline(_CANDIDATE, after=f"(?i:{_EXTENSION.pattern}|{_UNIT.pattern})")
+ANY_LANGUAGE = ""  # of a text whose language is not known: the labels and countries of all
 
 
 def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Start and end of telephone numbers in a text whose digits and dashes are ASCII.
 
     A number with a + must have a length of its country; one with a bare 00 must be in use there. A national number must
-    be in use in a country of the language, and either be written as numbers are written there or follow a label
+    be in use in a country of the language (of any for `ANY_LANGUAGE`), and either be written as numbers are written there or follow a label
     ("tel.", 手机).
     """
     for match in _CANDIDATE.finditer(text):
@@ -114,7 +118,8 @@ def _is_phone(raw: str, before: str, after: str, language: str) -> bool:
         return _valid(f"+{digits[2:]}", None, possible=not raw.isdigit())
     label = max(_LABEL.finditer(before), key=re.Match.start, default=None)
     if label and not _BETWEEN.search(before, label.end()):
-        regions = _LABELLED.get(language, ()) + _LABELLED["en"]
+        tables = _LABELLED.values() if language == ANY_LANGUAGE else (_LABELLED.get(language, ()), _LABELLED["en"])
+        regions = dict.fromkeys(region for table in tables for region in table)
         return any(_valid(raw, region) for region in regions) or bool(
             _UNMISTAKABLE.fullmatch(raw) or re.fullmatch(r"\d{3}-\d{4}", raw)
         )

@@ -62,6 +62,8 @@ class Guard:
         if not self._is_finished:
             certain = min((certain, *(stream.hold for stream in self._streams)))
         findings = [finding for stream in self._streams for finding in stream.findings]
+        if not findings:
+            return self._leave([], certain, None)
         masks = [finding for finding in findings if finding.action == "mask" and finding.end > self._left]
         blocks = [finding for finding in findings if finding.action == "block"]
         block = min(blocks, key=lambda finding: finding.start, default=None)

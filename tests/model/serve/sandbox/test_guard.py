@@ -51,18 +51,12 @@ class Failing(Words):
     """Fails when it reads an x, which it quotes."""
 
     def stream(self):
-        stream = WordsStream(self)
-
-        def feed(text: str) -> None:
-            if "x" in text:
-                raise ValueError(f"cannot read {text}")
-            WordsStream.feed(stream, text)
-
-        stream.feed = feed
-        return stream
+        return WordsStream(self)
 
     def scan(self, text: str) -> list[Finding]:
-        raise ValueError(f"cannot read {text}")
+        if "x" in text:
+            raise ValueError(f"cannot read {text}")
+        return super().scan(text)
 
 
 POLICY = GuardPolicy("test", (Words(abcd="mask", cde="mask", bomb="block"), Words(bob="block", omba="block")))
@@ -165,7 +159,7 @@ def test_a_scanner_that_fails_blocks_and_its_message_is_not_logged(caplog):
     assert guard.feed("fine ") == Release("fine ", 5)
     assert guard.feed("secret x") == Release("", 5, (), "error")
     assert guard.feed("more").text == guard.finish().text == ""
-    assert policy.check_prompt("secret") == "error"
+    assert policy.check_prompt("secret x") == "error"
     assert "ValueError" in caplog.text
     assert "secret" not in caplog.text
 
