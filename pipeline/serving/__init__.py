@@ -1,1 +1,5 @@
-"""What `gristmill serve` takes from the data engine: `policies` builds its sandbox from the filters of a policy file."""
+"""What `gristmill serve` is put together from.
+
+Read `options` (what the flags say) and `start` (model, engine, keys, policies and HTTP become a server). `policies`
+builds the sandbox from the filters of a policy file; `log` shows what happens.
+"""

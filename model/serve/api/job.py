@@ -17,7 +17,7 @@ from model.serve.api.serving import Serving
 from model.serve.api.text.choice import Choice
 from model.serve.api.text.echo import place_prompt
 from model.serve.api.text.tokenizer import Tokenizer
-from model.serve.port import AdapterRef, GenerationRequest
+from model.serve.port import AdapterRef, GenerationRequest, RequestError
 from model.serve.sandbox import GuardPolicy
 
 TOKENS_PER_STEP = 16  # of an answer that is sent as a whole
@@ -67,20 +67,17 @@ class ChosenModel:
 def choose_model(serving: Serving, name: str | None, client: Client, stack: ExitStack) -> ChosenModel:
     """The model that a request names, held until `stack` is closed. Raises ApiError (404)."""
     wanted = name or serving.model_name
-    missing = ApiError(
-        404, f"model: there is no {wanted!r}; GET /v1/models lists them.", param="model", code="model_not_found"
-    )
-    if not client.may_use(wanted):
-        raise missing  # as for one that does not exist: a client learns nothing of those of others
-    if wanted == serving.model_name:
-        return ChosenModel(serving.model_name)
-    if serving.adapters is None:
-        raise missing
     try:
-        chosen = stack.enter_context(serving.adapters.resolve(wanted, client))
-    except KeyError:
-        raise missing from None
-    return ChosenModel(chosen.public_id, chosen.adapter)
+        if serving.adapters is not None:
+            chosen = stack.enter_context(serving.adapters.resolve(wanted, client))
+            return ChosenModel(chosen.public_id, chosen.adapter)
+        if wanted == serving.model_name and client.may_use(wanted):
+            return ChosenModel(wanted)
+    except RequestError:
+        pass
+    # also for a model that exists: a client learns nothing of those of others
+    message = f"model: there is no {wanted!r}; GET /v1/models lists them."
+    raise ApiError(404, message, param="model", code="model_not_found")
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int, param: str) -> None:

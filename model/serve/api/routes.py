@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from model.serve.access import Client
 from model.serve.api.chat_answer import ChatAnswer
 from model.serve.api.completion_answer import CompletionAnswer
 from model.serve.api.errors import ApiError, ErrorBody
@@ -61,8 +62,7 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
     async def models(request: Request) -> Response:
         """Lists the models that the client may use."""
         client = record_of(request.scope).client
-        names = [serving.model_name, *_adapter_ids(serving)]
-        data = [_model(serving, name, started) for name in names if client.may_use(name)]
+        data = [_model(serving, name, started) for name in _model_ids(serving, client)]
         return _json({"object": "list", "data": data})
 
     @router.post("/v1/completions", response_model=Completion, responses=GENERATION_ERRORS)
@@ -218,8 +218,10 @@ def _check_length(serving: Serving, characters: int, param: str) -> None:
         raise ApiError(400, message, param=param, code="context_length_exceeded")
 
 
-def _adapter_ids(serving: Serving) -> list[str]:
-    return [adapter.public_id for adapter in serving.adapters.list()] if serving.adapters is not None else []
+def _model_ids(serving: Serving, client: Client) -> Sequence[str]:
+    if serving.adapters is not None:
+        return serving.adapters.models(client)
+    return [serving.model_name] if client.may_use(serving.model_name) else []
 
 
 def _model(serving: Serving, name: str, created: int) -> Model:

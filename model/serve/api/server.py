@@ -102,7 +102,7 @@ class ApiServer(uvicorn.Server):
 
 
 class HeadTimeoutProtocol(H11Protocol):
-    """Closes a connection on which the head of a request does not arrive in time; uvicorn itself waits without limit."""
+    """Closes a connection on which the head of a request does not arrive in time; uvicorn itself waits for ever."""
 
     _head_timer: asyncio.TimerHandle | None = None
 

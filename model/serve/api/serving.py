@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from model.serve.access import Admission, Client, KeyRing
 from model.serve.api.text.tokenizer import Tokenizer
@@ -52,10 +52,10 @@ class ModelChoice(Protocol):
 
 
 class Adapters(Protocol):
-    """The adapters that are loaded. `resolve` holds one while a request uses it; it raises KeyError for others."""
+    """The base model and its adapters. `resolve` holds one for a request; it raises RequestError if there is none."""
 
-    def resolve(self, model_name: str, client: Client) -> AbstractContextManager[ModelChoice]: ...
-    def list(self) -> Sequence[Any]: ...
+    def resolve(self, model: str, client: Client) -> AbstractContextManager[ModelChoice]: ...
+    def models(self, client: Client) -> Sequence[str]: ...
 
 
 class Metrics(Protocol):
@@ -80,7 +80,7 @@ class Serving:
         engine: generates.
         tokenizer: of its model.
         model_name: the id of the model without an adapter.
-        adapters: further model ids.
+        adapters: further models; None: the model alone.
         keys: who may ask; None: everybody.
         admission: the queue before the engine; None: the engine's own.
         policies: what prompts and answers must not have.

@@ -26,6 +26,7 @@ ROUTES = [
     ("GET", "/openapi.json"),
 ]
 KEY = "a-key-of-twenty-letters"
+HEAD = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def keys(tmp_path, text):
@@ -45,6 +46,11 @@ def server():
 def http(server):
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
+
+
+def connected(served):
+    """A connection of its own to the server."""
+    return socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=30)
 
 
 def error_of(response, status):
@@ -111,7 +117,7 @@ def test_no_body_makes_the_server_fail(http, body):
 @pytest.mark.parametrize("content", ["\\ud800", "a\\u0000b", "{{ 1/0 }}", "<|im_end|>"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize"])
 def test_no_message_makes_the_server_fail(http, content, path):
-    body = '{"messages": [{"role": "user", "content": "%s"}]}' % content
+    body = '{"messages": [{"role": "user", "content": "CONTENT"}]}'.replace("CONTENT", content)
     answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == (400 if "ud800" in content else 200), answer.text
 
@@ -131,9 +137,8 @@ def test_another_content_type_is_refused(http):
 
 def test_a_large_body_is_refused_before_it_is_read(server, http):
     error_of(http.post("/v1/completions", json={"prompt": "a" * 100_000}), 413)
-    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as connection:
-        connection.sendall(f"{head}Content-Length: 999999999999\r\n\r\n".encode())  # and not one byte of it
+    with connected(server) as connection:
+        connection.sendall(f"{HEAD}Content-Length: 999999999999\r\n\r\n".encode())  # and not one byte of it
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
@@ -149,11 +154,9 @@ def test_ten_megabytes_are_refused_and_the_server_goes_on(http):
 
 
 def test_a_body_that_does_not_arrive_is_refused(tmp_path):
-    with running(scripted("a", limits=Limits(body_s=0.05))) as server:
-        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as connection:
-            connection.sendall(f"{head}Content-Length: 20\r\n\r\n".encode() + b"{")
-            assert connection.recv(100).startswith(b"HTTP/1.1 408")
+    with running(scripted("a", limits=Limits(body_s=0.05))) as server, connected(server) as connection:
+        connection.sendall(f"{HEAD}Content-Length: 20\r\n\r\n".encode() + b"{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/nothing")])
@@ -256,10 +259,9 @@ def test_a_client_that_leaves_aborts_its_answers(stream, n, state):
             served.engine.may_step.set()
             served.engine.tokens_per_step = (1,)
             served.engine.script = {None: [65] * 200}
-        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as connection:
+        with connected(served) as connection:
             body = json.dumps(CHAT | {"stream": stream, "n": n}).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body)
+            connection.sendall(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             served.wait_until(lambda: len(served.engine.requests) == n)
             if state == "running" and stream:
                 connection.recv(200)

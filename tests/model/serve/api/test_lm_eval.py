@@ -1,4 +1,4 @@
-"""A real model behind the real server: lm-eval over HTTP gives what the model's own logits say, greedily and in batches."""
+"""A real model behind the real server: lm-eval over HTTP gives what the model's own logits say, in batches too."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,7 @@
 """Tokens to text: the pieces are the whole, never half a character, and nothing of a stop string leaves."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -93,7 +95,7 @@ def test_stop_strings_are_found_however_the_text_is_cut(text, stops, cuts):
     finder = StopStrings(stops)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     passed, stopped = "", False
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         piece, stopped = finder.feed(text[start:end])
         passed += piece
         if stopped:
