@@ -77,8 +77,12 @@ class Admission:
         self.running = 0
         self.waiting = 0
 
-    def enter(self, client: Client) -> Ticket:
+    def enter(self, client: Client, *, is_first: bool = True) -> Ticket:
         """Takes a place for a request, at once.
+
+        Args:
+            client: whose request it is.
+            is_first: whether the quotas count it; False for the further answers of one request, which take places too.
 
         Raises:
             QueueFullError: as many wait as may.
@@ -90,7 +94,8 @@ class Admission:
                 raise QueueFullError(
                     f"{self.waiting} requests are waiting, {of_client} of {client.name}", self._wait_s()
                 )
-        self._quotas.use(client)
+        if is_first:
+            self._quotas.use(client)
         ticket = Ticket(self, client)
         self._queues.setdefault(client.name, deque()).append(ticket)
         self.waiting += 1

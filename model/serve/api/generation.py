@@ -5,9 +5,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from configs.errors import GristmillError
+from model.serve.access import Ticket
 from model.serve.api.errors import ApiError
 from model.serve.api.record import RequestRecord
 from model.serve.api.serving import Serving
@@ -45,13 +46,15 @@ class Generation:
         self._serving, self._answers, self._record, self._choices = serving, answers, record, choices
         self._events: asyncio.Queue[tuple[RunningAnswer, Delta | Exception]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+        self._tickets: list[Ticket] = []
 
     async def __aenter__(self) -> Self:
         """Takes a place in the queue for every answer. Raises ApiError: there is no room, or the quota is spent."""
-        tickets: list[Any] = []
+        tickets = self._tickets
         try:
-            for _ in self._answers if self._serving.admission else ():
-                tickets.append(self._serving.admission.enter(self._record.client))  # type: ignore[union-attr]
+            if (admission := self._serving.admission) is not None:
+                for number in range(len(self._answers)):
+                    tickets.append(admission.enter(self._record.client, is_first=number == 0))
         except GristmillError as error:
             for ticket in tickets:
                 ticket.leave()
@@ -64,6 +67,8 @@ class Generation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for ticket in self._tickets:  # of tasks that were cancelled before they began; the others have left
+            ticket.leave()
         self._record.generated_tokens = sum(answer.choice.generated for answer in self._answers)
 
     async def deltas(self) -> AsyncIterator[tuple[RunningAnswer, Delta]]:
@@ -76,7 +81,7 @@ class Generation:
             ended += event.finish_reason is not None
             yield answer, event
 
-    async def _run(self, answer: RunningAnswer, ticket: Any) -> None:
+    async def _run(self, answer: RunningAnswer, ticket: Ticket | None) -> None:
         try:
             if ticket is not None:
                 await ticket.turn()
@@ -114,20 +119,20 @@ class Generation:
             self._count(answer, len(step.tokens))
         if step.prompt_logprobs is not None:
             answer.prompt_logprobs = step.prompt_logprobs
-        begun = Delta()
+        first = Delta()
         if answer.echo is not None:
             text, tokens = answer.echo
             for token, logprob in zip(tokens, answer.prompt_logprobs or (), strict=False):
                 token.logprob = logprob
-            begun, answer.echo = answer.choice.begin(text, tokens), None
-        delta = begun if begun.finish_reason else answer.choice.feed(step)
+            first, answer.echo = answer.choice.begin(text, tokens), None
+        delta = first if first.finish_reason else answer.choice.feed(step)
         if answer.choice.blocked is not None and self._serving.metrics is not None:
             self._serving.metrics.blocked(answer.choice.blocked)
         if answer.choice.blocked is not None:
             self._record.outcome = f"blocked {answer.choice.blocked}"
-        if begun.is_empty or begun.finish_reason:
+        if first.is_empty or first.finish_reason:
             return delta
-        return Delta(begun.text + delta.text, (*begun.tokens, *delta.tokens), delta.finish_reason)
+        return Delta(first.text + delta.text, (*first.tokens, *delta.tokens), delta.finish_reason)
 
     def _count(self, answer: RunningAnswer, tokens: int) -> None:
         now, metrics = time.monotonic(), self._serving.metrics

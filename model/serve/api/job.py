@@ -122,6 +122,10 @@ def create_job(
         raise ApiError(400, f"n: {choices} answers; at most {limits.choices}.", param="n")
     if len(prompts) > limits.prompts:
         raise ApiError(400, f"prompt: {len(prompts)} prompts; at most {limits.prompts}.", param="prompt")
+    admission = serving.admission
+    if admission is not None and len(prompts) * choices > admission.max_running + admission.max_waiting:
+        most = admission.max_running + admission.max_waiting
+        raise ApiError(400, f"n: {len(prompts) * choices} answers in one request; at most {most}.", param="n")
     stream = bool(body.stream)
     if stream and body.prompt_logprobs is not None:
         raise ApiError(400, "prompt_logprobs: not with stream.", param="prompt_logprobs")

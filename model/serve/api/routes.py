@@ -50,7 +50,11 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ErrorBody, "description": _DESCRIPTIONS[code]} for code in codes}
 
 
-GENERATION_ERRORS = _errors(400, 401, 404, 408, 413, 429, 500, 503)
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+GENERATED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}},  # beside JSON
+    **_errors(400, 401, 404, 408, 413, 429, 500, 503),
+}
 
 
 def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
@@ -65,7 +69,7 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
         data = [_model(serving, name, started) for name in _model_ids(serving, client)]
         return _json({"object": "list", "data": data})
 
-    @router.post("/v1/completions", response_model=Completion, responses=GENERATION_ERRORS)
+    @router.post("/v1/completions", response_model=Completion, responses=GENERATED)
     async def completions(body: CompletionBody) -> Response:
         """Goes on with a text. With `stream`, sends server-sent events."""
 
@@ -88,7 +92,7 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
 
         return GenerationResponse(serving, prepare)
 
-    @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=GENERATION_ERRORS)
+    @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=GENERATED)
     async def chat_completions(body: ChatBody) -> Response:
         """Answers a conversation. With `stream`, sends server-sent events."""
 

@@ -20,6 +20,14 @@ ROUTES = {
     "/health": "GET",
     "/metrics": "GET",
 }
+# What a drawn request is given, and what is taken from it, for this model to answer it.
+SIMPLE = {
+    "/v1/completions": {"prompt": "a", "max_tokens": 3, "best_of": None},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}], "max_tokens": 3, "top_logprobs": None},
+}
+DEPENDENT = "model n stop min_tokens logprobs prompt_logprobs stop_token_ids logit_bias stream_options response_format"
+DEPENDENT = [*DEPENDENT.split(), "max_completion_tokens", "chat_template_kwargs", "add_generation_prompt"]
+DEPENDENT = [*DEPENDENT, "continue_final_message"]
 DRAWN = settings(
     max_examples=20,
     derandomize=True,
@@ -60,8 +68,8 @@ def test_answers_are_as_described(served, schema, path, mode):
     @given(data=st.data())
     def check(data):
         case = data.draw(operation.as_strategy(generation_mode=mode))
-        if mode is GenerationMode.POSITIVE and path == "/v1/completions":
-            case.body |= {"prompt": "a", "stop_token_ids": None, "logit_bias": None}  # tokens that the model has
+        if mode is GenerationMode.POSITIVE and path in SIMPLE and data.draw(st.booleans()):
+            case.body |= SIMPLE[path] | dict.fromkeys(DEPENDENT)
         # a request of the right form may still be refused: more tokens than the context has, say
         answer = case.call_and_validate(base_url=served.url, excluded_checks=[positive_data_acceptance])
         statuses.add(answer.status_code)
