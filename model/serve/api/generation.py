@@ -1,9 +1,9 @@
 """Runs the answers of one request on the engine and merges what leaves of them."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -44,58 +44,77 @@ class Generation:
     ) -> None:
         """`choices`: answers to each prompt, which follow each other in `answers`."""
         self._serving, self._answers, self._record, self._choices = serving, answers, record, choices
-        self._events: asyncio.Queue[tuple[RunningAnswer, Delta | Exception]] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
         self._tickets: list[Ticket] = []
 
     async def __aenter__(self) -> Self:
         """Takes a place in the queue for every answer. Raises ApiError: there is no room, or the quota is spent."""
-        tickets = self._tickets
         try:
             if (admission := self._serving.admission) is not None:
                 for number in range(len(self._answers)):
-                    tickets.append(admission.enter(self._record.client, is_first=number == 0))
+                    self._tickets.append(admission.enter(self._record.client, is_first=number == 0))
         except GristmillError as error:
-            for ticket in tickets:
-                ticket.leave()
+            self._leave()
             raise api_error(error) from None
-        for answer, ticket in zip(self._answers, tickets or [None] * len(self._answers), strict=True):
-            self._tasks.append(asyncio.create_task(self._run(answer, ticket)))
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for ticket in self._tickets:  # of tasks that were cancelled before they began; the others have left
-            ticket.leave()
+        self._leave()
         self._record.generated_tokens = sum(answer.choice.generated for answer in self._answers)
 
-    async def deltas(self) -> AsyncIterator[tuple[RunningAnswer, Delta]]:
-        """Yields what leaves of each answer, until all have ended. Raises ApiError."""
-        ended = 0
-        while ended < len(self._answers):
-            answer, event = await self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            ended += event.finish_reason is not None
-            yield answer, event
+    def _leave(self) -> None:
+        """Gives back the places of answers that did not begin; the others have done so."""
+        for ticket in self._tickets:
+            ticket.leave()
 
-    async def _run(self, answer: RunningAnswer, ticket: Ticket | None) -> None:
+    async def deltas(self) -> AsyncGenerator[tuple[RunningAnswer, Delta], None]:
+        """Yields what leaves of each answer, until all have ended. Must be closed. Raises ApiError."""
+        if len(self._answers) == 1:
+            (answer,) = self._answers
+            async with aclosing(self._run(answer)) as deltas:
+                async for delta in deltas:
+                    yield answer, delta
+            return
+        events: asyncio.Queue[tuple[RunningAnswer, Delta | Exception]] = asyncio.Queue()
+
+        async def collect(answer: RunningAnswer) -> None:
+            try:
+                async with aclosing(self._run(answer)) as deltas:
+                    async for delta in deltas:
+                        events.put_nowait((answer, delta))
+            except Exception as error:
+                events.put_nowait((answer, error))
+
+        tasks = [asyncio.create_task(collect(answer)) for answer in self._answers]
+        try:
+            ended = 0
+            while ended < len(self._answers):
+                answer, event = await events.get()
+                if isinstance(event, Exception):
+                    raise event
+                ended += event.finish_reason is not None
+                yield answer, event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, answer: RunningAnswer) -> AsyncGenerator[Delta, None]:
+        """One answer, from its place in the queue to its end."""
+        ticket = self._tickets[answer.index] if self._tickets else None
         try:
             if ticket is not None:
                 await ticket.turn()
-            await self._generate(answer)
-        except (GristmillError, ApiError) as error:
-            self._events.put_nowait((answer, api_error(error, self._serving.limits.retry_s)))
-        except Exception as error:
-            self._events.put_nowait((answer, error))
+            async with aclosing(self._generate(answer)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except GristmillError as error:
+            raise api_error(error, self._serving.limits.retry_s) from None
         finally:
             if ticket is not None:  # the tokens of a prompt are those of its first answer
                 is_first = answer.index % self._choices == 0
                 ticket.leave(answer.choice.generated + is_first * len(answer.request.prompt))
 
-    async def _generate(self, answer: RunningAnswer) -> None:
+    async def _generate(self, answer: RunningAnswer) -> AsyncGenerator[Delta, None]:
         steps = await self._serving.engine.submit(answer.request)
         is_whole = False
         try:
@@ -103,15 +122,14 @@ class Generation:
                 is_whole = step.finish_reason is not None
                 delta = self._take(answer, step)
                 if not delta.is_empty:
-                    self._events.put_nowait((answer, delta))
+                    yield delta
                 if delta.finish_reason:
                     return
             raise EngineDownError("The engine ended the answer before it was whole.")
         finally:
             if not is_whole:
                 self._serving.engine.abort(answer.request.id)
-            with contextlib.suppress(Exception):
-                await steps.aclose()  # type: ignore[attr-defined]
+            await steps.aclose()  # type: ignore[attr-defined]
 
     def _take(self, answer: RunningAnswer, step: GenerationStep) -> Delta:
         """What leaves after a step."""

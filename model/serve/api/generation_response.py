@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -94,17 +94,19 @@ class GenerationResponse(Response):
         async with Generation(self._serving, job.answers, record, job.choices) as generation:
             if not job.stream:
                 parts: dict[int, list[Delta]] = {row.index: [] for row in job.answers}
-                async for row, delta in generation.deltas():
-                    parts[row.index].append(delta)
+                async with aclosing(generation.deltas()) as deltas:
+                    async for row, delta in deltas:
+                        parts[row.index].append(delta)
                 content = json_bytes(answer.whole({index: _joined(deltas) for index, deltas in parts.items()}))
                 await Response(content, media_type="application/json")(scope, receive, send)
                 return
-            async for row, delta in generation.deltas():
-                events = answer.events(row, delta)
-                if not self._is_started:  # nothing can be refused any more
-                    await self._start(send)
-                    events = [*answer.first_events(), *events]
-                await self._send(events, send)
+            async with aclosing(generation.deltas()) as deltas:
+                async for row, delta in deltas:
+                    events = answer.events(row, delta)
+                    if not self._is_started:  # nothing can be refused any more
+                        await self._start(send)
+                        events = [*answer.first_events(), *events]
+                    await self._send(events, send)
             await self._send(answer.last_events(), send)
         await self._end(send)
 

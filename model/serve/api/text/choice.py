@@ -3,7 +3,7 @@ together, and only once nothing can take them back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from model.serve.api.text.stop_strings import StopStrings
@@ -146,24 +146,25 @@ class Choice:
 
     def _tokens(self, release: Release, *, is_last: bool, is_cut: bool) -> list[TextToken]:
         """The tokens that leave with a release: those whose whole text has left, but none with masked text in it."""
-        end, incomplete = release.source_end, set(map(id, self._incomplete))
-        leaving: list[TextToken] = []
-        while self._waiting:
-            row = self._waiting[0]
-            is_over = id(row) not in incomplete and row.end <= end
-            begins_before_cut = is_last and (not is_cut or row.start < end)
-            if not (is_over or begins_before_cut):
+        end, waiting = release.source_end, self._waiting
+        complete = len(waiting) - len(self._incomplete)  # those that are incomplete are the last ones
+        count = 0
+        while count < len(waiting):
+            row = waiting[count]
+            is_over = count < complete and row.end <= end
+            if not (is_over or (is_last and (not is_cut or row.start < end))):
                 break
-            leaving.append(self._waiting.pop(0))
-            self.sent += not row.in_prompt
-        position = _Positions(release, self._source, self._source_start, self._sent_length)
+            count += 1
+        leaving, self._waiting = waiting[:count], waiting[count:]
+        self.sent += sum(not row.in_prompt for row in leaving)
+        positions = _Positions(release, self._source, self._source_start, self._sent_length)
         self._source = self._source[max(0, end - self._source_start) :]
         self._source_start, self._sent_length = max(end, self._source_start), self._sent_length + len(release.text)
-        return [
-            replace(row, offset=position.after_masking(row.start))
-            for row in leaving
-            if not any(row.start < last and row.end > first for first, last in release.masked)
-        ]
+        if release.masked:
+            leaving = [row for row in leaving if not any(row.start < b and row.end > a for a, b in release.masked)]
+        for row in leaving:
+            row.offset = positions.after_masking(row.start)
+        return leaving
 
 
 class _Positions:
@@ -182,5 +183,8 @@ class _Positions:
 
     def after_masking(self, start: int) -> int:
         """The position in the text that leaves of a character that is not masked."""
-        source, sent = next((row for row in reversed(self._segments) if row[0] <= start), self._segments[0])
+        for source, sent in reversed(self._segments):
+            if source <= start:
+                return sent + start - source
+        source, sent = self._segments[0]
         return max(0, sent + start - source)
