@@ -1,6 +1,6 @@
 """`DsaSlots`: the DSA model over slots. The arenas are the `Pages` of its layers, one row a slot."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -9,7 +9,7 @@ from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
 from model.serve.embedded.lora import MixedAdapters
-from model.serve.embedded.slot_model import end_tokens_of
+from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
 from model.serve.port import AdapterRef
 
 
@@ -29,8 +29,9 @@ class DsaSlots:
                 slots, 0, config.num_key_value_heads, config.head_dim, device=network.device, dtype=network.dtype
             )
             pages = Pages.empty(keys_like, block.attention.gate, config.sparsity)  # pyright: ignore
-            pages.reserve(max_length)
+            pages.reserve(max_length + 1)
             layer.set_pages(pages)  # pyright: ignore[reportAttributeAccessIssue]
+        self._breaks = LayerBreaks(network.layers)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
         if self._graphs is not None:
@@ -51,6 +52,7 @@ class DsaSlots:
         chunks: Sequence[Sequence[int]],
         offset: int,
         adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
@@ -64,13 +66,14 @@ class DsaSlots:
         if any(len(chunk) < longest for chunk in chunks):
             mask_BT = torch.tensor([[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks])
             mask_BT = mask_BT.to(self._network.device)
-        logits_BTV = self._with_adapters(
-            adapters,
-            input_ids=torch.tensor(ids, device=self._network.device),
-            attention_mask=mask_BT,
-            past_key_values=cache,
-            logits_to_keep=0 if all_logits else 1,
-        ).logits
+        with self._breaks.calling(between_layers):
+            logits_BTV = self._with_adapters(
+                adapters,
+                input_ids=torch.tensor(ids, device=self._network.device),
+                attention_mask=mask_BT,
+                past_key_values=cache,
+                logits_to_keep=0 if all_logits else 1,
+            ).logits
         return logits_BTV[0] if all_logits else logits_BTV[:, -1]
 
     @torch.inference_mode()
