@@ -65,17 +65,15 @@ def pair(
     return Pairs(blocks, order.int(), bounds, work_block, first.int())
 
 
-@triton.jit
+# Not compiled again for other values of these: the chunks of a prompt differ in them.
+@triton.jit(do_not_specialize=["T", "N", "keys", "blocks"])
 def gather_forward(
     q, k, v, starts, part, part_lse, order, bounds, work_block, work_first,
     T, N, keys, K, slots, q_b, q_t, k_b, k_t, scale, blocks,
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
     STARTS: tl.constexpr,
 ):  # fmt: skip
-    """Attention of up to CHUNK pairs of one block. `scale` includes log2 e, so that exponents are powers of 2.
-
-    `blocks` is no constant: each chunk of a long prompt has another number, and would compile the kernel again.
-    """
+    """Attention of up to CHUNK pairs of one block. `scale` includes log2 e, so that exponents are powers of 2."""
     work = tl.program_id(0)
     place = tl.load(work_block + work)
     if place >= blocks:
@@ -109,7 +107,7 @@ def gather_forward(
         tl.store(part_lse + target, top + tl.log2(total), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "keys", "offset"])
 def join_forward(
     q, k, v, starts, part, part_lse, out, lse,
     T, keys, K, offset, q_b, q_t, k_b, k_t, scale,

@@ -35,6 +35,7 @@ class DsaSlots:
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
         if self._graphs is not None:
+            self._compile_prefill()
             self._graphs.capture_all()
 
     @classmethod
@@ -76,6 +77,14 @@ class DsaSlots:
             ).logits
         return logits_BTV[0] if all_logits else logits_BTV[:, -1]
 
+    def _compile_prefill(self) -> None:
+        """Reads meaningless chunks, so that no request waits until the kernels of each length are compiled."""
+        block = self._network.config.block
+        offset, chunk = 0, 2 * block
+        while offset + chunk <= self.max_length:
+            self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
+            offset = max(2 * offset, chunk)
+
     @torch.inference_mode()
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
@@ -99,6 +108,10 @@ class DsaSlots:
     def network(self) -> DsaForCausalLM:
         """The base model."""
         return self._network
+
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         self._with_adapters.load(adapter)

@@ -42,8 +42,10 @@ class Generation:
 
     def _decode_meanwhile(self) -> None:
         """Between two layers of a prefill: a decode step, if those that generate have waited long enough."""
-        if time.perf_counter() - self._last_step >= PREFILL_SHARE * self._step_time:
-            self._decode()
+        if self.scheduler.decoding():
+            self.model.wait()
+            if time.perf_counter() - self._last_step >= PREFILL_SHARE * self._step_time:
+                self._decode()
 
     def fail_all(self, error: GristmillError) -> None:
         """Ends all sequences with an error and frees their slots."""

@@ -106,6 +106,10 @@ class HfSlots:
         self._window.set(*outer)
         return logits_BTV[:, -1]
 
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+
     def load_adapter(self, adapter: AdapterRef) -> None:
         self._with_adapters.load(adapter)
 

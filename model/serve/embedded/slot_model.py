@@ -55,6 +55,10 @@ class SlotModel(Protocol):
         """Reads one token into each of the first slots, at the positions, and returns logits [B, V]."""
         ...
 
+    def wait(self) -> None:
+        """Waits until what was started on a GPU is finished."""
+        ...
+
     def load_adapter(self, adapter: AdapterRef) -> None:
         """Loads an adapter. Raises ConfigError: it does not fit the model."""
         ...
