@@ -24,7 +24,7 @@ from model.serve.embedded.generation import Generation
 from model.serve.embedded.loading import load_slots
 from model.serve.embedded.sampling import Draws
 from model.serve.embedded.scheduler import LiveSequence
-from model.serve.embedded.step_stream import StepStream
+from model.serve.step_stream import StepStream
 from model.serve.port import (
     AdapterRef,
     EngineDownError,
