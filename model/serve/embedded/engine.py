@@ -24,7 +24,6 @@ from model.serve.embedded.generation import Generation
 from model.serve.embedded.loading import load_slots
 from model.serve.embedded.sampling import Draws
 from model.serve.embedded.scheduler import LiveSequence
-from model.serve.step_stream import StepStream
 from model.serve.port import (
     AdapterRef,
     EngineDownError,
@@ -34,6 +33,7 @@ from model.serve.port import (
     GenerationStep,
     RequestError,
 )
+from model.serve.step_stream import StepStream
 
 MAX_FAILURES = 3  # failed steps in a row, after which the engine is down
 PREFILL_TOKENS = {"cpu": 256, "cuda": 2048}  # read between two decode steps
