@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.errors import StoreError
+from configs.errors import InputError, StoreError
 from stages.ports import Adapter, Training
 from stages.storage.atomic import new_folder, place_folder
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "training.json"
+_HASHED_BYTES = 2**20  # at once
 
 
 def write_adapter(
@@ -24,7 +25,7 @@ def write_adapter(
     """
     with new_folder(folder) as temporary:
         write(temporary)
-        digest = hashlib.sha256((temporary / WEIGHTS).read_bytes() + (temporary / CONFIG).read_bytes()).hexdigest()
+        digest = adapter_sha256(temporary)
         target = folder / digest
         training = describe(Adapter(f"{domain}@{digest}", str(target), digest))
         card = asdict(training) | {"adapter": {"name": training.adapter.name, "sha256": digest}}
@@ -36,3 +37,18 @@ def write_adapter(
                 f"{target}: the adapter cannot be written ({error}); free space or fix the permissions, then run again"
             ) from error
         return training
+
+
+def adapter_sha256(folder: Path) -> str:
+    """Returns the hash over the weights and the config of an adapter. Raises InputError if it lacks one of the two."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, CONFIG):
+        try:
+            with (folder / name).open("rb") as stream:
+                while content := stream.read(_HASHED_BYTES):
+                    digest.update(content)
+        except OSError as error:
+            raise InputError(
+                f"{folder / name}: cannot be read ({error.strerror}); give a folder in PEFT's form"
+            ) from error
+    return digest.hexdigest()

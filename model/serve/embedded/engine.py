@@ -25,7 +25,6 @@ from model.serve.embedded.generation import Generation
 from model.serve.embedded.loading import load_slots
 from model.serve.embedded.sampling import Draws
 from model.serve.embedded.scheduler import LiveSequence
-from model.serve.embedded.step_stream import StepStream
 from model.serve.port import (
     AdapterRef,
     EngineDownError,
@@ -35,6 +34,7 @@ from model.serve.port import (
     GenerationStep,
     RequestError,
 )
+from model.serve.step_stream import StepStream
 
 MAX_FAILURES = 3  # failed steps in a row, after which the engine is down
 PREFILL_TOKENS = {"cpu": 512, "cuda": 8192}  # of prompts, read at once

@@ -1,6 +1,5 @@
 """`MixedAdapters`: LoRA adapters of a network, a different one for each row of a batch, by PEFT."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,9 +51,14 @@ class MixedAdapters:
         name = _name(adapter)
         if name in self._names:
             self._names.remove(name)
-            with warnings.catch_warnings():  # that another adapter is active now: each row names its own
-                warnings.simplefilter("ignore", UserWarning)
+            if self._names:
+                # PEFT fails in all later calls if the adapter that it calls active is gone; each row names its own
+                self._peft.set_adapter(next(iter(self._names)))
                 self._peft.delete_adapter(name)
+                self._peft.requires_grad_(False)
+            else:
+                self._peft.unload()
+                self._peft = None
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
 

@@ -1,0 +1,51 @@
+"""A Llama of random weights over bytes, and adapters for it: small enough for vLLM to start in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+BOS, EOS = 256, 257
+VOCABULARY = 258  # 256 bytes, and the two
+
+
+def save_byte_llama(folder: Path, seed: int = 1) -> None:
+    """Saves model and tokenizer as transformers does."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_adapter(model: Path, folder: Path, *, seed: int = 2, scale: float = 0.3, **options: Any) -> None:
+    """Saves an adapter of random weights for the model. With `scale` 0 it changes nothing."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    lora = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]} | options)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, scale) if scale else weight.zero_()
+    adapted.save_pretrained(folder)
