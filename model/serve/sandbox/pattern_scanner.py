@@ -46,9 +46,13 @@ class PatternScanner:
         table: dict[int, str] | None = None,
     ) -> None:
         self.name = name
-        self.scan = find
+        self._find = find
         self._fold, self._table = fold and lru_cache(_CACHED_LETTERS)(fold), table or {}
         self._automaton = Automaton(shapes)
+
+    def scan(self, text: str) -> list[Finding]:
+        """All findings of a whole text, in order."""
+        return self._find(text)
 
     def hold(self, text: str) -> int:
         """The earliest position at which a match that is not complete yet could begin; `len(text)` if there is none."""
@@ -76,7 +80,7 @@ class PatternStream:
     def __init__(self, scanner: PatternScanner) -> None:
         self.hold = 0
         self.findings: list[Finding] = []
-        self._name, self._find = scanner.name, scanner.scan
+        self._name, self._find = scanner.name, scanner._find
         self._fold, self._table, self._automaton = scanner._fold, scanner._table, scanner._automaton
         self._search = self._automaton.start
         self._matches: list[_Match] = []  # in the order of their starts
@@ -138,12 +142,12 @@ class PatternStream:
         search, matches, position = self._search, self._matches, self._read
         for char in chars:
             move = search.moves.get(char)
-            search, begun = move or self._automaton.search(search, char)
+            search, started = move or self._automaton.search(search, char)
             after = position + width
             if matches:
                 matches = self._step(matches, char, position, after)
-            if begun is not None:
-                matches.append(_Match(position, begun))
+            if started is not None:
+                matches.append(_Match(position, started))
             if self._zone is not None or (matches and after - matches[0].start > MAX_HELD_CHARS):
                 self._matches, self._read = matches, after
                 self._resolve()
