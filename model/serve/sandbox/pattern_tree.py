@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cache, lru_cache
 from typing import Any
 
 from configs.errors import ConfigError
@@ -25,7 +24,6 @@ CharTest = Callable[[str], bool]
 
 _ONE_CHARACTER = {codes.LITERAL, codes.NOT_LITERAL, codes.IN, codes.ANY}
 _CHAR_FLAGS = int(re.IGNORECASE | re.ASCII | re.DOTALL | re.UNICODE)
-_CACHED_CHARS = 1024  # of each test
 _REPEATS = {codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT}
 
 
@@ -74,7 +72,7 @@ class Graph:
         self.nodes: list[Node] = [Node(Kind.ACCEPT)]
         self.dead_end = self._add(Node(Kind.FORK))
         self.following: dict[tuple[str, int], int] = {}  # what `Shape.after` became, by expression and flags
-        self.tests: dict[tuple[Any, str, int], CharTest] = {}  # by part of an expression and flags
+        self.tests: dict[tuple[Any, str, int], CharTest] = {}  # by part of an expression and flags; others negate one
         self.starts = tuple(_Builder(self, shape).start for shape in shapes)
 
     def _add(self, node: Node) -> int:
@@ -179,7 +177,7 @@ class _Builder:
             direction, inner = value
             return self._look(code is codes.ASSERT, direction > 0, inner, end, flags)
         if code is codes.AT and value in (codes.AT_BOUNDARY, codes.AT_NON_BOUNDARY):
-            is_word = _word_test(bool(flags & re.ASCII))
+            is_word = self._char_test(codes.IN, [(codes.CATEGORY, codes.CATEGORY_WORD)], flags)
             inside = self._new(Kind.NEXT, (end,), is_word)
             outside = self._new(Kind.NEXT, (end,), _not(is_word))
             then = (outside, inside) if value is codes.AT_BOUNDARY else (inside, outside)
@@ -207,13 +205,14 @@ class _Builder:
     def _edge(self, where: Any, end: int, is_of_line: bool) -> int:
         """The start or the end of a line or of the text."""
         at_newline = is_of_line and where in (codes.AT_BEGINNING, codes.AT_END)
-        test = _is_newline if at_newline else _no_character
+        is_newline = self._char_test(codes.LITERAL, ord("\n"), 0)
+        test = is_newline if at_newline else _no_character
         if where in (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING):
             return self._new(Kind.PREVIOUS, (end,), test)
         node = self._new(Kind.NEXT, (end,), test)
         if where is codes.AT_END and not is_of_line:  # there may be one newline more
             last = self._new(Kind.NEXT, (self._graph.dead_end,), _no_character)
-            return self._fork(node, self._new(Kind.CHARACTER, (last,), _is_newline))
+            return self._fork(node, self._new(Kind.CHARACTER, (last,), is_newline))
         return node
 
     def _look(self, is_wanted: bool, is_ahead: bool, items: Any, end: int, flags: int) -> int:
@@ -230,10 +229,6 @@ def _no_character(char: str) -> bool:
     return False
 
 
-def _is_newline(char: str) -> bool:
-    return char == "\n"
-
-
 def _not(test: CharTest) -> CharTest:
     return lambda char: not test(char)
 
@@ -242,10 +237,4 @@ def _char_test(code: Any, value: Any, flags: int) -> CharTest:
     state = parser.State()
     state.flags = flags
     expression = compiler.compile(parser.SubPattern(state, [(code, value)]), flags)
-    return lru_cache(_CACHED_CHARS)(lambda char: expression.match(char) is not None)
-
-
-@cache
-def _word_test(is_ascii: bool) -> CharTest:
-    expression = re.compile(r"\w", re.ASCII if is_ascii else 0)
-    return lru_cache(_CACHED_CHARS)(lambda char: expression.match(char) is not None)
+    return lambda char: expression.match(char) is not None

@@ -51,7 +51,7 @@ def scanner_of(expression: str, flags: int = 0, action: Action = "mask", **shape
     def find(text: str) -> list[Finding]:
         return [Finding(*match.span(group), "x", action) for match in compiled.finditer(text)]
 
-    return PatternScanner("pattern", find, [Shape(expression, flags, **shape)])
+    return PatternScanner("pattern", find, [Shape(expression, flags, **shape)], context=64)
 
 
 def streamed(policy: GuardPolicy, pieces: list[str]) -> Release:
@@ -211,6 +211,16 @@ def test_letters_are_compared_whatever_their_form(text):
 @given(st.text(st.sampled_from("nialseofNÓ óñ\u0303\u0301\u0323\u200bﬁｆ"), max_size=12))
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 def test_letters_in_any_order(text):
+    check(FOLDED, text)
+
+
+def test_no_letter_is_endless():
+    text = "x o" + "\u0301" * 5000 + " fin"
+    policy, held = GuardPolicy("test", (FOLDED,)), 0
+    guard = policy.guard()
+    for position, char in enumerate(text):
+        held = max(held, position + 1 - guard.feed(char).source_end)
+    assert held < 40
     check(FOLDED, text)
 
 
