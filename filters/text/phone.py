@@ -66,8 +66,8 @@ def phones(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Start and end of telephone numbers in a text whose digits and dashes are ASCII.
 
     A number with a + must have a length of its country; one with a bare 00 must be in use there. A national number must
-    be in use in a country of the language (of any for `ANY_LANGUAGE`), and either be written as numbers are written there or follow a label
-    ("tel.", 手机).
+    be in use in a country of the language (of any for `ANY_LANGUAGE`), and either be written as numbers are written
+    there or follow a label ("tel.", 手机).
     """
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()

@@ -53,7 +53,7 @@ def _privacy(options: dict[str, Any], domain: str) -> PatternScanner:
         spans = mask_spans(text, ANY_LANGUAGE, kinds)
         return [Finding(start, end, kind, "block" if kind in blocked else "mask") for start, end, kind in spans]
 
-    return PatternScanner("privacy", find, _shapes(PERSONAL), table=ASCII_FORMS)
+    return PatternScanner("privacy", find, _shapes(PERSONAL), context=192, table=ASCII_FORMS)
 
 
 def _secrets(options: dict[str, Any], domain: str) -> PatternScanner:
@@ -62,7 +62,7 @@ def _secrets(options: dict[str, Any], domain: str) -> PatternScanner:
     def find(text: str) -> list[Finding]:
         return [Finding(start, end, kind, "block") for start, end, kind in sorted(judge.find(text))]
 
-    return PatternScanner("secrets", find, _shapes(SECRETS))
+    return PatternScanner("secrets", find, _shapes(SECRETS), context=192)
 
 
 def _safety(options: dict[str, Any], domain: str) -> PatternScanner:
@@ -73,7 +73,7 @@ def _safety(options: dict[str, Any], domain: str) -> PatternScanner:
         spans = [(starts[start], ends[end - 1], name) for start, end, name in judge.find(plain, domain)]
         return [Finding(start, end, name, "block") for start, end, name in sorted(spans)]
 
-    return PatternScanner("safety", find, _shapes(judge.outlines(domain)), fold=folded)
+    return PatternScanner("safety", find, _shapes(judge.outlines(domain)), context=320, fold=folded)
 
 
 def _shapes(outlines: Iterable[Outline]) -> list[Shape]:

@@ -145,6 +145,8 @@ def test_variables_say_what_they_hold():
         ("pipeline.store.dataset", ("apache_beam", "torch", "starlette", "sklearn")),
         ("filters.build", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
         ("filters.heads.training", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),
+        ("model.serve.access", ("torch", "fastapi", "starlette")),
+        ("pipeline.serving.policies", ("apache_beam", "torch", "transformers", "sklearn", "fastapi", "starlette")),
         ("stages.generate", ("torch", "transformers", "sklearn", "scipy")),
         ("stages.sources", ("apache_beam", "ijson", "torch")),
         ("model", ("torch", "transformers", "yaml")),

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from model.serve.sandbox.pattern_tree import Graph, Kind, Node, Shape
 
 _MAX_MOVES = 200_000  # that are kept, some 30 MB
+_MAX_CHARS = 50_000  # whose classes are kept
 
 
 class State:
@@ -41,17 +42,33 @@ class Search:
 
 
 class Automaton:
-    """The patterns of a scanner as one automaton. `start` is the state at the start of a text."""
+    """The patterns of a scanner as one automaton.
+
+    Attributes:
+        start: the state at the start of a text.
+        classes: a character -> the one that stands for all that no pattern tells apart. The moves of a state are by
+            these. `classify` adds one that is missing.
+    """
 
     def __init__(self, shapes: Iterable[Shape]) -> None:
         graph = Graph(shapes)
         self._nodes: list[Node] = graph.nodes
         self._starts = graph.starts
+        self._tests = tuple(graph.tests.values())
+        self._representatives: dict[bytes, str] = {}
+        self.classes: dict[str, str] = {}
         self._states: dict[tuple[frozenset[int], bool], State] = {}
         self._searches: dict[tuple[frozenset[int], frozenset[int]], Search] = {}
         self._beginnings: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._count = 0  # moves that are kept
         self.start = self._search(self._starts, None)
+
+    def classify(self, char: str) -> str:
+        """The character that stands for the class of this one."""
+        if len(self.classes) >= _MAX_CHARS:
+            self.classes.clear()
+        results = bytes(test(char) for test in self._tests)
+        return self.classes.setdefault(char, self._representatives.setdefault(results, char))
 
     def beginnings(self, chars: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some characters with which a finding could begin, whatever is before them."""

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 Fold = Callable[[str], str]
 
 HANGUL = frozenset(map(chr, (*range(0x1100, 0x1160), *range(0xAC00, 0xD7A4))))  # that vowels and consonants join
+MAX_JOINING = 30  # as in the stream-safe text format of Unicode (UAX 15)
 _JOINING_HANGUL = range(0x1160, 0x1200)  # vowels and final consonants
 
 
@@ -34,15 +35,21 @@ def with_accents(letter: str) -> tuple[str, ...]:
     return _by_letter().get(letter, ())
 
 
+def letter_end(text: str, start: int) -> int:
+    """Where the character at `start` ends, with those that join it; no more than `MAX_JOINING` do."""
+    end, limit = start + 1, min(len(text), start + 1 + MAX_JOINING)
+    while end < limit and is_joining(text[end]):
+        end += 1
+    return end
+
+
 def letters(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of each character of a text with those that join it."""
     start = 0
-    for position in range(1, len(text)):
-        if not is_joining(text[position]):
-            yield start, position
-            start = position
-    if text:
-        yield start, len(text)
+    while start < len(text):
+        end = letter_end(text, start)
+        yield start, end
+        start = end
 
 
 def folded_with_places(text: str, fold: Fold) -> tuple[str, list[int], list[int]]:

@@ -6,11 +6,10 @@ from functools import lru_cache
 
 from model.serve.sandbox.automaton import Automaton, State
 from model.serve.sandbox.finding import Finding
-from model.serve.sandbox.folding import HANGUL, Fold, is_joining, with_accents
+from model.serve.sandbox.folding import HANGUL, MAX_JOINING, Fold, letter_end, with_accents
 from model.serve.sandbox.pattern_tree import Shape
 
 MAX_HELD_CHARS = 768  # more than any finding of the shipped filters, and what follows and decides it, is long
-CONTEXT_CHARS = 640  # before a finding that decide whether it counts: labels, the sentence
 _CACHED_LETTERS = 8192
 _ASCII = re.compile(r"[\x00-\x7f]+")
 _MAX_WORD_CHARS = 64  # by which the context is extended to begin at a space
@@ -21,7 +20,7 @@ Find = Callable[[str], list[Finding]]
 class PatternScanner:
     """Finds what `find` finds, in texts that arrive in pieces.
 
-    `find` decides: it reads a finding with up to `CONTEXT_CHARS` characters before it and at least one after it, or the
+    `find` decides: it reads a finding with `context` characters before it and at least one after it, or the
     end of the text. Where there may be one is known by `shapes`, which must describe all that `find` can find, as far
     to the right as it depends on the text.
 
@@ -32,6 +31,7 @@ class PatternScanner:
         name: the scanner's name.
         find: the findings of a text.
         shapes: how the findings are written.
+        context: characters before a finding on which it depends: labels, the sentence.
         fold: what `shapes` are compared with instead of the text, letter by letter: it is called with a character and
             those that join it, and leaves ASCII as it is. None: the text as it is.
         table: like `fold`, for characters that are each replaced by one: a table of `str.translate`.
@@ -42,13 +42,19 @@ class PatternScanner:
         name: str,
         find: Find,
         shapes: Sequence[Shape],
+        *,
+        context: int = 0,
         fold: Fold | None = None,
         table: dict[int, str] | None = None,
     ) -> None:
-        self.name = name
-        self.scan = find
+        self.name, self._context = name, context
+        self._find = find
         self._fold, self._table = fold and lru_cache(_CACHED_LETTERS)(fold), table or {}
         self._automaton = Automaton(shapes)
+
+    def scan(self, text: str) -> list[Finding]:
+        """All findings of a whole text, in order."""
+        return self._find(text)
 
     def hold(self, text: str) -> int:
         """The earliest position at which a match that is not complete yet could begin; `len(text)` if there is none."""
@@ -76,7 +82,7 @@ class PatternStream:
     def __init__(self, scanner: PatternScanner) -> None:
         self.hold = 0
         self.findings: list[Finding] = []
-        self._name, self._find = scanner.name, scanner.scan
+        self._name, self._find, self._context = scanner.name, scanner._find, scanner._context
         self._fold, self._table, self._automaton = scanner._fold, scanner._table, scanner._automaton
         self._search = self._automaton.start
         self._matches: list[_Match] = []  # in the order of their starts
@@ -96,8 +102,8 @@ class PatternStream:
         else:
             self._walk_letters(is_last=False)
         self._update_hold()
-        if len(self._text) > 4 * (CONTEXT_CHARS + MAX_HELD_CHARS):
-            excess = self.hold - CONTEXT_CHARS - _MAX_WORD_CHARS - self._offset
+        if len(self._text) > 4 * (self._context + MAX_HELD_CHARS):
+            excess = self.hold - self._context - _MAX_WORD_CHARS - self._offset
             if excess > 0:
                 self._text, self._offset = self._text[excess:], self._offset + excess
 
@@ -124,10 +130,8 @@ class PatternStream:
                 self._walk(text[start : plain.end() - 1], 1, 1)
                 start = self._read - self._offset
                 continue
-            end = start + 1
-            while end < len(text) and is_joining(text[end]):
-                end += 1
-            if end == len(text) and not is_last:
+            end = letter_end(text, start)
+            if end == len(text) and end - start <= MAX_JOINING and not is_last:
                 break
             self._walk(self._fold(text[start:end]), 0, end - start)
             start = end
@@ -136,14 +140,16 @@ class PatternStream:
     def _walk(self, chars: str, step: int, width: int) -> None:
         """Walks over folded characters, each `step` characters of the text after the last, and `width` wide."""
         search, matches, position = self._search, self._matches, self._read
-        for char in chars:
+        classes = self._automaton.classes
+        for letter in chars:
+            char = classes.get(letter) or self._automaton.classify(letter)
             move = search.moves.get(char)
-            search, begun = move or self._automaton.search(search, char)
+            search, started = move or self._automaton.search(search, char)
             after = position + width
             if matches:
                 matches = self._step(matches, char, position, after)
-            if begun is not None:
-                matches.append(_Match(position, begun))
+            if started is not None:
+                matches.append(_Match(position, started))
             if self._zone is not None or (matches and after - matches[0].start > MAX_HELD_CHARS):
                 self._matches, self._read = matches, after
                 self._resolve()
@@ -200,14 +206,13 @@ class PatternStream:
         if letter[0] in HANGUL:
             return True
         forms = (self._fold(letter), *self._automaton.beginnings(with_accents(letter[0])))
-        return any(
-            form and (self._search.moves.get(form[0]) or self._automaton.search(self._search, form[0]))[1]
-            for form in forms
-        )
+        chars = [self._automaton.classes.get(form[0]) or self._automaton.classify(form[0]) for form in forms if form]
+        moves = self._search.moves
+        return any((moves.get(char) or self._automaton.search(self._search, char))[1] for char in chars)
 
     def _decide(self, start: int, end: int) -> None:
         """Adds the findings from `start` that begin before `end`, as `find` sees them in the text so far."""
-        begin = max(start - CONTEXT_CHARS, 0)
+        begin = max(start - self._context, 0)
         if begin > 0:
             places = range(begin, max(begin - _MAX_WORD_CHARS, self._offset), -1)
             begin = next((place for place in places if self._text[place - 1 - self._offset].isspace()), begin)

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cache, lru_cache
 from typing import Any
+
+from configs.errors import ConfigError
 
 from re import _compiler as compiler  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
 from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
@@ -23,7 +24,6 @@ CharTest = Callable[[str], bool]
 
 _ONE_CHARACTER = {codes.LITERAL, codes.NOT_LITERAL, codes.IN, codes.ANY}
 _CHAR_FLAGS = int(re.IGNORECASE | re.ASCII | re.DOTALL | re.UNICODE)
-_CACHED_CHARS = 1024  # of each test
 _REPEATS = {codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT}
 
 
@@ -72,7 +72,7 @@ class Graph:
         self.nodes: list[Node] = [Node(Kind.ACCEPT)]
         self.dead_end = self._add(Node(Kind.FORK))
         self.following: dict[tuple[str, int], int] = {}  # what `Shape.after` became, by expression and flags
-        self.tests: dict[tuple[Any, str, int], CharTest] = {}  # by part of an expression and flags
+        self.tests: dict[tuple[Any, str, int], CharTest] = {}  # by part of an expression and flags; others negate one
         self.starts = tuple(_Builder(self, shape).start for shape in shapes)
 
     def _add(self, node: Node) -> int:
@@ -84,7 +84,7 @@ class _Builder:
     """Adds the graph of one expression, from its end to its beginning: each part is given the node that follows it."""
 
     def __init__(self, graph: Graph, shape: Shape) -> None:
-        self._graph = graph
+        self._graph, self._pattern = graph, shape.pattern
         tree = parser.parse(shape.pattern, shape.flags)
         self._groups: dict[int, tuple[Any, int]] = {}
         names = tree.state.groupdict
@@ -149,7 +149,8 @@ class _Builder:
         starts = [place for place, item in enumerate(items) if self._has_start([item])]
         for place in reversed(range(len(items))):
             # before the finding, how often something is repeated does not matter: nothing is held back for it
-            end = self._part(*items[place], end, flags, is_before=bool(starts) and place < starts[0])
+            code, value = items[place]
+            end = self._part(code, value, end, flags, is_before=bool(starts) and place < starts[0])
         return end
 
     def _part(self, code: Any, value: Any, end: int, flags: int, is_before: bool = False) -> int:
@@ -162,7 +163,8 @@ class _Builder:
         if code is codes.BRANCH:
             return self._fork(*(self._sequence(branch, end, flags) for branch in value[1]))
         if code in _REPEATS:
-            return self._repeat(*value, end, flags, is_before)
+            least, most, inner = value
+            return self._repeat(least, most, inner, end, flags, is_before)
         if code is codes.ATOMIC_GROUP:
             return self._sequence(value, end, flags)
         if code is codes.GROUPREF:
@@ -172,14 +174,19 @@ class _Builder:
             _, yes, no = value
             return self._fork(self._sequence(yes, end, flags), self._sequence(no or [], end, flags))
         if code in (codes.ASSERT, codes.ASSERT_NOT):
-            return self._look(code is codes.ASSERT, *value, end, flags)
+            direction, inner = value
+            return self._look(code is codes.ASSERT, direction > 0, inner, end, flags)
         if code is codes.AT and value in (codes.AT_BOUNDARY, codes.AT_NON_BOUNDARY):
-            is_word = _word_test(bool(flags & re.ASCII))
+            is_word = self._char_test(codes.IN, [(codes.CATEGORY, codes.CATEGORY_WORD)], flags)
             inside = self._new(Kind.NEXT, (end,), is_word)
             outside = self._new(Kind.NEXT, (end,), _not(is_word))
             then = (outside, inside) if value is codes.AT_BOUNDARY else (inside, outside)
             return self._new(Kind.BOUNDARY, then, is_word)
-        return end  # the start or the end of a line or the text
+        if code is codes.AT:
+            return self._edge(value, end, bool(flags & re.MULTILINE))
+        if code is codes.FAILURE:
+            return end
+        raise ConfigError(f"{self._pattern!r} has {code}, which a stream cannot be searched for; write it without")
 
     def _repeat(self, least: int, most: Any, inner: Any, end: int, flags: int, is_before: bool) -> int:
         if is_before and most is not codes.MAXREPEAT and most > 1:
@@ -195,15 +202,31 @@ class _Builder:
             end = self._sequence(inner, end, flags)
         return end
 
-    def _look(self, is_wanted: bool, direction: int, items: Any, end: int, flags: int) -> int:
-        items = list(items)
-        is_ahead = direction > 0
-        if len(items) == 1 and items[0][0] in _ONE_CHARACTER:
-            test = self._char_test(*items[0], flags)
+    def _edge(self, where: Any, end: int, is_of_line: bool) -> int:
+        """The start or the end of a line or of the text."""
+        at_newline = is_of_line and where in (codes.AT_BEGINNING, codes.AT_END)
+        is_newline = self._char_test(codes.LITERAL, ord("\n"), 0)
+        test = is_newline if at_newline else _no_character
+        if where in (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING):
+            return self._new(Kind.PREVIOUS, (end,), test)
+        node = self._new(Kind.NEXT, (end,), test)
+        if where is codes.AT_END and not is_of_line:  # there may be one newline more
+            last = self._new(Kind.NEXT, (self._graph.dead_end,), _no_character)
+            return self._fork(node, self._new(Kind.CHARACTER, (last,), is_newline))
+        return node
+
+    def _look(self, is_wanted: bool, is_ahead: bool, items: Any, end: int, flags: int) -> int:
+        code, value = items[0] if len(items) == 1 else (None, None)
+        if code in _ONE_CHARACTER:
+            test = self._char_test(code, value, flags)
             return self._new(Kind.NEXT if is_ahead else Kind.PREVIOUS, (end,), test if is_wanted else _not(test))
         if is_ahead:
             return self._fork(end, self._sequence(items, self._graph.dead_end, flags))
         return end
+
+
+def _no_character(char: str) -> bool:
+    return False
 
 
 def _not(test: CharTest) -> CharTest:
@@ -214,10 +237,4 @@ def _char_test(code: Any, value: Any, flags: int) -> CharTest:
     state = parser.State()
     state.flags = flags
     expression = compiler.compile(parser.SubPattern(state, [(code, value)]), flags)
-    return lru_cache(_CACHED_CHARS)(lambda char: expression.match(char) is not None)
-
-
-@cache
-def _word_test(is_ascii: bool) -> CharTest:
-    expression = re.compile(r"\w", re.ASCII if is_ascii else 0)
-    return lru_cache(_CACHED_CHARS)(lambda char: expression.match(char) is not None)
+    return lambda char: expression.match(char) is not None
