@@ -142,14 +142,14 @@ class Quantity:
 
         12 mg/5 mL is 2.4 mg/mL, and both its numbers are right then; it is 12 mg, but not 12 mg/10 mL.
         """
-        ratio, other = self.ratio, quantity.ratio
-        if ratio and other and ratio.kind == other.kind:
-            return (*self.values, *ratio.per) if _close(ratio.amounts, other.amounts) else ()
+        ratio, second_ratio = self.ratio, quantity.ratio
+        if ratio and second_ratio and ratio.kind == second_ratio.kind:
+            return (*self.values, *ratio.per) if _close(ratio.amounts, second_ratio.amounts) else ()
         if self.kind == quantity.kind and _close(self.amounts, quantity.amounts):
             return self.values
         if ratio and ratio.kind == quantity.kind and _close(ratio.amounts, quantity.amounts):
             return (*self.values, *ratio.per)
-        if other and other.kind == self.kind and _close(other.amounts, self.amounts):
+        if second_ratio and second_ratio.kind == self.kind and _close(second_ratio.amounts, self.amounts):
             return self.values
         return ()
 
