@@ -28,6 +28,9 @@ _UNFINISHED_THOUGHTS = (
     "the text ends within the model's thoughts; raise the task's sampling.max_tokens, or have the model answer at once "
     "(generator.chat_template_kwargs or generator.openai.body)"
 )
+_NO_REASON = (
+    "none; if the service leaves it out of whole answers, add an empty text to generator.openai.complete_reasons"
+)
 _PREFIX = re.compile(r"^finish_?reason[._]")
 _SHORT_CHARS = 20  # tags in a sentence with no more between them are talked about: "in <think> and </think> tags"
 _LINE_CHARS = 200  # of a line before a tag that are looked at
@@ -64,7 +67,7 @@ def read_completion(completion: Completion) -> Completion:
     reading = read_text(completion.text)
     detail = completion.detail
     if reason not in COMPLETE:
-        word = completion.finish_reason or "none"
+        word = completion.finish_reason or _NO_REASON
         reason, detail = ("incomplete" if reason == "error" else reason), detail or f"finish_reason: {word}"
     elif not reading.whole:
         reason, detail = "thoughts", _UNFINISHED_THOUGHTS

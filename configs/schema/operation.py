@@ -124,6 +124,11 @@ class Run(Section):
         default=None, description="Beam resource hint of the stages that run the generator, for runners that read it."
     )
 
+    @property
+    def dask_cluster(self) -> Dask | None:
+        """The cluster that runs the shards, if one does."""
+        return self.dask if self.runner == "dask" else None
+
     @model_validator(mode="after")
     def _dask_has_an_address(self) -> "Run":
         if self.runner == "dask" and self.dask is None:

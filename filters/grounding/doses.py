@@ -49,12 +49,12 @@ _MAX_VALUE: dict[str, float] = {
 class Doses:
     """Reasons: malformed_dose, wrong_unit, wrong_decimal, implausible_dose.
 
-    malformed_dose: a number or a unit that cannot be read (1.2.3 mg, __ mg, 5 mg/). A quantity that the passage or the
-    instruction has, in the same unit or after conversion (1 g and 1000 mg, 98.6 °F and 37 °C), passes. wrong_unit: the
-    passage has the number only with units, and with none of them is it the same quantity. mg is not mg/kg, but "per
-    day" and "per dose" are ignored, since "daily" says the same. wrong_decimal: the passage has the digits with the
-    decimal point in another place, as in 125 mg for 0.125 mg. implausible_dose: larger than texts about patients say
-    in the unit; `plausible: false` switches it off.
+    malformed_dose: a number or a unit that cannot be read (1.2.3 mg, __ mg, 5 mg/). A quantity that the passage or
+    the instruction has, in the same unit or after conversion (1 g and 1000 mg, 98.6 °F and 37 °C, 12 mg/5 mL and
+    2.4 mg/mL), passes. wrong_unit: the passage has the number only with units, and with none of them is it the same
+    quantity. mg is not mg/kg, but "per day" and "per dose" are ignored, since "daily" says the same. wrong_decimal:
+    the passage has the digits with the decimal point in another place, as in 125 mg for 0.125 mg. implausible_dose:
+    larger than texts about patients say in the unit; `plausible: false` switches it off.
     """
 
     plausible: bool = True
@@ -73,8 +73,11 @@ class Doses:
         bare = sources[0][2] | sources[1][2]
         if new := [written for written in malformed if written not in sources[0][1] + sources[1][1]]:
             return Verdict("malformed_dose", None, new[0][:80])
+        equal = [(quantity, quantity.equal_numbers(original)) for quantity in claimed for original in known]
+        in_ratios = {value for quantity, numbers in equal for value in numbers[len(quantity.values) :]}
         for quantity in claimed:
-            if any(quantity.equals(original) for original in known):
+            # the 5 mL of 12 mg per 5 mL are right where 2.4 mg/mL is
+            if any(quantity.equals(original) for original in known) or in_ratios.intersection(quantity.values):
                 continue
             if original := _same_number(quantity, known, bare):
                 return Verdict("wrong_unit", None, f"{quantity.written!r}, in the passage {original.written!r}"[:120])

@@ -110,8 +110,8 @@ def _converted(answer: str, candidate: Candidate) -> frozenset[Decimal]:
     sources = (candidate.passage, candidate.instruction)
     known = [quantity for text in sources for quantity in read_quantities(text, candidate.language)[0]]
     claimed = read_quantities(answer, candidate.language)[0]
-    equal = [quantity for quantity in claimed if any(quantity.equals(one) for one in known)]
-    return frozenset(Decimal(repr(value)) for quantity in equal for value in quantity.values)
+    equal = (quantity.equal_numbers(original) for quantity in claimed for original in known)
+    return frozenset(Decimal(repr(value)) for values in equal for value in values)
 
 
 def _is_negative(*texts: str) -> bool:

@@ -42,6 +42,11 @@ _MULTIPLIER = {
     "en": re.compile(r"[\s-]?(hundred|thousand|million|billion|mn|bn)\b"),
     "es": re.compile(r"\s?(mil(?=\s|$)(?:\s(?:millones))?|millones|mill[oó]n|billones|bill[oó]n)\b"),
 }
+# of amounts of money alone: $5M, 3,2 M€, £10k; elsewhere M is a metre, a molar or a size
+_MONEY_BEFORE = re.compile(r"(?:[$€£¥₹]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|MXN|INR))\s?-?$")
+_MONEY_SCALE = re.compile(r"\s?(k|mm?|mill|bn?|tn?)(?![^\W_])", re.IGNORECASE)
+_MONEY_AFTER = re.compile(r"\s?(?:[$€£¥₹]|(?:de\s)?(?:USD|EUR|GBP|CHF|dollars|euros|pounds|d[oó]lares|libras|pesos)\b)")
+_MONEY_SCALES = {"k": Decimal(10**3), "m": Decimal(10**6), "b": Decimal(10**9), "t": Decimal(10**12)}
 _HAN_SCALE = {"百": Decimal(100), "千": Decimal(1000), "万": Decimal(10_000), "亿": Decimal(100_000_000)}
 _HAN_MULTIPLIER = re.compile(r"\s?([百千]?[万亿]{1,2}|百(?!分)|千(?![克米帕卡瓦焦赫伏字]))")
 _HALF = re.compile(r"\s(?:and a half|y medi[oa])\b|(?:个|年|天|倍|片|小时)半")
@@ -134,7 +139,8 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
             elif power:
                 readings = tuple(tuple(value.scaleb(int(power)) for value in reading) for reading in readings[:1])
         if not match["bar"] or len(readings[0]) == 1:
-            readings, end = _scaled(text, end, readings, language)
+            scaled = _scaled(text, end, readings, language)
+            readings, end = scaled if scaled[1] > end else _scaled_money(text, start, end, readings)
         if (
             sign := start > 0
             and text[start - 1] in "-–"
@@ -225,6 +231,19 @@ def _scaled(
     if half := _HALF.match(text, end):
         return tuple(tuple(value + Decimal("0.5") for value in reading) for reading in readings), half.end()
     return readings, end
+
+
+def _scaled_money(
+    text: str, start: int, end: int, readings: tuple[tuple[Decimal, ...], ...]
+) -> tuple[tuple[tuple[Decimal, ...], ...], int]:
+    """The readings times the letter after them, where they are money: $5M."""
+    match = _MONEY_SCALE.match(text, end)
+    if match is None or not (
+        _MONEY_BEFORE.search(text, max(0, start - 6), start) or _MONEY_AFTER.match(text, match.end())
+    ):
+        return readings, end
+    scale = _MONEY_SCALES[match[1][0].lower()]
+    return tuple(tuple(value * scale for value in reading) for reading in readings), match.end()
 
 
 def _in_han(text: str) -> Iterator[Number]:

@@ -80,7 +80,7 @@ def _either(names: dict[str, str]) -> str:
 
 _UNIT = _either({name: "" for name in _BY_NAME})
 _LOW = _either({name: "" for name in [*_BELOW_BY_NAME, *_BY_NAME] if name not in ("%", "u", "unit", "g")})
-_PER = re.compile(r"\s?/\s?|\s(?:per|por|cada|al)\s(?:el\s)?")
+_PER = re.compile(r"\s?/\s?|\s(?:per|por|cada|por cada|al)\s(?:el\s)?")
 _UNIT_AFTER = re.compile(rf"\s?-?(?P<unit>{_UNIT})(?P<below>(?:(?:{_PER.pattern})(?:{_LOW})){{0,2}})")
 _JOINT = re.compile(r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?")
 _ONE = {1}
@@ -100,6 +100,20 @@ _MALFORMED = [
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """A quantity in so much of something else: 12 mg/5 mL, 10 mg every 2 h.
+
+    Attributes:
+        per: what the second number may mean.
+        kind, amounts: as of a `Quantity`.
+    """
+
+    per: tuple[float, ...]
+    kind: str
+    amounts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Quantity:
     """A number with a unit.
 
@@ -108,7 +122,8 @@ class Quantity:
         unit: mg, mg/dl, mg/kg …
         kind: mass, mass/volume, mass/mass …: quantities of one kind can be converted.
         amounts: the values in the first unit of the kind.
-        written: the text as it was written.
+        written: the text as it was written, with the ratio.
+        ratio: which the quantity is the first part of, if it is: 12 mg of 12 mg/5 mL.
     """
 
     values: tuple[float, ...]
@@ -116,16 +131,32 @@ class Quantity:
     kind: str
     amounts: tuple[float, ...]
     written: str
+    ratio: Ratio | None = None
 
     def equals(self, quantity: "Quantity") -> bool:
         """Whether both can be the same quantity. They may differ by 1 %, since conversions are rounded."""
-        if self.kind != quantity.kind:
-            return False
-        return any(
-            abs(left - right) <= 0.01 * max(abs(left), abs(right))
-            for left in self.amounts
-            for right in quantity.amounts
-        )
+        return bool(self.equal_numbers(quantity))
+
+    def equal_numbers(self, quantity: "Quantity") -> tuple[float, ...]:
+        """What the numbers of this quantity may mean that are right if it is the same as another; () if it is not.
+
+        12 mg/5 mL is 2.4 mg/mL, and both its numbers are right then; it is 12 mg, but not 12 mg/10 mL.
+        """
+        ratio, second_ratio = self.ratio, quantity.ratio
+        if ratio and second_ratio and ratio.kind == second_ratio.kind:
+            return (*self.values, *ratio.per) if _close(ratio.amounts, second_ratio.amounts) else ()
+        if self.kind == quantity.kind and _close(self.amounts, quantity.amounts):
+            return self.values
+        if ratio and ratio.kind == quantity.kind and _close(ratio.amounts, quantity.amounts):
+            return (*self.values, *ratio.per)
+        if second_ratio and second_ratio.kind == self.kind and _close(second_ratio.amounts, self.amounts):
+            return self.values
+        return ()
+
+
+def _close(left: Sequence[float], right: Sequence[float]) -> bool:
+    """Whether an amount of one list is one of the other, up to 1 %."""
+    return any(abs(one - two) <= 0.01 * max(abs(one), abs(two)) for one in left for two in right)
 
 
 @lru_cache(maxsize=64)  # samples of one passage follow each other
@@ -142,6 +173,7 @@ def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str]
         joint = lower[numbers[place - 1].end : numbers[place].start]
         if units[place - 1] is None and len(joint) < 6 and _JOINT.fullmatch(joint):
             units[place - 1] = units[place]
+    by_start = {number.start: number for number in numbers}
     quantities: list[Quantity] = []
     bare: set[float] = set()
     for number, unit in zip(numbers, units, strict=True):
@@ -149,8 +181,9 @@ def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str]
             if number.counts and not (number.words and number.values == _ONE):  # a pronoun and an article too
                 bare.update(map(float, number.values))
         else:
-            written = lower[number.start : max(number.end, unit.end())][:80]
-            quantities += _quantities_of(number, unit, written)
+            per = _number_after(lower, unit, by_start)
+            end = per[1].end() if per else max(number.end, unit.end())
+            quantities += _quantities_of(number, unit, lower[number.start : end][:80], per)
     patterns = _MALFORMED if _BLANK.search(lower) else _MALFORMED[1:]
     malformed = [match[0].strip() for pattern in patterns for match in pattern.finditer(lower)]
     return quantities, malformed, bare
@@ -170,17 +203,34 @@ def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
     return match
 
 
-def _quantities_of(number: Number, match: re.Match[str], written: str) -> Iterator[Quantity]:
-    name = match["unit"]
-    unit = _BY_NAME.get(name) or _BY_NAME[name.rstrip("s")]
+def _number_after(lower: str, unit: re.Match[str], by_start: dict[int, Number]) -> tuple[Number, re.Match[str]] | None:
+    """The second number of a ratio and its unit: 5 mL of 12 mg/5 mL."""
+    joint = _PER.match(lower, unit.end())
+    number = by_start.get(joint.end()) if joint else None
+    match = _UNIT_AFTER.match(lower, number.end) if number else None
+    return (number, match) if number and match else None
+
+
+def _unit_named(name: str) -> str:
+    return _BY_NAME.get(name) or _BY_NAME[name.rstrip("s")]
+
+
+def _times_below(kind: str, factor: float, name: str) -> tuple[str, float, str]:
+    """Kind, factor and the name of the unit below, after a division by a unit; "" for one that makes no other unit."""
+    low = _BELOW_BY_NAME.get(name, _BELOW_BY_NAME.get(name.rstrip("s")))
+    if low is None:
+        low = _unit_named(name)
+        return f"{kind}/{_UNITS[low][0]}", factor / _UNITS[low][1], low
+    return (f"{kind}/{low}" if low else kind), factor, low
+
+
+def _quantities_of(
+    number: Number, match: re.Match[str], written: str, per: tuple[Number, re.Match[str]] | None
+) -> Iterator[Quantity]:
+    unit = _unit_named(match["unit"])
     kind, factor, _ = _UNITS[unit]
     for below in filter(None, _PER.split(match["below"])):
-        low = _BELOW_BY_NAME.get(below, _BELOW_BY_NAME.get(below.rstrip("s")))
-        if low is None:
-            low = _BY_NAME.get(below) or _BY_NAME[below.rstrip("s")]
-            kind, factor = f"{kind}/{_UNITS[low][0]}", factor / _UNITS[low][1]
-        elif low:
-            kind = f"{kind}/{low}"
+        kind, factor, low = _times_below(kind, factor, below)
         unit = f"{unit}/{low}" if low else unit
     readings = number.readings
     if unit == "%":
@@ -191,4 +241,15 @@ def _quantities_of(number: Number, match: re.Match[str], written: str) -> Iterat
         meanings = [(float(value),) for value in readings[0]]
     for values in meanings:
         amounts = tuple((value - 32) / 1.8 if unit == "°f" else value * factor for value in values)
-        yield Quantity(values, unit, kind, amounts, written)
+        yield Quantity(values, unit, kind, amounts, written, _ratio(kind, factor, values, per))
+
+
+def _ratio(kind: str, factor: float, values: Sequence[float], per: tuple[Number, re.Match[str]] | None) -> Ratio | None:
+    """The ratio to the quantity that follows. None for 800 mg/160 mg, which are two doses."""
+    if per is None:
+        return None
+    ratio_kind, factor, low = _times_below(kind, factor, per[1]["unit"])
+    numbers = tuple(sorted(float(one[0]) for one in per[0].readings if len(one) == 1 and one[0] > 0))
+    if not low or not numbers or ratio_kind == f"{kind}/{kind}":
+        return None
+    return Ratio(numbers, ratio_kind, tuple(value * factor / count for value in values for count in numbers))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import BackendError, ConfigError
-from configs.schema import Run
+from configs.schema import Dask
 from stages.storage.atomic import temporary_path
 
 RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
@@ -26,23 +26,21 @@ POLL_INTERVAL_S = 0.5
 DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 
-def beam_flags(run: Run) -> list[str]:
+def beam_flags(cluster: Dask) -> list[str]:
     """Flags of Beam's Dask runner: a task for each shard, so that any free worker takes the next one."""
-    assert run.dask is not None, "checked by the schema"
     return [
-        f"--dask_client_address={run.dask.scheduler}",
+        f"--dask_client_address={cluster.scheduler}",
         f"--dask_connection_timeout={CONNECT_TIMEOUT_S}",
         "--dask_partition_size=1",
     ]
 
 
 @contextlib.contextmanager
-def resources(run: Run, *, runs_generator: bool) -> Iterator[None]:
+def resources(cluster: Dask, *, runs_generator: bool) -> Iterator[None]:
     """Tasks that are sent inside the block go only to workers that offer the resource of their kind of stage."""
     import dask
 
-    assert run.dask is not None, "checked by the schema"
-    needed = run.dask.generator_resource if runs_generator else run.dask.other_resource
+    needed = cluster.generator_resource if runs_generator else cluster.other_resource
     with dask.annotate(resources={needed: 1}) if needed else contextlib.nullcontext():  # pyright: ignore[reportPrivateImportUsage]
         yield
 
@@ -60,24 +58,23 @@ def end_job(client: Any) -> None:
         client.close(timeout=CONNECT_TIMEOUT_S)
 
 
-def check(run: Run, root: Path, *, owns_gpus: bool) -> None:
+def check(cluster: Dask, root: Path, *, owns_gpus: bool) -> None:
     """Checks that the scheduler answers and that its workers can make the run's shards.
 
     Waits up to `run.dask.wait_s` for workers that offer what the stages need.
 
     Args:
-        run: the section of the config.
+        cluster: the section `run.dask` of the config.
         root: the data set's folder, which workers must see under the same path.
         owns_gpus: the generator opens engines on all GPUs that its process sees.
 
     Raises ConfigError that names the key, or BackendError that names the worker, and how to fix it.
     """
-    assert run.dask is not None, "checked by the schema"
     try:
         from distributed import Client
     except ImportError:
         raise ConfigError("run.runner: dask is not installed; pip install 'gristmill[dask]'") from None
-    address = run.dask.scheduler
+    address = cluster.scheduler
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the errors below say it in one line
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
@@ -87,40 +84,37 @@ def check(run: Run, root: Path, *, owns_gpus: bool) -> None:
             "`dask scheduler`, and write the address that it prints"
         ) from None
     try:
-        _wait_for_workers(client, run)
-        _check_workers(client, run, root, owns_gpus=owns_gpus)
+        _wait_for_workers(client, cluster)
+        _check_workers(client, cluster, root, owns_gpus=owns_gpus)
     except OSError as error:
         raise BackendError(f"{address}: the Dask cluster stopped answering ({_first_line(error)})") from None
     finally:
         client.close(timeout=CONNECT_TIMEOUT_S)
 
 
-def _wait_for_workers(client: Any, run: Run) -> None:
-    assert run.dask is not None, "checked by the schema"
-    deadline = time.monotonic() + run.dask.wait_s
-    while missing := _missing(client.scheduler_info()["workers"], run):
+def _wait_for_workers(client: Any, cluster: Dask) -> None:
+    deadline = time.monotonic() + cluster.wait_s
+    while missing := _missing(client.scheduler_info()["workers"], cluster):
         if time.monotonic() >= deadline:
             raise BackendError(missing)
         time.sleep(POLL_INTERVAL_S)
 
 
-def _missing(workers: dict[str, Any], run: Run) -> str:
+def _missing(workers: dict[str, Any], cluster: Dask) -> str:
     """What no worker offers, and how to start one that does; empty if nothing is missing."""
-    assert run.dask is not None, "checked by the schema"
-    address, start = run.dask.scheduler, f"`dask worker {run.dask.scheduler}"
+    address, start = cluster.scheduler, f"`dask worker {cluster.scheduler}"
     if not workers:
         return f"{address}: the Dask scheduler has no workers; start some with {start}` (waited run.dask.wait_s)"
     for key, resource in (
-        ("run.dask.generator_resource", run.dask.generator_resource),
-        ("run.dask.other_resource", run.dask.other_resource),
+        ("run.dask.generator_resource", cluster.generator_resource),
+        ("run.dask.other_resource", cluster.other_resource),
     ):
         if resource and not any(worker["resources"].get(resource, 0) >= 1 for worker in workers.values()):
             return f"{key}: no worker of {address} offers {resource}; start one with {start} --resources {resource}=2`"
     return ""
 
 
-def _check_workers(client: Any, run: Run, root: Path, *, owns_gpus: bool) -> None:
-    assert run.dask is not None, "checked by the schema"
+def _check_workers(client: Any, cluster: Dask, root: Path, *, owns_gpus: bool) -> None:
     workers = client.scheduler_info()["workers"]
     mark = temporary_path(root / "workers")
     mark.touch()
@@ -141,7 +135,7 @@ def _check_workers(client: Any, run: Run, root: Path, *, owns_gpus: bool) -> Non
                 f"{worker}: does not see, or may not write, the data set's folder {root}; mount the same file system "
                 "there under the same path, or choose another folder with --out"
             )
-    resource = run.dask.generator_resource
+    resource = cluster.generator_resource
     if owns_gpus:
         fleets = Counter(
             (workers[worker]["host"], answer["devices"])

@@ -37,10 +37,10 @@ def run_job(
     pipeline = beam.Pipeline(runner=runner, options=options)
     os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
     _ = pipeline | "Shards" >> beam.Create(list(specs)) | name >> work
-    if run.runner != "dask":
+    if run.dask_cluster is None:
         pipeline.run().wait_until_finish()
         return
-    with dask_cluster.resources(run, runs_generator=runs_generator):
+    with dask_cluster.resources(run.dask_cluster, runs_generator=runs_generator):
         job: Any = pipeline.run()
     try:
         job.wait_until_finish()
@@ -53,8 +53,8 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
 
     FnApiRunner is created directly, because Beam's DirectRunner first tries to download the binary of another runner.
     """
-    if run.runner == "dask":
-        return dask_cluster.RUNNER, PipelineOptions([*dask_cluster.beam_flags(run), *beam_args])
+    if run.dask_cluster is not None:
+        return dask_cluster.RUNNER, PipelineOptions([*dask_cluster.beam_flags(run.dask_cluster), *beam_args])
     if run.runner != "FnApiRunner":
         return run.runner, PipelineOptions([f"--runner={run.runner}", *beam_args])
     if run.pool:  # without a running mode, which would replace the pool by an environment of its own

@@ -21,7 +21,7 @@ from stages.storage.records import FileRef
 from stages.storage.shard import ShardName, ShardSpec
 from stages.storage.stage import Counts, StageKind, StageName
 
-STAGES_VERSION = 6  # raise it when a stage's code gives other rows for the same input
+STAGES_VERSION = 7  # raise it when a stage's code gives other rows for the same input
 
 NameStage = Callable[[str], StageName]  # from the name of a stage kind to that of the stage in a round and wave
 

@@ -84,9 +84,9 @@ def run_date(
                 date_run.check_configuration(fingerprint, models.config)
             date_run.forgive_failures()
             run = models.config.run
-            if run.runner == "dask":
+            if run.dask_cluster is not None:
                 owns_gpus = backends.get(models.generator.backend).owns_gpus
-                dask_cluster.check(run, date_run.data.root, owns_gpus=owns_gpus)
+                dask_cluster.check(run.dask_cluster, date_run.data.root, owns_gpus=owns_gpus)
             date_run.begin(models, fingerprint)
             return _Supervisor(date_run, fingerprint, models.config, beam_args, watch, stop).supervise()
         except OSError as error:

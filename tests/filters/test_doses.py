@@ -73,6 +73,33 @@ def test_reason(passage, answer, reason):
     assert Doses()([candidate(answer, language, passage=passage)])[0].reason == reason
 
 
+RATIOS = [
+    ("12 mg/5 mL", "2.4 mg/mL", None),
+    ("2.4 mg/mL", "12 mg/5 mL", None),
+    ("12 mg/5 mL", "24 mg per 10 mL", None),
+    ("12 mg per 5 mL", "0.012 g/5 mL", None),
+    ("12 mg por cada 5 ml", "2,4 mg/ml", None),
+    ("2.4 mg/mL, in bottles of 50 mL", "12 mg per 5 mL", None),
+    ("10 mg/2 h", "5 mg/h", None),
+    ("12 mg/5 mL", "12 mg", None),
+    ("12 mg in each 5 mL", "12 mg/5 mL", None),
+    ("1 g/24 h", "1 g", None),
+    ("12 mg/5 mL", "12 mg/mL", "wrong_unit"),
+    ("12 mg/5 mL", "12 mg/10 mL", "wrong_unit"),
+    ("12 mg/5 mL", "12 mcg/5 mL", "wrong_unit"),
+    ("12 mg/mL", "12 mg/5 mL", "wrong_unit"),
+    ("800 mg/160 mg", "800 mg/160 mg", None),
+    ("800 mg/160 mg", "80 mg/160 mg", "wrong_decimal"),  # two doses: 5 to 1 is not what counts
+]
+
+
+@pytest.mark.parametrize(("known", "claimed", "reason"), RATIOS)
+def test_a_ratio_is_compared_as_a_whole(known, claimed, reason):
+    language = "es" if "cada" in known else "en"
+    row = candidate(f"Se dan {claimed}.", language, passage=f"La suspensión: {known}.")
+    assert Doses()([row])[0].reason == reason
+
+
 def test_plausible_is_not_asked():
     assert Doses(plausible=False)([candidate("A dose of 90000 g is given.", passage=PASSAGE)])[0].reason is None
 

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster, get_task_stream
 
 from configs.errors import BackendError, ConfigError
-from configs.schema import Run
+from configs.schema import Dask
 from pipeline.run import dask_cluster
 from tests.factories.command_line import (
     DATE,
@@ -176,7 +176,7 @@ def small_cluster(tmp_path_factory):
 
 
 def dask(address, **keys):
-    return Run.model_validate({"runner": "dask", "dask": {"scheduler": address, "wait_s": 0} | keys})
+    return Dask.model_validate({"scheduler": address, "wait_s": 0} | keys)
 
 
 def test_nobody_at_the_address_is_one_clear_error(tmp_path, monkeypatch):
