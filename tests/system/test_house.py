@@ -152,6 +152,7 @@ def test_variables_say_what_they_hold():
         ("model", ("torch", "transformers", "yaml")),
         ("model.backends", ("torch", "transformers", "vllm", "apache_beam")),
         ("model.backends.lora", ("torch", "peft")),
+        ("model.serve.api.server", ("torch", "transformers", "apache_beam")),
         ("model.data.loader", ("torch", "transformers", "tokenizers", "apache_beam")),
     ],
 )
