@@ -16,8 +16,8 @@ from pipeline.exit_codes import FAILED, USAGE
 from tests.factories.command_line import command, environment
 
 pytest.importorskip("torch")
-from tests.factories.serving import tokenizers  # noqa: E402
-from tests.factories.serving.tiny_models import save_adapter, save_dsa  # noqa: E402
+from tests.factories.serving import tokenizers
+from tests.factories.serving.tiny_models import save_adapter, save_dsa
 
 KEY = "a-key-of-twenty-letters"
 
