@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from configs.load import load, load_policy
+from configs.load import load, load_policy, load_serving_policy, parse_key_file
 from configs.schema import Generate, Screen
 from filters.build import check_screen
 from stages.prompt import check
@@ -58,6 +58,10 @@ def test_yaml_examples_are_read(page: Path, tmp_path: Path):
                 check_screen(Screen(**screen))
             case {"generate": options}:
                 Generate.model_validate(options)
+            case {"filters": _}:
+                load_serving_policy(str(path))
+            case {"clients": _}:
+                parse_key_file(text, page.name)
             case {"prompt": _}:
                 check_task(tmp_path, text)
             case example:
