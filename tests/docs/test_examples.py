@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from configs.load import load, load_policy
+from configs.load import load, load_policy, load_serving_policy, parse_key_file
 from configs.schema import Generate, Screen
 from filters.build import check_screen
 from stages.prompt import check
@@ -60,6 +60,10 @@ def test_yaml_examples_are_read(page: Path, tmp_path: Path):
                 check_screen(Screen(**screen))
             case {"generate": options}:
                 Generate.model_validate(options)
+            case {"filters": _}:
+                load_serving_policy(str(path))
+            case {"clients": _}:
+                parse_key_file(text, page.name)
             case {"prompt": _}:
                 check_task(tmp_path, text)
             case example:
@@ -135,6 +139,15 @@ def test_the_language_models_python_loads_a_trained_model(tmp_path: Path):
     assert printed.endswith("END\n")
 
 
+def test_the_serving_guides_python_asks_a_server(capsys: pytest.CaptureFixture[str]):
+    from tests.factories.serving.servers import running, scripted
+
+    (text,) = blocks(DOCS / "serving.md", "python")
+    with running(scripted("A contract.", model_name="smollm2-135m-instruct")) as server:
+        exec(compile(text.replace("http://127.0.0.1:8000", server.url), "serving.md", "exec"), {})
+    assert capsys.readouterr().out == "A contract.\n"
+
+
 def test_every_python_example_has_a_test():
-    tested = {"getting-started.md", "language-model.md", "object-stores.md", "tasks-and-filters.md"}
+    tested = {"getting-started.md", "language-model.md", "object-stores.md", "serving.md", "tasks-and-filters.md"}
     assert {page for page in PAGES if blocks(page, "python")} == {README, *(DOCS / name for name in tested)}

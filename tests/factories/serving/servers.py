@@ -79,4 +79,5 @@ def scripted(*answers: str, engine: dict[str, Any] | None = None, **parts: Any) 
     script = {None: tokenizer.encode_now(answers[0], add_special_tokens=False)} if answers else {}
     wrapped = tokenizer.wrapped
     options = {"script": script} | (engine or {})
-    return Serving(ScriptedEngine(len(wrapped), wrapped.eos_token_id, **options), tokenizer, "tiny", **parts)
+    parts = {"model_name": "tiny"} | parts
+    return Serving(ScriptedEngine(len(wrapped), wrapped.eos_token_id, **options), tokenizer, **parts)
