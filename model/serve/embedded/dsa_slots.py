@@ -1,6 +1,6 @@
 """`DsaSlots`: the DSA model over slots. The arenas are the `Pages` of its layers, one row a slot."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -9,7 +9,7 @@ from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
 from model.serve.embedded.lora import MixedAdapters
-from model.serve.embedded.slot_model import end_tokens_of
+from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
 from model.serve.port import AdapterRef
 
 
@@ -29,11 +29,13 @@ class DsaSlots:
                 slots, 0, config.num_key_value_heads, config.head_dim, device=network.device, dtype=network.dtype
             )
             pages = Pages.empty(keys_like, block.attention.gate, config.sparsity)  # pyright: ignore
-            pages.reserve(max_length)
+            pages.reserve(max_length + 1)
             layer.set_pages(pages)  # pyright: ignore[reportAttributeAccessIssue]
+        self._breaks = LayerBreaks(network.layers)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
         if self._graphs is not None:
+            self._compile_prefill()
             self._graphs.capture_all()
 
     @classmethod
@@ -51,6 +53,7 @@ class DsaSlots:
         chunks: Sequence[Sequence[int]],
         offset: int,
         adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
@@ -64,14 +67,23 @@ class DsaSlots:
         if any(len(chunk) < longest for chunk in chunks):
             mask_BT = torch.tensor([[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks])
             mask_BT = mask_BT.to(self._network.device)
-        logits_BTV = self._with_adapters(
-            adapters,
-            input_ids=torch.tensor(ids, device=self._network.device),
-            attention_mask=mask_BT,
-            past_key_values=cache,
-            logits_to_keep=0 if all_logits else 1,
-        ).logits
+        with self._breaks.calling(between_layers):
+            logits_BTV = self._with_adapters(
+                adapters,
+                input_ids=torch.tensor(ids, device=self._network.device),
+                attention_mask=mask_BT,
+                past_key_values=cache,
+                logits_to_keep=0 if all_logits else 1,
+            ).logits
         return logits_BTV[0] if all_logits else logits_BTV[:, -1]
+
+    def _compile_prefill(self) -> None:
+        """Reads meaningless chunks, so that no request waits until the kernels of each length are compiled."""
+        block = self._network.config.block
+        offset, chunk = 0, 2 * block
+        while offset + chunk <= self.max_length:
+            self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
+            offset = max(2 * offset, chunk)
 
     @torch.inference_mode()
     def decode(
@@ -96,6 +108,10 @@ class DsaSlots:
     def network(self) -> DsaForCausalLM:
         """The base model."""
         return self._network
+
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         self._with_adapters.load(adapter)

@@ -1,7 +1,8 @@
 """`EmbeddedEngine`: the engine port over a model in this process.
 
 One thread owns the model. It reads a chunk of a prompt, then decodes one token of each sequence that generates, and so
-on: a long prompt delays the others by a chunk at a time. Requests come in, and tokens go out, by queues.
+on. So that a long prompt delays the others little, they are also decoded between the layers of a chunk's pass. Requests
+come in, and tokens go out, by queues.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ from model.serve.port import (
 from model.serve.step_stream import StepStream
 
 MAX_FAILURES = 3  # failed steps in a row, after which the engine is down
-PREFILL_TOKENS = {"cpu": 256, "cuda": 2048}  # read between two decode steps
+PREFILL_TOKENS = {"cpu": 512, "cuda": 8192}  # of prompts, read at once
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,7 @@ class EmbeddedOptions:
     """How the engine runs. None lets it choose.
 
     `slots`: requests at once. `max_length`: tokens of prompt and answer together. `prefill_tokens`: of prompts, read
-    between two decode steps. `threads`: of the CPU; 0: all cores. `cpu_cache_bytes`: of keys and values on a CPU.
+    at once. `threads`: of the CPU; 0: all cores. `cpu_cache_bytes`: of keys and values on a CPU.
     """
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -176,7 +177,7 @@ class EmbeddedEngine:
             options = self._options
             model = load_slots(self._folder, options.dtype, options.slots, options.max_length, options.cpu_cache_bytes)
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            self._generation = Generation(model, options.prefill_tokens or PREFILL_TOKENS[device])
+            self._generation = Generation(model, options.prefill_tokens or PREFILL_TOKENS[device], self._finish_step)
         except Exception as error:
             started.set_exception(error)
             return
@@ -195,8 +196,11 @@ class EmbeddedEngine:
                 self._restarts += 1
                 self._is_alive = failures < MAX_FAILURES
                 self._generation.fail_all(EngineDownError(f"the engine failed ({type(error).__name__}); try again"))
-            self._last_step_at = time.monotonic()
-            self._flush()
+            self._finish_step()
+
+    def _finish_step(self) -> None:
+        self._last_step_at = time.monotonic()
+        self._flush()
 
     def _take_commands(self) -> None:
         """Runs what was asked for; waits if there is nothing else to do."""

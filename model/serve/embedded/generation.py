@@ -1,6 +1,7 @@
 """`Generation`: what the engine's thread does. It reads prompts and decodes tokens, a step at a time."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,18 +11,22 @@ from model.serve.embedded.scheduler import LiveSequence, Scheduler
 from model.serve.embedded.slot_model import SlotModel
 from model.serve.port import FinishReason, GenerationStep, TokenLogprob
 
+PREFILL_SHARE = 2.0  # time for prompts between two decode steps, in decode steps
+
 
 class Generation:
     """Sequences over the slots of a model.
 
     Args:
         model: the model.
-        prefill_tokens: tokens of prompts that are read between two decode steps.
+        prefill_tokens: tokens of prompts that are read at once.
+        on_step: is called after each decode step, also of those between the layers of a prefill.
     """
 
-    def __init__(self, model: SlotModel, prefill_tokens: int) -> None:
-        self.model, self.scheduler = model, Scheduler(model.slots, prefill_tokens)
+    def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
+        self.model, self.scheduler, self._on_step = model, Scheduler(model.slots, prefill_tokens), on_step
         self.prompt_tokens = self.generated_tokens = self.sparse_steps = self.dense_steps = 0
+        self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
 
     @property
     def has_work(self) -> bool:
@@ -33,8 +38,14 @@ class Generation:
         self.scheduler.admit()
         if group := self.scheduler.next_prefill():
             self._read(group)
-        if decoding := self.scheduler.decoding():
-            self._decode(decoding)
+        self._decode()
+
+    def _decode_meanwhile(self) -> None:
+        """Between two layers of a prefill: a decode step, if those that generate have waited long enough."""
+        if self.scheduler.decoding():
+            self.model.wait()
+            if time.perf_counter() - self._last_step >= PREFILL_SHARE * self._step_time:
+                self._decode()
 
     def fail_all(self, error: GristmillError) -> None:
         """Ends all sequences with an error and frees their slots."""
@@ -49,10 +60,15 @@ class Generation:
         chunks = [sequence.request.prompt[offset : offset + longest] for sequence in group]
         asked = first.request.sampling.prompt_logprobs
         adapters = [sequence.request.adapter for sequence in group]
-        logits = self.model.prefill(first.slot, chunks, offset, adapters, all_logits=asked is not None)
         for sequence, chunk in zip(group, chunks, strict=True):
-            sequence.cached += len(chunk)
-            self.prompt_tokens += len(chunk)
+            sequence.reading = len(chunk)
+        logits = self.model.prefill(
+            first.slot, chunks, offset, adapters, self._decode_meanwhile, all_logits=asked is not None
+        )
+        for sequence in group:
+            sequence.cached += sequence.reading
+            self.prompt_tokens += sequence.reading
+            sequence.reading = 0
         if asked is not None:
             self._score_prompt(first, logits, offset, asked)
             logits = logits[-1:]
@@ -68,11 +84,15 @@ class Generation:
             counts = [count] * len(following)
             sequence.prompt_logprobs += sampling.logprobs(logits_TV[: len(following)], following, counts)
 
-    def _decode(self, decoding: list[LiveSequence]) -> None:
+    def _decode(self) -> None:
+        """Decodes one token of each sequence that generates."""
+        decoding, begin = self.scheduler.decoding(), time.perf_counter()
+        if not decoding:
+            return
         rows = [self.scheduler.by_slot(slot) for slot in range(decoding[-1].slot + 1)]
         # A free slot, or one that is being read, gets a token that the next write to it overwrites.
         tokens = [row.tokens[-1] if row is not None and not row.unread else 0 for row in rows]
-        positions = [row.cached if row is not None else 0 for row in rows]
+        positions = [row.cached + row.reading if row is not None else 0 for row in rows]
         adapters = [row.request.adapter if row is not None else None for row in rows]
         logits_BV = self.model.decode(tokens, positions, adapters)
         if self.model.dense_below is not None and max(positions) >= self.model.dense_below:
@@ -83,6 +103,9 @@ class Generation:
             sequence.cached += 1
         slots = [sequence.slot for sequence in decoding]
         self._advance(decoding, logits_BV if len(slots) == len(rows) else logits_BV[slots])
+        self._last_step = time.perf_counter()
+        self._step_time = self._last_step - begin
+        self._on_step()
 
     def _advance(self, sequences: list[LiveSequence], logits_BV: torch.Tensor) -> None:
         """Draws the next token of each sequence, and hands out what is due."""

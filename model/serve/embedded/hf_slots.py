@@ -3,7 +3,7 @@
 The arenas are the layers of its KV cache. Each row has its own length, so masks are given for each pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from configs.errors import ConfigError
 from model.serve.embedded.lora import MixedAdapters
-from model.serve.embedded.slot_model import end_tokens_of
+from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
 from model.serve.port import AdapterRef
 
 
@@ -38,8 +38,9 @@ class HfSlots:
         self.dense_below: int | None = None
         layers = network.config.get_text_config().num_hidden_layers
         self._window = _Window()
-        self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length) for _ in range(layers)])
+        self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length + 1) for _ in range(layers)])
         self._position_T = torch.arange(max_length + 1, device=network.device)
+        self._breaks = LayerBreaks(network.get_decoder().layers)
 
     @classmethod
     def bytes_per_token(cls, network: Any) -> int:
@@ -56,6 +57,7 @@ class HfSlots:
         chunks: Sequence[Sequence[int]],
         offset: int,
         adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
@@ -68,15 +70,16 @@ class HfSlots:
         places_P = last_B.unique()
         # Padded on the right: padding is behind what its row attends, and is overwritten by the next tokens.
         ids_BT = torch.tensor([list(chunk) + [0] * (longest - len(chunk)) for chunk in chunks], device=device)
-        logits_BTV = self._with_adapters(
-            adapters,
-            input_ids=ids_BT,
-            attention_mask=mask_BHTT.expand(len(chunks), 1, longest, end),
-            position_ids=position_T[None].expand(len(chunks), longest),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=0 if all_logits else places_P,
-        ).logits
+        with self._breaks.calling(between_layers):
+            logits_BTV = self._with_adapters(
+                adapters,
+                input_ids=ids_BT,
+                attention_mask=mask_BHTT.expand(len(chunks), 1, longest, end),
+                position_ids=position_T[None].expand(len(chunks), longest),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=0 if all_logits else places_P,
+            ).logits
         if all_logits:
             return logits_BTV[0]
         return logits_BTV[torch.arange(len(chunks), device=device), torch.searchsorted(places_P, last_B)]
@@ -88,9 +91,10 @@ class HfSlots:
         device = self._network.device
         position_B = torch.tensor(positions, device=device)
         end = max(positions) + 1
-        self._window.set(0, len(tokens), end, position_B)
         mask_BHTT = (self._position_T[:end] <= position_B[:, None])[:, None, None]
-        return self._with_adapters(
+        outer = self._window.get()  # of a prefill, between whose layers this step may be
+        self._window.set(0, len(tokens), end, position_B)
+        logits_BTV = self._with_adapters(
             adapters,
             input_ids=torch.tensor(tokens, device=device)[:, None],
             attention_mask=mask_BHTT,
@@ -98,7 +102,13 @@ class HfSlots:
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
+        ).logits
+        self._window.set(*outer)
+        return logits_BTV[:, -1]
+
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         self._with_adapters.load(adapter)
@@ -113,6 +123,10 @@ class _Window:
     def __init__(self) -> None:
         self.first = self.last = self.end = 0
         self.at: int | torch.Tensor = 0
+
+    def get(self) -> tuple[int, int, int, int | torch.Tensor]:
+        """Returns what `set` was given."""
+        return self.first, self.last, self.end, self.at
 
     def set(self, first: int, last: int, end: int, at: int | torch.Tensor) -> None:
         """Names the part. `at`: the position of the first token of each row, or one position for each row."""

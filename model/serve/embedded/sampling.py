@@ -28,22 +28,18 @@ class Draws:
     drawn: int = 0
     _random: np.random.Generator | None = None
 
-    @property
-    def is_greedy(self) -> bool:
-        """Whether the most likely token is taken."""
-        return self.options.temperature == 0
+    def __post_init__(self) -> None:
+        options = self.options
+        self.is_greedy = options.temperature == 0  # the most likely token is taken
+        self._has_penalties = bool(
+            options.frequency_penalty or options.presence_penalty or options.repetition_penalty != 1
+        )
+        self._is_changed = self._has_penalties or bool(options.logit_bias)
 
     @property
     def changes_logits(self) -> bool:
         """Whether biases or penalties apply to the next token."""
-        options = self.options
-        return bool(
-            options.logit_bias
-            or options.frequency_penalty
-            or options.presence_penalty
-            or options.repetition_penalty != 1
-            or self.drawn < options.min_tokens
-        )
+        return self._is_changed or self.drawn < self.options.min_tokens
 
     def uniform(self) -> float:
         """Returns the next number of the random stream, in [0, 1)."""
@@ -55,7 +51,8 @@ class Draws:
     def count(self, token: int) -> None:
         """Counts a token that was drawn."""
         self.drawn += 1
-        self.generated[token] += 1
+        if self._has_penalties:
+            self.generated[token] += 1
 
 
 def draw(logits_BV: torch.Tensor, rows: Sequence[Draws]) -> list[int]:

@@ -16,8 +16,8 @@ Deliver = Callable[[GenerationStep | GristmillError], None]
 class LiveSequence:
     """A request that waits or runs.
 
-    `cached`: tokens that its slot holds. `tokens`: drawn so far, the one that ended it included. `undelivered`: of
-    these, how many were not handed to the client yet.
+    `cached`: tokens that its slot holds. `reading`: of the prompt, those that are being read. `tokens`: drawn so far,
+    the one that ended it included. `undelivered`: of these, how many were not handed to the client yet.
     """
 
     request: GenerationRequest
@@ -25,6 +25,7 @@ class LiveSequence:
     draws: Draws
     slot: int = -1
     cached: int = 0
+    reading: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list)

@@ -2,10 +2,12 @@
 
 Slots are rows of arenas that are allocated once, so nothing is copied when sequences come and go. A decode step runs
 over the first slots up to the last one in use. It also writes a meaningless token into slots that are free or still
-being read, at a place that the next write to that slot overwrites.
+being read, behind what is read: a place that the next write to that slot overwrites. So there is room for one token
+more than `max_length`.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +32,7 @@ class SlotModel(Protocol):
         chunks: Sequence[Sequence[int]],
         offset: int,
         adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
@@ -41,6 +44,7 @@ class SlotModel(Protocol):
             chunks: token ids. Of several chunks the lengths may differ only where `offset` is 0.
             offset: tokens that these slots hold already.
             adapters: one for each chunk.
+            between_layers: is called between two layers; it may call `decode`.
             all_logits: one chunk only.
         """
         ...
@@ -51,6 +55,10 @@ class SlotModel(Protocol):
         """Reads one token into each of the first slots, at the positions, and returns logits [B, V]."""
         ...
 
+    def wait(self) -> None:
+        """Waits until what was started on a GPU is finished."""
+        ...
+
     def load_adapter(self, adapter: AdapterRef) -> None:
         """Loads an adapter. Raises ConfigError: it does not fit the model."""
         ...
@@ -58,6 +66,30 @@ class SlotModel(Protocol):
     def unload_adapter(self, adapter: AdapterRef) -> None:
         """Frees an adapter."""
         ...
+
+
+class LayerBreaks:
+    """Calls a function before each layer of a network's pass, but not of the passes that this function starts."""
+
+    def __init__(self, layers: Iterable[torch.nn.Module]) -> None:
+        self._between: Callable[[], None] | None = None
+        for layer in layers:
+            layer.register_forward_pre_hook(self._pause)
+
+    @contextlib.contextmanager
+    def calling(self, between_layers: Callable[[], None]) -> Iterator[None]:
+        """Calls the function inside the block."""
+        self._between = between_layers
+        try:
+            yield
+        finally:
+            self._between = None
+
+    def _pause(self, module: torch.nn.Module, inputs: object) -> None:
+        between, self._between = self._between, None
+        if between is not None:
+            between()
+            self._between = between
 
 
 def choose_sizes(
@@ -117,5 +149,5 @@ def end_tokens_of(network: Any) -> frozenset[int]:
     """Returns the tokens that end an answer, as the model's generation configuration says."""
     value = network.generation_config.eos_token_id
     if value is None:
-        value = network.config.eos_token_id
+        value = getattr(network.config, "eos_token_id", None)
     return frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
