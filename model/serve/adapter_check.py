@@ -111,7 +111,7 @@ async def _probe(engine: Engine, adapter: AdapterRef | None) -> list[float]:
 
 
 def _change(first: list[float], second: list[float]) -> float:
-    return max((abs(one - other) for one, other in zip(first, second, strict=True)), default=0.0)
+    return max((abs(value - changed) for value, changed in zip(first, second, strict=True)), default=0.0)
 
 
 def _read_adapter_config(path: Path) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ def find_adapters(folder: Path) -> list[FoundAdapter]:
     One that the data engine trained has the name of its domain, from its training.json; others have the name of the
     folder below `folder`. Left out, with a line in the log: those whose training did not lower the loss.
     """
-    found = []
+    adapters = []
     for config in sorted([*folder.glob(f"*/{CONFIG}"), *folder.glob(f"*/*/{CONFIG}")]):
         path = config.parent
         if path.name.startswith(".") or path.parent.name.startswith("."):  # being written
@@ -37,8 +37,8 @@ def find_adapters(folder: Path) -> list[FoundAdapter]:
             _log.error("adapters: %s is not served: it cannot be read (%s)", path, error)
             continue
         if name:
-            found.append(FoundAdapter(name, path, written_at))
-    return found
+            adapters.append(FoundAdapter(name, path, written_at))
+    return adapters
 
 
 def _name(path: Path, folder: Path) -> str:

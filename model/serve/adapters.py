@@ -102,11 +102,11 @@ class AdapterRegistry:
         The names are those of `find_adapters`. An adapter that cannot be loaded is logged and left out.
         """
         chosen = _choose(find_adapters(self.folder), max(self.capacity - 1, 1)) if self.folder else []
-        for found in reversed(chosen):  # the newest last: it becomes the alias
+        for adapter in reversed(chosen):  # the newest last: it becomes the alias
             try:
-                await self.load(found.path, found.name)
+                await self.load(adapter.path, adapter.name)
             except GristmillError as error:
-                _log.error("adapters: %s is not served: %s", found.path, error)
+                _log.error("adapters: %s is not served: %s", adapter.path, error)
 
     async def load(self, path: str | Path, name: str) -> AdapterStatus:
         """Loads the adapter in a folder; `name` then means it. Loading one that is loaded changes nothing.
@@ -158,7 +158,7 @@ class AdapterRegistry:
         if entry.unloading is None:
             entry.state = "draining"
             if self._aliases.get(entry.name) == public_id:
-                rest = [known for known, other in self._entries.items() if self._serves(other, entry.name)]
+                rest = [public for public, rival in self._entries.items() if self._serves(rival, entry.name)]
                 self._aliases.pop(entry.name)
                 self._aliases |= {entry.name: rest[-1]} if rest else {}
             if not entry.references:
@@ -254,9 +254,9 @@ class AdapterRegistry:
         )
 
 
-def _choose(found: Sequence[FoundAdapter], count: int) -> list[FoundAdapter]:
+def _choose(adapters: Sequence[FoundAdapter], count: int) -> list[FoundAdapter]:
     """At most `count` adapters: the newest of each name, then the newest of the rest. The newest first."""
-    ordered = sorted(found, key=lambda adapter: adapter.written_at, reverse=True)
+    ordered = sorted(adapters, key=lambda adapter: adapter.written_at, reverse=True)
     newest = {adapter.name: adapter for adapter in reversed(ordered)}
     first = [adapter for adapter in ordered if newest[adapter.name] is adapter]
     chosen = [*first, *(adapter for adapter in ordered if adapter not in first)][:count]

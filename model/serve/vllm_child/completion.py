@@ -148,14 +148,14 @@ def _logprobs(logprobs: Mapping[str, Sequence[Any]], count: int | None) -> tuple
 def _prompt_logprobs(
     places: Sequence[Mapping[str, Any] | None], request: GenerationRequest
 ) -> tuple[TokenLogprob | None, ...]:
-    found: list[TokenLogprob | None] = []
+    logprobs: list[TokenLogprob | None] = []
     for token, place in zip(request.prompt, places, strict=True):
         if place is None:
-            found.append(None)
+            logprobs.append(None)
             continue
         values = {int(name): alternative["logprob"] for name, alternative in place.items()}
-        found.append(TokenLogprob(token, values[token], _top(values, request.sampling.prompt_logprobs)))
-    return tuple(found)
+        logprobs.append(TokenLogprob(token, values[token], _top(values, request.sampling.prompt_logprobs)))
+    return tuple(logprobs)
 
 
 def _top(values: Mapping[int, float], count: int | None) -> tuple[tuple[int, float], ...]:

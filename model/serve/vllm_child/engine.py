@@ -25,8 +25,8 @@ from model.serve.vllm_child.completion import check
 from model.serve.vllm_child.gate import AdapterGate
 from model.serve.vllm_child.options import VllmChildOptions, find_vllm, is_cpu_build
 from model.serve.vllm_child.supervisor import Supervisor, first_line
-from model.weights.adapter import adapter_sha256
-from model.weights.checkpoint import read_config
+from model.weights.adapter import WEIGHTS, adapter_sha256
+from model.weights.checkpoint import read_config, tensor_shapes
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class VllmChildEngine(Engine):
         """
         self.version = await asyncio.to_thread(find_vllm, self.options.python)
         cpu = is_cpu_build(self.version)
-        self._gate = AdapterGate() if cpu else None
+        self._gate = AdapterGate() if cpu and self.options.max_adapters else None
         self._supervisor = Supervisor(
             self.folder,
             self.options,
@@ -135,6 +135,12 @@ class VllmChildEngine(Engine):
         if not self.info.supports_adapters:
             raise BackendError("vllm: was started without adapters; set max_adapters to at least 1")
         if self._adapters.get(adapter.name) != adapter:
+            names = await asyncio.to_thread(tensor_shapes, Path(adapter.path) / WEIGHTS)
+            if any("lm_head" in name for name in names):
+                raise RequestError(
+                    "vLLM gives prompts wrong log-probabilities with an adapter of the output layer; "
+                    "train it without lm_head"
+                )
             await self._supervising().call(lambda client: client.load_adapter(adapter))
             self._adapters[adapter.name] = adapter
 
@@ -161,13 +167,11 @@ class VllmChildEngine(Engine):
         salt = hmac.digest(self._secret, request.tenant.encode(), hashlib.sha256).hex()
         try:
             if self._gate:
-                async with self._gate.enter(request.adapter.name if request.adapter else ""):
+                async with self._gate.enter(request):
                     await self._exchange(opened, request, salt)
             else:
                 await self._exchange(opened, request, salt)
         except GristmillError as error:
-            if isinstance(error, EngineDownError):
-                self._supervising().look()
             self._end(request.id, error, opened)
         except Exception as error:  # a reply that no known version of vLLM sends
             _log.exception("vllm: a reply cannot be read")

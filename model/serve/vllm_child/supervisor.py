@@ -87,23 +87,24 @@ class Supervisor:
         return self._client
 
     async def call(self, work: Callable[[ChildClient], Awaitable[None]]) -> None:
-        """Does something with the client of a child that is up; once more if that child did not listen any more."""
+        """Does something with the client of a child that is up; once more if that child did not listen any more.
+
+        After a failure of the child nothing is sent to it until it has been looked at.
+        """
         client = await self.client()
         try:
             await work(client)
-        except NotConnectedError:
+        except EngineDownError as error:
             if self._client is client:
-                self._up.clear()  # until it has been looked at, or replaced
-            self.look()
+                self._up.clear()
+                self._look.set()
+            if not isinstance(error, NotConnectedError):
+                raise
             await work(await self.client())
 
     def made_step(self) -> None:
         """Says that a step has come back, so the child works."""
         self.last_step_at, self._has_answered = time.monotonic(), True
-
-    def look(self) -> None:
-        """Has the child's health looked at now: a request has failed."""
-        self._look.set()
 
     async def close(self) -> None:
         """Ends the child. A second call does nothing."""

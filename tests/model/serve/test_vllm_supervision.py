@@ -5,21 +5,25 @@ A stand-in takes vLLM's place, so that faults come when they are wanted. `test_v
 
 import asyncio
 import itertools
-import os
+import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+from safetensors.numpy import save_file
 
 from configs.errors import BackendError, InputError
 from model.serve.port import AdapterRef, EngineDownError, GenerationRequest, RequestError, SamplingOptions
 from model.serve.vllm_child import VllmChildEngine, VllmChildOptions
 from model.serve.vllm_child.gate import AdapterGate
-from model.serve.vllm_child.options import arguments, environment
+from model.serve.vllm_child.options import arguments
 from model.weights.adapter import CONFIG, WEIGHTS, adapter_sha256
 from tests.factories.serving.stand_in_vllm import BREAKS, DIES, FAULT, GARBLES, HANGS, install, save_model
 
@@ -86,24 +90,53 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_requests_are_answered_and_counted(model: Path) -> None:
-    async def work(engine: VllmChildEngine) -> None:
+@dataclass(frozen=True)
+class Running:
+    """An engine without faults, and its event loop."""
+
+    engine: VllmChildEngine
+    run: Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("running")
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        variables = {"VLLM_API_KEY": "key", "VLLM_LORA_RESOLVER_CACHE_DIR": "/"}
+        for name, value in (install(folder / "installed") | variables).items():
+            patch.setenv(name, value)
+        engine = VllmChildEngine(save_model(folder / "model"), VllmChildOptions(**OPTIONS))
+        runner.run(engine.start())
+        group = process_group(engine)
+        yield Running(engine, runner.run)
+        runner.run(engine.close())
+        assert alive(group) == []
+
+
+def test_requests_are_answered_and_counted(running: Running) -> None:
+    engine = running.engine
+
+    async def work() -> None:
         assert (engine.info.max_length, engine.info.vocab_size, engine.version) == (48, 100, "vllm 0.30.0")
         assert engine.stats().seconds_since_step is None
+        before = engine.stats()
         answers = await asyncio.gather(*(answer(engine, number, (number, number)) for number in range(20)))
         assert answers == [tuple(range(number + 1, number + 5)) for number in range(20)]
-        await until(lambda: engine.stats().generated_tokens == 80)
-        assert (engine.stats().prompt_tokens, engine.stats().restarts, engine.stats().is_alive) == (40, 0, True)
+        await until(lambda: engine.stats().generated_tokens == before.generated_tokens + 80)
+        assert engine.stats().prompt_tokens == before.prompt_tokens + 40
         assert await answer(engine, 1, tokens=46) == tuple(range(3, 49))
         assert await answer(engine, 1, tokens=0) == ()
 
-    serve(model, work)
+    running.run(work())
 
 
-def test_an_aborted_request_closes_its_connection(model: Path) -> None:
-    async def work(engine: VllmChildEngine) -> None:
+def test_an_aborted_request_closes_its_connection(running: Running) -> None:
+    engine = running.engine
+
+    async def work() -> None:
         streams = [await engine.submit(request(number, tokens=46)) for number in range(3)]
         await until(lambda: engine.stats().running == 3)
+        assert engine.stats().seconds_since_step is not None
         with pytest.raises(RequestError, match="running already"):
             await engine.submit(request(0))
         engine.abort("r0")
@@ -118,88 +151,74 @@ def test_an_aborted_request_closes_its_connection(model: Path) -> None:
         assert len([token async for step in streams[2] for token in step.tokens]) == 46
         await until(lambda: engine.stats().running == 0)
 
-    serve(model, work)
+    running.run(work())
 
 
-@pytest.mark.parametrize("fault", [DIES, BREAKS, HANGS])
-def test_a_child_that_fails_is_replaced(model: Path, tmp_path: Path, fault: int) -> None:
-    (tmp_path / "law").mkdir()
-    for name in (WEIGHTS, CONFIG):
-        (tmp_path / "law" / name).write_text(name)
-    law = AdapterRef("law@1", str(tmp_path / "law"), adapter_sha256(tmp_path / "law"))
+def test_a_reply_that_cannot_be_read_ends_its_request_alone(running: Running) -> None:
+    with pytest.raises(EngineDownError, match="cannot be read"):
+        running.run(answer(running.engine, 1, (GARBLES, 1)))
+    assert running.run(answer(running.engine, 1)) == (3, 4, 5, 6)
+    assert (running.engine.stats().restarts, running.engine.stats().is_alive) == (0, True)
+
+
+def test_nobody_else_can_reach_the_child(running: Running) -> None:
+    assert running.engine._supervisor is not None
+    runtime = running.engine._supervisor.runtime
+    assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+    assert [path.name for path in sorted(runtime.iterdir())] == ["1.sock", "vllm.log"]
+    variables = Path(f"/proc/{process_group(running.engine)}/environ").read_text()
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in variables
+    assert not [name for name in ("VLLM_API_KEY", "RESOLVER") if name in variables]
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model")
+    line = arguments(model, Path("/run/x.sock"), VllmChildOptions(max_adapters=2, max_adapter_rank=20), cpu=False)
+    flags = dict(itertools.pairwise(line))
+    assert flags["--uds"] == "/run/x.sock"
+    assert not {"--port", "--host"} & set(line)
+    assert (flags["--max-loras"], flags["--max-cpu-loras"], flags["--max-lora-rank"]) == ("3", "3", "32")
+    plain = arguments(model, Path("s"), VllmChildOptions(max_adapters=0, extra_args=("--seed", "7")), cpu=True)
+    assert "--enable-lora" not in plain
+    assert plain[-2:] == ["--seed", "7"]
+
+
+def adapter(folder: Path) -> AdapterRef:
+    folder.mkdir()
+    save_file({"q_proj.lora_A.weight": numpy.zeros((1, 1))}, folder / WEIGHTS)
+    (folder / CONFIG).write_text("{}")
+    return AdapterRef(f"{folder.name}@1", str(folder), adapter_sha256(folder))
+
+
+async def fail(engine: VllmChildEngine, fault: int) -> None:
+    """Makes the child fail while it generates for others, and waits until none of its processes is left."""
+    group = process_group(engine)
+    streams = [await engine.submit(request(number, tokens=46)) for number in range(3)]
+    await anext(streams[0])
+    streams.append(await engine.submit(request(9, (fault, 1), tokens=9)))
+    for stream in streams:
+        with pytest.raises(EngineDownError, match="engine"):
+            await drain(stream)
+    await until(lambda: not alive(group))
+
+
+def test_a_child_that_fails_is_replaced(model: Path, tmp_path: Path) -> None:
+    law, changed = adapter(tmp_path / "law"), adapter(tmp_path / "changed")
 
     async def work(engine: VllmChildEngine) -> None:
         await engine.load_adapter(law)
-        group = process_group(engine)
-        others = [await engine.submit(request(number, tokens=46)) for number in range(3)]
-        await anext(others[0])
-        failing = await engine.submit(request(9, (fault, 1), tokens=9))
-        for stream in (*others, failing):
-            with pytest.raises(EngineDownError, match="engine"):
-                await drain(stream)
-        answers = await asyncio.gather(answer(engine, 1), answer(engine, 2, adapter=law))
-        assert answers == [(3, 4, 5, 6)] * 2
-        assert alive(group) == []
-        assert (engine.stats().restarts, engine.stats().is_alive) == (1, True)
-
-    # only a child that hangs may be found by its silence
-    serve(model, work, step_timeout_s=0.3 if fault == HANGS else 60.0)
-
-
-async def drain(stream: Any) -> None:
-    async for _ in stream:
-        pass
-
-
-def test_an_adapter_whose_files_changed_is_not_loaded_again(model: Path, tmp_path: Path) -> None:
-    for name in (WEIGHTS, CONFIG):
-        (tmp_path / name).write_text(name)
-    law = AdapterRef("law@1", str(tmp_path), adapter_sha256(tmp_path))
-
-    async def work(engine: VllmChildEngine) -> None:
-        await engine.load_adapter(law)
-        assert await answer(engine, 1, adapter=law) == (3, 4, 5, 6)
-        (tmp_path / CONFIG).write_text("changed")
-        with pytest.raises(EngineDownError):
-            await answer(engine, 2, (DIES, 1))
-        with pytest.raises(RequestError) as refusal:
-            await answer(engine, 3, adapter=law)
-        assert refusal.value.param == "model"
-        await engine.unload_adapter(law)
-
-    serve(model, work)
-
-
-def test_a_reply_that_cannot_be_read_ends_its_request_alone(model: Path) -> None:
-    async def work(engine: VllmChildEngine) -> None:
-        with pytest.raises(EngineDownError, match="cannot be read"):
-            await answer(engine, 1, (GARBLES, 1))
-        assert await answer(engine, 1) == (3, 4, 5, 6)
-        assert engine.stats().restarts == 0
-
-    serve(model, work)
-
-
-def test_a_child_that_never_starts_again_is_given_up(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(engine: VllmChildEngine) -> None:
-        monkeypatch.setenv(FAULT, "no memory")
-        with pytest.raises(EngineDownError):
-            await answer(engine, 1, (DIES, 1))
-        await until(lambda: not engine.stats().is_alive)
-        with pytest.raises(EngineDownError, match="being restarted"):  # it waits only so long
-            await engine.load_adapter(AdapterRef("a@1", "/", "1"))
-        await until(lambda: engine._supervisor.fault)  # type: ignore[union-attr]
-        with pytest.raises(EngineDownError, match="the engine is down"):
-            await engine.submit(request(2))
-        assert (engine.stats().is_alive, engine.stats().restarts) == (False, 2)
-
-    serve(model, work, restart_wait_s=0.01)
-
-
-def test_closing_ends_the_requests(model: Path) -> None:
-    async def work(engine: VllmChildEngine) -> None:
+        await engine.load_adapter(changed)
+        assert await answer(engine, 1, adapter=changed) == (3, 4, 5, 6)
+        (Path(changed.path) / CONFIG).write_text("changed")
+        for restarts, fault in enumerate((DIES, BREAKS), 1):
+            await fail(engine, fault)
+            answers = await asyncio.gather(answer(engine, 1), answer(engine, 2, adapter=law))
+            assert answers == [(3, 4, 5, 6)] * 2
+            with pytest.raises(RequestError) as refusal:  # it would be served under the old name
+                await answer(engine, 3, adapter=changed)
+            assert refusal.value.param == "model"
+            assert (engine.stats().restarts, engine.stats().is_alive) == (restarts, True)
         stream = await engine.submit(request(1, tokens=46))
-        await anext(stream)
         await engine.close()
         with pytest.raises(EngineDownError, match="stopping"):
             await drain(stream)
@@ -207,6 +226,39 @@ def test_closing_ends_the_requests(model: Path) -> None:
             await engine.submit(request(2))
 
     serve(model, work)
+
+
+def test_a_child_that_hangs_is_replaced(model: Path) -> None:
+    async def work(engine: VllmChildEngine) -> None:
+        await fail(engine, HANGS)
+        assert await answer(engine, 1) == (3, 4, 5, 6)
+
+    serve(model, work, step_timeout_s=1.0, restarts=10)
+
+
+async def drain(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+def test_a_child_that_never_starts_again_is_given_up(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    law = adapter(tmp_path / "law")
+
+    async def work(engine: VllmChildEngine) -> None:
+        monkeypatch.setenv(FAULT, "no memory")
+        with pytest.raises(EngineDownError):
+            await answer(engine, 1, (DIES, 1))
+        await until(lambda: not engine.stats().is_alive)
+        with pytest.raises(EngineDownError, match="being restarted"):  # it waits only so long
+            await engine.load_adapter(law)
+        await until(lambda: engine._supervisor.fault)  # type: ignore[union-attr]
+        with pytest.raises(EngineDownError, match="the engine is down"):
+            await engine.submit(request(2))
+        assert (engine.stats().is_alive, engine.stats().restarts) == (False, 2)
+
+    serve(model, work, restart_wait_s=0.01)
 
 
 def test_a_child_that_does_not_start_says_why(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,52 +289,28 @@ from model.serve.vllm_child import VllmChildEngine
 async def run():
     engine = VllmChildEngine(Path(sys.argv[1]))
     await engine.start()
-    print(engine._supervisor.child.pid, flush=True)
+    print(engine._supervisor.child.pid, engine._supervisor.runtime, flush=True)
     await asyncio.sleep(1000)
 asyncio.run(run())
 """
     server = subprocess.Popen([sys.executable, "-c", script, str(model)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    group = int(server.stdout.readline())
+    number, runtime = server.stdout.readline().split()
+    group = int(number)
     assert len(alive(group)) == 2
     server.kill()
     server.wait()
     server.stdout.close()
     while alive(group):
-        pass
-
-
-def test_nobody_else_can_reach_the_child(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_API_KEY", "key")
-    monkeypatch.setenv("VLLM_LORA_RESOLVER_CACHE_DIR", "/")
-
-    async def work(engine: VllmChildEngine) -> None:
-        assert engine._supervisor is not None
-        runtime = engine._supervisor.runtime
-        assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
-        assert [path.name for path in sorted(runtime.iterdir())] == ["1.sock", "vllm.log"]
-        variables = Path(f"/proc/{process_group(engine)}/environ").read_text()
-        assert "VLLM_API_KEY" not in variables
-        assert "RESOLVER" not in variables
-        os.kill(process_group(engine), 0)
-
-    serve(model, work)
-    line = arguments(model, Path("/run/x.sock"), VllmChildOptions(max_adapters=2, max_adapter_rank=20), cpu=False)
-    flags = dict(itertools.pairwise(line))
-    assert flags["--uds"] == "/run/x.sock"
-    assert not {"--port", "--host"} & set(line)
-    assert (flags["--max-loras"], flags["--max-cpu-loras"], flags["--max-lora-rank"]) == ("3", "3", "32")
-    assert environment({})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
-    plain = arguments(model, Path("s"), VllmChildOptions(max_adapters=0, extra_args=("--seed", "7")), cpu=True)
-    assert "--enable-lora" not in plain
-    assert plain[-2:] == ["--seed", "7"]
+        time.sleep(0.02)
+    shutil.rmtree(runtime)  # nobody was left to do it
 
 
 def test_the_gate_keeps_adapters_apart_and_lets_nobody_starve() -> None:
     log: list[str] = []
 
     async def enter(gate: AdapterGate, adapter: str, name: str, leave: asyncio.Event) -> None:
-        async with gate.enter(adapter):
+        async with gate.enter(request(0, adapter=AdapterRef(adapter, "", "") if adapter else None)):
             log.append(name)
             await leave.wait()
 
