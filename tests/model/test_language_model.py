@@ -70,6 +70,16 @@ def test_another_architecture_continues_as_transformers_does(llama_folder) -> No
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["dsa_folder", "llama_folder"])
+def test_a_gpu_is_used_where_there_is_one(name, request) -> None:
+    folder = request.getfixturevalue(name)
+    on_gpu = Model.from_pretrained(folder, dtype="float32")
+    assert on_gpu.network.device.type == "cuda"
+    on_cpu = Model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), on_gpu.tokenizer)
+    assert on_gpu.generate("The court of", max_length=40) == on_cpu.generate("The court of", max_length=40)
+
+
 def test_more_tokens_than_positions_are_refused(llama_folder) -> None:
     with pytest.raises(ValueError, match="max_length: 65 tokens, but the model has 64 positions"):
         Model.from_pretrained(llama_folder).generate("The court", max_length=65)
