@@ -111,7 +111,7 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
                 body,
                 record,
                 chosen,
-                [PromptText(tuple(tokens), "\n".join(message.text for message in body.messages))],
+                [PromptText(tuple(tokens))],
                 kind="chatcmpl",
                 max_tokens=longest,
                 logprobs=(body.top_logprobs or 0) if body.logprobs else None,

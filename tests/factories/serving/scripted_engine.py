@@ -85,6 +85,8 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         self.health = EngineStats(is_alive=False)
+        for aborted in self.live.values():
+            aborted.set()
 
     def log_p(self, before: Sequence[int]) -> np.ndarray:
         """Log-probabilities of the next token, [V]: two tokens decide them."""
@@ -134,6 +136,8 @@ class ScriptedEngine:
         try:
             while sent < len(tokens):
                 await self._wait(aborted)
+                if not self.health.is_alive:
+                    raise EngineDownError("the server is shutting down")
                 if aborted.is_set():
                     return
                 if self.fails_after is not None and sent >= self.fails_after:

@@ -146,6 +146,7 @@ def test_a_forbidden_prompt_is_refused(served, stream):
         ("completions", {"prompt": [tokens]}),
         ("completions", {"prompt": ["a", text]}),
         ("chat/completions", {"messages": [{"role": "system", "content": text}, *QUESTION["messages"]]}),
+        ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}),
     ):
         answer = ask(served, "blocks", path, fields | {"stream": stream})
         assert answer.status_code == 400

@@ -114,6 +114,14 @@ def test_no_body_makes_the_server_fail(http, body):
     error_of(answer, answer.status_code)
 
 
+def test_no_variable_of_a_template_makes_the_server_fail(http, server, monkeypatch):
+    template = "{{ messages[0].content }}{% if depth %}{{ 1 // depth.size }}{% endif %}"
+    monkeypatch.setattr(server.serving.tokenizer.wrapped, "chat_template", template)
+    for value, status in (({"size": 0}, 400), ({"size": "a"}, 400), ({}, 200), ({"size": 1}, 200)):
+        answer = http.post("/v1/chat/completions", json=CHAT | {"chat_template_kwargs": {"depth": value}})
+        assert answer.status_code == status, answer.text
+
+
 @pytest.mark.parametrize("content", ["\\ud800", "a\\u0000b", "{{ 1/0 }}", "<|im_end|>"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize"])
 def test_no_message_makes_the_server_fail(http, content, path):
@@ -314,6 +322,18 @@ def test_the_server_ends_when_its_answers_have():
         served.call(served.engine.may_step.set)
         threads[0].join()
         assert answers[0].json()["choices"][0]["message"]["content"] == "Thirty days."
+        served.wait_until(lambda: served.server.should_exit)
+
+
+def test_what_runs_longer_than_the_grace_ends_with_an_error():
+    with running(scripted("Thirty days."), grace_s=0.05) as served:
+        stalled(served)
+        answers, threads = posted(served, CHAT, CHAT | {"stream": True})
+        served.wait_until(lambda: len(served.engine.requests) == 2)
+        served.server.stop()
+        for thread in threads:
+            thread.join()
+        assert [error_of(answers[number], 503)["code"] for number in (0, 1)] == ["engine_down"] * 2
         served.wait_until(lambda: served.server.should_exit)
 
 
