@@ -53,7 +53,7 @@ def _privacy(options: dict[str, Any], domain: str) -> PatternScanner:
         spans = mask_spans(text, ANY_LANGUAGE, kinds)
         return [Finding(start, end, kind, "block" if kind in blocked else "mask") for start, end, kind in spans]
 
-    return PatternScanner("privacy", find, _shapes(PERSONAL), context=192, table=ASCII_FORMS)
+    return PatternScanner("privacy", find, _shapes(PERSONAL), context=192, mask_end="]", table=ASCII_FORMS)
 
 
 def _secrets(options: dict[str, Any], domain: str) -> PatternScanner:

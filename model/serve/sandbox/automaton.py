@@ -17,13 +17,14 @@ class State:
 
     Attributes:
         accepts: the characters so far are a match, or the last one ended a match before it.
+        may_end: a match ends here, whatever the next character is, or if it is a certain one.
         moves: the state after a character, None if no match can go on.
     """
 
-    __slots__ = ("accepts", "core", "moves")
+    __slots__ = ("accepts", "core", "may_end", "moves")
 
-    def __init__(self, core: frozenset[int], accepts: bool) -> None:
-        self.core, self.accepts = core, accepts
+    def __init__(self, core: frozenset[int], accepts: bool, may_end: bool = False) -> None:
+        self.core, self.accepts, self.may_end = core, accepts, may_end
         self.moves: dict[str, State | None] = {}
 
 
@@ -32,13 +33,15 @@ class Search:
 
     Attributes:
         moves: after a character, the next state of the search, and that of a finding which begins with the character.
+        after_mask: what `Automaton.after_mask` returned.
     """
 
-    __slots__ = ("core", "moves", "ready")
+    __slots__ = ("after_mask", "core", "moves", "ready")
 
     def __init__(self, core: frozenset[int], ready: frozenset[int]) -> None:
         self.core, self.ready = core, ready
         self.moves: dict[str, tuple[Search, State | None]] = {}
+        self.after_mask: Search | None = None
 
 
 class Automaton:
@@ -166,6 +169,27 @@ class Automaton:
             seen.update(then)
         return core, begins, accepts
 
+    def after_mask(self, search: Search, end: str) -> Search:
+        """The search where a match ends here, which may be replaced by something that ends in the character `end`."""
+        if search.after_mask is None:
+            core, ready, _ = self._reach(self._starts, end, is_known=True, is_inside=False)
+            key = search.core | core, search.ready | ready
+            search.after_mask = self._searches.setdefault(key, Search(*key))
+        return search.after_mask
+
+    def _may_end(self, core: set[int]) -> bool:
+        """Whether a match is complete at these places but for what it asks of the next character."""
+        stack, seen = list(core), set(core)
+        while stack:
+            node = self._nodes[stack.pop()]
+            if node.kind is Kind.NEXT:
+                reached, _, is_end = self._reach(node.then, None, is_known=False, is_inside=True)
+                if is_end:
+                    return True
+                stack += reached - seen
+                seen |= reached
+        return False
+
     def _search(self, places: Iterable[int], previous: str | None) -> Search:
         core, ready, _ = self._reach(places, previous, is_known=True, is_inside=False)
         key = (frozenset(core), frozenset(ready))
@@ -173,7 +197,9 @@ class Automaton:
 
     def _state(self, core: set[int], accepts: bool) -> State:
         key = (frozenset(core), accepts)
-        return self._states.setdefault(key, State(*key))
+        if key not in self._states:
+            self._states[key] = State(*key, accepts or self._may_end(core))
+        return self._states[key]
 
     def _keep_few(self) -> None:
         self._count += 1

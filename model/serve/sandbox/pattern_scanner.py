@@ -34,6 +34,8 @@ class PatternScanner:
         context: characters before a finding on which it depends: labels, the sentence.
         fold: what `shapes` are compared with instead of the text, letter by letter: it is called with a character and
             those that join it, and leaves ASCII as it is. None: the text as it is.
+        mask_end: where `find` replaces what it found and searches again, the last character of what it puts there: what
+            was part of a word before may begin after it. Empty: it searches once.
         table: like `fold`, for characters that are each replaced by one: a table of `str.translate`.
     """
 
@@ -44,10 +46,11 @@ class PatternScanner:
         shapes: Sequence[Shape],
         *,
         context: int = 0,
+        mask_end: str = "",
         fold: Fold | None = None,
         table: dict[int, str] | None = None,
     ) -> None:
-        self.name, self._context = name, context
+        self.name, self._context, self._mask_end = name, context, mask_end
         self._find = find
         self._fold, self._table = fold and lru_cache(_CACHED_LETTERS)(fold), table or {}
         self._automaton = Automaton(shapes)
@@ -83,10 +86,12 @@ class PatternStream:
         self.hold = 0
         self.findings: list[Finding] = []
         self._name, self._find, self._context = scanner.name, scanner._find, scanner._context
+        self._mask_end = scanner._mask_end
         self._fold, self._table, self._automaton = scanner._fold, scanner._table, scanner._automaton
         self._search = self._automaton.start
         self._matches: list[_Match] = []  # in the order of their starts
         self._zone: tuple[int, int] | None = None  # what complete matches cover, that `find` has not seen yet
+        self._has_ended = False  # a match ended at the last character
         self._decided = 0  # findings that start before it are in `findings`
         self._read = 0  # characters that the automaton has seen
         self._text, self._offset = "", 0  # the end of the text, and where it begins
@@ -148,8 +153,12 @@ class PatternStream:
             after = position + width
             if matches:
                 matches = self._step(matches, char, position, after)
+            else:
+                self._has_ended = False
             if started is not None:
                 matches.append(_Match(position, started))
+            if self._mask_end and (self._has_ended or any(match.state.may_end for match in matches)):
+                search = self._automaton.after_mask(search, self._mask_end)
             if self._zone is not None or (matches and after - matches[0].start > MAX_HELD_CHARS):
                 self._matches, self._read = matches, after
                 self._resolve()
@@ -161,11 +170,13 @@ class PatternStream:
     def _step(self, matches: list[_Match], char: str, position: int, after: int) -> list[_Match]:
         """The matches that go on over a character; what those cover that end becomes part of the zone."""
         alive = []
+        self._has_ended = False
         for match in matches:
             moves = match.state.moves
             state = moves[char] if char in moves else self._automaton.step(match.state, char)
             if state is not None:
                 match.is_complete |= state.accepts
+                self._has_ended |= state.accepts
                 if state.core:
                     match.state = state
                     alive.append(match)

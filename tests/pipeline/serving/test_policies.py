@@ -193,6 +193,25 @@ def test_the_language_of_a_stream_need_not_be_known(text):
     assert streamed(list(text)).text.endswith("[PHONE]")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        ")6()+2(5-4)66971 1 6+98)7 3 2 /1.(6139",
+        "jane@example.org+34 612 345 678",
+        "jane@example.org+34 612 345 678+34 612 345 678",
+        "4111 1111 1111 1111+34 612 345 678 x",
+        "(617) 555-0188(617) 555-0188",
+    ],
+)
+def test_what_a_mask_reveals_is_masked_too(text):
+    """A number that is glued to another finding counts once that is masked."""
+    expected = filtered(text)
+    assert expected.text == Privacy().redact(text, "")
+    for cut in range(len(text) + 1):
+        assert streamed([text[:cut], text[cut:]]) == expected
+    assert streamed(list(text)) == expected
+
+
 def test_choices_are_independent():
     guards = [policy().guard() for _ in range(3)]
     texts = ["Write to jane@example.org now.", "The password is hunter2!x now.", "Nothing is to be seen in here."]
