@@ -82,6 +82,22 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` creates a DsaCache
 
+    @classmethod
+    def is_backend_compatible(cls) -> bool:
+        """Refuses engines that would put their own attention, which is dense, into a model of transformers.
+
+        Raises:
+            ValueError: always. vLLM asks where it does not know the model itself.
+        """
+        raise ValueError(
+            "vLLM runs a DSA model by the plugin gristmill_dsa, which it did not load: install the package gristmill "
+            "beside vLLM, and name gristmill_dsa in VLLM_PLUGINS if that is set. Other engines cannot run the model"
+        )
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return False
+
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Saves as transformers does, with the file that lets other processes load the model (`remote_code`)."""
         super().save_pretrained(save_directory, *args, **kwargs)
