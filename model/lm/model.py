@@ -84,11 +84,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def is_backend_compatible(cls) -> bool:
-        """Refuses engines that would put their own attention, which is dense, into a model of transformers.
-
-        Raises:
-            ValueError: always. vLLM asks where it does not know the model itself.
-        """
+        """vLLM asks before it puts its dense attention into a model that it does not know. Raises ValueError."""
         raise ValueError(
             "vLLM runs a DSA model by the plugin gristmill_dsa, which it did not load: install the package gristmill "
             "beside vLLM, and name gristmill_dsa in VLLM_PLUGINS if that is set. Other engines cannot run the model"

@@ -1,5 +1,6 @@
 """`SparseAttention`: the attention of `model.lm.layers` over vLLM's pages. Shapes: see `model.attention`."""
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -63,10 +64,6 @@ class Projections(nn.Module):
         q, k, v = self.qkv_proj(x_TC)[0].split([H * D, K * D, K * D], -1)
         return q.unflatten(-1, (H, D)), k.unflatten(-1, (K, D)), v.unflatten(-1, (K, D)), self.head_gate(x_TC)[0]
 
-    def finish(self, out_THD: torch.Tensor, head_gate_TH: torch.Tensor) -> torch.Tensor:
-        """Returns the layer's output [T, C]."""
-        return self.o_proj((out_THD * torch.sigmoid(head_gate_TH)[..., None]).flatten(1))[0]
-
 
 class FullAttention(Projections):
     """Attention of a model without a gate, by the backend that vLLM chooses."""
@@ -88,7 +85,33 @@ class FullAttention(Projections):
         cos_THD, sin_THD = cos_TD[:, None], sin_TD[:, None]
         q_THD, k_TKD = apply_rope(q_THD, cos_THD, sin_THD), apply_rope(k_TKD, cos_THD, sin_THD)
         out_TC = self.attn(q_THD.flatten(1), k_TKD.flatten(1), v_TKD.flatten(1).contiguous())
-        return self.finish(out_TC.view_as(q_THD), head_gate_TH)
+        out_THD = out_TC.view(q_THD.shape) * torch.sigmoid(head_gate_TH)[..., None]
+        return self.o_proj(out_THD.flatten(1))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a layer calculated for tokens of a step."""
+
+    q_THD: torch.Tensor  # before RoPE
+    k_TKD: torch.Tensor  # before RoPE
+    v_TKD: torch.Tensor
+    gate_TKE: torch.Tensor  # gate queries
+    head_gate_TH: torch.Tensor  # before the sigmoid
+    cos_TD: torch.Tensor  # of RoPE's angles, D = half a head
+    sin_TD: torch.Tensor
+
+    def of(self, rows: slice) -> "Tokens":
+        """Returns some of the tokens."""
+        return Tokens(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def rotate(self, x_THD: torch.Tensor) -> torch.Tensor:
+        """Returns the tokens' queries or keys with their positions."""
+        return apply_rope(x_THD, self.cos_TD[:, None], self.sin_TD[:, None])
+
+    def gated(self, out_THD: torch.Tensor) -> torch.Tensor:
+        """Returns the heads' outputs, each scaled by its head gate."""
+        return out_THD * torch.sigmoid(self.head_gate_TH)[..., None]
 
 
 class SparseAttention(Projections, AttentionLayerBase):
@@ -99,7 +122,8 @@ class SparseAttention(Projections, AttentionLayerBase):
         config: DsaConfig = vllm_config.model_config.hf_config
         self.gate = Gate(config, self.groups, f"{name}.gate")
         self.gate_dim, self.sparsity = config.gate_dim, config.sparsity
-        self.levels = upper_levels(self.sparsity, vllm_config.model_config.max_model_len)
+        self.max_length = vllm_config.model_config.max_model_len
+        self.levels = upper_levels(self.sparsity, self.max_length)
         self.layer_name = f"{name}.attn"
         vllm_config.compilation_config.static_forward_context[self.layer_name] = self
         width = row_width(self.levels, self.head_dim, self.gate_dim)
@@ -125,48 +149,60 @@ class SparseAttention(Projections, AttentionLayerBase):
         steps = get_forward_context().attn_metadata
         q_THD, k_TKD, v_TKD, head_gate_TH = self.project(x_TC)
         gate_TKE = self.gate.query(x_TC)[0].unflatten(-1, (self.groups, self.gate_dim)) * self.gate_dim**-0.5
-        out_THD = torch.zeros_like(q_THD)
-        if isinstance(steps, dict):  # else vLLM measures memory, and there are no pages
+        tokens = Tokens(q_THD, k_TKD, v_TKD, gate_TKE, head_gate_TH, cos_TD, sin_TD)
+        out_THD = torch.zeros(q_THD.shape, dtype=q_THD.dtype, device=q_THD.device)
+        if isinstance(steps, dict):
             step: StepMetadata = steps[self.layer_name]
             cache = PagedCache(self.sparsity, self.kv_cache, self.state.rows(), self.gate.summary, self.levels)
-            tokens = q_THD, k_TKD, v_TKD, gate_TKE
             if step.decodes:
-                self._decode(cache, tokens, cos_TD, sin_TD, step, out_THD)
+                decode = _decode_by_kernels if x_TC.is_cuda else _decode
+                decode(cache, tokens.of(slice(0, step.decodes)), step, out_THD[: step.decodes])
             for prefill in step.prefills:
-                self._prefill(cache, tokens, cos_TD, sin_TD, prefill, out_THD)
-        return self.finish(out_THD, head_gate_TH)
+                rows = slice(prefill.first, prefill.last)
+                _prefill(cache, tokens.of(rows), prefill, out_THD[rows])
+        elif x_TC.is_cuda:
+            self._use_memory(tokens)
+        return self.o_proj(out_THD.flatten(1))[0]
 
-    def _decode(
-        self,
-        cache: PagedCache,
-        tokens: tuple[torch.Tensor, ...],
-        cos_TD: torch.Tensor,
-        sin_TD: torch.Tensor,
-        step: StepMetadata,
-        out_THD: torch.Tensor,
-    ) -> None:
-        positions, table_BN = [length - 1 for length in step.lengths_B.tolist()], step.table_BN
-        rows = slice(0, sum(position >= 0 for position in positions))  # padding is last
-        positions, table_BN = positions[rows], table_BN[rows]
-        q_BHD, k_BKD, v_BKD, gate_BKE = (tensor[rows] for tensor in tokens)
-        cos_BHD, sin_BHD = cos_TD[rows, None], sin_TD[rows, None]
-        cache.store_tokens(apply_rope(k_BKD, cos_BHD, sin_BHD), v_BKD, k_BKD, table_BN, positions)
-        selected = None
-        if max(positions) >= self.sparsity.dense_below:
-            selected = cache.choose_blocks(gate_BKE, table_BN, positions)
-        out_THD[rows] = cache.attend_tokens(apply_rope(q_BHD, cos_BHD, sin_BHD), selected, table_BN, positions)
+    def _use_memory(self, tokens: Tokens) -> None:
+        """Attends a text of full length: vLLM is measuring how much memory a step needs, and there are no pages."""
+        T, S = len(tokens.q_THD), self.sparsity.block
+        blocks = max(-(-T // S), self.max_length // S)
+        kv_PKSD = tokens.k_TKD.new_zeros(blocks, self.groups, S, 2 * self.head_dim)
+        rows_PKW = tokens.cos_TD.new_zeros(blocks, self.groups, self.state.width)
+        cache = PagedCache(self.sparsity, kv_PKSD, rows_PKW, self.gate.summary, self.levels)
+        pages_N = torch.arange(blocks, device=kv_PKSD.device)
+        cache.attend_text(tokens.q_THD, tokens.gate_TKE, pages_N, blocks * S - T)
 
-    def _prefill(
-        self,
-        cache: PagedCache,
-        tokens: tuple[torch.Tensor, ...],
-        cos_TD: torch.Tensor,
-        sin_TD: torch.Tensor,
-        prefill: Prefill,
-        out_THD: torch.Tensor,
-    ) -> None:
-        rows, offset = slice(prefill.first, prefill.last), prefill.length - (prefill.last - prefill.first)
-        q_THD, k_TKD, v_TKD, gate_TKE = (tensor[rows] for tensor in tokens)
-        cos_THD, sin_THD = cos_TD[rows, None], sin_TD[rows, None]
-        cache.extend(apply_rope(k_TKD, cos_THD, sin_THD), v_TKD, k_TKD, prefill.pages, offset)
-        out_THD[rows] = cache.attend_text(apply_rope(q_THD, cos_THD, sin_THD), gate_TKE, prefill.pages, offset)
+
+def _decode_by_kernels(cache: PagedCache, tokens: Tokens, step: StepMetadata, out_BHD: torch.Tensor) -> None:
+    """One token of each text, by the Triton kernels."""
+    from model.serve.vllm_plugin import triton_choose, triton_decode
+
+    texts = step.lengths_B, step.table_BN
+    q_BHD = triton_decode.store(
+        cache, tokens.q_THD, tokens.k_TKD, tokens.v_TKD, tokens.cos_TD, tokens.sin_TD, step.slots_T, *texts
+    )
+    chosen_BKR = triton_choose.choose(cache, tokens.gate_TKE, *texts)
+    triton_decode.attend(cache, q_BHD, chosen_BKR, tokens.head_gate_TH, *texts, out_BHD)
+
+
+def _decode(cache: PagedCache, tokens: Tokens, step: StepMetadata, out_BHD: torch.Tensor) -> None:
+    """One token of each text, in plain PyTorch."""
+    positions = [length - 1 for length in step.lengths_B.tolist() if length > 0]  # padding is last
+    rows, table_BN = slice(0, len(positions)), step.table_BN[: len(positions)]
+    tokens, selected = tokens.of(rows), None
+    cache.store_tokens(tokens.rotate(tokens.k_TKD), tokens.v_TKD, tokens.k_TKD, table_BN, positions)
+    if max(positions, default=0) >= cache.sparsity.dense_below:
+        selected = cache.choose_blocks(tokens.gate_TKE, table_BN, positions)
+    if positions:
+        attended_BHD = cache.attend_tokens(tokens.rotate(tokens.q_THD), selected, table_BN, positions)
+        out_BHD[rows] = tokens.gated(attended_BHD)
+
+
+def _prefill(cache: PagedCache, tokens: Tokens, prefill: Prefill, out_THD: torch.Tensor) -> None:
+    """Several tokens of one text."""
+    offset = prefill.length - len(out_THD)
+    cache.extend(tokens.rotate(tokens.k_TKD), tokens.v_TKD, tokens.k_TKD, prefill.pages, offset)
+    attended_THD = cache.attend_text(tokens.rotate(tokens.q_THD), tokens.gate_TKE, prefill.pages, offset)
+    out_THD.copy_(tokens.gated(attended_THD))

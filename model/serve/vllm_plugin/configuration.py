@@ -58,3 +58,9 @@ def check(vllm_config: Any) -> None:
             f"tensor_parallel_size: {shards}, but this model has {heads} key heads, which are divided over the GPUs; "
             f"give a divisor of {heads}"
         )
+    if vllm_config.device_config.device_type != "cpu" and config.attention == "sparse":
+        for name, size, least in (("head size", config.head_dim, 16), ("gate_dim", config.gate_dim, 16)):
+            if size < least or size & (size - 1):
+                raise ValueError(f"{name}: {size}; on a GPU the kernels take powers of two from {least} on")
+        if config.block < 16:
+            raise ValueError(f"block: {config.block}; on a GPU the kernels take blocks of 16 tokens or more")
