@@ -90,10 +90,6 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             "beside vLLM, and name gristmill_dsa in VLLM_PLUGINS if that is set. Other engines cannot run the model"
         )
 
-    @classmethod
-    def _can_set_attn_implementation(cls) -> bool:
-        return False
-
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Saves as transformers does, with the file that lets other processes load the model (`remote_code`)."""
         super().save_pretrained(save_directory, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The vLLM plugin's kernels against PyTorch in Triton's interpreter: no GPU is needed; vLLM's environment brings Triton."""
+"""The vLLM plugin's Triton kernels against PyTorch, in Triton's interpreter: no GPU is needed."""
 
 import subprocess
 import sys
