@@ -101,7 +101,7 @@ class Tokens:
     cos_TD: torch.Tensor  # of RoPE's angles, D = half a head
     sin_TD: torch.Tensor
 
-    def of(self, rows: slice) -> "Tokens":
+    def part(self, rows: slice) -> "Tokens":
         """Returns some of the tokens."""
         return Tokens(*(getattr(self, field.name)[rows] for field in fields(self)))
 
@@ -156,10 +156,10 @@ class SparseAttention(Projections, AttentionLayerBase):
             cache = PagedCache(self.sparsity, self.kv_cache, self.state.rows(), self.gate.summary, self.levels)
             if step.decodes:
                 decode = _decode_by_kernels if x_TC.is_cuda else _decode
-                decode(cache, tokens.of(slice(0, step.decodes)), step, out_THD[: step.decodes])
+                decode(cache, tokens.part(slice(0, step.decodes)), step, out_THD[: step.decodes])
             for prefill in step.prefills:
                 rows = slice(prefill.first, prefill.last)
-                _prefill(cache, tokens.of(rows), prefill, out_THD[rows])
+                _prefill(cache, tokens.part(rows), prefill, out_THD[rows])
         elif x_TC.is_cuda:
             self._use_memory(tokens)
         return self.o_proj(out_THD.flatten(1))[0]
@@ -191,7 +191,7 @@ def _decode(cache: PagedCache, tokens: Tokens, step: StepMetadata, out_BHD: torc
     """One token of each text, in plain PyTorch."""
     positions = [length - 1 for length in step.lengths_B.tolist() if length > 0]  # padding is last
     rows, table_BN = slice(0, len(positions)), step.table_BN[: len(positions)]
-    tokens, selected = tokens.of(rows), None
+    tokens, selected = tokens.part(rows), None
     cache.store_tokens(tokens.rotate(tokens.k_TKD), tokens.v_TKD, tokens.k_TKD, table_BN, positions)
     if max(positions, default=0) >= cache.sparsity.dense_below:
         selected = cache.choose_blocks(tokens.gate_TKE, table_BN, positions)
