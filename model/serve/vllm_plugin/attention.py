@@ -179,12 +179,12 @@ def _decode_by_kernels(cache: PagedCache, tokens: Tokens, step: StepMetadata, ou
     """One token of each text, by the Triton kernels."""
     from model.serve.vllm_plugin import triton_choose, triton_decode
 
-    texts = step.lengths_B, step.table_BN
+    texts = {"lengths_B": step.lengths_B, "table_BN": step.table_BN}
     q_BHD = triton_decode.store(
-        cache, tokens.q_THD, tokens.k_TKD, tokens.v_TKD, tokens.cos_TD, tokens.sin_TD, step.slots_T, *texts
+        cache, tokens.q_THD, tokens.k_TKD, tokens.v_TKD, tokens.cos_TD, tokens.sin_TD, slots_B=step.slots_T, **texts
     )
-    chosen_BKR = triton_choose.choose(cache, tokens.gate_TKE, *texts)
-    triton_decode.attend(cache, q_BHD, chosen_BKR, tokens.head_gate_TH, *texts, out_BHD)
+    chosen_BKR = triton_choose.choose(cache, tokens.gate_TKE, **texts)
+    triton_decode.attend(cache, q_BHD, chosen_BKR, tokens.head_gate_TH, out_BHD=out_BHD, **texts)
 
 
 def _decode(cache: PagedCache, tokens: Tokens, step: StepMetadata, out_BHD: torch.Tensor) -> None:
