@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
 from model.attention import reference
@@ -140,6 +141,10 @@ def _sdpa(
     is_grouped = heads_per_group > 1
     if selected_BKTR is None and starts_BT is None and (T == 1 or not offset):  # PyTorch's own kernels need no mask
         out = F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=T > 1, enable_gqa=is_grouped)
+        return out.transpose(1, 2)
+    if selected_BKTR is None and starts_BT is None and q_BTHD.is_cuda and not torch.is_grad_enabled():
+        mask: Any = causal_lower_right(T, offset + T)  # for a chunk of a prompt; flash attention, no tensor
+        out = F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, attn_mask=mask, enable_gqa=is_grouped)
         return out.transpose(1, 2)
 
     def attend_chunk(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, begin: int, end: int) -> torch.Tensor:

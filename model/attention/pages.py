@@ -4,6 +4,7 @@ A page is one block of tokens. Storage grows by whole pages; each text has its o
 Keys before RoPE are kept for the unfinished block only, whose summary is calculated once the block is complete.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Self
 
@@ -69,13 +70,27 @@ class Pages:
         block_keys = torch.cat([self.tail[:, : offset % S], unrotated_k_BTKD], 1)
         if gate is not None:
             leaves_BNKE = gate.leaves(block_keys, S)
-            first, last = offset // S, offset // S + leaves_BNKE.shape[1]
-            self.levels[0][:, first:last] = leaves_BNKE.to(self.levels[0].dtype)
-            self.levels = tree(self.levels[0], self.sparsity)
+            self._write_leaves(offset // S, leaves_BNKE)
         for b, length in enumerate(lengths):
             end = offset % S + length
             begin = end // S * S  # of the unfinished block
             self.tail[b, : end - begin] = block_keys[b, begin:end]
+
+    def rows(self, first: int, last: int) -> Self:
+        """Returns the pages of texts first … last - 1, which share their storage with these. They must not grow."""
+        tensors = self.keys, self.values, self.tail
+        keys, values, tail = (tensor[first:last] for tensor in tensors)
+        return type(self)(self.sparsity, keys, values, [level[first:last] for level in self.levels], tail)
+
+    def _write_leaves(self, first: int, leaves_BNKE: torch.Tensor) -> None:
+        """Writes the summaries of blocks from `first` on, and of the tree nodes that they complete."""
+        fanout, last = self.sparsity.fanout, first + leaves_BNKE.shape[1]
+        self.levels[0][:, first:last] = leaves_BNKE.to(self.levels[0].dtype)
+        for children, nodes in itertools.pairwise(self.levels):
+            first, last = first // fanout, last // fanout
+            if first < last:
+                complete_BNFKE = children[:, first * fanout : last * fanout].unflatten(1, (last - first, fanout))
+                nodes[:, first:last] = complete_BNFKE.mean(2)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keeps these texts in this order; a text may be named several times, as beam search does."""

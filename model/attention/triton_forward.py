@@ -65,17 +65,18 @@ def pair(
     return Pairs(blocks, order.int(), bounds, work_block, first.int())
 
 
-@triton.jit
+# Not compiled again for other values of these: the chunks of a prompt differ in them.
+@triton.jit(do_not_specialize=["T", "N", "keys", "blocks"])
 def gather_forward(
     q, k, v, starts, part, part_lse, order, bounds, work_block, work_first,
-    T, N, keys, K, slots, q_b, q_t, k_b, k_t, scale,
+    T, N, keys, K, slots, q_b, q_t, k_b, k_t, scale, blocks,
     G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
-    STARTS: tl.constexpr, BLOCKS: tl.constexpr,
+    STARTS: tl.constexpr,
 ):  # fmt: skip
     """Attention of up to CHUNK pairs of one block. `scale` includes log2 e, so that exponents are powers of 2."""
     work = tl.program_id(0)
     place = tl.load(work_block + work)
-    if place >= BLOCKS:
+    if place >= blocks:
         return
     first = tl.load(work_first + work)
     last = tl.minimum(tl.load(bounds + place + 1), first + CHUNK)
@@ -106,7 +107,7 @@ def gather_forward(
         tl.store(part_lse + target, top + tl.log2(total), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "keys", "offset"])
 def join_forward(
     q, k, v, starts, part, part_lse, out, lse,
     T, keys, K, offset, q_b, q_t, k_b, k_t, scale,
@@ -190,8 +191,8 @@ def forward(
     strides = (q_BTHD.stride(0), q_BTHD.stride(1), k_BTKD.stride(0), k_BTKD.stride(1), D**-0.5 * LOG2E)
     gather_forward[(len(pairs.work_block),)](
         q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, pairs.order, pairs.bounds, pairs.work_block, pairs.work_first,
-        T, N, keys, K, slots, *strides, G=G, D=D, BLOCK=S, ROWS=max(128, G), CHUNK=CHUNK, STARTS=starts_BT is not None,
-        BLOCKS=B * K * N, num_warps=4, num_stages=3 if D <= 64 else 2,
+        T, N, keys, K, slots, *strides, B * K * N, G=G, D=D, BLOCK=S, ROWS=max(128, G), CHUNK=CHUNK,
+        STARTS=starts_BT is not None, num_warps=4, num_stages=3 if D <= 64 else 2,
     )  # fmt: skip
     join_forward[(triton.cdiv(T, JOIN_TILE), B * H)](
         q_BTHD, k_BTKD, v_BTKD, starts, part, part_lse, out, lse, T, keys, K, offset, *strides,

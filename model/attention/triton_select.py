@@ -17,7 +17,11 @@ def _order(scores, place, WIDTH: tl.constexpr):
     return (bits & ~(WIDTH - 1)) | (WIDTH - 1 - place)
 
 
-@triton.jit
+# Not compiled again for other values of these: the chunks of a prompt differ in them.
+_CHANGING = ["first", "last", "offset", "T", "N"]
+
+
+@triton.jit(do_not_specialize=_CHANGING)
 def _roots(
     gate, nodes, starts, chosen,
     first, last, offset, T, N, K, gate_b, gate_t, node_b, node_n, span,
@@ -46,7 +50,7 @@ def _roots(
         tl.store(out + COUNT, past, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "offset", "T"])
 def _descend(
     gate, nodes, starts, parents, chosen,
     first, offset, T, K, gate_b, gate_t, node_b, node_n, span,

@@ -35,6 +35,20 @@ class DsaCache(Cache):
         else:
             self.positions_B = torch.tensor(self.lengths, dtype=torch.int32, device=self.positions_B.device)
 
+    def rows(self, first: int, last: int) -> "DsaCache":
+        """Returns a cache of texts first … last - 1 that shares its pages with this one, but not its lengths.
+
+        There must be room in the pages for what will be added.
+        """
+        part = DsaCache(len(self.layers))
+        part.lengths, part.positions_B = self.lengths[first:last], self.positions_B[first:last].clone()
+        for target, source in zip(part.layers, self.layers, strict=True):
+            assert isinstance(target, DsaLayer)
+            assert isinstance(source, DsaLayer)
+            assert source.pages is not None
+            target.set_pages(source.pages.rows(first, last))
+        return part
+
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         self._select(beam_idx)
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from model.attention import decode
-from model.attention.attend import attend, choose_blocks
+from model.attention.attend import attend, choose_blocks, has_triton
 from model.attention.gate import Gate, distill
 from model.attention.pages import Pages
 from model.lm.config import DsaConfig
@@ -28,6 +28,11 @@ class ForwardContext:
 
     def apply_rope(self, x_BTHD: torch.Tensor) -> torch.Tensor:
         """Returns queries or keys with their positions."""
+        head_dim = x_BTHD.shape[3]
+        if x_BTHD.is_cuda and not torch.is_grad_enabled() and head_dim & (head_dim - 1) == 0 and has_triton():
+            from model.attention import triton_rope
+
+            return triton_rope.rotate(x_BTHD, self.cos_BTD, self.sin_BTD)
         return decode.apply_rope(x_BTHD, self.cos_BTD[:, :, None], self.sin_BTD[:, :, None])
 
 

@@ -27,7 +27,7 @@ class EngineDownError(GristmillError):
 
 @dataclass(frozen=True, slots=True)
 class AdapterRef:
-    """A LoRA adapter. `name` is public and includes the hash (`law@0123456789ab`), `path` is a folder in PEFT's form."""
+    """A LoRA adapter: its public name, which includes the hash (`law@0123456789ab`), and a folder in PEFT's form."""
 
     name: str
     path: str
@@ -65,6 +65,7 @@ class GenerationRequest:
     adapter: AdapterRef | None = None
     tenant: str = ""  # requests of different tenants share no cached prefix
     json_schema: Mapping[str, Any] | None = None  # the answer must be JSON of this schema
+    tokens_per_step: int = 1  # steps of fewer tokens need not be delivered, but for the last: spares an event loop
 
 
 @dataclass(frozen=True, slots=True)

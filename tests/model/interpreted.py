@@ -11,7 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.attention import attend, decode, reference, triton_backward, triton_decode, triton_forward, triton_select
+from model.attention import (
+    attend,
+    decode,
+    reference,
+    triton_backward,
+    triton_decode,
+    triton_forward,
+    triton_rope,
+    triton_select,
+)
 from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.attention.select import select_blocks, select_last_blocks
@@ -19,6 +28,14 @@ from model.attention.sparsity import Sparsity
 from model.backends.vllm import triton_kernel as triton_attention
 
 DEEP = Sparsity(block=16, top=6, fanout=4, roots=16, beam=4)
+
+
+def rope() -> None:
+    """Queries and keys with their positions, by the kernel and by PyTorch."""
+    for heads in (1, 3, 4):
+        x, angle = torch.randn(2, 5, heads, 16), torch.rand(2, 5, 8) * 6
+        want = decode.apply_rope(x, angle.cos()[:, :, None], angle.sin()[:, :, None])
+        torch.testing.assert_close(triton_rope.rotate(x, angle.cos(), angle.sin()), want)
 
 
 def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense: bool = False, steps: int = 3) -> None:
@@ -232,6 +249,7 @@ CHECKS = {
     "caches of 8 bits": narrow,
     "vLLM's layer": layer,
     "chunks of queries": lambda: chunks(150, Sparsity(block=16, top=5)),
+    "rope": rope,
     "one level": lambda: decoding([100, 127, 303], 4, 2, 16, Sparsity(block=16, top=6)),
     "a tree of four levels": lambda: decoding([1023, 511, 16 * 255 + 13], 4, 2, 16, DEEP, steps=4),
     "heads of their own": lambda: decoding([5, 64], 2, 2, 32, Sparsity(block=16, top=5)),

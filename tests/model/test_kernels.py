@@ -10,6 +10,7 @@ from tests.factories.command_line import ROOT, environment  # noqa: E402
 
 pytestmark = pytest.mark.triton
 CHECKS = (
+    "rope",
     "one level",
     "a tree of four levels",
     "heads of their own",

@@ -1,0 +1,120 @@
+"""`DsaSlots`: the DSA model over slots. The arenas are the `Pages` of its layers, one row a slot."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from model.attention.pages import Pages
+from model.lm import DsaForCausalLM
+from model.lm.kv_cache import DsaCache
+from model.serve.embedded.decode_graphs import DecodeGraphs
+from model.serve.embedded.lora import MixedAdapters
+from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
+from model.serve.port import AdapterRef
+
+
+class DsaSlots:
+    """See `SlotModel`. On a GPU decode steps of the base model are CUDA graphs."""
+
+    def __init__(self, network: DsaForCausalLM, slots: int, max_length: int) -> None:
+        config = network.config
+        self._network, self._with_adapters = network, MixedAdapters(network)
+        self.slots, self.max_length, self.vocab_size = slots, max_length, config.vocab_size
+        self.end_tokens = end_tokens_of(network)
+        self.dense_below = config.sparsity.dense_below if config.attention == "sparse" else None
+        self._cache = DsaCache(len(network.layers))
+        self._cache.start(slots, network.device)
+        for layer, block in zip(self._cache.layers, network.layers, strict=True):
+            keys_like = torch.empty(
+                slots, 0, config.num_key_value_heads, config.head_dim, device=network.device, dtype=network.dtype
+            )
+            pages = Pages.empty(keys_like, block.attention.gate, config.sparsity)  # pyright: ignore
+            pages.reserve(max_length + 1)
+            layer.set_pages(pages)  # pyright: ignore[reportAttributeAccessIssue]
+        self._breaks = LayerBreaks(network.layers)
+        self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
+        self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
+        if self._graphs is not None:
+            self._compile_prefill()
+            self._graphs.capture_all()
+
+    @classmethod
+    def bytes_per_token(cls, network: DsaForCausalLM) -> int:
+        """Returns the bytes of keys, values and block summaries for each token."""
+        config = network.config
+        keys_and_values = 2 * config.num_key_value_heads * config.head_dim
+        summaries = config.num_key_value_heads * config.gate_dim * 8 // (7 * config.block) + 1
+        return config.num_hidden_layers * (keys_and_values + summaries) * network.dtype.itemsize
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        first_slot: int,
+        chunks: Sequence[Sequence[int]],
+        offset: int,
+        adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
+        *,
+        all_logits: bool = False,
+    ) -> torch.Tensor:
+        cache = self._cache.rows(first_slot, first_slot + len(chunks))
+        cache.lengths = [offset] * len(chunks)
+        cache.positions_B.fill_(offset)
+        longest = max(map(len, chunks))
+        # Padded on the left, so that the last tokens are at the same place; the model moves the padding.
+        ids = [[0] * (longest - len(chunk)) + list(chunk) for chunk in chunks]
+        mask_BT = None
+        if any(len(chunk) < longest for chunk in chunks):
+            mask_BT = torch.tensor([[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks])
+            mask_BT = mask_BT.to(self._network.device)
+        with self._breaks.calling(between_layers):
+            logits_BTV = self._with_adapters(
+                adapters,
+                input_ids=torch.tensor(ids, device=self._network.device),
+                attention_mask=mask_BT,
+                past_key_values=cache,
+                logits_to_keep=0 if all_logits else 1,
+            ).logits
+        return logits_BTV[0] if all_logits else logits_BTV[:, -1]
+
+    def _compile_prefill(self) -> None:
+        """Reads meaningless chunks, so that no request waits until the kernels of each length are compiled."""
+        block = self._network.config.block
+        offset, chunk = 0, 2 * block
+        while offset + chunk <= self.max_length:
+            self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
+            offset = max(2 * offset, chunk)
+
+    @torch.inference_mode()
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
+    ) -> torch.Tensor:
+        is_sparse = self.dense_below is not None and max(positions) >= self.dense_below
+        if self._graphs is not None and not any(adapters):
+            return self._graphs.step(tokens, positions, is_sparse)
+        ids_BT = torch.tensor(tokens, device=self._network.device)[:, None]
+        cache = self.first_slots(len(tokens))
+        cache.lengths = list(positions)
+        cache.positions_B.copy_(torch.tensor(positions, dtype=torch.int32))
+        return self._with_adapters(adapters, input_ids=ids_BT, past_key_values=cache).logits[:, -1]
+
+    def first_slots(self, count: int) -> DsaCache:
+        """Returns the cache of the first slots; the caller sets its lengths and positions."""
+        if count not in self._parts:
+            self._parts[count] = self._cache.rows(0, count)
+        return self._parts[count]
+
+    @property
+    def network(self) -> DsaForCausalLM:
+        """The base model."""
+        return self._network
+
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+
+    def load_adapter(self, adapter: AdapterRef) -> None:
+        self._with_adapters.load(adapter)
+
+    def unload_adapter(self, adapter: AdapterRef) -> None:
+        self._with_adapters.unload(adapter)

@@ -1,0 +1,160 @@
+"""`Generation`: what the engine's thread does. It reads prompts and decodes tokens, a step at a time."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from configs.errors import GristmillError
+from model.serve.embedded import sampling
+from model.serve.embedded.scheduler import LiveSequence, Scheduler
+from model.serve.embedded.slot_model import SlotModel
+from model.serve.port import FinishReason, GenerationStep, TokenLogprob
+
+PREFILL_SHARE = 2.0  # time for prompts between two decode steps, in decode steps
+
+
+class Generation:
+    """Sequences over the slots of a model.
+
+    Args:
+        model: the model.
+        prefill_tokens: tokens of prompts that are read at once.
+        on_step: is called after each decode step, also of those between the layers of a prefill.
+    """
+
+    def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
+        self.model, self.scheduler, self._on_step = model, Scheduler(model.slots, prefill_tokens), on_step
+        self.prompt_tokens = self.generated_tokens = self.sparse_steps = self.dense_steps = 0
+        self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a sequence waits or runs."""
+        return bool(self.scheduler.waiting or self.scheduler.running)
+
+    def step(self) -> None:
+        """Reads one chunk of prompts, then decodes one token of each sequence that generates."""
+        self.scheduler.admit()
+        if group := self.scheduler.next_prefill():
+            self._read(group)
+        self._decode()
+
+    def _decode_meanwhile(self) -> None:
+        """Between two layers of a prefill: a decode step, if those that generate have waited long enough."""
+        if self.scheduler.decoding():
+            self.model.wait()
+            if time.perf_counter() - self._last_step >= PREFILL_SHARE * self._step_time:
+                self._decode()
+
+    def fail_all(self, error: GristmillError) -> None:
+        """Ends all sequences with an error and frees their slots."""
+        for request_id in [*self.scheduler.running, *self.scheduler.waiting]:
+            if sequence := self.scheduler.remove(request_id):
+                sequence.deliver(error)
+
+    def _read(self, group: list[LiveSequence]) -> None:
+        first = group[0]
+        offset, budget = first.cached, self.scheduler.prefill_tokens
+        longest = budget if len(group) == 1 else max(sequence.unread for sequence in group)
+        chunks = [sequence.request.prompt[offset : offset + longest] for sequence in group]
+        asked = first.request.sampling.prompt_logprobs
+        adapters = [sequence.request.adapter for sequence in group]
+        for sequence, chunk in zip(group, chunks, strict=True):
+            sequence.reading = len(chunk)
+        logits = self.model.prefill(
+            first.slot, chunks, offset, adapters, self._decode_meanwhile, all_logits=asked is not None
+        )
+        for sequence in group:
+            sequence.cached += sequence.reading
+            self.prompt_tokens += sequence.reading
+            sequence.reading = 0
+        if asked is not None:
+            self._score_prompt(first, logits, offset, asked)
+            logits = logits[-1:]
+        if read := [index for index, sequence in enumerate(group) if not sequence.unread]:
+            self._advance([group[index] for index in read], logits if len(read) == len(group) else logits[read])
+
+    def _score_prompt(self, sequence: LiveSequence, logits_TV: torch.Tensor, offset: int, count: int) -> None:
+        """Adds the log-probabilities of the prompt's tokens that these logits predict."""
+        if not offset:
+            sequence.prompt_logprobs.append(None)
+        following = list(sequence.request.prompt[offset + 1 : offset + 1 + len(logits_TV)])
+        if following:
+            counts = [count] * len(following)
+            sequence.prompt_logprobs += sampling.logprobs(logits_TV[: len(following)], following, counts)
+
+    def _decode(self) -> None:
+        """Decodes one token of each sequence that generates."""
+        decoding, begin = self.scheduler.decoding(), time.perf_counter()
+        if not decoding:
+            return
+        rows = [self.scheduler.by_slot(slot) for slot in range(decoding[-1].slot + 1)]
+        # A free slot, or one that is being read, gets a token that the next write to it overwrites.
+        tokens = [row.tokens[-1] if row is not None and not row.unread else 0 for row in rows]
+        positions = [row.cached + row.reading if row is not None else 0 for row in rows]
+        adapters = [row.request.adapter if row is not None else None for row in rows]
+        logits_BV = self.model.decode(tokens, positions, adapters)
+        if self.model.dense_below is not None and max(positions) >= self.model.dense_below:
+            self.sparse_steps += 1
+        else:
+            self.dense_steps += 1
+        for sequence in decoding:
+            sequence.cached += 1
+        slots = [sequence.slot for sequence in decoding]
+        self._advance(decoding, logits_BV if len(slots) == len(rows) else logits_BV[slots])
+        self._last_step = time.perf_counter()
+        self._step_time = self._last_step - begin
+        self._on_step()
+
+    def _advance(self, sequences: list[LiveSequence], logits_BV: torch.Tensor) -> None:
+        """Draws the next token of each sequence, and hands out what is due."""
+        live = [index for index, sequence in enumerate(sequences) if sequence.request.sampling.max_tokens]
+        for sequence in sequences:
+            if not sequence.request.sampling.max_tokens:
+                self._hand_out(sequence, "length", None)
+        if len(live) < len(sequences):
+            if not live:
+                return
+            sequences, logits_BV = [sequences[index] for index in live], logits_BV[live]
+        tokens = sampling.draw(logits_BV, [sequence.draws for sequence in sequences])
+        self.generated_tokens += len(tokens)
+        asked = [index for index, sequence in enumerate(sequences) if sequence.request.sampling.logprobs is not None]
+        entries: Sequence[TokenLogprob] = ()
+        if asked:
+            counts = [sequences[index].request.sampling.logprobs or 0 for index in asked]
+            entries = sampling.logprobs(logits_BV[asked], [tokens[index] for index in asked], counts)
+        for index, entry in zip(asked, entries, strict=True):
+            sequences[index].logprobs.append(entry)
+        for sequence, token in zip(sequences, tokens, strict=True):
+            sequence.tokens.append(token)
+            sequence.undelivered += 1
+            reason, ended_by = _ending(sequence, token)
+            if reason or sequence.undelivered >= sequence.request.tokens_per_step:
+                self._hand_out(sequence, reason, ended_by)
+
+    def _hand_out(self, sequence: LiveSequence, reason: FinishReason | None, ended_by: int | None) -> None:
+        """Delivers the tokens that were not delivered yet; a finished sequence leaves its slot."""
+        begin = len(sequence.tokens) - sequence.undelivered
+        is_first, options = not begin, sequence.request.sampling
+        sequence.undelivered = 0
+        sequence.deliver(
+            GenerationStep(
+                tuple(sequence.tokens[begin:]),
+                tuple(sequence.logprobs[begin:]) if options.logprobs is not None else None,
+                tuple(sequence.prompt_logprobs) if is_first and options.prompt_logprobs is not None else None,
+                reason,
+                ended_by,
+            )
+        )
+        if reason:
+            self.scheduler.remove(sequence.request.id)
+
+
+def _ending(sequence: LiveSequence, token: int) -> tuple[FinishReason | None, int | None]:
+    """Returns why the sequence is complete after this token, and the token if it ended it."""
+    options = sequence.request.sampling
+    is_end = token in sequence.draws.end_tokens and not options.ignore_eos
+    if is_end or token in options.stop_token_ids:
+        return "stop", token
+    return ("length", None) if len(sequence.tokens) >= options.max_tokens else (None, None)

@@ -1,0 +1,176 @@
+"""`HfSlots`: any causal model of transformers with full attention, over slots.
+
+The arenas are the layers of its KV cache. Each row has its own length, so masks are given for each pass.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+from configs.errors import ConfigError
+from model.serve.embedded.lora import MixedAdapters
+from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
+from model.serve.port import AdapterRef
+
+
+class HfSlots:
+    """See `SlotModel`.
+
+    Raises:
+        ConfigError: a layer of the model has a sliding window or a state, which slots cannot hold.
+    """
+
+    def __init__(self, network: Any, slots: int, max_length: int) -> None:
+        kinds = {type(layer) for layer in DynamicCache(config=network.config).layers}
+        if kinds - {DynamicLayer}:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer}))
+            raise ConfigError(
+                f"model: {network.config.model_type} has layers that are no full attention ({names}); "
+                "the embedded engine cannot serve it, use --engine vllm"
+            )
+        self._network, self._with_adapters = network, MixedAdapters(network)
+        self.slots, self.max_length = slots, max_length
+        self.vocab_size = network.config.get_text_config().vocab_size
+        self.end_tokens = end_tokens_of(network)
+        self.dense_below: int | None = None
+        layers = network.config.get_text_config().num_hidden_layers
+        self._window = _Window()
+        self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length + 1) for _ in range(layers)])
+        self._position_T = torch.arange(max_length + 1, device=network.device)
+        self._breaks = LayerBreaks(network.get_decoder().layers)
+
+    @classmethod
+    def bytes_per_token(cls, network: Any) -> int:
+        """Returns the bytes of keys and values for each token."""
+        config = network.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2 * config.num_hidden_layers * heads * head_dim * network.dtype.itemsize
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        first_slot: int,
+        chunks: Sequence[Sequence[int]],
+        offset: int,
+        adapters: Sequence[AdapterRef | None],
+        between_layers: Callable[[], None],
+        *,
+        all_logits: bool = False,
+    ) -> torch.Tensor:
+        longest, device = max(map(len, chunks)), self._network.device
+        end = offset + longest
+        self._window.set(first_slot, first_slot + len(chunks), end, offset)
+        position_T = self._position_T[offset:end]
+        mask_BHTT = (self._position_T[:end] <= position_T[:, None])[None, None]
+        last_B = torch.tensor([len(chunk) - 1 for chunk in chunks], device=device)
+        places_P = last_B.unique()
+        # Padded on the right: padding is behind what its row attends, and is overwritten by the next tokens.
+        ids_BT = torch.tensor([list(chunk) + [0] * (longest - len(chunk)) for chunk in chunks], device=device)
+        with self._breaks.calling(between_layers):
+            logits_BTV = self._with_adapters(
+                adapters,
+                input_ids=ids_BT,
+                attention_mask=mask_BHTT.expand(len(chunks), 1, longest, end),
+                position_ids=position_T[None].expand(len(chunks), longest),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=0 if all_logits else places_P,
+            ).logits
+        if all_logits:
+            return logits_BTV[0]
+        return logits_BTV[torch.arange(len(chunks), device=device), torch.searchsorted(places_P, last_B)]
+
+    @torch.inference_mode()
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
+    ) -> torch.Tensor:
+        device = self._network.device
+        position_B = torch.tensor(positions, device=device)
+        end = max(positions) + 1
+        mask_BHTT = (self._position_T[:end] <= position_B[:, None])[:, None, None]
+        outer = self._window.get()  # of a prefill, between whose layers this step may be
+        self._window.set(0, len(tokens), end, position_B)
+        logits_BTV = self._with_adapters(
+            adapters,
+            input_ids=torch.tensor(tokens, device=device)[:, None],
+            attention_mask=mask_BHTT,
+            position_ids=position_B[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        self._window.set(*outer)
+        return logits_BTV[:, -1]
+
+    def wait(self) -> None:
+        if self._network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+
+    def load_adapter(self, adapter: AdapterRef) -> None:
+        self._with_adapters.load(adapter)
+
+    def unload_adapter(self, adapter: AdapterRef) -> None:
+        self._with_adapters.unload(adapter)
+
+
+class _Window:
+    """The part of the arenas that a pass uses: slots `first` to `last`, up to position `end`; it writes at `at`."""
+
+    def __init__(self) -> None:
+        self.first = self.last = self.end = 0
+        self.at: int | torch.Tensor = 0
+
+    def get(self) -> tuple[int, int, int, int | torch.Tensor]:
+        """Returns what `set` was given."""
+        return self.first, self.last, self.end, self.at
+
+    def set(self, first: int, last: int, end: int, at: int | torch.Tensor) -> None:
+        """Names the part. `at`: the position of the first token of each row, or one position for each row."""
+        self.first, self.last, self.end, self.at = first, last, end, at
+
+
+class _SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, [slots, heads, positions, D]."""
+
+    def __init__(self, window: _Window, slots: int, max_length: int) -> None:
+        super().__init__()
+        self._window, self._slots, self._max_length = window, slots, max_length
+        self._arenas: list[torch.Tensor] = []
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        window = self._window
+        if not self._arenas:
+            self.lazy_initialization(key_states, value_states)
+        views = []
+        for arena, states in zip(self._arenas, (key_states, value_states), strict=True):
+            rows = arena[window.first : window.last]
+            if isinstance(window.at, int):
+                rows[:, :, window.at : window.end] = states
+            else:
+                rows[torch.arange(rows.shape[0], device=rows.device), :, window.at] = states[:, :, 0]
+            views.append(rows[:, :, : window.end])
+        return tuple(views)
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        # Zeros: a NaN in a masked place would still make the attention's sum NaN.
+        self._arenas = [
+            states.new_zeros(self._slots, states.shape[1], self._max_length, states.shape[3])
+            for states in (key_states, value_states)
+        ]
+        self.is_initialized = True
+
+    def get_seq_length(self) -> int:
+        return self._window.at if isinstance(self._window.at, int) else self._window.end - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._window.end, 0
+
+    def get_max_cache_shape(self) -> int:
+        return self._max_length
+
+    def get_max_length(self) -> int:
+        return self._max_length

@@ -1,0 +1,1 @@
+"""What tests of serving share: `tiny_models` (folders of models that are made in a moment)."""
