@@ -107,6 +107,10 @@ class Tokens:
 
     def rotate(self, x_THD: torch.Tensor) -> torch.Tensor:
         """Returns the tokens' queries or keys with their positions."""
+        if x_THD.is_cuda:
+            from model.attention import triton_rope
+
+            return triton_rope.rotate(x_THD[None], self.cos_TD, self.sin_TD)[0]
         return apply_rope(x_THD, self.cos_TD[:, None], self.sin_TD[:, None])
 
     def gated(self, out_THD: torch.Tensor) -> torch.Tensor:

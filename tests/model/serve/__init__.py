@@ -1,1 +1,0 @@
-"""Tests of the generator backends. `test_contract.py` is the contract that all of them keep."""

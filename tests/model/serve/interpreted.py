@@ -9,10 +9,11 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import torch
 
-from model.attention.decode import apply_rope
 from model.attention.sparsity import Sparsity
-from model.serve.vllm_plugin import triton_choose, triton_decode
+from model.serve.vllm_plugin import triton_choose
+from model.serve.vllm_plugin.attention import Tokens, _decode, _decode_by_kernels
 from model.serve.vllm_plugin.paged_attention import PagedCache, row_width, upper_levels
+from model.serve.vllm_plugin.paged_cache import StepMetadata
 
 E = 16
 
@@ -65,24 +66,20 @@ def decoding(lengths: list[int], H: int, K: int, D: int, sparsity: Sparsity, ste
         q, k, v = (part.unflatten(1, (-1, D)) for part in packed.split([H * D, K * D, K * D], 1))
         asked, head_gate = torch.randn(B + padding, K, E), torch.randn(B + padding, H)
         angle = torch.rand(B + padding, D // 2) * 6
-        cos, sin = angle.cos(), angle.sin()
         on_device = torch.tensor([*lengths, *[0] * padding], dtype=torch.int32)
         last_page = table.gather(1, torch.tensor(positions)[:, None] // sparsity.block)[:, 0].long()
         slots = last_page * sparsity.block + torch.tensor(positions) % sparsity.block
         slots = torch.cat([slots, torch.full((padding,), -1)])
 
-        rotated = apply_rope(k[:B], cos[:B, None], sin[:B, None])
-        right.store_tokens(rotated, v[:B], k[:B], table, positions)
-        selected = right.choose_blocks(asked[:B], table, positions)
-        want = right.attend_tokens(apply_rope(q[:B], cos[:B, None], sin[:B, None]), selected, table, positions)
-        want = want * head_gate[:B].sigmoid()[..., None]
-
-        turned = triton_decode.store(mine, q, k, v, cos, sin, on_device, slots, padded_table)
-        chosen = triton_choose.choose(mine, asked, on_device, padded_table)
-        out = torch.full((B + padding, H, D), torch.nan)
-        triton_decode.attend(mine, turned, chosen, head_gate, on_device, padded_table, out)
-        torch.testing.assert_close(out[:B], want, atol=2e-6, rtol=1e-5)
+        tokens = Tokens(q, k, v, asked, head_gate, angle.cos(), angle.sin())
+        step = StepMetadata(B + padding, on_device, padded_table, slots, B + padding, [])
+        want, out = torch.zeros(B + padding, H, D), torch.full((B + padding, H, D), torch.nan)
+        _decode(right, tokens, step, want)
+        _decode_by_kernels(mine, tokens, step, out)
+        torch.testing.assert_close(out[:B], want[:B], atol=2e-6, rtol=1e-5)
         assert not out[B:].any()
+        selected = right.choose_blocks(asked[:B], table, positions)
+        chosen = triton_choose.choose(mine, asked, on_device, padded_table)
         for row, position in enumerate(positions):
             own = position // sparsity.block
             for head in range(K):
