@@ -82,6 +82,14 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` creates a DsaCache
 
+    @classmethod
+    def is_backend_compatible(cls) -> bool:
+        """vLLM asks before it puts its dense attention into a model that it does not know. Raises ValueError."""
+        raise ValueError(
+            "vLLM runs a DSA model by the plugin gristmill_dsa, which it did not load: install the package gristmill "
+            "beside vLLM, and name gristmill_dsa in VLLM_PLUGINS if that is set. Other engines cannot run the model"
+        )
+
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Saves as transformers does, with the file that lets other processes load the model (`remote_code`)."""
         super().save_pretrained(save_directory, *args, **kwargs)
