@@ -203,7 +203,8 @@ class PagedCache:
         kv_BKTD = self.kv_PKSD[pages_BKR, torch.arange(K, device=pages_BKR.device)[:, None]].flatten(2, 3)
         t = (blocks_BKR[..., None] * S + torch.arange(S, device=q_BHD.device)).flatten(2)
         seen = (blocks_BKR >= 0).repeat_interleave(S, -1) & (t <= last[:, None, None])
-        k_BKTD, v_BKTD = kv_BKTD.split(D, -1)
+        # What is not seen may be another text's; a number that is not finite there must not come in as 0 times NaN.
+        k_BKTD, v_BKTD = kv_BKTD.masked_fill(~seen[..., None], 0).split(D, -1)
         mask = seen.repeat_interleave(H // K, 1)[:, :, None]
         return F.scaled_dot_product_attention(q_BHD[:, :, None], k_BKTD, v_BKTD, attn_mask=mask, enable_gqa=H > K)[
             :, :, 0

@@ -30,7 +30,6 @@ def pages_of(lengths: list[int], room: int, K: int, D: int, sparsity: Sparsity) 
     free = iter(torch.randperm(sum(counts)).tolist())
     for row, (length, count) in enumerate(zip(lengths, counts, strict=True)):
         table[row, :count] = torch.tensor([next(free) for _ in range(count)])
-        kv[table[row, :count].long()] = 0  # the plain path multiplies what it masks by 0
         for first, last in ((0, length // 3), (length // 3, length)):  # in two parts, as prefills are cut
             if first < last:
                 tokens = (torch.randn(last - first, K, D) for _ in range(3))
