@@ -1,0 +1,1 @@
+"""Benchmarks of serving over HTTP. Read `load` (a server and its clients), `models`, then `gpu` and `cpu`."""

@@ -1,0 +1,132 @@
+"""Serving the `nano` model on one GPU through HTTP: sparse, its dense twin, and a Llama of equal shape.
+
+    python -m benchmarks.serving.gpu [--commit HASH] [--engines embedded vllm] [--models DIR]
+
+Writes benchmarks/results/serving.json. Random weights: speed, not quality. Needs CUDA; for `vllm`, vLLM.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.figures import Figures
+from benchmarks.serving import load, models
+
+VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 8000
+AIMS = {"65000 x 32": 4.5, "65000 x 8": 1.8, "4000 x 8": 0.97}
+
+
+class Measured:
+    """One server, and what was measured on it, by name."""
+
+    def __init__(self, name: str, port: int, model: str) -> None:
+        self.name, self.port, self.model = name, port, model
+        self.figures: dict[str, float] = {}
+
+    async def decode(self, length: int, streams: int) -> None:
+        """Tokens a second of so many streams, once their prompts are read."""
+        prompts = [load.tokens(length, seed, VOCABULARY) for seed in range(streams)]
+        self._put(f"{length} x {streams}", await load.decode_rate(self.port, self.model, prompts, MAX_OUTPUT))
+
+    async def workload(self) -> None:
+        """Tokens a second over 256 requests of 100 to 1,024 tokens in and out, sent at once (nano-vllm's benchmark)."""
+        source = random.Random(0)
+        sizes = [(source.randint(100, 1024), source.randint(100, 1024)) for _ in range(256)]
+        requests = [(load.tokens(size, seed, VOCABULARY), output) for seed, (size, output) in enumerate(sizes)]
+        answers, seconds = await load.together(self.port, self.model, requests)
+        self._put("256 requests", sum(answer.tokens for answer in answers) / seconds)
+
+    async def single(self) -> None:
+        """One stream of 128 tokens in and out: time to the first token, and from token to token."""
+        first, gaps = [], []
+        for seed in range(8):
+            answer = await load.stream(self.port, self.model, load.tokens(128, seed, VOCABULARY), 128)
+            first.append(answer.first_token_s)
+            gaps += answer.gaps_s
+        self._put("TTFT ms", load.median_ms(first[2:]))
+        self._put("ITL ms", load.median_ms(gaps))
+
+    async def interrupted(self) -> None:
+        """The 99th percentile from token to token of one stream: alone, and while a long prompt is read."""
+        reading = asyncio.create_task(load.stream(self.port, self.model, load.tokens(128, 1, VOCABULARY), 3000))
+        await asyncio.sleep(1.0)
+        begin = time.perf_counter()
+        await load.stream(self.port, self.model, load.tokens(LONG, 2, VOCABULARY), 1)
+        end = time.perf_counter()
+        arrivals = (await reading).arrivals
+        pairs = list(itertools.pairwise(arrivals))
+        idle = [after - before for before, after in pairs if after < begin or before > end]
+        busy = [after - before for before, after in pairs if begin <= after and before <= end]
+        self._put("ITL p99 while a long prompt loads / idle", load.percentile(busy, 0.99) / load.percentile(idle, 0.99))
+
+    def _put(self, name: str, value: float) -> None:
+        print(f"{self.name:<24}{name:<44}{value:12.2f}", flush=True)
+        self.figures[name] = max(value, self.figures.get(name, 0)) if "ms" not in name else value
+
+
+async def measure(server: Measured, *, is_long: bool) -> None:
+    """Runs the measurements: those of long contexts, or the workload of many short requests."""
+    if is_long:
+        await server.single()
+        await server.decode(LONG, 1)  # compiles what is compiled at first use
+        await server.interrupted()
+        for length, streams in ((4000, 8), (LONG, 8), (LONG, 32)):
+            await server.decode(length, streams)
+    else:
+        for _ in range(2):  # the better of two
+            await server.workload()
+
+
+def main() -> None:
+    """Measures each engine with each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--commit", default="")
+    parser.add_argument("--engines", nargs="+", default=["embedded", "vllm"])
+    parser.add_argument("--models", type=Path, default=Path("data/bench"))
+    options = parser.parse_args()
+    command = f"python -m benchmarks.serving.gpu --engines {' '.join(options.engines)}"
+    machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    figures = Figures("serving", command, machine, options.commit)
+    folders = {kind: models.save(options.models, "nano", kind, VOCABULARY) for kind in ("sparse", "dense", "llama")}
+    torch.cuda.empty_cache()
+    results: dict[str, dict[str, float]] = {}
+    for engine in options.engines:
+        for kind, folder in folders.items():
+            if engine == "embedded" and kind == "llama":
+                continue
+            name = f"{engine}, {kind}"
+            results[name] = {}
+            for is_long, slots, length in ((True, 32, 73_728), (False, 256, 2_304)):
+                port = load.free_port()
+                flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
+                flags += ["--dtype", "bfloat16"]
+                try:
+                    with load.server(load.gristmill(folder, port, *flags), port, options.models / f"{name}.log") as s:
+                        print(f"{name}: up in {s:.0f} s", flush=True)
+                        measured = Measured(name, port, kind)
+                        asyncio.run(measure(measured, is_long=is_long))
+                        results[name] |= measured.figures
+                except (SystemExit, RuntimeError, OSError, ValueError) as error:
+                    print(f"{name}: FAILED {str(error)[-1500:]}", flush=True)
+    for name, measured in results.items():
+        for case, value in measured.items():
+            figures.put(f"HTTP, {name}, {case}", value)
+        twin = results.get(name.replace("sparse", "dense"), {})
+        for case, aim in AIMS.items() if "sparse" in name else ():
+            if case in measured and case in twin:
+                figures.put(f"HTTP, {name} / dense twin, {case}", measured[case] / twin[case], aim)
+    llama, sparse = results.get("vllm, llama", {}), results.get("vllm, sparse", {})
+    for case in set(llama) & set(sparse):
+        figures.put(f"HTTP, vllm, sparse / vLLM's Llama, {case}", sparse[case] / llama[case])
+    if "256 requests" in llama and "256 requests" in results.get("embedded, sparse", {}):
+        ratio = results["embedded, sparse"]["256 requests"] / llama["256 requests"]
+        figures.put("HTTP, embedded, sparse / vLLM's Llama, 256 requests", ratio, 0.6)
+
+
+if __name__ == "__main__":
+    main()
