@@ -18,6 +18,7 @@ from benchmarks.figures import Figures
 from benchmarks.serving import load, models
 
 VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 8000
+EMBEDDED_SERVERS = [((True,), 32, 73_728), ((False,), 256, 2_304)]  # cases, slots, tokens of a slot
 AIMS = {"65000 x 32": 4.5, "65000 x 8": 1.8, "4000 x 8": 0.97}
 
 
@@ -101,7 +102,9 @@ def main() -> None:
                 continue
             name = f"{engine}, {kind}"
             results[name] = {}
-            for is_long, slots, length in ((True, 32, 73_728), (False, 256, 2_304)):
+            # vLLM's slots share their memory, the embedded engine's do not.
+            servers = [((True, False), 256, 73_728)] if engine == "vllm" else EMBEDDED_SERVERS
+            for cases, slots, length in servers:
                 port = load.free_port()
                 flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
                 flags += ["--dtype", "bfloat16"]
@@ -109,8 +112,9 @@ def main() -> None:
                     with load.server(load.gristmill(folder, port, *flags), port, options.models / f"{name}.log") as s:
                         print(f"{name}: up in {s:.0f} s", flush=True)
                         measured = Measured(name, port, kind)
-                        asyncio.run(measure(measured, is_long=is_long))
-                        results[name] |= measured.figures
+                        for is_long in cases:
+                            asyncio.run(measure(measured, is_long=is_long))
+                            results[name] |= measured.figures
                 except (SystemExit, RuntimeError, OSError, ValueError) as error:
                     print(f"{name}: FAILED {str(error)[-1500:]}", flush=True)
     for name, measured in results.items():

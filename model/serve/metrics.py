@@ -3,6 +3,7 @@
 The application reports requests to it; what the engine does is asked of the engine when Prometheus scrapes.
 """
 
+import contextlib
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Protocol
@@ -135,7 +136,9 @@ class _EngineCollector(Collector):
 
     def __init__(self, engine: Engine, queue: Queue | None) -> None:
         self._engine, self._queue = engine, queue
-        self._version = metadata.version("gristmill")
+        self._version = "unknown"  # of a source tree that is not installed
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            self._version = metadata.version("gristmill")
 
     def describe(self) -> list[Metric]:
         """Nothing: registering must not ask an engine that has not started."""

@@ -237,6 +237,7 @@ class Terminal:
         words = command("chat", *flags)
         self.process, self.screen = pty.fork()
         if not self.process:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in a shell's background
             os.execve(words[0], words, environment() | {"TERM": "dumb"})
         self.text = ""
 
