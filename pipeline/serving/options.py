@@ -13,7 +13,7 @@ class ServeOptions:
 
     Attributes:
         model: a folder, the name of a packaged model, or one on the Hugging Face hub.
-        engine: auto: vLLM where it is installed and there is a GPU, else embedded.
+        engine: auto: vLLM where it is installed and there is a GPU, but for the project's own model; else embedded.
         host, port: to listen on; port 0: a free one.
         api_key_file: keys of the clients; None: no keys.
         adapters: the folder that adapters are loaded from; None: no adapters.

@@ -1,6 +1,7 @@
 """Puts a server together and runs it: model, engine, keys, policies, adapters, metrics, HTTP."""
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from pipeline.serving.policies import load_policies
 from stages.ports import ModelCard
 
 SHIPPED_POLICY = "default"  # as --policy
+
+DSA_MODEL_TYPE = "gristmill-dsa"  # `model.lm.DsaConfig.model_type`, which imports torch
 
 
 def serve(options: ServeOptions, notify: Callable[[str], None]) -> None:
@@ -125,10 +128,9 @@ def _public_name(model: str, card: ModelCard) -> str:
 
 
 def _create_engine(options: ServeOptions, card: ModelCard) -> Engine:
-    kind = options.engine
+    kind, folder = options.engine, Path(card.path)
     if kind == "auto":
-        kind = "vllm" if find_spec("vllm") is not None and _has_gpu() else "embedded"
-    folder = Path(card.path)
+        kind = "vllm" if find_spec("vllm") is not None and _has_gpu() and not _is_dsa(folder) else "embedded"
     if kind == "embedded":
         from model.serve.embedded import EmbeddedEngine, EmbeddedOptions
 
@@ -141,6 +143,11 @@ def _create_engine(options: ServeOptions, card: ModelCard) -> Engine:
     if options.adapters is None:
         chosen["max_adapters"] = 0
     return VllmChildEngine(folder, VllmChildOptions(**chosen))
+
+
+def _is_dsa(folder: Path) -> bool:
+    """Whether it is the project's own model, which the embedded engine serves faster (docs/lab/serving.md)."""
+    return json.loads((folder / "config.json").read_text("utf-8")).get("model_type") == DSA_MODEL_TYPE
 
 
 def _has_gpu() -> bool:
