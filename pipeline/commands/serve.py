@@ -27,7 +27,7 @@ def serve(
         typer.Option(
             "--engine",
             metavar="auto|embedded|vllm",
-            help="What generates. auto: vLLM, if it is there, on a GPU, for models that are not our own; else embedded.",
+            help="What generates. auto: vLLM, if it is there, on a GPU, for models of other makers; else embedded.",
         ),
     ] = ServeOptions.engine,
     host: Annotated[
