@@ -92,7 +92,7 @@ def test_what_does_not_fit_the_model_is_refused_by_name(models, around) -> None:
 
 def test_without_the_plugin_vllm_refuses_the_model(models, around) -> None:
     errors = run("unknown", models[0], around | {"VLLM_PLUGINS": ""})
-    assert "trust_remote_code" in errors["plain"]
+    assert "Model architectures ['DsaForCausalLM'] are not supported" in errors["plain"]
     assert "the plugin gristmill_dsa" in errors["trust"]
     assert "the plugin gristmill_dsa" in errors["transformers"]
 
