@@ -1,6 +1,5 @@
 """`ChatClient`: asks a server with OpenAI's API over HTTP, and yields answers as they are written."""
 
-import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from configs.errors import BackendError, ConfigError
+from model.serve.listening import is_loopback
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0  # between two pieces of an answer: a long prompt is read before the first
@@ -44,7 +44,7 @@ class ChatClient:
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            trust_env=not _is_loopback(address.hostname),  # no proxy reaches this machine
+            trust_env=not is_loopback(address.hostname),  # no proxy reaches this machine
         )
 
     def __enter__(self) -> "ChatClient":
@@ -138,10 +138,3 @@ def _message(error: Any) -> str:
     """What an error object of the API says."""
     message = error.get("message") if isinstance(error, dict) else error
     return str(message).strip() if message else "an error without a message"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

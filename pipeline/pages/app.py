@@ -4,7 +4,6 @@ It is read-only and keeps no state. Dates and row ids are looked up in the data 
 a path on disk. Every answer carries a content-security-policy that forbids all but the page's own style.
 """
 
-import ipaddress
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.errors import GristmillError, InputError
+from model.serve.listening import is_loopback
 from pipeline.pages.browse import Query
 from pipeline.pages.report import report
 from pipeline.pages.template import policy
@@ -113,11 +113,3 @@ class LoopbackHostMiddleware:
         else:
             text = "This server only answers to names of this machine, such as localhost."
             await _problem(403, text)(scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,8 +9,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from configs.errors import ConfigError
-from pipeline.pages.app import create_app, is_loopback
+from model.serve.listening import address, is_loopback, listen
+from pipeline.pages.app import create_app
 from pipeline.store.dataset import DataSet
 
 REQUEST_TIMEOUT_S = 30.0  # for a request to arrive
@@ -21,25 +21,10 @@ SHUTDOWN_TIMEOUT_S = 5  # for pages that are being rendered when the server is s
 def serve(data: DataSet, host: str, port: int) -> None:
     """Serves the data set's pages until Ctrl-C. Port 0 takes a free one. Raises ConfigError if it cannot listen."""
     with listen(host, port) as listener:
-        message = f"gristmill: serving {data.root} on {address(listener)} (press Ctrl-C to stop)"
+        message = f"gristmill: serving {data.root} on {address(listener)}/ (press Ctrl-C to stop)"
         print(message, file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             create_server(data, listener).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Opens the listening socket. Raises ConfigError if that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"--port, --host: cannot listen on {host} port {port} ({error}); choose others") from None
-
-
-def address(listener: socket.socket) -> str:
-    """The URL of the first page."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def create_server(data: DataSet, listener: socket.socket) -> uvicorn.Server:

@@ -12,10 +12,10 @@ from typing import Any
 
 from configs.errors import ConfigError, GristmillError
 from model.serve.access import Admission, KeyRing, Quotas, check_bind
-from model.serve.api.middleware import is_loopback
-from model.serve.api.server import ApiServer, address, listen
+from model.serve.api.server import ApiServer
 from model.serve.api.serving import Limits, Serving
 from model.serve.api.text.tokenizer import Tokenizer
+from model.serve.listening import address, is_loopback, listen
 from model.serve.metrics import ServeMetrics
 from model.serve.port import Engine
 from model.serve.sandbox import PolicySet

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.serve.listening import address, listen
 from pipeline.pages import samples
-from pipeline.pages.serve import address, create_server, listen
+from pipeline.pages.serve import create_server
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages.record import ROW
@@ -118,7 +119,7 @@ def running_server(data: DataSet) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield address(listener)
+            yield f"{address(listener)}/"
         finally:
             server.should_exit = True
             thread.join()

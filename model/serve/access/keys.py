@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import os
 import re
 import stat
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError
 from configs.load import parse_key_file
+from model.serve.listening import is_loopback
 
 _HASHED = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _MIN_KEY_CHARS = 16
@@ -100,21 +100,11 @@ class KeyRing:
 
 def check_bind(host: str, key_ring: KeyRing) -> None:
     """Raises ConfigError if a server without keys would listen where other machines can reach it."""
-    if not key_ring.has_keys and not _is_loopback(host):
+    if not key_ring.has_keys and not is_loopback(host):
         raise ConfigError(
             f"--host {host or '(all)'}: other machines could use the server without a key; "
             f"add --api-key-file FILE ({_NEW_KEY}), or use --host 127.0.0.1"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.strip("[]").partition("%")[0]
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return name.lower() == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def _of_clients(text: str, file: Path) -> list[tuple[bytes, Client]]:

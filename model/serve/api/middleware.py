@@ -1,7 +1,6 @@
 """Around every request: the log, the host, the key, the end of the server, and the size of the body."""
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from model.serve.api.lifecycle import Lifecycle
 from model.serve.api.record import RequestRecord, record_of
 from model.serve.api.request_log import log_failure, log_request
 from model.serve.api.serving import Serving
+from model.serve.listening import is_loopback
 
 OPEN_ROUTES = frozenset({"/health"})  # need no key
 ROUTES_WHILE_DRAINING = frozenset({"/health", "/metrics"})
@@ -136,11 +136,3 @@ def _limited(receive: Receive, serving: Serving) -> Callable[[], Awaitable[Messa
         return message
 
     return limited
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

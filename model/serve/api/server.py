@@ -9,7 +9,6 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from configs.errors import ConfigError
 from model.serve.api.app import create_app
 from model.serve.api.lifecycle import Lifecycle
 from model.serve.api.serving import Serving
@@ -18,21 +17,6 @@ REQUEST_HEAD_S = 30.0  # for the head of a request to arrive
 MAX_REQUEST_HEAD_BYTES = 1 << 16
 KEEP_ALIVE_S = 75  # longer than the clients' and proxies' own, so that they do not write to a closed connection
 CLOSE_S = 5  # for connections that are still open when the engine has ended
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Opens the listening socket; port 0 takes a free one. Raises ConfigError if that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"--port, --host: cannot listen on {host} port {port} ({error}); choose others") from None
-
-
-def address(listener: socket.socket) -> str:
-    """The URL that clients are given as `base_url`, without `/v1`."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class ApiServer(uvicorn.Server):

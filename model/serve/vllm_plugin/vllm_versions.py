@@ -46,7 +46,7 @@ class CacheLayout:
     def get_kv_cache_stride_order(include_num_layers_dimension: bool = False) -> tuple[int, ...]:
         """The dimensions in memory are those of the shape; layers are not interleaved."""
         if include_num_layers_dimension:
-            raise NotImplementedError
+            raise NotImplementedError  # so vLLM asks whether layers can be interleaved; it catches this
         return 0, 1, 2, 3
 
     @classmethod
@@ -69,7 +69,7 @@ class StateLayout(CacheLayout):
     def get_kv_cache_stride_order(include_num_layers_dimension: bool = False) -> tuple[int, ...]:
         """As of `CacheLayout`."""
         if include_num_layers_dimension:
-            raise NotImplementedError
+            raise NotImplementedError  # as above
         return 0, 1, 2
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from model.serve.api.server import ApiServer, address, listen
+from model.serve.api.server import ApiServer
 from model.serve.api.serving import Serving
 from model.serve.api.text.tokenizer import Tokenizer
+from model.serve.listening import address, listen
 from tests.factories.serving import tokenizers
 from tests.factories.serving.scripted_engine import ScriptedEngine
 

@@ -21,10 +21,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from configs.errors import ConfigError, StoreError
+from model.serve.listening import address, listen
 from pipeline.pages import browse, serve
 from pipeline.pages.app import create_app
 from pipeline.pages.browse import ROWS_PER_PAGE, Query, find
-from pipeline.pages.serve import address, create_server, listen
+from pipeline.pages.serve import create_server
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import PublishedShard
 from stages.record import ROW, content_id
@@ -287,7 +288,7 @@ def test_an_empty_data_set_says_what_makes_a_day(tmp_path):
 def test_a_port_that_is_taken_is_named_and_addresses_are_written_as_links():
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        assert address(listener) == f"http://127.0.0.1:{port}/"
+        assert address(listener) == f"http://127.0.0.1:{port}"
         with pytest.raises(ConfigError, match=f"port {port}"):
             listen("127.0.0.1", port)
     with pytest.raises(ConfigError, match="--host"):
