@@ -122,7 +122,7 @@ def dump(config: Config | Training) -> str:
 
 def identity(config: Config) -> dict[str, Any]:
     """The part of a configuration that rows depend on: without paths, prices, speed and secrets. It is hashed."""
-    exclude = {"name", "out", "publish", "run", "price", "drift", "metrics", "generator"}
+    exclude = {"name", "out", "publish", "run", "price", "drift", "metrics", "generator", "evolve"}
     # renamed keys keep the names first hashed
     body = config.model_dump(mode="json", exclude=exclude, by_alias=True) | {"generator": config.generator.identity()}
     used = {task for domain in config.domains.values() for task in domain.tasks}

@@ -4,9 +4,11 @@ Read `config` (the whole), then `domain`, `task`, `generator`, `screening` and `
 model's configuration, `policy` a safety policy, `section` what all of them share.
 """
 
-from configs.schema.config import Adapt, Config, Dedup, Generate, Lora, Shards
+from configs.schema.config import Adapt, Config, Dedup, Generate, Shards
 from configs.schema.domain import Domain, Passages, Source
+from configs.schema.evolve import Evolve, Gate
 from configs.schema.generator import EchoOptions, Generator, OpenAIOptions, VllmOptions
+from configs.schema.lora import Lora
 from configs.schema.operation import Dask, Drift, Metrics, Price, Run
 from configs.schema.screening import CASCADE, Encoder, FilterSpec, Screen
 from configs.schema.section import Language, Name, Section
@@ -22,7 +24,9 @@ __all__ = [
     "Drift",
     "EchoOptions",
     "Encoder",
+    "Evolve",
     "FilterSpec",
+    "Gate",
     "Generate",
     "Generator",
     "Language",

@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from configs.schema.domain import Domain
+from configs.schema.evolve import Evolve
 from configs.schema.generator import Generator
+from configs.schema.lora import Lora
 from configs.schema.operation import Drift, Metrics, Price, Publish, Run, bucket_url
 from configs.schema.screening import Screen
 from configs.schema.section import Name, Section
@@ -20,7 +22,7 @@ from configs.schema.task import Task
 class Generate(Section):
     """How prompts are sent to the generator."""
 
-    added_later = frozenset({"samples", "temperature_spread", "likelihood"})
+    added_later = frozenset({"samples", "samples_share", "temperature_spread", "likelihood"})
 
     shard_rows: int = Field(default=64, ge=1, description="Rows of one shard: the unit of work and of resuming.")
     max_attempts: int = Field(
@@ -35,6 +37,9 @@ class Generate(Section):
     )
     samples: int = Field(
         default=1, ge=1, le=64, description="Answers to each prompt. The best that passes the filters is kept."
+    )
+    samples_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of the passages that get `samples` answers; the others get one."
     )
     temperature_spread: float = Field(
         default=0.4,
@@ -65,20 +70,6 @@ class Dedup(Section):
         description="Rows whose embeddings have at least this cosine are duplicates too, unless numbers, names or "
         "negations differ. Needs screen.encoder. Unset: embeddings are not compared.",
     )
-
-
-class Lora(Section):
-    """How the adapters of the second round are trained."""
-
-    parameter_share: float = Field(
-        default=0.01, gt=0, le=0.2, description="Trainable parameters / all parameters. The rank follows from it."
-    )
-    max_rank: int = Field(default=64, ge=1, description="Largest rank of an adapter.")
-    learning_rate: float = Field(default=5e-4, gt=0, description="Learning rate of AdamW.")
-    epochs: int = Field(default=2, ge=1, description="Passes over the accepted rows.")
-    max_tokens: int = Field(default=40_000, ge=1, description="Training stops after this many tokens.")
-    max_length: int = Field(default=512, ge=32, description="Tokens of a row; longer rows are cut.")
-    batch_rows: int = Field(default=8, ge=1, description="Rows of an optimizer step.")
 
 
 class Adapt(Section):
@@ -130,6 +121,9 @@ class Config(Section):
     )
     dedup: Dedup = Field(default=Dedup(), description="How near-duplicates are found.")
     drift: Drift = Field(default=Drift(), description="When a date is reported as unlike the reference date.")
+    evolve: Evolve | None = Field(
+        default=None, description="How `gristmill evolve` makes better generators. Unset: the generator stays as it is."
+    )
     adapt: Adapt = Field(default=Adapt(), description="The second round, with adapters trained on the first one.")
     shards: Shards = Field(default=Shards(), description="The published Parquet files.")
     price: Price = Field(default=Price(), description="Prices, for the cost that reports show.")
@@ -163,6 +157,15 @@ class Config(Section):
             raise ValueError(
                 "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or remove dedup.semantic"
             )
+        if self.evolve is not None and self.adapt.enabled:
+            raise ValueError(
+                "adapt.enabled: with evolve a champion serves each date from its first row on, so there is no second "
+                "round; set adapt.enabled: false, or remove evolve"
+            )
+        for task, variants in (self.evolve.prompts if self.evolve else {}).items():
+            for name in (task, *variants):
+                if name not in self.tasks:
+                    raise ValueError(f"evolve.prompts: no task {name!r}; there are {', '.join(sorted(self.tasks))}")
         for backend, options in self.generator.possible_options().items():
             rank, served = self.adapt.lora.max_rank, getattr(options, "max_lora_rank", None)
             if self.adapt.enabled and served is not None and rank > served:

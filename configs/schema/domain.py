@@ -1,6 +1,7 @@
 """Where a domain's documents come from, how they are cut into passages, and which tasks they get."""
 
 import os
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -90,8 +91,14 @@ class Passages(Section):
 class Domain(Section):
     """A field of knowledge: its documents, and the tasks that are asked about them."""
 
+    added_later = frozenset({"task_weights"})
+
     seeds: tuple[Source, ...] = Field(min_length=1, description="Sources of documents.")
     tasks: tuple[Name, ...] = Field(min_length=1, description="Tasks that passages of this domain get in turn.")
+    task_weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="By task, its share of the passages relative to the other tasks. Unset: 1 each.",
+    )
     languages: tuple[Language, ...] = Field(default=("en",), description="Languages of the answers.")
     per_day: int = Field(
         default=100, ge=1, description="Passages of a date, both rounds together; with target_gb the most."
@@ -102,3 +109,12 @@ class Domain(Section):
         description="GB of accepted UTF-8 text to make each date: as many passages are used as that takes.",
     )
     passages: Passages = Field(default=Passages(), description="How documents are cut.")
+
+    @model_validator(mode="after")
+    def _weights_of_tasks(self) -> "Domain":
+        for name in self.task_weights:
+            if name not in self.tasks:
+                raise ValueError(f"task_weights: {name!r} is not among the domain's tasks ({', '.join(self.tasks)})")
+        if self.task_weights and not any(self.task_weights.get(name, 1.0) for name in self.tasks):
+            raise ValueError("task_weights: no task has a weight above 0")
+        return self

@@ -1,0 +1,6 @@
+"""The self-evolving loop: what `gristmill evolve` does after a date's run.
+
+pairs → fit → probe → students → verdict: answers of past dates train a candidate, base model, champion and candidate
+write about the same measured passages, small students learn from their accepted rows, and the gate compares what the
+students then know of real text. Only a verdict changes which generator the next date uses.
+"""
