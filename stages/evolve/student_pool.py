@@ -47,7 +47,7 @@ class StudentPool:
     """
 
     def __init__(self, texts: Sequence[str], held_out: Sequence[str]) -> None:
-        self._texts = len(texts)
+        self._texts, self._held_out = len(texts), len(held_out)
         packed, lengths = windows(held_out)
         distinct, place = np.unique(packed, return_inverse=True)
         document = np.repeat(np.arange(len(held_out)), lengths)
@@ -62,14 +62,14 @@ class StudentPool:
         """
         if chosen.shape[1:] != (self._texts,):
             raise ValueError(f"chosen has the shape {chosen.shape}, but there are {self._texts} texts")
-        pieces = [np.zeros((0, self._occurrences.shape[0]))]
+        bits = np.zeros((len(chosen), self._held_out))
         for start in range(0, len(chosen), _STUDENTS_AT_ONCE):
             choice = np.ascontiguousarray(chosen[start : start + _STUDENTS_AT_ONCE].T, np.int32)
             probability = np.full((1, choice.shape[1]), 1 / 256)
             for level in self._levels:
                 probability = level.probabilities(choice, probability)
-            pieces.append((self._occurrences @ -np.log2(probability)).T)
-        return np.concatenate(pieces)
+            bits[start : start + _STUDENTS_AT_ONCE] = (self._occurrences @ -np.log2(probability)).T
+        return bits
 
     def _read(self, texts: Sequence[str], distinct: np.ndarray) -> Iterator[_Level]:
         packed, lengths = windows(texts)
