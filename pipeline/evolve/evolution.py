@@ -48,3 +48,10 @@ class Evolution:
     def options(self) -> Evolve:
         assert self.run.config.evolve is not None
         return self.run.config.evolve
+
+    @property
+    def passages(self) -> dict[Role, int]:
+        """How many passages of each role a domain's measurement wants."""
+        options = self.options
+        counts = (options.probes, options.core, options.held_out, options.held_out, options.probes * REAL_PER_PROBE)
+        return dict(zip(ROLES, counts, strict=True))
