@@ -19,8 +19,8 @@ from pipeline.pages.evolve import write_evolve_report
 from pipeline.pages.report import report_path, write_report
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE
-from tests.factories.pages import MARKUP, add_second_date, plant_markup, running_server
 from tests.factories.evolve.registries import verdicts, write_registry
+from tests.factories.pages import MARKUP, add_second_date, plant_markup, running_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

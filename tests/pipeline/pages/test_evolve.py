@@ -17,8 +17,8 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.registry import Check, DomainRegistry, Variant, next_pointer
 from pipeline.store.registry_files import Registry
 from tests.factories.command_line import DATE
-from tests.factories.pages import MARKUP, Page, plant_verdicts
 from tests.factories.evolve.registries import REASONS, variant, verdict, verdicts, write_registry
+from tests.factories.pages import MARKUP, Page, plant_verdicts
 
 ENDINGS = st.lists(st.sampled_from(["promoted", "refused", "kept"]), min_size=1, max_size=12)
 
