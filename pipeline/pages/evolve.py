@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.pages import evolve_charts
-from pipeline.pages.template import render
-from pipeline.report.evolution import DomainEvolution, accept_rate, copy_rate, describe, evolution
+from pipeline.pages.template import percent, render, short
+from pipeline.report.evolution import DomainEvolution, accept_rate, arm_of, copy_rate, describe, evolution
 from pipeline.store.audit_figures import rate
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry import BY_HAND, ArmFigures, Check, EvolveVerdict, Variant
 from stages.storage.atomic import write_text
 
+PLAIN_CHECKS = ("best step", "rows")  # a loss, a number of answers
 MAX_VERDICTS = 60  # of a domain, the newest
 ARMS = ("base", "champion", "previous", "challenger")
 KINDS = {
@@ -33,7 +34,7 @@ UNJUDGED = {
     "freeze": "Frozen by hand: the champion stays and no candidates are made.",
     "unfreeze": "No longer frozen, by hand: candidates are made again.",
 }
-UTILITIES = {"cost": "at equal cost", "tokens": "at equal tokens"}  # by budget
+UTILITIES = {"cost": "at equal cost", "tokens": "at equal text"}  # by budget, as the gate names its checks
 SHIFTS = {"cost": -2.0, "tokens": 2.0}  # so that the intervals of a verdict do not cover each other
 
 
@@ -58,6 +59,7 @@ def evolve_report(data: DataSet, *, served: bool) -> str:
         title=f"Loop of {data.root.name}",
         name=data.root.name,
         here="evolve",
+        check_figure=check_figure,
         domains=[domain_view(name, domain) for name, domain in domains.items()],
         damaged=damaged,
         chart_width=evolve_charts.WIDTH,
@@ -157,14 +159,19 @@ def arm_view(role: str, arm: ArmFigures) -> dict[str, Any]:
 
 
 def utility(verdict: EvolveVerdict, budget: str) -> Check | None:
-    """The check of bits per byte saved on real held-out text, against the champion, at one budget: cost or tokens."""
-    named = (check for check in verdict.checks if "utility" in check.name and budget in check.name)
+    """The check of bits per byte saved on real held-out text, at one budget: cost or tokens. None without a figure."""
+    named = (check for check in verdict.checks if check.name == f"utility {UTILITIES[budget]}")
     return next((check for check in named if check.value is not None), None)
+
+
+def check_figure(check: Check, value: float | None) -> str:
+    """A figure of a check as text: most are shares, or changes of them."""
+    return short(value) if check.name in PLAIN_CHECKS else percent(value)
 
 
 def _accept_chart(verdicts: Sequence[EvolveVerdict]) -> evolve_charts.Chart | None:
     def values(role: str) -> list[tuple[float, float | None, float | None] | None]:
-        rates = (accept_rate(verdict.arms.get(role)) for verdict in verdicts)
+        rates = (accept_rate(arm_of(verdict, role)) for verdict in verdicts)
         return [None if share is None else (share, None, None) for share in rates]
 
     figures = [

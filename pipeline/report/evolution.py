@@ -71,7 +71,7 @@ class DomainEvolution:
         """Base model and `variant`, the champion by default, in the newest verdict that measured both; else None."""
         wanted = (variant or self.champion).id
         for verdict in reversed(self.history):
-            base = verdict.arms.get("base")
+            base = arm_of(verdict, "base")
             arm = next((arm for arm in verdict.arms.values() if arm.variant == wanted), None)
             if base and arm:
                 return Comparison(verdict, base, arm)
@@ -91,6 +91,14 @@ def evolution(data: DataSet) -> tuple[dict[str, DomainEvolution], list[str]]:
         except StoreError as error:
             damaged.append(str(error))
     return domains, damaged
+
+
+def arm_of(verdict: EvolveVerdict, role: str) -> ArmFigures | None:
+    """An arm by its role. Where the champion is the base model it is measured once, for both roles."""
+    arm = verdict.arms.get(role)
+    if arm is None and verdict.champion.is_base and role in ("base", "champion"):
+        arm = verdict.arms.get("champion" if role == "base" else "base")
+    return arm
 
 
 def accept_rate(arm: ArmFigures | None) -> float | None:

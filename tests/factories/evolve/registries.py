@@ -44,8 +44,20 @@ def arm(of_variant: Variant, accepted: int, answers: int = 400, **changes: Any) 
 def checks(gain: float, failed: Sequence[str] = ()) -> tuple[Check, ...]:
     """The gate's checks with a utility of `gain`; those named in `failed` did not pass."""
     figures = {
-        "utility_cost": (gain, gain - 0.01, gain + 0.01, 0.0, "Bits per byte saved on real text, at equal cost."),
-        "utility_tokens": (gain / 2, gain / 2 - 0.01, gain / 2 + 0.01, -0.005, "The same at equal bytes of rows."),
+        "utility at equal cost": (
+            gain,
+            gain - 0.01,
+            gain + 0.01,
+            0.0,
+            "Bits per byte saved on real text, at equal cost.",
+        ),
+        "utility at equal text": (
+            gain / 2,
+            gain / 2 - 0.01,
+            gain / 2 + 0.01,
+            -0.005,
+            "The same at equal bytes of rows.",
+        ),
         "rightness": (0.01, None, None, 0.0, "Change of the share of answers that the verifier holds right."),
         "diversity": (-0.02, None, None, -0.05, "Change of distinct 3-grams in texts of equal length."),
         "coverage": (0.99, None, None, 0.95, "Passages with accepted rows, as against the champion's."),
@@ -59,7 +71,7 @@ def checks(gain: float, failed: Sequence[str] = ()) -> tuple[Check, ...]:
 
 def verdict(number: int, status: str, champion: Variant, challenger: Variant | None, **changes: Any) -> EvolveVerdict:
     """A verdict of the day `number - 1` days after FIRST_DAY."""
-    failed = ("utility_cost", "diversity") if status == "refused" else ()
+    failed = ("utility at equal cost", "diversity") if status == "refused" else ()
     compared = {"base": arm(Variant(), 228 + number), "champion": arm(champion, 240 + number)}
     values: dict[str, Any] = {
         "number": number, "domain": "law", "date": str(FIRST_DAY + timedelta(days=number - 1)),

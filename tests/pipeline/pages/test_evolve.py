@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pages import evolve_charts
-from pipeline.pages.evolve import evolve_path, evolve_report, generators, write_evolve_report
+from pipeline.pages.evolve import domain_view, evolve_path, evolve_report, generators, write_evolve_report
 from pipeline.pages.report import report
-from pipeline.report.evolution import DomainEvolution
+from pipeline.report.evolution import DomainEvolution, evolution
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry import Check, DomainRegistry, Variant, next_pointer
 from pipeline.store.registry_files import Registry
@@ -72,10 +72,10 @@ def test_failed_checks_come_first_and_say_what_they_mean(tmp_path):
     write_registry(tmp_path, verdicts(["refused"]))
     page = evolve_report(DataSet(tmp_path), served=False)
     rows = re.findall(r"<tr( class=\"failed\")?><th scope=\"row\" class=\"what\">([\w ]+)<br>", page)
-    assert [name for failed, name in rows if failed] == ["utility cost", "diversity"]
+    assert [name for failed, name in rows if failed] == ["utility at equal cost", "diversity"]
     assert [bool(failed) for failed, _ in rows] == [True] * 2 + [False] * 4
     assert "Change of distinct 3-grams in texts of equal length." in page
-    assert "-0.014 to 0.006" in page
+    assert "-1.4% to 0.6%" in page
 
 
 @given(ENDINGS)
@@ -91,6 +91,19 @@ def test_the_table_of_champions_is_the_pointers_history(endings):
     assert [(row["variant"].id, row["since"].date) for row in reversed(rows)] == changes
     assert [row["until"] is None for row in rows] == [True] * bool(rows) + [False] * (len(rows) - 1)
     assert domain.parents == [each.id for each in pointers[-1].previous]
+
+
+def test_a_base_model_that_is_champion_is_measured_once_for_both(tmp_path):
+    only = verdict(1, "refused", Variant(), variant(1))
+    for role in ("base", "champion"):
+        arms = {name: arm for name, arm in only.arms.items() if name != role}
+        write_registry(tmp_path / role, [only.model_copy(update={"arms": arms})])
+        (domain,) = evolution(DataSet(tmp_path / role))[0].values()
+        view = domain_view("law", domain)
+        shares = {arms["champion" if role == "base" else "base"].accepted / 400}
+        assert {*view["rates"]} == shares
+        assert [len(series.points) for series in view["accept_chart"].series] == [1, 1, 1]
+        assert ">–</td>" not in evolve_report(DataSet(tmp_path / role), served=False).split("<article")[0]
 
 
 def test_a_long_history_is_cut_to_the_newest_verdicts(tmp_path, monkeypatch):
