@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from stages.evolve.students import StudentFigure
-
 from pipeline.evolve.evolution import DomainOutcome, Evolution
 from pipeline.evolve.gate import Decision, judge, judge_vault, rejudge
 from pipeline.evolve.measurement import (
@@ -22,6 +20,7 @@ from pipeline.evolve.measurement import (
 from pipeline.store.registry import EvolveVerdict, Variant
 from pipeline.store.registry_files import Registry
 from stages.evolve.answer import ProbeAnswer
+from stages.evolve.students import StudentFigure
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 
