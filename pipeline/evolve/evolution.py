@@ -8,6 +8,7 @@ from pipeline.evolve.candidates import Candidate
 from pipeline.evolve.record import EvolveRecord
 from pipeline.run.stage_specs import Context
 from pipeline.store.registry import Variant
+from stages.evolve.passages import ROLES
 from stages.evolve.roles import Role
 from stages.storage.records import FileRef
 
