@@ -124,7 +124,7 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
     """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
     past = _newest(data, model)
     if past:
-        scale = sum(passages.values()) / past.generated
+        scale = sum(passages.values()) * config.generate.answers_per_passage / past.generated
         loading = past.seconds.get("loading", 0.0)  # the same for any number of rows
         seconds = loading + (sum(past.seconds.values()) - loading) * scale
         prompt_tokens = scale * sum(domain.prompt_tokens for domain in past.domains.values())
@@ -141,7 +141,7 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
 
 def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
     for domain_name, domain in config.domains.items():
-        for task in domain.tasks:
+        for task in domain.drawn_tasks:
             if 0 < parameters < (needs := config.tasks[task].needs_parameters):
                 left_out = task not in config.fitting_tasks(domain_name, parameters)
                 yield (
@@ -162,7 +162,7 @@ def _impossible(config: Config, domain_name: str) -> Iterable[str]:
     least_chars = max(
         (spec.options.get("min_chars", 0) for spec in config.screen.filters if spec.name == "length"), default=0
     )
-    for name in domain.tasks:
+    for name in domain.drawn_tasks:
         task = config.tasks[name]
         tokens = min(task.sampling.max_tokens, config.generate.max_tokens or task.sampling.max_tokens)
         least_tokens = domain.passages.min_chars / MAX_CHARS_PER_TOKEN + tokens

@@ -6,6 +6,7 @@ counts of an earlier stage is made here, from the records of its shards.
 To add a stage, write its body in `stages`, a function here that builds it, and a `yield` at its place in `graph`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
 def _tasks_left_out(run: Context) -> list[str]:
     config, size = run.config, run.card.parameters
     left_out = {
-        name: sorted(set(domain.tasks) - set(config.fitting_tasks(name, size)))
+        name: sorted(set(domain.drawn_tasks) - set(config.fitting_tasks(name, size)))
         for name, domain in config.domains.items()
     }
     return [
@@ -161,17 +162,19 @@ def _generate(
 ) -> Stage:
     config, inputs = run.config, []
     for domain, slices in chosen.items():
-        adapter = adapters.get(domain)
+        adapter, options = adapters.get(domain), config.domains[domain]
         for batch in cut_into_shards(slices, config.generate.shard_rows):
             payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
-            key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
-            rows = sum(stop - start for _, start, stop in batch) * config.generate.samples
+            key = payload | {"adapter": adapter and adapter["sha256"], "tasks": options.tasks}
+            if options.task_weights:  # unset in the fingerprints of earlier versions
+                key["task_weights"] = options.task_weights
+            rows = math.ceil(sum(stop - start for _, start, stop in batch) * config.generate.answers_per_passage)
             inputs.append(ShardInput(payload, rows, domain, key))
     identity = run.config_sections("generate", "tasks", "seed") | run.generator_identity()
-    options = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
+    generator = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
     threads = run.threads * config.run.workers if run.fleet else run.threads
     redact = partial(build.redact, config.screen.filters)
-    body = generate.Generate(config, run.card, partial(backends.open_generator, options, run.card, threads), redact)
+    body = generate.Generate(config, run.card, partial(backends.open_generator, generator, run.card, threads), redact)
     return build_stage(run, name_stage, body, CANDIDATE, inputs, identity)
 
 

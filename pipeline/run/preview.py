@@ -184,7 +184,7 @@ def _first_seeds(
 ) -> list[Seed]:
     """The file's unused passages that come first in the order of a run, `count` at most."""
     domain = config.domains[domain_name]
-    languages = {language for name in domain.tasks for language in config.tasks[name].languages}
+    languages = {language for name in domain.drawn_tasks for language in config.tasks[name].languages}
     seeds = read_seeds(domain.seeds[place], file, domain_name, domain.passages, identify)
     usable: dict[str, Seed] = {}  # by the hash that orders them: a passage that is there twice counts once
     for seed in islice(seeds, MAX_PASSAGES_PER_FILE):
@@ -229,7 +229,9 @@ def _narrowed(config: Config, task: str | None, domain: str | None) -> Config:
                 f"--task: {task} has prompts in {', '.join(languages)}, and no document of {', '.join(domains)} "
                 "is in such a language; add prompts to the task, or choose another one"
             )
-        domains = {name: options.model_copy(update={"tasks": (task,)}) for name, options in chosen.items()}
+        domains = {
+            name: options.model_copy(update={"tasks": (task,), "task_weights": {}}) for name, options in chosen.items()
+        }
     return config.model_copy(update={"domains": domains})
 
 
