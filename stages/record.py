@@ -164,6 +164,9 @@ REJECT = pa.schema(
     ]
 )
 
+FILTER_ERROR = "filter_error:"  # and the filter's name: the reason of candidates on which a filter failed
+SAMPLE_SCORE = pa.schema([("id", pa.string()), ("score", pa.float64())])
+
 
 def reject_row(row: Candidate, stage: str, reason: str, detail: str) -> dict[str, str]:
     """A row of REJECT for a candidate that a stage does not keep, without prompt and answer."""

@@ -25,6 +25,7 @@ from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
+from stages.evolve.collect import COLLECTED, CollectAnswers, JudgedFiles
 from stages.execute import StageBody
 from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
@@ -32,6 +33,7 @@ from stages.storage.inputs import read_input
 from stages.storage.records import FileRef, StageResult
 from stages.storage.stage import StageName
 
+ANSWERS_PER_SHARD = 20_000
 KEYS_PER_MATCH_SHARD = 4_000_000  # about 300 MB of memory
 
 
@@ -43,6 +45,7 @@ class Outcome:
     index: list[FileRef] = field(default_factory=list)  # dedup keys of the accepted rows
     slices: dict[str, list[Slice]] = field(default_factory=dict)  # the passages that were used, by domain
     used: list[FileRef] = field(default_factory=list)  # the ids of these passages
+    answers: list[FileRef] = field(default_factory=list)  # all answers to passages that got several, for training
     adapters: list[AdapterResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -52,10 +55,10 @@ ReadAdapters = Callable[[StageResult], Iterable[AdapterResult]]
 
 
 def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: ReadAdapters | None = None) -> Graph:
-    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack.
+    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack → answers.
 
     When adapters are trained, the part in parentheses comes twice, with the training in between. Where a domain has a
-    target of text, it comes in waves until the target is met or no passage is left.
+    target of text, it comes in waves until the target is met or no passage is left. Answers are collected with `evolve`.
 
     Args:
         run: what the run depends on.
@@ -75,6 +78,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
     yields = {name: DomainYield() for name in config.domains}
     adapters: dict[str, dict[str, str]] = {}
+    judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
     processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
@@ -99,6 +103,8 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             for domain, slices in chosen.items():
                 processed[domain] += slices
                 yields[domain].passages += sum(stop - start for _, start, stop in slices)
+            for domain, files in _judged_files(generated, screened, signed, unique):
+                judged[domain].append(files)
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
             chosen, remaining = next_wave(config, remaining, yields, target_share, first=False)
@@ -112,6 +118,9 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
         outcome.notes += _unmet_targets(config, yields)
     packed = yield _pack(run, accepted)
     outcome.shards = packed.kept_files
+    if config.evolve is not None and config.generate.samples > 1:
+        collected = yield _collect(run, judged)
+        outcome.answers = [ref for _, ref in collected.kept_files if ref.rows]
     return outcome
 
 
@@ -186,7 +195,10 @@ def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stag
     identity["sketch"] = sketch
     verifier = partial(_open_verifier, threads=run.threads)
     filters = partial(build.build_filters, config.filters, encoder, sketch=sketch, open_verifier=verifier)
-    body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters))
+    keep_scores = run.config.evolve is not None
+    if keep_scores:  # not in the fingerprints of other runs
+        identity["scores"] = True
+    body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters), keep_scores=keep_scores)
     return one_shard_per_file(run, name_stage, body, generated, identity)
 
 
@@ -265,6 +277,33 @@ def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
         stage.specs[position] = spec._replace(number=numbers[spec.label], total=totals[spec.label])
         numbers[spec.label] += 1
     return stage
+
+
+def _judged_files(
+    generated: StageResult, screened: StageResult, signed: StageResult, unique: StageResult
+) -> Iterator[tuple[str, JudgedFiles]]:
+    """For each shard of candidates that was not quarantined on its way: its domain, and the files of all stages."""
+    signs, drops = iter(signed.records), iter(unique.records)
+    for (domain, candidates), screen_record in zip(generated.kept_files, screened.records, strict=True):
+        if screen_record.kept is None:
+            continue
+        drop = next(drops) if next(signs).kept is not None else None
+        if drop is not None and drop.kept is not None:
+            scores = screen_record.sides.get("scores")
+            yield domain, JudgedFiles(candidates, scores, screen_record.rejects, drop.rejects)
+
+
+def _collect(run: Context, judged: dict[str, list[JudgedFiles]]) -> Stage:
+    inputs = []
+    for domain, files in judged.items():
+        start, rows = 0, 0
+        for stop, shard in enumerate(files, 1):
+            rows += shard.candidates.rows
+            if rows >= ANSWERS_PER_SHARD or stop == len(files):
+                inputs.append(ShardInput({"files": files[start:stop], "date": run.date}, rows, domain))
+                start, rows = stop, 0
+    body = CollectAnswers(partial(build.redact, run.config.screen.filters))
+    return build_stage(run, StageName, body, COLLECTED, inputs, run.config_sections("screen"))
 
 
 def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:

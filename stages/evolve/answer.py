@@ -19,7 +19,8 @@ class CollectedAnswer:
     prompt: str  # JSON: the messages sent to the generator, and the answer's given beginning as the last one
     answer: str  # what the generator wrote, raw
     accepted: bool  # every filter kept it; another sample of the passage may have been published in its place
-    reason: str  # of the rejection; "" for accepted answers
+    # of the rejection; of an accepted answer the kind of duplicate that dedup dropped it as: right, but not new; else ""
+    reason: str
     score: float  # by which samples of a passage are compared (screen.prefer); 0 where there is none
     output_tokens: int
     adapter: str | None
@@ -49,4 +50,9 @@ class ProbeAnswer:
 def arrow_schema(kind: type) -> pa.Schema:
     """The Arrow schema of one of the two records."""
     types = {"str": pa.string(), "bool": pa.bool_(), "float": pa.float64(), "int": pa.int64()}
-    return pa.schema([(field.name, types[getattr(field.type, "__name__", str(field.type)).split(" | ")[0]]) for field in fields(kind)])
+    return pa.schema(
+        [
+            (field.name, types[getattr(field.type, "__name__", str(field.type)).split(" | ")[0]])
+            for field in fields(kind)
+        ]
+    )
