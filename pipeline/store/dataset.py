@@ -22,7 +22,7 @@ from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
-from stages.storage.lock import HeldError, take_lock
+from stages.storage.lock import HeldError, take_named_lock
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stage import StageName
 
@@ -114,28 +114,18 @@ class DataSet:
         """
         path = self.root / "runs" / "lock"
         try:
-            path.parent.mkdir(
+            path.parent.mkdir(  # rows in it may have personal data that is not masked yet
                 0o750, parents=True, exist_ok=True
-            )  # rows in it may have personal data that is not masked yet
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            )
+            return take_named_lock(path, date)
+        except HeldError as error:
+            raise HeldError(
+                f"{date}: {error.holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
+            ) from None
         except OSError as error:
             raise StoreError(
                 f"out: cannot write to {self.root} ({error.strerror}); set out to a folder that you may write to"
             ) from None
-        try:
-            take_lock(handle, path, wait=False)
-        except StoreError as error:
-            holder = path.read_text("utf-8").strip() or "another process is working"
-            os.close(handle)
-            if not isinstance(error, HeldError):
-                raise
-            raise HeldError(
-                f"{date}: {holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {os.uname().nodename} works on {date}".encode())
-        os.set_inheritable(handle, True)
-        return handle
 
     def publications(self, date: str) -> list[str]:
         """Folders of a date's complete publications, relative to root, oldest first."""

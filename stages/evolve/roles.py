@@ -1,0 +1,42 @@
+"""What a document is for in the loop: training, or one of the parts of the measurement.
+
+A document has its role by a hash of its id, so it is the same on every date and machine, for all of its passages.
+"""
+
+from typing import Literal
+
+from stages.record import content_id
+
+Role = Literal["train", "probe", "core", "held-out", "vault"]
+
+# Shares of the measured documents, in the order of the defaults of evolve.probes, evolve.core and evolve.held_out.
+_SHARES: tuple[tuple[Role, float], ...] = (("probe", 0.4), ("core", 0.3), ("held-out", 0.15), ("vault", 0.15))
+
+
+def is_measured(document_id: str, share: float) -> bool:
+    """Whether candidates are measured with the document, so that nothing may be trained on it.
+
+    `share`: `evolve.measured_share`. With a larger share the documents measured before stay measured.
+    """
+    return uniform("measured", document_id) < share
+
+
+def role_of(document_id: str, share: float) -> Role:
+    """The document's role. Roles of measured documents do not depend on `share`.
+
+    train: generators are trained on answers to it. probe: they are asked about it. core: every student learns it.
+    held-out: students are measured on it. vault: likewise, but only for challengers that passed the first test.
+    """
+    if not is_measured(document_id, share):
+        return "train"
+    number = uniform("role", document_id)
+    for role, part in _SHARES:
+        if number < part:
+            return role
+        number -= part
+    return _SHARES[-1][0]  # 0.4 + 0.3 + 0.15 + 0.15 may fall short of 1 by rounding
+
+
+def uniform(*parts: str) -> float:
+    """A number in [0, 1) by a hash of the parts."""
+    return int(content_id(*parts)[:8], 16) / 2**32
