@@ -141,6 +141,7 @@ class DateRun:
             generator=models.generator,
             encoder=models.encoder,
             filters=models.filters,
+            champions=dict(models.champions),
             threads=config.generator.threads or max(cores // config.run.workers, 1),
             used=others.used,
             index=others.index,

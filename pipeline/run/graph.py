@@ -17,15 +17,16 @@ from typing import Any
 from configs import schema
 from filters import build, language
 from model import backends
-from pipeline.run.allocation import DomainYield, Slice, choose_passages, cut_into_shards, next_wave
-from pipeline.run.stage_specs import Context, NameStage, ShardInput, Stage, build_stage
+from pipeline.run.allocation import DomainYield, Slice, choose_passages, cut_into_shards, next_wave, unmet_targets
+from pipeline.run.collecting import collect_answers, judged_files
+from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.manifest import AdapterResult
 from stages import adapt, generate, pack, screen, seeds
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
-from stages.evolve.collect import COLLECTED, CollectAnswers, JudgedFiles
+from stages.evolve.collect import JudgedFiles
 from stages.execute import StageBody
 from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
@@ -33,7 +34,6 @@ from stages.storage.inputs import read_input
 from stages.storage.records import FileRef, StageResult
 from stages.storage.stage import StageName
 
-ANSWERS_PER_SHARD = 20_000
 KEYS_PER_MATCH_SHARD = 4_000_000  # about 300 MB of memory
 
 
@@ -55,10 +55,10 @@ ReadAdapters = Callable[[StageResult], Iterable[AdapterResult]]
 
 
 def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: ReadAdapters | None = None) -> Graph:
-    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack → answers.
+    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack; with `evolve` then answers.
 
     When adapters are trained, the part in parentheses comes twice, with the training in between. Where a domain has a
-    target of text, it comes in waves until the target is met or no passage is left. Answers are collected with `evolve`.
+    target of text, it comes in waves until the target is met or no passage is left.
 
     Args:
         run: what the run depends on.
@@ -77,14 +77,20 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
 
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
     yields = {name: DomainYield() for name in config.domains}
-    adapters: dict[str, dict[str, str]] = {}
+    adapters = {
+        name: ServedAdapter.create(run, each.adapter, each.round + 1)
+        for name, each in run.champions.items()
+        if each.adapter
+    }
     judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
     processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
             trained = yield _train(run, accepted)
             outcome.adapters = list((read_adapters or partial(_read_adapters, run))(trained))
-            adapters = {result.domain: _adapter_payload(run, result) for result in outcome.adapters if result.used}
+            adapters = {
+                result.domain: ServedAdapter.create(run, result, 2) for result in outcome.adapters if result.used
+            }
         target_share = 1.0 if number == len(rounds) else 1 - config.adapt.share
         waves = 0
         chosen, remaining = next_wave(config, remaining, yields, target_share, first=True)
@@ -103,7 +109,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             for domain, slices in chosen.items():
                 processed[domain] += slices
                 yields[domain].passages += sum(stop - start for _, start, stop in slices)
-            for domain, files in _judged_files(generated, screened, signed, unique):
+            for domain, files in judged_files(generated, screened, signed, unique):
                 judged[domain].append(files)
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
@@ -115,11 +121,11 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
         outcome.slices = processed
         spent = yield _reserve(run, productive, spent=True)
         outcome.used = [ref for _, ref in spent.kept_files]
-        outcome.notes += _unmet_targets(config, yields)
+        outcome.notes += unmet_targets(config, yields)
     packed = yield _pack(run, accepted)
     outcome.shards = packed.kept_files
     if config.evolve is not None and config.generate.samples > 1:
-        collected = yield _collect(run, judged)
+        collected = yield collect_answers(run, judged)
         outcome.answers = [ref for _, ref in collected.kept_files if ref.rows]
     return outcome
 
@@ -134,15 +140,6 @@ def _tasks_left_out(run: Context) -> list[str]:
         f"{name}: {', '.join(tasks)} left out: {run.card.name} has {size / 1e6:.0f} M parameters (see needs_parameters)"
         for name, tasks in left_out.items()
         if tasks
-    ]
-
-
-def _unmet_targets(config: schema.Config, yields: dict[str, DomainYield]) -> list[str]:
-    return [
-        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
-        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
-        for name, domain in config.domains.items()
-        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
     ]
 
 
@@ -167,20 +164,21 @@ def _reserve(run: Context, slices: dict[str, list[Slice]], *, spent: bool = Fals
 
 
 def _generate(
-    run: Context, name_stage: NameStage, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]
+    run: Context, name_stage: NameStage, chosen: dict[str, list[Slice]], adapters: dict[str, ServedAdapter]
 ) -> Stage:
     config, inputs = run.config, []
     for domain, slices in chosen.items():
-        adapter, options = adapters.get(domain), config.domains[domain]
+        adapter, depth = adapters.get(domain, (None, 1))
+        options = config.domains[domain]
         for batch in cut_into_shards(slices, config.generate.shard_rows):
-            payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
+            payload = {"slices": batch, "adapter": adapter, "depth": depth}
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": options.tasks}
             if options.task_weights:  # unset in the fingerprints of earlier versions
                 key["task_weights"] = options.task_weights
             rows = math.ceil(sum(stop - start for _, start, stop in batch) * config.generate.answers_per_passage)
             inputs.append(ShardInput(payload, rows, domain, key))
     identity = run.config_sections("generate", "tasks", "seed") | run.generator_identity()
-    generator = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
+    generator = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled or bool(adapters))
     threads = run.threads * config.run.workers if run.fleet else run.threads
     redact = partial(build.redact, config.screen.filters)
     body = generate.Generate(config, run.card, partial(backends.open_generator, generator, run.card, threads), redact)
@@ -189,11 +187,11 @@ def _generate(
 
 def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stage:
     config = run.config.screen
-    encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
+    encoder = partial(open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = run.config_sections("screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
-    verifier = partial(_open_verifier, threads=run.threads)
+    verifier = partial(open_verifier, threads=run.threads)
     filters = partial(build.build_filters, config.filters, encoder, sketch=sketch, open_verifier=verifier)
     keep_scores = run.config.evolve is not None
     if keep_scores:  # not in the fingerprints of other runs
@@ -279,47 +277,15 @@ def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     return stage
 
 
-def _judged_files(
-    generated: StageResult, screened: StageResult, signed: StageResult, unique: StageResult
-) -> Iterator[tuple[str, JudgedFiles]]:
-    """For each shard of candidates that was not quarantined on its way: its domain, and the files of all stages."""
-    signs, drops = iter(signed.records), iter(unique.records)
-    for (domain, candidates), screen_record in zip(generated.kept_files, screened.records, strict=True):
-        if screen_record.kept is None:
-            continue
-        drop = next(drops) if next(signs).kept is not None else None
-        if drop is not None and drop.kept is not None:
-            scores = screen_record.sides.get("scores")
-            yield domain, JudgedFiles(candidates, scores, screen_record.rejects, drop.rejects)
-
-
-def _collect(run: Context, judged: dict[str, list[JudgedFiles]]) -> Stage:
-    inputs = []
-    for domain, files in judged.items():
-        start, rows = 0, 0
-        for stop, shard in enumerate(files, 1):
-            rows += shard.candidates.rows
-            if rows >= ANSWERS_PER_SHARD or stop == len(files):
-                inputs.append(ShardInput({"files": files[start:stop], "date": run.date}, rows, domain))
-                start, rows = stop, 0
-    body = CollectAnswers(partial(build.redact, run.config.screen.filters))
-    return build_stage(run, StageName, body, COLLECTED, inputs, run.config_sections("screen"))
-
-
-def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
+def open_encoder(config: schema.Encoder, threads: int) -> Encoder:
+    """The encoder of the screen."""
     from model.encoder.encoder import open_encoder  # torch: only where rows are screened with an encoder
 
     return open_encoder(config, threads)
 
 
-def _open_verifier(model: str, adapter: str, threads: int) -> Verifier:
+def open_verifier(model: str, adapter: str, threads: int) -> Verifier:
+    """The cross-encoder of a filter that reads passages with one."""
     from model.encoder.cross_encoder import open_cross_encoder  # torch: only where a filter reads passages with it
 
     return open_cross_encoder(model, adapter, threads)
-
-
-def _adapter_payload(run: Context, result: AdapterResult) -> dict[str, str]:
-    assert result.name is not None
-    assert result.path is not None
-    assert result.sha256 is not None
-    return {"name": result.name, "path": str(run.root / result.path), "sha256": result.sha256}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.store.registry import Variant
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
 from stages.storage.stage import StageKind, kind_of_version_1
@@ -162,7 +163,9 @@ class Manifest(ManifestPart):
     shards: list[PublishedShard]
     index: list[FileRef]  # dedup keys, for later dates
     used: list[FileRef]  # ids of the passages used, for later dates
+    answers: list[FileRef] = []  # all answers to passages that got several, for training; [] once they are too old
     adapters: list[AdapterResult]
+    champions: dict[str, Variant] = {}  # by domain, what its rows are written by; {}: the base model, without evolve
     generator: ModelCard
     encoder: ModelCard | None = None
     filters: dict[str, str] = {}  # by filter name, the hash of the data that it reads
@@ -222,7 +225,15 @@ class Manifest(ManifestPart):
 
     @property
     def published_files(self) -> list[FileRef]:
-        """All files that the manifest names, by their names in `data/`, `index/` and `used/`."""
+        """All files that the manifest names, by their names in `data/`, `index/`, `used/` and `answers/`."""
+        return [*self._row_files, *self.answers]
+
+    def has_the_rows_of(self, manifest: "Manifest") -> bool:
+        """Whether the two name the same files of rows, dedup keys and passages."""
+        return self._row_files == manifest._row_files
+
+    @property
+    def _row_files(self) -> list[FileRef]:
         return [*(shard.ref for shard in self.shards), *self.index, *self.used]
 
     @property
