@@ -15,7 +15,18 @@ from stages.storage.stage import StageKind
 from stages.storage.writer import ShardWriter
 
 COLLECTED = arrow_schema(CollectedAnswer)
-_COLUMNS = ["id", "seed_id", "document_id", "language", "source", "task", "prompt", "answer", "output_tokens", "adapter"]
+_COLUMNS = [
+    "id",
+    "seed_id",
+    "document_id",
+    "language",
+    "source",
+    "task",
+    "prompt",
+    "answer",
+    "output_tokens",
+    "adapter",
+]
 
 
 class JudgedFiles(NamedTuple):
@@ -73,12 +84,12 @@ class CollectAnswers:
             reason = (duplicates if accepted else rejected).get(row["id"], "")
             if not accepted and (not reason or reason.startswith(FILTER_ERROR)):
                 continue
-            masked = {
+            masked: dict[str, Any] = {
                 "prompt": self._masked_prompt(row["prompt"], row["language"]),
                 "answer": self._redact(row["answer"], row["language"]),
             }
             score = scores.get(row["id"], 0.0)
-            verdict = {"accepted": accepted, "reason": reason, "score": score, "domain": domain, "date": date}
+            verdict: dict[str, Any] = {"accepted": accepted, "reason": reason, "score": score, "domain": domain, "date": date}
             judged.append(CollectedAnswer(**row | masked | verdict))
         return judged
 
