@@ -154,7 +154,7 @@ class DateRun:
             keys = load.changed_keys(load.load(str(self.folder / "config.yaml")), config)
         except ConfigError:
             return ""
-        return ", ".join(keys[:5]) or "a model or filter file differs"
+        return ", ".join(keys[:5]) or "a model or filter file, or a champion, differs"
 
 
 def _renamed(refs: list[FileRef], current: list[FileRef]) -> list[FileRef]:
