@@ -73,6 +73,7 @@ def _with_champion(config: Config, name: str, domain: Domain, variant: Variant) 
     if not (variant.task_weights or variant.prompts):
         return domain
     known = {task: weight for task, weight in variant.task_weights.items() if task in domain.tasks}
+    known = known if any(known.values()) else {}  # the tasks that it asked with are gone
     new_task = sum(known.values()) / len(known) if known else 1.0  # of a task that was added since: an equal share
     weights: dict[str, float] = {}
     for task in domain.tasks:
