@@ -14,54 +14,56 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from benchmarks.evolve.collapses import COLLAPSES
-from benchmarks.evolve.texts import CORPORA, Texts, clauses_of, read
+from benchmarks.evolve.texts import CORPORA, OPTIONS, Texts, clauses_of, read
 from benchmarks.evolve.trial import Day
 from benchmarks.evolve.writer import Writer
 from benchmarks.figures import Figures, processor
 from pipeline.evolve.gate import Decision
 
+Rows = Iterator[tuple[str, float, float | None, str]]  # name, value, aim, better
+PROBES = OPTIONS.probes
 NULLS_OF_A_DATE = 10  # all pairs of five writings
-INSIGHT = {"law": 0.9, "medicine": 0.6}  # share of a writer's clauses from held-out texts that gains about 3 %
+PLANTED = {"law": (1.0, 0.05), "medicine": (0.6, 0.15)}  # share of clauses from held-out texts; of answers cut off
 
 
-def aa(texts: dict[str, Texts], figures: Figures, count: int) -> None:
+def aa(texts: dict[str, Texts], count: int) -> Rows:
     """`count` challengers that are no better."""
     promoted = first = 0
     failed, seconds = Counter[str](), 0.0
     for domain, of_domain in texts.items():
         openings = 0
-        for number in range(count // len(texts)):
-            date, pair = divmod(number, NULLS_OF_A_DATE)
-            if pair == 0:
-                day = Day(of_domain, f"aa {date}")
-                written = [day.written(Writer(of_domain, f"{date} {n}")) for n in range(5)]
-                pairs = [(one, two) for two in range(5) for one in range(two)]
-            champion, challenger = random.Random(number).sample(pairs[pair], 2)
-            judged = replace(day)
-            judged.__dict__ |= {"champion": written[champion], "base": day.base, "passages": day.passages}
-            started = time.perf_counter()
-            decision = judged.decide(judged.measured(written[challenger]), openings)
-            seconds += time.perf_counter() - started
-            first += decision.alpha is not None
-            openings += decision.alpha is not None
-            promoted += decision.passed
-            failed.update(names(decision))
-            print(domain, number, decision.reason[:160], flush=True)
+        for date in range(count // len(texts) // NULLS_OF_A_DATE):
+            day = Day(of_domain, f"aa {date}")
+            written = [day.written(Writer(of_domain, f"{date} {n}")) for n in range(5)]
+            for pair in combinations(written, 2):
+                champion, challenger = random.Random(f"{date} {first} {promoted}").sample(pair, 2)
+                judged = replace(day)
+                vars(judged).update(champion=champion, base=day.base, passages=day.passages)
+                started = time.perf_counter()
+                decision = judged.decide(judged.measured(challenger), openings)
+                seconds += time.perf_counter() - started
+                first += decision.alpha is not None
+                openings += decision.alpha is not None
+                promoted += decision.passed
+                failed.update(names(decision))
+                print(domain, date, decision.reason[:160], flush=True)
     print("checks that failed:", dict(failed.most_common()))
-    figures.put(f"aa: promoted of {count} null challengers", promoted, 10, "lower")
-    figures.put("aa: share that passes the first test", first / count, 0.025, "lower")
+    yield f"aa: promoted of {count} null challengers", promoted, 10, "lower"
+    yield "aa: share that passes the first test", first / count, 0.025, "lower"
     for name in sorted(failed):
-        if not name.startswith(("utility", "vault")):
-            figures.put(f"aa: share of nulls that the guard refuses, {name}", failed[name] / count, None, "lower")
-    figures.put("seconds a verdict, students included", seconds / count, None, "lower")
+        if not name.startswith("vault"):
+            yield f"aa: share of nulls that fail, {name}", failed[name] / count, None, "lower"
+    yield "seconds a verdict, students included", seconds / count, None, "lower"
 
 
-def inject(texts: dict[str, Texts], figures: Figures, kinds: str, draws: int) -> None:
+def inject(texts: dict[str, Texts], kinds: str, draws: int) -> Rows:
     """Each collapse `draws` times."""
     refused = intended = guarded = trials = 0
     by_kind: dict[str, Counter[str]] = defaultdict(Counter)
@@ -84,20 +86,23 @@ def inject(texts: dict[str, Texts], figures: Figures, kinds: str, draws: int) ->
             print(of_domain.domain, number, collapse.name, sorted(failing), flush=True)
     for name, counts in by_kind.items():
         print(f"{name}: {dict(counts.most_common())}")
-        figures.put(f"inject: {name}, seen by the intended guard, of {draws}", counts["(intended guard)"], draws)
-    figures.put(f"inject: refused of {trials} collapses", refused, trials)
-    figures.put(f"inject: refused by guards alone, of {trials}", guarded, trials)
-    figures.put(f"inject: seen by the intended guard, of {trials}", intended, trials)
+        yield f"inject: {name}, seen by the intended guard, of {draws}", counts["(intended guard)"], draws, "higher"
+    yield f"inject: refused of {trials} collapses", refused, trials, "higher"
+    yield f"inject: refused by guards alone, of {trials}", guarded, trials, "higher"
+    yield f"inject: seen by the intended guard, of {trials}", intended, trials, "higher"
 
 
-def planted(texts: dict[str, Texts], figures: Figures, count: int) -> None:
+def planted(texts: dict[str, Texts], count: int) -> Rows:
     """`count` challengers with a gain of about 3 % at equal cost."""
     failed, gains, promoted = Counter[str](), defaultdict(list), Counter[str]()
     for number in range(count):
         domain = list(texts)[number % len(texts)]
         day = Day(texts[domain], f"planted {number}")
         known = clauses_of([*day.passages["held-out"], *day.passages["vault"]])
-        writer = Writer(texts[domain], f"planted {number}", known=known, insight=INSIGHT[domain])
+        random.Random(number).shuffle(known)
+        parts = {passage.id: known[place::PROBES] for place, passage in enumerate(day.passages["probe"])}
+        insight, refused = PLANTED[domain]
+        writer = Writer(texts[domain], f"planted {number}", known=parts, insight=insight, refused=refused)
         decision = day.decide(day.measured(day.written(writer)), 0)
         gains[domain].append(next(check.value for check in decision.checks if check.name == "utility at equal cost"))
         promoted[domain] += decision.passed
@@ -105,9 +110,9 @@ def planted(texts: dict[str, Texts], figures: Figures, count: int) -> None:
         print(domain, number, decision.reason[:200], flush=True)
     print("checks that failed:", dict(failed.most_common()))
     for domain, values in gains.items():
-        figures.put(f"planted: mean gain at equal cost, {domain}", float(np.mean(values)))
-        figures.put(f"planted: promoted, {domain}", promoted[domain] / len(values), 0.9)
-    figures.put(f"planted: promoted of {count}", promoted.total() / count, 0.9)
+        yield f"planted: mean gain at equal cost, {domain}", float(np.mean(values)), None, "higher"
+        yield f"planted: promoted, {domain}", promoted[domain] / len(values), 0.9, "higher"
+    yield f"planted: promoted of {count}", promoted.total() / count, 0.9, "higher"
 
 
 def names(decision: Decision) -> set[str]:
@@ -116,19 +121,20 @@ def names(decision: Decision) -> set[str]:
 
 
 def main() -> int:
-    what, arguments = sys.argv[1], sys.argv[2:]
-    figures = Figures("evolve", f"python -m benchmarks.evolve {' '.join(sys.argv[1:])}", processor())
     texts = {domain: read(domain) for domain in CORPORA}
-    match what:
-        case "aa":
-            aa(texts, figures, int(arguments[0]))
-        case "inject":
-            inject(texts, figures, arguments[0], int(arguments[1]) if len(arguments) > 1 else 25)
-        case "planted":
-            planted(texts, figures, int(arguments[0]))
+    match sys.argv[1:]:
+        case ["aa", count]:
+            rows = list(aa(texts, int(count)))
+        case ["inject", kinds, *draws]:
+            rows = list(inject(texts, kinds, int(draws[0]) if draws else 25))
+        case ["planted", count]:
+            rows = list(planted(texts, int(count)))
         case _:
             print(__doc__)
             return 2
+    figures = Figures("evolve", f"python -m benchmarks.evolve {' '.join(sys.argv[1:])}", processor())
+    for name, value, target, better in rows:
+        figures.put(name, value, target, better)
     return 0
 
 

@@ -5,8 +5,8 @@ order. The clauses are of documents that nothing is measured on, so they are new
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from benchmarks.evolve.texts import Texts
 from filters.grounding.support import Support
@@ -21,6 +21,7 @@ from tests.factories.shards import candidate
 SCREEN: dict[str, Filter] = {"prompt_echo": PromptEcho(), "repetition": Repetition(), "support": Support(min_share=0.3)}
 HIDDEN = 0.4  # the hidden filter: support again, with this limit
 CUT = "…"
+CLAUSES = 2  # after each sentence
 RIGHT = 0.45  # from this share of supported words on an answer counts as right: the verifier's stand-in
 
 
@@ -28,8 +29,8 @@ RIGHT = 0.45  # from this share of supported words on an answer counts as right:
 class Writer:
     """`reworded`: share of a sentence's words that are replaced. `refused`: answers that end in the middle.
 
-    `known`, `insight`: clauses that it knows besides, and the share of its clauses that are of these. `clauses`,
-    `vocabulary`: what it has instead of the texts' own, if anything.
+    `known`, `insight`: by passage clauses that it knows besides, and the share of its clauses that are of these.
+    `clauses`, `vocabulary`: what it has instead of the texts' own, if anything.
     """
 
     texts: Texts
@@ -39,7 +40,7 @@ class Writer:
     refused: float = 0.2
     sentences: int = 2
     insight: float = 0.0
-    known: Sequence[str] = ()
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     clauses: Sequence[str] = ()
     vocabulary: Sequence[str] = ()
 
@@ -48,16 +49,17 @@ class Writer:
         choice = random.Random(f"{self.seed} {passage.id}")
         own = split_sentences(passage.text)
         places = sorted(choice.sample(range(len(own)), min(self.sentences, len(own))))
+        known = list(self.known.get(passage.id, ()))
         parts = []
         for place in places:
             parts.append(self._reworded(own[place], choice))
-            parts += [self._clause(choice) for _ in range(2)]
+            parts += [self._clause(choice, known) for _ in range(CLAUSES)]
         text = " ".join(parts)
         return text[: len(text) // 2] + CUT if choice.random() < self.refused else text
 
-    def _clause(self, choice: random.Random) -> str:
-        if self.known and choice.random() < self.insight:
-            return choice.choice(self.known)
+    def _clause(self, choice: random.Random, known: list[str]) -> str:
+        if known and choice.random() < self.insight:
+            return known.pop()
         clause = choice.choice(self.clauses or self.texts.clauses)
         return clause if choice.random() < self.knowledge else _shuffled(clause, choice)
 
@@ -88,7 +90,7 @@ def judged(generator: str, written: Sequence[tuple[Seed, str]]) -> list[ProbeAns
     verdicts = {name: judge(rows) for name, judge in SCREEN.items()}
     answers = []
     for place, (seed, text) in enumerate(written):
-        reasons = [verdict[place].reason for verdict in verdicts.values() if verdict[place].reason]
+        reasons = [reason for verdict in verdicts.values() if (reason := verdict[place].reason)]
         reason = "truncated" if text.endswith(CUT) else reasons[0] if reasons else ""
         support = verdicts["support"][place].score
         answers.append(
