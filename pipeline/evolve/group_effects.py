@@ -101,54 +101,53 @@ def effects_of(members: np.ndarray, bits: np.ndarray, lengths: np.ndarray, rando
         lengths: bytes of the documents [documents].
         random: of the bootstrap.
     """
-    students, groups = members.shape
-    per_byte = bits.sum(1) / lengths.sum()
-    penalty = _penalty(*_centred(members, per_byte, np.ones(students)))
-    values = _ridge(*_centred(members, per_byte, np.ones(students)), penalty)
-    of_students = np.empty((REPLICATES, groups))
-    of_documents = np.empty((REPLICATES, groups))
-    pairs, documents = students // 2, len(lengths)
-    for replicate in range(REPLICATES):
-        weights = np.repeat(random.multinomial(pairs, np.full(pairs, 1 / pairs)), 2).astype(float)
-        of_students[replicate] = _ridge(*_centred(members, per_byte, weights), penalty)
-        taken = random.multinomial(documents, np.full(documents, 1 / documents))
-        resampled = bits @ taken / (lengths @ taken)
-        of_documents[replicate] = _ridge(*_centred(members, resampled, np.ones(students)), penalty)
-    freedom = max(students - groups - 1, 1)  # what the estimates leave of the students' spread
-    variance = of_students.var(0) * students / freedom + of_documents.var(0) * documents / (documents - 1)
     from scipy.stats import t
 
+    students, groups = members.shape
+    pairs, documents = students // 2, len(lengths)
+    per_byte = bits.sum(1) / lengths.sum()
+    moments = _moments(members, per_byte[:, None], np.ones(students))
+    penalty = _penalty(moments, students)
+    values = _ridge(moments, groups, penalty)[:, 0]
+    of_students = np.empty((REPLICATES, groups))
+    for replicate in range(REPLICATES):
+        weights = np.repeat(random.multinomial(pairs, np.full(pairs, 1 / pairs)), 2).astype(float)
+        of_students[replicate] = _ridge(_moments(members, per_byte[:, None], weights), groups, penalty)[:, 0]
+    taken = random.multinomial(documents, np.full(documents, 1 / documents), REPLICATES)
+    resampled = bits @ taken.T / (taken @ lengths)
+    of_documents = _ridge(_moments(members, resampled, np.ones(students)), groups, penalty)
+    freedom = max(students - groups - 1, 1)  # what the estimates leave of the students' spread
+    variance = of_students.var(0) * students / freedom + of_documents.var(1) * documents / (documents - 1)
     width = t.isf(0.025, freedom) * variance**0.5
     return Effects(-values, -values - width, -values + width, float(per_byte.mean()))
 
 
-def _centred(members: np.ndarray, per_byte: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the regression: memberships and bits, without intercept and without what the number of groups explains.
+def _moments(members: np.ndarray, per_byte: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums of products of memberships and of bits per byte [students, outcomes]: [groups + outcomes] squared.
 
-    Both are multiplied by the root of the students' weights.
+    Without the means, and without what the number of a student's groups explains.
     """
     count = members.sum(1, keepdims=True)
-    table = np.concatenate([members - count / members.shape[1], per_byte[:, None]], axis=1)
-    table = table - np.average(table, axis=0, weights=weights)
-    size = count - np.average(count, weights=weights[:, None])
-    spread = (weights[:, None] * size * size).sum()
-    if spread > 0:
-        table = table - size * ((weights[:, None] * size * table).sum(0) / spread)
-    table = table * np.sqrt(weights)[:, None]
-    return table[:, :-1], table[:, -1]
+    table = np.concatenate([count, members - count / members.shape[1], per_byte], axis=1)
+    table = table - weights @ table / weights.sum()
+    products = (table * weights[:, None]).T @ table
+    size, rest = products[0], products[1:, 1:]
+    return rest - np.outer(size[1:], size[1:]) / size[0] if size[0] > 1e-9 else rest
 
 
-def _ridge(table: np.ndarray, bits: np.ndarray, penalty: float) -> np.ndarray:
-    return np.linalg.solve(table.T @ table + penalty * np.eye(table.shape[1]), table.T @ bits)
+def _ridge(moments: np.ndarray, groups: int, penalty: float) -> np.ndarray:
+    """The effects on the bits: [groups, outcomes]. `moments`: as `_moments`, with the groups first."""
+    return np.linalg.solve(moments[:groups, :groups] + penalty * np.eye(groups), moments[:groups, groups:])
 
 
-def _penalty(table: np.ndarray, bits: np.ndarray) -> float:
-    """The penalty with the least generalised cross-validation error."""
-    left, values, _ = np.linalg.svd(table, full_matrices=False)
-    projected, outside = left.T @ bits, max(bits @ bits - np.sum((left.T @ bits) ** 2), 0.0)
+def _penalty(moments: np.ndarray, students: int) -> float:
+    """The penalty with the least generalised cross-validation error, of one outcome."""
+    values, vectors = np.linalg.eigh(moments[:-1, :-1])
+    values = np.maximum(values, 0)
+    projected = vectors.T @ moments[:-1, -1]  # s u'y by singular direction, where s^2 is the eigenvalue
     errors = []
     for penalty in _PENALTIES:
-        kept = values**2 / (values**2 + penalty)
-        rest = outside + np.sum(((1 - kept) * projected) ** 2)
-        errors.append(rest / max(len(bits) - 1 - kept.sum(), 1e-9) ** 2)
+        kept = values / (values + penalty)
+        rest = moments[-1, -1] - np.sum(projected**2 * (values + 2 * penalty) / (values + penalty) ** 2)
+        errors.append(max(rest, 0.0) / max(students - 1 - kept.sum(), 1e-9) ** 2)
     return float(_PENALTIES[int(np.argmin(errors))])
