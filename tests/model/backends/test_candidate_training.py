@@ -11,7 +11,7 @@ from configs.errors import InputError
 from configs.schema import Lora
 from model.backends.lora import LoraTrainer, PreferenceOptions
 from stages.ports import Adapter, ModelCard, Preference, Training, TrainingRefused
-from tests.factories.byte_chat import byte_chat
+from tests.factories.serving.byte_llama import save_byte_chat
 
 pytestmark = pytest.mark.weights
 
@@ -40,7 +40,7 @@ def pairs(numbers: range, chosen: str, rejected: str) -> list[Preference]:
 
 @pytest.fixture(scope="module")
 def card(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    return byte_chat(tmp_path_factory.mktemp("byte-chat"))
+    return save_byte_chat(tmp_path_factory.mktemp("byte-chat"))
 
 
 @pytest.fixture(scope="module")

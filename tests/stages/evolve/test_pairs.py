@@ -16,7 +16,7 @@ from stages.evolve.real_text import continuation
 from stages.evolve.roles import is_held_out, is_measured
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
-from tests.factories.collected import SENTENCES, collected, real_passage, write_answers, write_passages
+from tests.factories.evolve.collected import SENTENCES, collected, real_passage, write_answers, write_passages
 
 OPTIONS = {"min_rows": 4, "measured_share": 0.3}
 PROPERTY = settings(
