@@ -177,11 +177,11 @@ def _generate(
 
 def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stage:
     config = run.config.screen
-    encoder = partial(_open_encoder, config.encoder, run.threads) if config.encoder else None
+    encoder = partial(open_encoder, config.encoder, run.threads) if config.encoder else None
     identity = run.config_sections("screen") | {"encoder": run.encoder and run.encoder.sha256, "data": run.filters}
     sketch = run.config.dedup.semantic is not None
     identity["sketch"] = sketch
-    verifier = partial(_open_verifier, threads=run.threads)
+    verifier = partial(open_verifier, threads=run.threads)
     filters = partial(build.build_filters, config.filters, encoder, sketch=sketch, open_verifier=verifier)
     body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters))
     return one_shard_per_file(run, name_stage, body, generated, identity)
@@ -264,13 +264,13 @@ def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     return stage
 
 
-def _open_encoder(config: schema.Encoder, threads: int) -> Encoder:
+def open_encoder(config: schema.Encoder, threads: int) -> Encoder:
     from model.encoder.encoder import open_encoder  # torch: only where rows are screened with an encoder
 
     return open_encoder(config, threads)
 
 
-def _open_verifier(model: str, adapter: str, threads: int) -> Verifier:
+def open_verifier(model: str, adapter: str, threads: int) -> Verifier:
     from model.encoder.cross_encoder import open_cross_encoder  # torch: only where a filter reads passages with it
 
     return open_cross_encoder(model, adapter, threads)

@@ -40,11 +40,12 @@ class Context:
     used: list[FileRef]  # seeds of other dates
     index: list[FileRef]  # dedup keys of other dates
     threads: int
+    folder: str = ""  # the run folder, relative to `root`; "": that of the date
 
     @property
     def stages(self) -> str:
-        """The folder of the date's stages, relative to `root`."""
-        return f"runs/{self.date}/stages"
+        """The folder of the stages, relative to `root`."""
+        return f"{self.folder or f'runs/{self.date}'}/stages"
 
     @property
     def fleet(self) -> bool:

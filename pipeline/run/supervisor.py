@@ -22,7 +22,8 @@ from typing import Any
 from configs.errors import StoreError
 from configs.schema import Config
 from model import backends
-from pipeline.run import dask_cluster, signed_urls
+from pipeline.run import signed_urls
+from pipeline.run.beam import dask_cluster
 from pipeline.run.cleanup import clean_up_finished, forget_attempts
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
@@ -88,25 +89,51 @@ def run_date(
                 owns_gpus = backends.get(models.generator.backend).owns_gpus
                 dask_cluster.check(run.dask_cluster, date_run.data.root, owns_gpus=owns_gpus)
             date_run.begin(models, fingerprint)
-            return _Supervisor(date_run, fingerprint, models.config, beam_args, watch, stop).supervise()
+            supervisor = Supervisor(
+                "pipeline.run.driver",
+                date_run.folder,
+                date_run.lock_handle,
+                models.config,
+                beam_args,
+                watch,
+                stop,
+            )
+            return _ended(date_run, fingerprint, supervisor.supervise())
         except OSError as error:
             raise StoreError(
                 f"{error.filename or date_run.folder}: {error.strerror}; fix it and run the same command again"
             ) from None
 
 
+def _ended(date_run: DateRun, fingerprint: str, result: dict[str, Any]) -> RunResult:
+    if result["status"] != "done":
+        error, notes, rejected = result.get("error", ""), result.get("notes", []), result.get("rejected", {})
+        return RunResult(result["status"], error=error, notes=notes, rejected=rejected)
+    data, date = date_run.data, date_run.date
+    manifest = data.manifest(date)
+    if manifest is None or manifest.fingerprint != fingerprint:
+        return RunResult("failed", error=f"{data.manifest_path(date)}: missing after the run; run again")
+    return RunResult("done", manifest, notes=manifest.notes)
+
+
 @dataclass(slots=True)
-class _Supervisor:
-    date_run: DateRun
-    fingerprint: str
+class Supervisor:
+    """Keeps the driver of a run folder alive."""
+
+    driver: str  # the module that is its program; it gets the run folder and `beam_args`
+    folder: Path
+    lock_handle: int  # of the lock under which the driver works; it inherits the lock
     config: Config
     beam_args: Sequence[str]
     watch: Watch
     stop: Stop
 
-    def supervise(self) -> RunResult:
-        """Starts the driver until it reports an end, a stop is requested, or it dies twice at the same place."""
-        folder = self.date_run.folder
+    def supervise(self) -> dict[str, Any]:
+        """Starts the driver until it reports an end, a stop is requested, or it dies twice at the same place.
+
+        Returns what the driver wrote to `result.json`; else `status` deferred with `notes`, or failed with `error`.
+        """
+        folder = self.folder
         result_path = folder / "result.json"
         progress_before: set[str] | None = None
         stop_path(folder).unlink(missing_ok=True)
@@ -123,7 +150,7 @@ class _Supervisor:
                 result = json.loads(result_path.read_text("utf-8"))
                 if result["status"] != "deferred":
                     forget_attempts(folder)
-                    return self._ended(result)
+                    return result
                 left = f": {result['left']}"
             progress = _committed_and_started(folder)
             if progress == progress_before and not self.stop.reason:
@@ -131,23 +158,23 @@ class _Supervisor:
             progress_before = progress
         forget_attempts(folder)
         note = f"stopped ({self.stop.reason}){left}; committed shards are kept: the same command resumes"
-        return RunResult("deferred", notes=[note])
+        return {"status": "deferred", "notes": [note]}
 
     def _start_driver(self) -> tuple[subprocess.Popen[bytes], int]:
         """The driver, and our end of a pipe: when it closes, the driver ends itself."""
-        folder = self.date_run.folder
+        folder = self.folder
         driver_end, our_end = os.pipe()
         environment = {"TOKENIZERS_PARALLELISM": "true"} | ALLOCATORS | os.environ | {"GRISTMILL_PIPE": str(driver_end)}
         environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # of the log
         environment |= signed_urls.environment(self.config)
         with (folder / "log.txt").open("ab") as log:
             driver = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.run.driver", str(folder), *self.beam_args],
+                [sys.executable, "-m", self.driver, str(folder), *self.beam_args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=(self.date_run.lock_handle, driver_end),
+                pass_fds=(self.lock_handle, driver_end),
                 env=environment,
             )
         os.close(driver_end)
@@ -156,7 +183,7 @@ class _Supervisor:
     def _wait(self, driver: subprocess.Popen[bytes]) -> bool:
         """Waits until the driver ends or must end at once. True when nothing moved for the stall timeout: no shard was
         started or committed, and in none that is running another row or token was finished."""
-        folder = self.date_run.folder
+        folder = self.folder
         progress, since, is_notified = _signs_of_life(folder), time.monotonic(), False
         while driver.poll() is None and not self.stop.at_once:
             if self.stop.draining and not is_notified:
@@ -171,23 +198,13 @@ class _Supervisor:
                 return True
         return False
 
-    def _ended(self, result: dict[str, Any]) -> RunResult:
-        if result["status"] != "done":
-            error, notes, rejected = result.get("error", ""), result.get("notes", []), result.get("rejected", {})
-            return RunResult(result["status"], error=error, notes=notes, rejected=rejected)
-        data, date = self.date_run.data, self.date_run.date
-        manifest = data.manifest(date)
-        if manifest is None or manifest.fingerprint != self.fingerprint:
-            return RunResult("failed", error=f"{data.manifest_path(date)}: missing after the run; run again")
-        return RunResult("done", manifest, notes=manifest.notes)
-
-    def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> RunResult:
-        folder = self.date_run.folder
+    def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> dict[str, Any]:
+        folder = self.folder
         stall = f"made no progress for {self.config.run.stall_timeout_s:g} s (run.stall_timeout_s)"
         cause = stall if stalled else f"ended with code {driver.returncode}"
         if shutil.disk_usage(folder).free < MIN_FREE_DISK_BYTES:
             cause = f"ran out of space on the disk of {folder}; free space, then run the same command again. It {cause}"
-        return RunResult("failed", error=f"the driver {cause} twice at the same place: {_last_log_line(folder)}")
+        return {"status": "failed", "error": f"the driver {cause} twice at the same place: {_last_log_line(folder)}"}
 
 
 def _kill_group(driver: subprocess.Popen[bytes]) -> None:

@@ -6,23 +6,26 @@
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/audits/2026-11-21/<digest>/           which rows people read, and their labels
+<out>/registry/law.json                     which generator writes a domain's rows
 <out>/runs/2026-11-21/                      work in progress and its records
 """
 
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
 from pipeline.store.manifest import AuditFigures, Manifest
+from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
-from stages.storage.lock import HeldError, take_lock
+from stages.storage.lock import HeldError, take_named_lock
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stage import StageName
 
@@ -59,8 +62,10 @@ class DataSet:
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)
-        for aside in self.root.glob("adapters/.aside-*"):
-            shutil.rmtree(aside, ignore_errors=True)
+        registry = Registry(self.root)
+        with suppress(HeldError), registry.lock("sweeping") if registry.exists() else nullcontext():
+            for aside in self.root.glob("adapters/.aside-*"):  # unless a comparison is training right now
+                shutil.rmtree(aside, ignore_errors=True)
 
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""
@@ -114,28 +119,18 @@ class DataSet:
         """
         path = self.root / "runs" / "lock"
         try:
-            path.parent.mkdir(
+            path.parent.mkdir(  # rows in it may have personal data that is not masked yet
                 0o750, parents=True, exist_ok=True
-            )  # rows in it may have personal data that is not masked yet
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            )
+            return take_named_lock(path, date)
+        except HeldError as error:
+            raise HeldError(
+                f"{date}: {error.holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
+            ) from None
         except OSError as error:
             raise StoreError(
                 f"out: cannot write to {self.root} ({error.strerror}); set out to a folder that you may write to"
             ) from None
-        try:
-            take_lock(handle, path, wait=False)
-        except StoreError as error:
-            holder = path.read_text("utf-8").strip() or "another process is working"
-            os.close(handle)
-            if not isinstance(error, HeldError):
-                raise
-            raise HeldError(
-                f"{date}: {holder} in {self.root}; only one date at a time: wait for that run, or stop it first"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {os.uname().nodename} works on {date}".encode())
-        os.set_inheritable(handle, True)
-        return handle
 
     def publications(self, date: str) -> list[str]:
         """Folders of a date's complete publications, relative to root, oldest first."""

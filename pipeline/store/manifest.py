@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.store.registry import Variant
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
 from stages.storage.stage import StageKind, kind_of_version_1
@@ -191,6 +192,7 @@ class Manifest(ManifestPart):
     alarms: list[str] = []
     audit: AuditFigures | None = None  # None: nobody has read a sample of these rows
     min_rightness: float | None = None  # the date is kept from buckets until an audit shows at least so much
+    champions: dict[str, Variant] = {}  # by domain, the generator that wrote its rows from the first round on
     publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
 
     @classmethod

@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster, get_task_stream
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Dask
-from pipeline.run import dask_cluster
+from pipeline.run.beam import dask_cluster
 from tests.factories.command_line import (
     DATE,
     ONE_ROUND,

@@ -10,7 +10,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import ExternalEnvironment
 
 from configs.schema import Run
-from pipeline.run import dask_cluster
+from pipeline.run.beam import dask_cluster
 from stages.storage.shard import ShardSpec
 
 
