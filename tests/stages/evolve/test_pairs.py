@@ -155,6 +155,15 @@ def test_passages_with_both_outcomes_come_first_and_all_dates_count(tmp_path):
     assert chosen.choice["mixed"] == 10
 
 
+def test_other_domains_are_not_learnt_from(tmp_path):
+    others = [collected(number, n, domain="medicine") for number in TRAIN + HELD_OUT for n in range(3)]
+    chosen = Chosen(tmp_path, "sft", [others, enough(), others], real_share=0.0)
+    assert [row["answer"] for row in chosen.rows] == [
+        row["answer"] for row in Chosen(tmp_path, "sft", [enough()], real_share=0.0).rows
+    ]
+    assert chosen.record.rows_in == len(enough())
+
+
 def test_the_best_scored_answers_are_taken(tmp_path):
     answers = [collected(passage, n, score=n % 3) for passage in TRAIN + HELD_OUT for n in range(5)]
     chosen = Chosen(tmp_path, "sft", [answers], real_share=0.0)
