@@ -47,25 +47,24 @@ def mean_log_probabilities(model: Any, batch: Sequence[Example]) -> torch.Tensor
 
 
 def _predict(model: Any, batch: Sequence[Example]) -> _Predictions:
-    """Rows are padded at the left: so all answers end at the last position, and only the last logits are computed."""
-    longest, answers = max(row.tokens for row in batch), max(row.answer_tokens for row in batch)
-    gaps = [longest - row.tokens for row in batch]
-    ids_BT = _to(model.device, torch.tensor([[0] * gap + row.ids for gap, row in zip(gaps, batch, strict=True)]))
-    mask_BT = _to(model.device, torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps]))
+    """Rows are padded at the right: no answer sees the padding, so that attention needs no mask but the causal one.
+
+    With padding at the left, its positions would see nothing at all, which some GPU kernels answer with NaN.
+    """
+    longest = max(row.tokens for row in batch)
+    first = min(row.tokens - row.answer_tokens for row in batch) - 1  # the first position whose logits are needed
+    ids_BT = _to(model.device, torch.tensor([row.ids + [0] * (longest - row.tokens) for row in batch]))
     # else peft converts each layer's input to float32, which takes a fifth of the time on a CPU
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
     with disable_input_dtype_casting(model, active=model.dtype == torch.bfloat16), autocast:
-        out = model(
-            input_ids=ids_BT,
-            attention_mask=mask_BT,
-            position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
-            logits_to_keep=answers + 1,
-            use_cache=False,
-        )
-    is_answer_BT = torch.tensor([[False] * (answers - row.answer_tokens) + [True] * row.answer_tokens for row in batch])
-    rows_N, columns_N = (_to(model.device, places) for places in is_answer_BT.nonzero(as_tuple=True))
-    logits_NV = out.logits[:, :-1][rows_N, columns_N].float()
-    return _Predictions(logits_NV, ids_BT[:, -answers:][rows_N, columns_N])
+        out = model(input_ids=ids_BT, logits_to_keep=longest - first, use_cache=False)
+    places = [
+        (row, column)
+        for row, example in enumerate(batch)
+        for column in range(example.tokens - example.answer_tokens, example.tokens)
+    ]
+    rows_N, columns_N = (_to(model.device, each) for each in torch.tensor(places).T.contiguous())
+    return _Predictions(out.logits[rows_N, columns_N - 1 - first].float(), ids_BT[rows_N, columns_N])
 
 
 def _to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
