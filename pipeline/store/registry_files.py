@@ -18,6 +18,7 @@ from stages.storage.atomic import TEMPORARY_PREFIX, write_text
 from stages.storage.lock import HeldError, take_named_lock
 
 FOLDER = "registry"
+DOMAIN = re.compile("[a-z0-9][a-z0-9_-]*")  # the names that a config may give
 Record = TypeVar("Record", DomainRegistry, EvolveVerdict)
 
 
@@ -38,8 +39,9 @@ class Registry:
     def domains(self) -> list[str]:
         """The domains that have a pointer or a verdict, by name."""
         folder = self.root / FOLDER
-        paths = [*folder.glob("*.json"), *folder.glob("history/*/[0-9]*.json")]
-        return sorted({path.stem if path.parent == folder else path.parent.name for path in paths if _is_visible(path)})
+        names = [path.stem for path in folder.glob("*.json")]
+        names += [path.parent.name for path in folder.glob("history/*/[0-9]*.json")]
+        return sorted({name for name in names if DOMAIN.fullmatch(name)})
 
     def read(self, domain: str) -> DomainRegistry:
         """The pointer of a domain: without any verdict, the base model is its champion.
@@ -224,13 +226,9 @@ class Registry:
         return verdict
 
 
-def _is_visible(path: Path) -> bool:
-    return not path.name.startswith(".")
-
-
 def _checked(domain: str) -> str:
     """A domain's name becomes a file's: raises InputError when it is none that a config could have."""
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", domain):
+    if not DOMAIN.fullmatch(domain):
         raise InputError(f"{domain!r}: no name of a domain; a name has small letters, digits, _ and -")
     return domain
 

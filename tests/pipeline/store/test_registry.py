@@ -256,6 +256,15 @@ def test_one_process_at_a_time_and_who_it_is(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "registry").write_text("a file")
+    with (
+        pytest.raises(StoreError, match=f"{tmp_path}/registry: cannot be written"),
+        Registry(tmp_path).lock("a rollback"),
+    ):
+        pass
+
+
 def test_domains_and_numbers_that_are_not_there(tmp_path):
     registry = Registry(tmp_path)
     assert registry.domains() == []
@@ -266,6 +275,8 @@ def test_domains_and_numbers_that_are_not_there(tmp_path):
         registry.verdict("law", 1)
     registry.commit(verdict_after(EMPTY, "refused"))
     registry.commit(verdict_after(DomainRegistry(domain="a-b_2"), "refused"))
+    (tmp_path / "registry" / "law (copy).json").write_text("{}")
+    (tmp_path / "registry" / ".tmp-1.json").write_text("{}")
     assert registry.domains() == ["a-b_2", "law"]
     with pytest.raises(InputError, match="law: no verdict 0; it has 1 to 1"):
         registry.verdict("law", 0)
