@@ -32,10 +32,6 @@ class Registry:
 
     root: Path
 
-    def exists(self) -> bool:
-        """Whether any candidate was ever trained, or anything done by hand."""
-        return (self.root / FOLDER).is_dir()
-
     def domains(self) -> list[str]:
         """The domains that have a pointer or a verdict, by name."""
         folder = self.root / FOLDER
@@ -104,8 +100,8 @@ class Registry:
         """Writes a verdict to the history, then the pointer after it, which is returned: `next_pointer`.
 
         A verdict that is there already, word for word, is not written again. Raises StoreError when another one of its
-        number is there, when numbers would be left out, or when it judged another champion or base model than the
-        pointer names; nothing is written then.
+        number is there, when numbers would be left out, when it judged another champion or base model than the pointer
+        names, or when it promotes in a domain that was frozen meanwhile; nothing is written then.
         """
         path = self.verdict_path(verdict.domain, verdict.number)
         pointer = self.read(verdict.domain)
@@ -203,6 +199,10 @@ class Registry:
         if verdict.champion.id != pointer.champion.id:
             raise StoreError(
                 f"{name}: it is about {verdict.champion.id}, but {pointer.champion.id} is champion by now; judge again"
+            )
+        if pointer.frozen and verdict.status == "promoted":
+            raise StoreError(
+                f"{name}: the domain is frozen by now ({pointer.frozen}), so its champion stays; judge again"
             )
         if pointer.base_sha256 not in ("", verdict.base_sha256) and verdict.kind != "base":
             raise StoreError(

@@ -139,6 +139,8 @@ def test_replaying_any_history_gives_the_pointer_that_commits_gave(tmp_path_fact
     """Processes die at any write, and the next one goes on."""
     registry, expected = Registry(tmp_path_factory.mktemp("registry")), EMPTY
     for place, (status, changes) in enumerate(decisions):
+        if expected.frozen and status == "promoted":
+            status = "refused"
         verdict = verdict_after(expected, status, **changes)
         after_it = next_pointer(expected, verdict)
         with pytest.MonkeyPatch.context() as patch:
@@ -214,6 +216,18 @@ def test_a_verdict_that_does_not_follow_is_refused_and_nothing_written(tmp_path,
     with pytest.raises(StoreError, match=message):
         registry.commit(verdict_after(pointer, "promoted", **changes))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == files
+
+
+def test_a_candidate_that_was_judged_while_somebody_froze_the_domain_is_not_promoted(tmp_path):
+    registry = Registry(tmp_path)
+    judged = registry.commit(verdict_after(EMPTY, "refused"))
+    registry.freeze("law", "2026-01-03", "stop")
+    verdict = verdict_after(judged, "promoted", number=3)
+    with pytest.raises(
+        StoreError, match=r"verdict 3 of law: the domain is frozen by now \(stop\), so its champion stays"
+    ):
+        registry.commit(verdict)
+    assert registry.commit(verdict_after(registry.read("law"), "refused")).last_verdict == 3
 
 
 def test_a_promotion_needs_a_challenger():
