@@ -133,7 +133,7 @@ def killed(monkeypatch):
     return kill_at(monkeypatch, WRITES)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(decisions=st.lists(DECISIONS, max_size=8), deaths=st.lists(st.integers(1, 9), max_size=8))
 def test_replaying_any_history_gives_the_pointer_that_commits_gave(tmp_path_factory, decisions, deaths):
     """Processes die at any write, and the next one goes on."""
