@@ -14,14 +14,12 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
 from pipeline.store.manifest import Attribution, AuditFigures, Manifest
-from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
@@ -63,10 +61,8 @@ class DataSet:
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)
-        registry = Registry(self.root)
-        with suppress(HeldError), registry.lock("sweeping") if registry.exists() else nullcontext():
-            for aside in self.root.glob("adapters/.aside-*"):  # unless a comparison is training right now
-                shutil.rmtree(aside, ignore_errors=True)
+        for aside in self.root.glob("adapters/.aside-*"):
+            shutil.rmtree(aside, ignore_errors=True)
 
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""

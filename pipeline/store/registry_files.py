@@ -18,6 +18,7 @@ from stages.storage.atomic import TEMPORARY_PREFIX, write_text
 from stages.storage.lock import HeldError, take_named_lock
 
 FOLDER = "registry"
+DOMAIN = re.compile("[a-z0-9][a-z0-9_-]*")  # the names that a config may give
 Record = TypeVar("Record", DomainRegistry, EvolveVerdict)
 
 
@@ -31,15 +32,12 @@ class Registry:
 
     root: Path
 
-    def exists(self) -> bool:
-        """Whether any candidate was ever trained, or anything done by hand."""
-        return (self.root / FOLDER).is_dir()
-
     def domains(self) -> list[str]:
         """The domains that have a pointer or a verdict, by name."""
         folder = self.root / FOLDER
-        paths = [*folder.glob("*.json"), *folder.glob("history/*/[0-9]*.json")]
-        return sorted({path.stem if path.parent == folder else path.parent.name for path in paths if _is_visible(path)})
+        names = [path.stem for path in folder.glob("*.json")]
+        names += [path.parent.name for path in folder.glob("history/*/[0-9]*.json")]
+        return sorted({name for name in names if DOMAIN.fullmatch(name)})
 
     def read(self, domain: str) -> DomainRegistry:
         """The pointer of a domain: without any verdict, the base model is its champion.
@@ -102,8 +100,8 @@ class Registry:
         """Writes a verdict to the history, then the pointer after it, which is returned: `next_pointer`.
 
         A verdict that is there already, word for word, is not written again. Raises StoreError when another one of its
-        number is there, when numbers would be left out, or when it judged another champion or base model than the
-        pointer names; nothing is written then.
+        number is there, when numbers would be left out, when it judged another champion or base model than the pointer
+        names, or when it promotes in a domain that was frozen meanwhile; nothing is written then.
         """
         path = self.verdict_path(verdict.domain, verdict.number)
         pointer = self.read(verdict.domain)
@@ -202,6 +200,10 @@ class Registry:
             raise StoreError(
                 f"{name}: it is about {verdict.champion.id}, but {pointer.champion.id} is champion by now; judge again"
             )
+        if pointer.frozen and verdict.status == "promoted":
+            raise StoreError(
+                f"{name}: the domain is frozen by now ({pointer.frozen}), so its champion stays; judge again"
+            )
         if pointer.base_sha256 not in ("", verdict.base_sha256) and verdict.kind != "base":
             raise StoreError(
                 f"{name}: it judged the base model {verdict.base_sha256[:12]}, but the champion belongs to "
@@ -224,13 +226,9 @@ class Registry:
         return verdict
 
 
-def _is_visible(path: Path) -> bool:
-    return not path.name.startswith(".")
-
-
 def _checked(domain: str) -> str:
     """A domain's name becomes a file's: raises InputError when it is none that a config could have."""
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", domain):
+    if not DOMAIN.fullmatch(domain):
         raise InputError(f"{domain!r}: no name of a domain; a name has small letters, digits, _ and -")
     return domain
 

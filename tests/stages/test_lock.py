@@ -12,6 +12,7 @@ from model.data import tokenize
 from model.training.lock import TrainingLock
 from pipeline.store.audit_sample import locked
 from pipeline.store.dataset import DataSet
+from pipeline.store.registry_files import Registry
 from stages.storage.lock import HeldError
 
 
@@ -41,7 +42,12 @@ def lock_tokens(folder) -> None:
         pass
 
 
-PLACES = [lock_data_set, lock_training, lock_audit, lock_tokens]
+def lock_registry(folder) -> None:
+    with Registry(folder).lock("a rollback"):
+        pass
+
+
+PLACES = [lock_data_set, lock_training, lock_audit, lock_tokens, lock_registry]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -64,7 +70,7 @@ def test_another_refusal_is_not_taken_for_another_process(place, tmp_path, monke
 
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
-@pytest.mark.parametrize("place", [lock_data_set, lock_training])
+@pytest.mark.parametrize("place", [lock_data_set, lock_training, lock_registry])
 def test_a_lock_that_is_held_is(place, number, tmp_path, monkeypatch) -> None:
     refuse(number, monkeypatch)
     with pytest.raises(HeldError, match="another process"):

@@ -133,12 +133,14 @@ def killed(monkeypatch):
     return kill_at(monkeypatch, WRITES)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(decisions=st.lists(DECISIONS, max_size=8), deaths=st.lists(st.integers(1, 9), max_size=8))
 def test_replaying_any_history_gives_the_pointer_that_commits_gave(tmp_path_factory, decisions, deaths):
     """Processes die at any write, and the next one goes on."""
     registry, expected = Registry(tmp_path_factory.mktemp("registry")), EMPTY
     for place, (status, changes) in enumerate(decisions):
+        if expected.frozen and status == "promoted":
+            status = "refused"
         verdict = verdict_after(expected, status, **changes)
         after_it = next_pointer(expected, verdict)
         with pytest.MonkeyPatch.context() as patch:
@@ -216,6 +218,18 @@ def test_a_verdict_that_does_not_follow_is_refused_and_nothing_written(tmp_path,
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == files
 
 
+def test_a_candidate_that_was_judged_while_somebody_froze_the_domain_is_not_promoted(tmp_path):
+    registry = Registry(tmp_path)
+    judged = registry.commit(verdict_after(EMPTY, "refused"))
+    registry.freeze("law", "2026-01-03", "stop")
+    verdict = verdict_after(judged, "promoted", number=3)
+    with pytest.raises(
+        StoreError, match=r"verdict 3 of law: the domain is frozen by now \(stop\), so its champion stays"
+    ):
+        registry.commit(verdict)
+    assert registry.commit(verdict_after(registry.read("law"), "refused")).last_verdict == 3
+
+
 def test_a_promotion_needs_a_challenger():
     with pytest.raises(ValueError, match="promoted, but without a challenger"):
         verdict_after(EMPTY, "promoted", challenger=None)
@@ -256,6 +270,15 @@ def test_one_process_at_a_time_and_who_it_is(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "registry").write_text("a file")
+    with (
+        pytest.raises(StoreError, match=f"{tmp_path}/registry: cannot be written"),
+        Registry(tmp_path).lock("a rollback"),
+    ):
+        pass
+
+
 def test_domains_and_numbers_that_are_not_there(tmp_path):
     registry = Registry(tmp_path)
     assert registry.domains() == []
@@ -266,6 +289,8 @@ def test_domains_and_numbers_that_are_not_there(tmp_path):
         registry.verdict("law", 1)
     registry.commit(verdict_after(EMPTY, "refused"))
     registry.commit(verdict_after(DomainRegistry(domain="a-b_2"), "refused"))
+    (tmp_path / "registry" / "law (copy).json").write_text("{}")
+    (tmp_path / "registry" / ".tmp-1.json").write_text("{}")
     assert registry.domains() == ["a-b_2", "law"]
     with pytest.raises(InputError, match="law: no verdict 0; it has 1 to 1"):
         registry.verdict("law", 0)

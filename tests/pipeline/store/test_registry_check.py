@@ -232,13 +232,3 @@ def test_the_adapter_of_a_candidate_that_waits_for_its_verdict_is_no_garbage(dat
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"path": [candidate.path, None]}), folder / ShardName(0, 1, "0123456789abcdef").kept)
     assert garbage(data, None) == []
-
-
-def test_nothing_is_swept_while_a_comparison_trains(data):
-    training = data.root / "adapters/.aside-1"
-    training.mkdir()
-    with Registry(data.root).lock(f"evolving {DATE}"):
-        data.sweep(DATE)
-        assert training.exists()
-    data.sweep(DATE)
-    assert not training.exists()
