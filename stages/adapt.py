@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from configs.schema import Adapt as Options
 from stages.ports import AdapterTrainer, Training
-from stages.prompt import join
+from stages.prompt import read_conversation
 from stages.record import uniform
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -109,9 +109,7 @@ class TrainAdapter:
                 for row in batch.to_pylist():
                     if not row["answer"]:  # the edit of a sentence was known without the generator
                         continue
-                    messages = json.loads(row["prompt"])
-                    begin = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
-                    answer = join(begin, row["answer"], row["language"]) if begin else row["answer"]
+                    messages, answer = read_conversation(row["prompt"], row["answer"], row["language"])
                     messages.append({"role": "assistant", "content": answer})
                     for message in messages:
                         message["content"] = self._redact(message["content"], row["language"])

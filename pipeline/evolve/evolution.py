@@ -26,7 +26,8 @@ class DomainOutcome:
     answers: list[FileRef] = field(default_factory=list)  # of ProbeAnswers of all arms
     students: list[FileRef] = field(default_factory=list)
     vault: list[FileRef] = field(default_factory=list)  # empty where the vault stayed closed
-    examples: list[FileRef] = field(default_factory=list)
+    examples: list[FileRef] = field(default_factory=list)  # for training
+    choices: list[FileRef] = field(default_factory=list)  # how they were chosen
     seconds: dict[str, float] = field(default_factory=dict)  # of generation, by arm
 
 

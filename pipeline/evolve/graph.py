@@ -52,8 +52,9 @@ def graph(
     trained = [name for name, each in outcome.items() if each.candidate.needs_training and not each.candidate.reason]
     if trained:
         chosen = yield _pairs(evolution, trained, outcome)
-        for label, ref in chosen.kept_files:
-            outcome[label].examples.append(ref)
+        for record in chosen.records:
+            outcome[record.label].examples = [ref for ref in (record.kept,) if ref]
+            outcome[record.label].choices = [ref for name, ref in record.sides.items() if name == "choice"]
         fitted = yield _fit(evolution, trained, outcome)
         for label, ref in fitted.kept_files:
             outcome[label].training = next(_rows(evolution, ref))
@@ -119,7 +120,7 @@ def _pairs(evolution: Evolution, domains: Sequence[str], outcome: Outcome) -> St
         ShardInput(
             {
                 "answers": files,
-                "real": [ref] if (ref := outcome[name].passages.get("train")) else [],
+                "passages": [ref] if (ref := outcome[name].passages.get("train")) else [],
                 "kind": outcome[name].candidate.kind,
             },
             1,
@@ -128,7 +129,8 @@ def _pairs(evolution: Evolution, domains: Sequence[str], outcome: Outcome) -> St
         for name in domains
     ]
     identity = evolution.run.config_sections("evolve", "seed")
-    return build_stage(evolution.run, StageName, pairs.ChoosePairs(evolution.options), pairs.EXAMPLE, inputs, identity)
+    body = pairs.ChoosePairs(evolution.options, partial(build.redact, evolution.config.screen.filters))
+    return build_stage(evolution.run, StageName, body, pairs.EXAMPLE, inputs, identity)
 
 
 def _fit(evolution: Evolution, domains: Sequence[str], outcome: Outcome) -> Stage:
@@ -136,12 +138,17 @@ def _fit(evolution: Evolution, domains: Sequence[str], outcome: Outcome) -> Stag
     inputs = []
     for name in domains:
         champion = evolution.record.pointers[name].champion
-        start = _payload(evolution, champion.adapter) if outcome[name].candidate.kind == "dpo" else None
-        payload = {"examples": outcome[name].examples, "kind": outcome[name].candidate.kind, "start": start}
-        inputs.append(ShardInput(payload, 1, name, payload | {"start": start and start["sha256"]}))
+        start = champion.adapter if outcome[name].candidate.kind == "dpo" else None
+        payload = {
+            "kind": outcome[name].candidate.kind,
+            "examples": outcome[name].examples,
+            "choices": outcome[name].choices,
+            "start": start and {"name": start.name, "sha256": start.sha256, "path": start.path},
+        }
+        inputs.append(ShardInput(payload, 1, name))
     template = config.generator.chat_template_kwargs
     trainer = partial(backends.open_trainer, evolution.options.lora, run.card, run.threads, config.seed, template)
-    body = fit.FitCandidate(evolution.options, trainer, "adapters")
+    body = fit.FitCandidate(trainer, "adapters")
     identity = run.config_sections("evolve", "seed") | run.generator_identity()
     return build_stage(run, StageName, body, fit.FIT, inputs, identity)
 

@@ -150,7 +150,8 @@ def _champion_mix(evolution: Evolution, domain: str, champion: Variant) -> Train
 
 
 def _mix(row: dict[str, Any]) -> TrainingMix:
-    return TrainingMix(row["examples"], row["real_examples"], row["best_loss"], row["loss_after"])
+    best = min((each["loss"] for each in row["losses"] or ()), default=None)
+    return TrainingMix(row["examples"] or 0, row["real_examples"] or 0, best, row["loss_after"])
 
 
 def _training_figures(outcome: DomainOutcome) -> dict[str, float]:

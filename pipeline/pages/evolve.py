@@ -120,7 +120,8 @@ def verdict_view(verdict: EvolveVerdict, champion: Variant) -> dict[str, Any]:
         "checks": [
             (check, evolve_charts.interval(check)) for check in (*failed, *(c for c in verdict.checks if c.passed))
         ],
-        "utilities": [(words, check) for budget, words in UTILITIES.items() if (check := utility(verdict, budget))],
+        "rates": {role: accept_rate(arm_of(verdict, role)) for role in ("base", "champion", "challenger")},
+        "gains": [check and check.value for check in (utility(verdict, budget) for budget in UTILITIES)],
     }
 
 

@@ -89,7 +89,13 @@ class CollectAnswers:
                 "answer": self._redact(row["answer"], row["language"]),
             }
             score = scores.get(row["id"], 0.0)
-            verdict: dict[str, Any] = {"accepted": accepted, "reason": reason, "score": score, "domain": domain, "date": date}
+            verdict: dict[str, Any] = {
+                "accepted": accepted,
+                "reason": reason,
+                "score": score,
+                "domain": domain,
+                "date": date,
+            }
             judged.append(CollectedAnswer(**row | masked | verdict))
         return judged
 

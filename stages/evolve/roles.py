@@ -5,10 +5,11 @@ A document has its role by a hash of its id, so it is the same on every date and
 
 from typing import Literal
 
-from stages.record import content_id
+from stages.record import uniform
 
 Role = Literal["train", "probe", "core", "held-out", "vault"]
 
+HELD_OUT_SHARE = 0.1  # of the documents that may be trained on
 # Shares of the measured documents, in the order of the defaults of evolve.probes, evolve.core and evolve.held_out.
 _SHARES: tuple[tuple[Role, float], ...] = (("probe", 0.4), ("core", 0.3), ("held-out", 0.15), ("vault", 0.15))
 
@@ -37,6 +38,6 @@ def role_of(document_id: str, share: float) -> Role:
     return _SHARES[-1][0]  # 0.4 + 0.3 + 0.15 + 0.15 may fall short of 1 by rounding
 
 
-def uniform(*parts: str) -> float:
-    """A number in [0, 1) by a hash of the parts."""
-    return int(content_id(*parts)[:8], 16) / 2**32
+def is_held_out(document_id: str) -> bool:
+    """Whether the best step of a training is chosen by the document. Only for documents that may be trained on."""
+    return uniform("held-out of training", document_id) < HELD_OUT_SHARE

@@ -54,7 +54,7 @@ def writer(model: Any, base: str) -> Callable[[Path], None]:
     """A function that writes weights and config of the adapter into a folder. `base`: the name of its base model."""
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, save_embedding_layers=False)  # or it asks a hub for the base model's config
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         # the folder's name is a hash over this file, so it must not depend on this machine or on the order of sets
         config["base_model_name_or_path"] = base
