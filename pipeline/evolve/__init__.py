@@ -3,4 +3,7 @@
 pairs → fit → probe → students → verdict: answers of past dates train a candidate, base model, champion and candidate
 write about the same measured passages, small students learn from their accepted rows, and the gate compares what the
 students then know of real text. Only a verdict changes which generator the next date uses.
+
+Beside it, `attribution` measures which groups of published rows help a student (`groups`, `real_text`,
+`group_effects`).
 """

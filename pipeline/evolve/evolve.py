@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs import load
 from configs.errors import ConfigError, StoreError
-from pipeline.evolve.attribution import task_weights_from
+from pipeline.evolve.attribution import newest_attribution, task_weights_from
 from pipeline.evolve.record import DateAnswers, EvolveRecord
 from pipeline.run import signed_urls
 from pipeline.run.resolve import ResolvedModels
@@ -108,9 +108,9 @@ def _record(models: ResolvedModels, data: DataSet, registry: Registry, date: str
     config = models.config
     answers = [DateAnswers(*each) for each in collected_answers(data, date)]
     pointers = {name: _pointer(registry, name, models, date) for name in config.domains}
-    manifest = data.manifest(date)
+    attribution = newest_attribution(data, date)
     weights = {
-        name: task_weights_from(manifest and manifest.attribution, name, config, pointers[name].champion.task_weights)
+        name: task_weights_from(attribution, name, config, pointers[name].champion.task_weights)
         for name in config.domains
     }
     turns = {

@@ -9,6 +9,7 @@ from configs.errors import InputError
 from pipeline.pages import charts, figures
 from pipeline.pages.samples import sample_rejects, sample_rows, seed_locations
 from pipeline.pages.template import render
+from pipeline.report.attribution import caption, rows_of
 from pipeline.report.evolution import accept_rate, copy_rate, describe, evolution
 from pipeline.report.rightness import last_audited, readers_text, rightness
 from pipeline.report.summary import prices
@@ -53,6 +54,7 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
         rates=_rates(manifest.audit) if manifest.audit else [],
         readers=readers_text(manifest.audit) if manifest.audit else "",
         evolution=_evolution(data, manifest),
+        attribution=_attribution(manifest),
         audited=audited,
         audited_rate=rightness(audited.audit) if audited else "",
         domains=[
@@ -119,6 +121,24 @@ def _evolution(data: DataSet, manifest: Manifest) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _attribution(manifest: Manifest) -> list[dict[str, Any]]:
+    """Which groups of rows help, by domain; empty if nobody has measured it."""
+    attribution = manifest.attribution
+    if attribution is None:
+        return []
+    return [
+        {
+            "domain": name,
+            "rows": list(rows_of(attribution, measured)),
+            "caption": caption(measured),
+            "left_out": measured.left_out,
+            "columns": attribution.columns,
+            "dates": attribution.dates,
+        }
+        for name, measured in attribution.domains.items()
+    ]
 
 
 def _examples(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
-from pipeline.store.manifest import AuditFigures, Manifest
+from pipeline.store.manifest import Attribution, AuditFigures, Manifest
 from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
@@ -203,10 +203,17 @@ class DataSet:
 
     def set_audit(self, date: str, audit: AuditFigures | None) -> None:
         """Writes the figures of an audit into a date's manifest and that of its publication. Rows and digest stay."""
+        self._set_figures(date, {"audit": audit})
+
+    def set_attribution(self, date: str, attribution: Attribution) -> None:
+        """Writes an attribution as `set_audit` does the figures of an audit."""
+        self._set_figures(date, {"attribution": attribution})
+
+    def _set_figures(self, date: str, figures: dict[str, Any]) -> None:
         manifest = self.manifest(date)
         if manifest is None:
             raise StoreError(f"{date}: not published in {self.root}; see gristmill store list --out {self.root}")
-        manifest = manifest.model_copy(update={"audit": audit})
+        manifest = manifest.model_copy(update=figures)
         if manifest.publication:  # first: a rollback to it writes it to the other place
             write_text(self.root / manifest.publication / "manifest.json", manifest.to_json())
         write_text(self.manifest_path(date), manifest.to_json())

@@ -151,6 +151,38 @@ class AuditFigures(ManifestPart):
     faults: dict[str, int]  # in labels of accepted rows, the commonest first
 
 
+class GroupWorth(ManifestPart):
+    """What one group of rows teaches, as against the average group. Above 0 it helps; `low` to `high` is 95 %."""
+
+    group: dict[str, str]  # value by column
+    rows: int
+    bytes: int  # of the generator's text in them
+    effect: float  # bits per byte of real text that a student saves with the group's rows in an average group's place
+    low: float
+    high: float
+
+
+class DomainAttribution(ManifestPart):
+    """The groups of one domain, the most useful first."""
+
+    groups: list[GroupWorth]
+    bytes_each: int  # of a group's text that a student learns
+    students: int
+    documents: int  # held-out ones
+    bits_per_byte: float  # of them, for the average student
+    real_text: str  # where they come from
+    left_out: dict[str, str] = {}  # groups that were not measured, and why
+
+
+class Attribution(ManifestPart):
+    """Which groups of rows help a small student on real text (`gristmill attribute`)."""
+
+    columns: list[str]  # whose values make the groups
+    dates: list[str]  # of the rows
+    computed: str  # ISO 8601
+    domains: dict[str, DomainAttribution]
+
+
 class Manifest(ManifestPart):
     """One date of a data set. Times are UTC, costs in `currency`."""
 
@@ -193,6 +225,7 @@ class Manifest(ManifestPart):
     reference: str | None = None  # the date that drift was measured against
     alarms: list[str] = []
     audit: AuditFigures | None = None  # None: nobody has read a sample of these rows
+    attribution: Attribution | None = None  # None: nobody has measured which of these rows help
     min_rightness: float | None = None  # the date is kept from buckets until an audit shows at least so much
     publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
 

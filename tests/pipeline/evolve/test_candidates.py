@@ -27,9 +27,7 @@ def test_candidates_are_tried_in_turn():
 
 
 def test_a_backend_that_trains_nothing_tries_the_others():
-    config = configured(
-        "evolve.candidates=[sft,prompt,dpo]", "evolve.prompts={explain: [question-answer]}"
-    )
+    config = configured("evolve.candidates=[sft,prompt,dpo]", "evolve.prompts={explain: [question-answer]}")
     assert [candidate(config, turn, trains=False).kind for turn in range(3)] == ["prompt"] * 3
     none = candidate(configured(), trains=False)
     assert not none.kind
@@ -46,7 +44,9 @@ def test_a_prompt_is_changed_and_changed_back():
 
 
 def test_prompts_of_other_domains_tasks_are_no_candidates():
-    config = configured("evolve.candidates=[prompt]", "evolve.prompts={summary: [explain]}", "domains.medicine.tasks=[summary]")
+    config = configured(
+        "evolve.candidates=[prompt]", "evolve.prompts={summary: [explain]}", "domains.medicine.tasks=[summary]"
+    )
     assert "names no task of law" in candidate(config).reason
 
 
