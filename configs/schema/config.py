@@ -175,13 +175,17 @@ class Config(Section):
             for name in (task, *variants):
                 if name not in self.tasks:
                     raise ValueError(f"evolve.prompts: no task {name!r}; there are {', '.join(sorted(self.tasks))}")
+        adapters = (
+            {"adapt": self.adapt.lora} if self.adapt.enabled else {"evolve": self.evolve.lora} if self.evolve else {}
+        )
         for backend, options in self.generator.possible_options().items():
-            rank, served = self.adapt.lora.max_rank, getattr(options, "max_lora_rank", None)
-            if self.adapt.enabled and served is not None and rank > served:
-                raise ValueError(
-                    f"adapt.lora.max_rank: {rank}, but generator.{backend}.max_lora_rank is {served}: lower the one or "
-                    "raise the other"
-                )
+            served = getattr(options, "max_lora_rank", None)
+            for section, lora in adapters.items():
+                if served is not None and lora.max_rank > served:
+                    raise ValueError(
+                        f"{section}.lora.max_rank: {lora.max_rank}, but generator.{backend}.max_lora_rank is {served}: "
+                        "lower the one or raise the other"
+                    )
         return self
 
     def fitting_tasks(self, domain: str, parameters: int) -> tuple[str, ...]:

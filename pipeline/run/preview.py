@@ -1,6 +1,7 @@
 """Sends a few passages through generation and all filters, in memory, to show what a run would do.
 
-It writes nothing except the cache of models and corpora. It does not look for duplicates, and trains no adapters for a second round.
+It writes nothing except the cache of models and corpora. It does not look for duplicates, and trains no adapters for a
+second round.
 """
 
 import difflib

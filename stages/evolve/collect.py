@@ -88,9 +88,8 @@ class CollectAnswers:
                 "prompt": self._masked_prompt(row["prompt"], row["language"]),
                 "answer": self._redact(row["answer"], row["language"]),
             }
-            score = scores.get(row["id"], 0.0)
-            verdict: dict[str, Any] = {"accepted": accepted, "reason": reason, "score": score, "domain": domain, "date": date}
-            judged.append(CollectedAnswer(**row | masked | verdict))
+            verdict: dict[str, Any] = {"accepted": accepted, "reason": reason, "score": scores.get(row["id"], 0.0)}
+            judged.append(CollectedAnswer(**row | masked | verdict, domain=domain, date=date))
         return judged
 
     def _masked_prompt(self, prompt: str, language: str) -> str:

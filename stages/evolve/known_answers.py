@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.evolve.roles import is_measured, uniform
-from stages.record import content_id
+from stages.evolve.roles import is_measured
+from stages.record import content_id, uniform
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 

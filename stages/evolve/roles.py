@@ -5,7 +5,7 @@ A document has its role by a hash of its id, so it is the same on every date and
 
 from typing import Literal
 
-from stages.record import content_id
+from stages.record import uniform
 
 Role = Literal["train", "probe", "core", "held-out", "vault"]
 
@@ -36,11 +36,6 @@ def role_of(document_id: str, share: float) -> Role:
             return role
         number -= part
     return _SHARES[-1][0]  # 0.4 + 0.3 + 0.15 + 0.15 may fall short of 1 by rounding
-
-
-def uniform(*parts: str) -> float:
-    """A number in [0, 1) by a hash of the parts."""
-    return int(content_id(*parts)[:8], 16) / 2**32
 
 
 def is_held_out(document_id: str) -> bool:

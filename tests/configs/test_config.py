@@ -209,3 +209,9 @@ def test_saved_configs_of_the_version_before_keep_their_fingerprint(earlier_data
 def test_the_config_of_a_finished_date_keeps_its_fingerprint(earlier_data_set, monkeypatch):
     monkeypatch.chdir(earlier_data_set)
     assert fingerprint_of("mine.yaml") == "edd82b70f76e6cf5"
+
+
+def test_an_adapter_of_evolve_must_not_have_a_larger_rank_than_is_served():
+    changes = ["generator.backend=vllm", "generator.vllm.max_lora_rank=8", "evolve.lora.max_rank=16"]
+    with pytest.raises(ConfigError, match=r"evolve\.lora\.max_rank: 16, but generator\.vllm\.max_lora_rank is 8"):
+        load.load("echo", ["evolve={}", "adapt.enabled=false", *changes])

@@ -169,7 +169,7 @@ def test_force_with_another_base_model_gets_the_present_champions(models, data):
 def test_an_adapter_of_another_base_model_is_refused(models, data):
     promote(data.root, trained(models.config, data.root), "0123456789abcdef")
     with pytest.raises(
-        ConfigError, match="generator.model: echo .* is not the model .* gristmill registry rollback law"
+        ConfigError, match=r"generator\.model: echo .* is not the model .* gristmill registry rollback law"
     ):
         champions_of(data, models.config, models.generator)
     Registry(data.root).rollback("law", DATE, "")
@@ -244,7 +244,7 @@ def test_weights_and_prompts_of_a_champion(models, tasks, own, variant, expected
 
 def test_a_prompt_that_is_not_configured_any_more_is_named(models):
     with pytest.raises(
-        ConfigError, match="tasks: no task 'summary', with which the champion of law .* instead of explain"
+        ConfigError, match=r"tasks: no task 'summary', with which the champion of law .* instead of explain"
     ):
         with_champions(models.config, {"law": Variant(prompts={"explain": "summary"})})
 

@@ -55,7 +55,10 @@ def test_a_rollback_takes_answers_out_of_what_is_read(data):
     assert len(collected_answers(data, DATES[0])[0][2]) == 2
     data.rollback(DATES[0])
     ((_, digest, refs),) = collected_answers(data, DATES[0])
-    assert ([ref.file for ref in refs], digest) == ([f"answers/date={DATES[0]}/answer.parquet"], data.manifest(DATES[0]).digest)
+    assert ([ref.file for ref in refs], digest) == (
+        [f"answers/date={DATES[0]}/answer.parquet"],
+        data.manifest(DATES[0]).digest,
+    )
     data.rollback(DATES[0])  # withdrawn
     assert collected_answers(data, DATES[0]) == []
     assert not (data.root / f"answers/date={DATES[0]}").exists()

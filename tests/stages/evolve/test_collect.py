@@ -21,7 +21,10 @@ def masked(text, language):
 
 
 def judge(batch):
-    verdicts = {"bad": Verdict("refusal"), "odd": Verdict(score=float("nan"))}  # a score that is none: the filter failed
+    verdicts = {
+        "bad": Verdict("refusal"),
+        "odd": Verdict(score=float("nan")),
+    }  # a score that is none: the filter failed
     return [verdicts.get(row.answer.split()[0], KEEP) if row.answer else KEEP for row in batch]
 
 
