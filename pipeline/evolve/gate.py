@@ -135,9 +135,12 @@ def _utility(
                 Check(name=name, passed=False, against=measurement.variants[arm], limit=limit, meaning=meaning)
             )
             continue
-        more = f"{abs(gain.value):.2%} {'more' if gain.value >= 0 else 'less'} of real text than after the {TITLES[arm]}'s rows"
+        more = f"{abs(gain.value):.2%} {'more' if gain.value >= 0 else 'less'} of real text"
         passed = gain.high >= 0 if lost else gain.low > limit
-        meaning = f"{_KNOWN_AS[budget]} students know {more}, with an interval from {gain.low:+.2%} to {gain.high:+.2%}"
+        meaning = (
+            f"{_KNOWN_AS[budget]} students know {more} than after the {TITLES[arm]}'s rows, with an interval from "
+            f"{gain.low:+.2%} to {gain.high:+.2%}"
+        )
         if not passed and not lost:
             meaning += f", and its lower end has to be above {limit:.2%}"
         checks.append(

@@ -179,7 +179,7 @@ def _copying(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iter
         low=change.low,
         high=change.high,
         limit=gate.max_copying,
-        meaning=f"half of the accepted answers copy {ours:.0%} of their words or more, of the {TITLES[arm]}'s {theirs:.0%}",
+        meaning=f"half of the accepted answers copy at least {ours:.0%} of their words, the {TITLES[arm]}'s {theirs:.0%}",
     )
 
 
@@ -244,7 +244,7 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
         yield Check(name="hidden screen", passed=False, limit=gate.max_hidden_gap, meaning=meaning)
         return
     figure = share_of(lambda row: row.hidden, lambda row: row.accepted and row.hidden is not None)
-    change = pair.change(figure, alpha=CHANCE)
+    change = pair.change(figure, alpha=gate.alpha)
     ours, theirs = pair.values(figure)
     yield Check(
         name="hidden screen",
