@@ -201,8 +201,26 @@ class TuningEpoch:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """A prompt and two answers to it, of which the chosen one is better."""
+
+    messages: list[dict[str, str]]
+    chosen: str
+    rejected: str
+
+
+class TrainingRefused(Exception):
+    """A training that made the model worse, so that there is no adapter. The message says how."""
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
-    """The result of training one adapter. Losses are mean cross-entropy in nats per answer token, on held-out rows."""
+    """The result of training one adapter. Losses are of held-out rows: mean cross-entropy in nats per answer token, or
+    the mean loss of preferences.
+
+    What follows `total_parameters` is known of trainings that keep their best step. That step is 0 where no step was
+    better than the start.
+    """
 
     adapter: Adapter
     loss_before: float
@@ -212,10 +230,15 @@ class Training:
     tokens: int
     trainable_parameters: int
     total_parameters: int
+    steps: int | None = None  # of the optimizer
+    best_step: int | None = None  # after which the adapter was taken: `loss_after` was lowest then
+    losses: tuple[tuple[int, float], ...] | None = None  # step and loss; the first is before the training
+    accuracy: float | None = None  # share of held-out pairs whose chosen answer gained more than the rejected one
+    chosen_change: float | None = None  # of the log-probability of held-out chosen answers, in nats per token
 
 
 class AdapterTrainer(Protocol):
-    """Trains one adapter on conversations whose last message is the answer to learn."""
+    """Trains one adapter. It is written as `<folder>/<sha256>/` (weights, config, training card), atomically."""
 
     def train(
         self,
@@ -223,6 +246,26 @@ class AdapterTrainer(Protocol):
         rows: Sequence[list[dict[str, str]]],
         held_out: Sequence[list[dict[str, str]]],
         folder: Path,
+        *,
+        keep_best: bool = False,
     ) -> Training:
-        """Trains, writes `<folder>/<sha256>/` (weights, config, training card) atomically and returns the result."""
+        """Trains a new adapter on conversations whose last message is the answer to learn.
+
+        With `keep_best` the held-out loss is measured during the training too, which ends when it falls no more; the
+        weights of the lowest loss are taken. Then it raises TrainingRefused where the loss diverges.
+        """
+        ...
+
+    def prefer(
+        self,
+        domain: str,
+        pairs: Sequence[Preference],
+        held_out: Sequence[Preference],
+        folder: Path,
+        start: Adapter | None = None,
+    ) -> Training:
+        """Trains a new adapter, or a copy of `start`, to prefer the chosen answers. Keeps its best step.
+
+        Raises TrainingRefused where the loss diverges, or where held-out chosen answers become much less likely.
+        """
         ...

@@ -177,6 +177,16 @@ def join(begin: str, text: str, language: str) -> str:
     return begin + space + text
 
 
+def read_conversation(prompt: str, answer: str, language: str) -> tuple[list[dict[str, str]], str]:
+    """The messages that a generator was sent and its whole answer, of `Candidate.prompt` and the raw answer.
+
+    Where the answer's beginning was given, it is part of the answer.
+    """
+    messages = json.loads(prompt)
+    begin = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+    return messages, join(begin, answer, language) if begin else answer
+
+
 def check(task: Task) -> None:
     """Renders every template of a task once with sample values. Raises ConfigError, which names the template."""
     where = f"tasks.{task.name}"

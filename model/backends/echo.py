@@ -9,6 +9,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from configs.schema import Generator as GeneratorConfig
 from configs.schema import Lora
 from model.backends import Backend, Readiness, identify_by_name
 from model.backends.echo_text import AnswerWriter, answer_labels, cut, split_words
-from model.weights.adapter import CONFIG, WEIGHTS, write_adapter
-from stages.ports import Adapter, Completion, ModelCard, ProgressCallback, Request, Training
+from model.weights.adapter import CONFIG, WEIGHTS, check_adapter, write_adapter
+from stages.ports import Adapter, Completion, ModelCard, Preference, ProgressCallback, Request, Training
 from stages.record import content_id
 from stages.storage.stats import GeneratorStats
 
@@ -123,35 +124,105 @@ class EchoTrainer:
         rows: Sequence[list[dict[str, str]]],
         held_out: Sequence[list[dict[str, str]]],
         folder: Path,
+        *,
+        keep_best: bool = False,
     ) -> Training:
-        """Counts the words of the rows' last messages, up to `max_tokens` words. See AdapterTrainer."""
-        import numpy as np
-        from safetensors.numpy import save_file
+        """Counts the words of the rows' last messages, up to `max_tokens` words, in one step. See AdapterTrainer."""
+        answers, held_out_answers = ([split_words(row[-1]["content"]) for row in part] for part in (rows, held_out))
+        return self._write(domain, folder, _Unigrams.start(None), answers, held_out_answers, {}, keep_best)
 
-        counts: Counter[str] = Counter()
-        tokens = 0
-        for row in rows:
-            answer = split_words(row[-1]["content"])
+    def prefer(
+        self,
+        domain: str,
+        pairs: Sequence[Preference],
+        held_out: Sequence[Preference],
+        folder: Path,
+        start: Adapter | None = None,
+    ) -> Training:
+        """Counts the words of the chosen answers in addition to those of `start`. Losses are of the chosen answers."""
+        before = _Unigrams.start(start)
+        chosen, held_out_chosen = ([split_words(pair.chosen) for pair in part] for part in (pairs, held_out))
+        after, _ = self._counted(before, chosen)
+        words = [(split_words(pair.chosen), split_words(pair.rejected)) for pair in held_out]
+        size = len({word for pair in words for answer in pair for word in answer} | after.counts.keys())
+
+        def gain(answer: list[str]) -> float:
+            return before.loss([answer], size) - after.loss([answer], size)
+
+        figures = {
+            "accuracy": sum(gain(good) > gain(bad) for good, bad in words) / max(1, len(words)),
+            "chosen_change": sum(gain(good) for good, _ in words) / max(1, len(words)),
+        }
+        return self._write(domain, folder, before, chosen, held_out_chosen, figures, keep_best=True)
+
+    def _counted(self, start: "_Unigrams", answers: list[list[str]]) -> tuple["_Unigrams", int]:
+        """The counts with those of the answers, and the number of words that were added."""
+        counts, tokens = Counter(start.counts), 0
+        for answer in answers:
             if tokens and tokens + len(answer) > self.config.max_tokens:
                 break
             counts.update(answer)
             tokens += len(answer)
-        held_out_words = [word for row in held_out for word in split_words(row[-1]["content"])]
-        vocabulary = sorted(set(counts) | set(held_out_words))
-        total = sum(counts.values()) + len(vocabulary)
-        after = -sum(math.log((counts[word] + 1) / total) for word in held_out_words) / max(1, len(held_out_words))
-        before = math.log(max(1, len(vocabulary)))
+        return _Unigrams(counts), tokens
+
+    def _write(
+        self,
+        domain: str,
+        folder: Path,
+        start: "_Unigrams",
+        answers: list[list[str]],
+        held_out: list[list[str]],
+        figures: dict[str, Any],
+        keep_best: bool,
+    ) -> Training:
+        import numpy as np
+        from safetensors.numpy import save_file
+
+        after, tokens = self._counted(start, answers)
+        size = len({word for answer in held_out for word in answer} | after.counts.keys())
+        losses = start.loss(held_out, size), after.loss(held_out, size)
+        if keep_best:
+            best = int(losses[1] < losses[0])
+            figures |= {"steps": 1, "best_step": best, "losses": tuple(enumerate(losses))}
+            after, losses = (start, after)[best], (losses[0], losses[best])
 
         def write(folder: Path) -> None:
-            words = sorted(counts)
-            save_file({"counts": np.array([counts[word] for word in words], dtype="i8")}, folder / WEIGHTS)
+            words = sorted(after.counts)
+            save_file({"counts": np.array([after.counts[word] for word in words], dtype="i8")}, folder / WEIGHTS)
             config = {"base_model_name_or_path": self.card.name, "peft_type": "UNIGRAM", "words": words}
             (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False), "utf-8")
 
         def describe(adapter: Adapter) -> Training:
-            return Training(adapter, before, after, len(rows), len(held_out), tokens, len(counts), len(vocabulary))
+            rows = len(answers), len(held_out)
+            return Training(adapter, *losses, *rows, tokens, len(after.counts), size, **figures)
 
         return write_adapter(domain, folder, write, describe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unigrams:
+    """Counts of words. Their probabilities are add-one estimates; without counts all words are equally likely."""
+
+    counts: Counter[str]
+
+    @classmethod
+    def start(cls, adapter: Adapter | None) -> "_Unigrams":
+        """The counts of an adapter. Raises InputError if its files are missing or are not those of its hash."""
+        from safetensors.numpy import load_file
+
+        if adapter is None:
+            return cls(Counter())
+        folder = check_adapter(adapter)
+        words = json.loads((folder / CONFIG).read_text("utf-8"))["words"]
+        return cls(Counter(dict(zip(words, load_file(folder / WEIGHTS)["counts"].tolist(), strict=True))))
+
+    def loss(self, answers: list[list[str]], size: int) -> float:
+        """Mean cross-entropy in nats per word. `size`: words of the vocabulary."""
+        if not self.counts:
+            return math.log(max(1, size))
+        total = sum(self.counts.values()) + size
+        words = [word for answer in answers for word in answer]
+        return -sum(math.log((self.counts[word] + 1) / total) for word in words) / max(1, len(words))
 
 
 BACKEND = Backend(

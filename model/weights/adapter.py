@@ -28,7 +28,8 @@ def write_adapter(
         digest = adapter_sha256(temporary)
         target = folder / digest
         training = describe(Adapter(f"{domain}@{digest}", str(target), digest))
-        card = asdict(training) | {"adapter": {"name": training.adapter.name, "sha256": digest}}
+        known = {name: value for name, value in asdict(training).items() if value is not None}
+        card = known | {"adapter": {"name": training.adapter.name, "sha256": digest}}
         (temporary / CARD).write_text(json.dumps(card, indent=2), "utf-8")
         try:
             place_folder(temporary, target)
@@ -52,3 +53,11 @@ def adapter_sha256(folder: Path) -> str:
                 f"{folder / name}: cannot be read ({error.strerror}); give a folder in PEFT's form"
             ) from error
     return digest.hexdigest()
+
+
+def check_adapter(adapter: Adapter) -> Path:
+    """The adapter's folder. Raises InputError if its files are missing, or are not those of its hash."""
+    folder = Path(adapter.path)
+    if adapter_sha256(folder) != adapter.sha256:
+        raise InputError(f"{folder}: damaged (its sha256 is not that of {adapter.name}); restore the folder")
+    return folder

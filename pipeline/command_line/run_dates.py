@@ -83,7 +83,7 @@ def run_one_date(request: RunRequest, date: str, *, force: bool) -> int:
     """Runs or resumes a date, publishes what is finished, prints the result. Returns the exit code."""
     config = request.config
     bucket = _open_bucket(config)
-    stop = _stop(request)
+    stop = stop_of(request)
     from pipeline.run.resolve import resolve_models
     from pipeline.store.dataset import DataSet
 
@@ -119,7 +119,7 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     """Runs the dates in turn, prints a table of how each ended. Returns the worst of their exit codes."""
     config = request.config
     bucket = _open_bucket(config)
-    stop = _stop(request)
+    stop = stop_of(request)
     from configs.errors import GristmillError
     from pipeline.run import backfill
     from pipeline.run.resolve import resolve_models
@@ -160,7 +160,8 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     return worst([*(day.code for day in results), FAILED if error else DONE])
 
 
-def _stop(request: RunRequest) -> Any:
+def stop_of(request: RunRequest) -> Any:
+    """The `Stop` of a request: at its deadline, and when a signal asks for it."""
     from pipeline.run.dates import deadline
     from pipeline.run.shutdown import Stop
 

@@ -54,6 +54,8 @@ def describe_schedule(
     flags = ["--config", place, *(word for text in overrides for word in ("--set", text))]
     if out:
         flags += ["--out", out]
+    if config.evolve is not None:
+        flags += ["--evolve"]
     script = Path(sys.executable).with_name("gristmill")
     here = [str(script)] if script.is_file() else [sys.executable, "-m", "pipeline"]
     return Schedule(

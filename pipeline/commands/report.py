@@ -1,11 +1,16 @@
-"""Write the HTML page of a finished date, or serve the pages of all dates to a browser."""
+"""Write the HTML page of a finished date or of the self-evolving loop, or serve all pages to a browser."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.command_line.flags import DataSetFlag, JsonFlag
 from pipeline.command_line.output import print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.store.dataset import DataSet
 
 HELP_GROUP = "Data set"
 HOST, PORT = "127.0.0.1", 8765
@@ -14,7 +19,9 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    what: Annotated[str, typer.Argument(metavar="DATE|serve", help="A finished date to write the page of; or serve.")],
+    what: Annotated[
+        str, typer.Argument(metavar="DATE|evolve|serve", help="A finished date to write the page of; evolve; or serve.")
+    ],
     out: DataSetFlag,
     as_json: JsonFlag = False,
     port: Annotated[
@@ -35,9 +42,7 @@ def report(
     if what != "serve":
         if port is not None or host is not None:
             raise ConfigError("--port, --host: only gristmill report serve listens; leave them out")
-        from pipeline.pages.report import write_report
-
-        path = write_report(data, what)
+        path = _written(data, what)
         if as_json:
             print_json({"report": str(path), "bytes": path.stat().st_size})
         else:
@@ -48,3 +53,15 @@ def report(
     from pipeline.pages.serve import serve
 
     serve(data, host or HOST, PORT if port is None else port)
+
+
+def _written(data: "DataSet", what: str) -> "Path":
+    """Writes the page of a date or of the loop."""
+    if what == "evolve":
+        from pipeline.command_line.data_set import open_data_set
+        from pipeline.pages.evolve import write_evolve_report
+
+        return write_evolve_report(open_data_set(str(data.root)))
+    from pipeline.pages.report import write_report
+
+    return write_report(data, what)

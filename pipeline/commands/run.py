@@ -64,6 +64,9 @@ def run(
         bool, typer.Option("--force", help="Run a date again that was made with another configuration.")
     ] = False,
     keep_going: KeepGoingFlag = False,
+    evolve: Annotated[
+        bool, typer.Option("--evolve", help="Afterwards run `gristmill evolve` for the last date that is finished.")
+    ] = False,
     deadline: DeadlineFlag = None,
     workers: WorkersFlag = None,
     runner: RunnerFlag = None,
@@ -73,6 +76,8 @@ def run(
 ) -> int:
     """Runs one date, or with --catch-up several. Returns the exit code."""
     from configs.errors import ConfigError
+    from pipeline.command_line.evolved_date import evolve_one_date
+    from pipeline.exit_codes import worst
     from pipeline.run.backfill import dates_to_catch_up
     from pipeline.run.dates import day
     from pipeline.store.dataset import DataSet
@@ -93,13 +98,22 @@ def run(
     now = datetime.now(UTC)
     last = day(date, "--date", now)
     request = RunRequest(loaded, now, deadline, flags, as_json)
+    if evolve and loaded.evolve is None:
+        raise ConfigError("--evolve: the configuration has no section evolve; add it (docs/evolve.md)")
+
+    def is_finished(date: str) -> bool:
+        return DataSet.open(loaded.out).manifest(date) is not None
+
     if catch_up is None:
         if keep_going:
             raise ConfigError("--keep-going: one date has nothing after it; give --catch-up as well")
-        return run_dates.run_one_date(request, last, force=force)
+        code = run_dates.run_one_date(request, last, force=force)
+        return worst([code, evolve_one_date(request, last)]) if evolve and is_finished(last) else code
     if force:
         raise ConfigError("--force: runs one date again; leave --catch-up out and name the date with --date")
     if catch_up < 1:
         raise ConfigError(f"--catch-up: {catch_up} days hold no date; give 1 or more")
     dates = dates_to_catch_up(DataSet.open(loaded.out), last, catch_up)
-    return run_dates.run_several_dates(request, dates, keep_going=keep_going)
+    code = run_dates.run_several_dates(request, dates, keep_going=keep_going)
+    finished = [date for date in DataSet.open(loaded.out).dates() if date <= last]
+    return worst([code, evolve_one_date(request, finished[-1])]) if evolve and finished else code

@@ -6,4 +6,7 @@ students then know of real text. Only a verdict changes which generator the next
 
 Read `measurement` (what a verdict rests on), `interval` (how much more students know), `paired` and `guards` (what may
 not get worse), `gate` (the decision).
+
+Beside it, `attribution` measures which groups of published rows help a student (`groups`, `real_text`,
+`group_effects`).
 """

@@ -179,7 +179,7 @@ def _copying(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iter
         low=change.low,
         high=change.high,
         limit=gate.max_copying,
-        meaning=f"half of the accepted answers copy at least {ours:.0%} of their words, the {TITLES[arm]}'s {theirs:.0%}",
+        meaning=f"half of the accepted answers copy at least {ours:.0%} of their words; {TITLES[arm]}: {theirs:.0%}",
     )
 
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from configs.errors import GristmillError, InputError
 from model.serve.listening import is_loopback
 from pipeline.pages.browse import Query
+from pipeline.pages.evolve import evolve_report
 from pipeline.pages.report import report
 from pipeline.pages.template import policy
 from pipeline.pages.views import compare_page, dates_page, problem_page, row_page, rows_page
@@ -45,6 +46,7 @@ def create_app(data: DataSet, *, loopback: bool) -> Starlette:
                 lambda request: row_page(data, request.path_params["id"], _query(request).get("date", "")),
             ),
             route("/compare", lambda request: _compare(data, _query(request))),
+            route("/evolve", lambda request: evolve_report(data, served=True)),
         ],
         middleware=[Middleware(LoopbackHostMiddleware)] if loopback else [],
         exception_handlers={

@@ -9,10 +9,13 @@ from configs.errors import InputError
 from pipeline.pages import charts, figures
 from pipeline.pages.samples import sample_rejects, sample_rows, seed_locations
 from pipeline.pages.template import render
+from pipeline.report.attribution import caption, rows_of
+from pipeline.report.evolution import accept_rate, copy_rate, describe, evolution
 from pipeline.report.rightness import last_audited, readers_text, rightness
 from pipeline.report.summary import prices
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import AuditFigures, Manifest, Rate
+from pipeline.store.registry import Variant
 from stages.storage.atomic import write_text
 
 SAMPLED_ROWS = 10
@@ -50,6 +53,8 @@ def report(data: DataSet, date: str, *, served: bool) -> str:
         rate=manifest.audit and manifest.audit.accepted,
         rates=_rates(manifest.audit) if manifest.audit else [],
         readers=readers_text(manifest.audit) if manifest.audit else "",
+        evolution=_evolution(data, manifest),
+        attribution=_attribution(manifest),
         audited=audited,
         audited_rate=rightness(audited.audit) if audited else "",
         domains=[
@@ -91,6 +96,49 @@ def _rates(audit: AuditFigures) -> list[tuple[str, Rate]]:
     for what, groups in (("domain", audit.domains), ("task", audit.tasks), ("language", audit.languages)):
         rates += [(f"{what} {name}", rate) for name, rate in groups.items()]
     return [(what, rate) for what, rate in (*rates, ("rejected", audit.rejected)) if rate is not None]
+
+
+def _evolution(data: DataSet, manifest: Manifest) -> list[dict[str, Any]]:
+    """Who wrote each domain's rows, and what was decided up to the date; empty where the loop was never used."""
+    domains, _ = evolution(data)
+    rows = []
+    for name in dict.fromkeys((*manifest.domains, *manifest.champions)):
+        known = domains[name].until(manifest.date) if name in domains else None
+        champion = manifest.champions.get(name, Variant())
+        if champion.is_base and not (known and known.history):
+            continue
+        compared = known.comparison(champion) if known else None
+        arms = (compared.base, compared.champion) if compared else (None, None)
+        rows.append(
+            {
+                "domain": name,
+                "champion": champion,
+                "change": describe(champion),
+                "rates": [accept_rate(arm) for arm in arms],
+                "copies": [copy_rate(arm) for arm in arms],
+                "last": known.last if known else None,
+                "parents": known.parents_of(champion) if known else [],
+            }
+        )
+    return rows
+
+
+def _attribution(manifest: Manifest) -> list[dict[str, Any]]:
+    """Which groups of rows help, by domain; empty if nobody has measured it."""
+    attribution = manifest.attribution
+    if attribution is None:
+        return []
+    return [
+        {
+            "domain": name,
+            "rows": list(rows_of(attribution, measured)),
+            "caption": caption(measured),
+            "left_out": measured.left_out,
+            "columns": attribution.columns,
+            "dates": attribution.dates,
+        }
+        for name, measured in attribution.domains.items()
+    ]
 
 
 def _examples(

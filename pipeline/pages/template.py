@@ -29,6 +29,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "percent": percent, "figure": figure, "size": size, "clip": clip}
+    environment.filters |= {"signed_percent": signed_percent, "short": short}
     environment.globals |= {"link": urlencode, "style": Markup(style()), "policy": policy()}
     return environment
 
@@ -72,6 +73,18 @@ def count(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A share as a percentage with one decimal; a dash for None."""
     return "–" if value is None else f"{value:.1%}"
+
+
+def signed_percent(value: float | None) -> str:
+    """A change as a percentage with two decimals and its sign; a dash for None."""
+    return "–" if value is None else f"{value:+.2%}"
+
+
+def short(value: float | None) -> str:
+    """A number of unknown size with three significant digits; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def figure(value: float | None, form: str) -> str:

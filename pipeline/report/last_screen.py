@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.report.control_characters import without_control_characters
+from pipeline.report.evolution import evolution_lines
 from pipeline.report.rightness import rightness_lines
 from pipeline.report.summary import prices, size
 from pipeline.store.dataset import DataSet
@@ -98,7 +99,10 @@ def print_manifest(manifest: Manifest, root: str, samples: Sequence[dict[str, An
     for adapter in manifest.adapters:
         state = "used" if adapter.used else "not used"
         console.print(Text(f"adapter   {adapter.domain}: {state}; {adapter.reason}"))
-    for line in rightness_lines(DataSet.open(root), manifest):
+    data = DataSet.open(root)
+    for line in evolution_lines(data, manifest.date, manifest.champions):
+        console.print(Text(without_control_characters(line)), soft_wrap=True)
+    for line in rightness_lines(data, manifest):
         console.print(Text(line), soft_wrap=True)
     for note in manifest.notes:
         console.print(Text(without_control_characters(f"note      {note}")))

@@ -29,6 +29,7 @@ from pipeline.report.counters import (
     add_counts,
     initial_counts,
 )
+from pipeline.report.evolution_metrics import EvolutionMetrics
 from pipeline.store.dataset import DataSet
 from stages.storage.lock import HeldError
 
@@ -50,6 +51,7 @@ class Metrics(Collector):
     def __init__(self, config: Config, notify: Callable[[str], None]) -> None:
         self._config, self._options, self._notify = config, config.metrics, notify
         self._data = DataSet.open(config.out)
+        self._evolution = EvolutionMetrics(self._data, config.name)
         self._textfile: Path | None = None
         if self._options.textfile is not None:
             folder = Path(self._options.textfile)
@@ -166,6 +168,7 @@ class Metrics(Collector):
             *self._run_metrics(stages),
             *self._date_metrics(),
             *self._audit_metrics(),
+            *self._evolution.collect(),
             *self._gpu_metrics(stages),
         ]
 
@@ -205,21 +208,16 @@ class Metrics(Collector):
             version = metadata.version("gristmill")
         except metadata.PackageNotFoundError:  # run from a checkout that is not installed
             version = "unknown"
-        yield self._gauge(
-            "gristmill_build_info",
-            "Always 1; the label is the version.",
-            ("version",),
-            [((version,), 1)],
-        )
+        text = "Always 1; the label is the version."
+        yield self._gauge("gristmill_build_info", text, ("version",), [((version,), 1)])
         yield self._gauge(
             "gristmill_run_state",
             "1 for the state of the last run: running, or how it ended.",
             ("state",),
             [((state,), float(state == self._state)) for state in STATES],
         )
-        yield self._gauge(
-            "gristmill_heartbeat_timestamp_seconds", "When the run last updated its metrics.", (), [((), time.time())]
-        )
+        text = "When the run last updated its metrics."
+        yield self._gauge("gristmill_heartbeat_timestamp_seconds", text, (), [((), time.time())])
         if self._run is None:
             return
         day = datetime.fromisoformat(self._run.folder.name).replace(tzinfo=UTC)

@@ -40,29 +40,36 @@ def choose_passages(
             for source, record in zip(sources, seeds.records, strict=True)
             if source.domain == name and record.kept and record.kept.rows
         ]
-        available = {
-            place: sum(ref.rows for source, ref in files if source.place == place)
-            for place in sorted({source.place for source, _ in files})
-        }
-        weights = {place: domain.seeds[place].weight for place in available}
-        count_by_source = allocate(domain.per_day, available, weights)
-        total = sum(count_by_source.values())
+        parts = divide_over_files(domain, files, domain.per_day)
+        total = sum(parts)
         if total < domain.per_day:
             notes.append(f"{name}: {total} of {domain.per_day} passages were left unused by earlier days; add sources")
         for batch in rounds:
             batch[name] = []
         owed = 0.0  # passages of the second round, with fractions: they carry over from one file to the next
-        for place, count in count_by_source.items():
-            rows_by_file = {number: ref.rows for number, (source, ref) in enumerate(files) if source.place == place}
-            parts = allocate(count, rows_by_file, {number: float(rows) for number, rows in rows_by_file.items()})
-            for number, part in parts.items():
-                owed += part * config.adapt.share if config.adapt.enabled else 0
-                first = part - min(int(owed), part)
-                owed -= part - first
-                for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
-                    if stop > start:
-                        batch[name].append((files[number][1], start, stop))
+        for (_, ref), part in zip(files, parts, strict=True):
+            owed += part * config.adapt.share if config.adapt.enabled else 0
+            first = part - min(int(owed), part)
+            owed -= part - first
+            for batch, start, stop in zip(rounds, (0, first), (first, part), strict=False):
+                if stop > start:
+                    batch[name].append((ref, start, stop))
     return rounds, notes
+
+
+def divide_over_files(domain: Domain, files: Sequence[tuple[DomainFile, FileRef]], total: int) -> list[int]:
+    """How many passages each file gives of `total`: sources share them by their weights, and their files by rows."""
+    available: dict[int, int] = {}
+    for source, ref in files:
+        available[source.place] = available.get(source.place, 0) + ref.rows
+    available = dict(sorted(available.items()))
+    counts = [0] * len(files)
+    for place, count in allocate(total, available, {place: domain.seeds[place].weight for place in available}).items():
+        rows_by_file = {number: ref.rows for number, (source, ref) in enumerate(files) if source.place == place}
+        parts = allocate(count, rows_by_file, {number: float(rows) for number, rows in rows_by_file.items()})
+        for number, part in parts.items():
+            counts[number] = part
+    return counts
 
 
 def allocate(total: int, available: dict[int, int], weights: dict[int, float]) -> dict[int, int]:
@@ -138,6 +145,16 @@ def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, targe
         return FIRST_WAVE_SHARDS * config.generate.shard_rows
     limit = MAX_WAVE_GROWTH * so_far.passages
     return min(math.ceil(missing_bytes * so_far.passages / so_far.text_bytes), limit) if so_far.text_bytes else limit
+
+
+def unmet_targets(config: Config, yields: dict[str, DomainYield]) -> list[str]:
+    """For each domain that did not reach its target, a note for the user."""
+    return [
+        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
+        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
+        for name, domain in config.domains.items()
+        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
+    ]
 
 
 def split_slices(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:

@@ -4,20 +4,24 @@
 <out>/data/shard_domain=law/shard_date=…/    published shards: Parquet and nothing else
 <out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
+<out>/answers/date=…/                       answers to passages that got several, for training
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/audits/2026-11-21/<digest>/           which rows people read, and their labels
+<out>/registry/law.json                     which generator writes a domain's rows
 <out>/runs/2026-11-21/                      work in progress and its records
 """
 
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
-from pipeline.store.manifest import AuditFigures, Manifest
+from pipeline.store.manifest import Attribution, AuditFigures, Manifest
+from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.atomic import replacing, sync_folder, write_text
 from stages.storage.checksum import sha256_file
@@ -59,8 +63,10 @@ class DataSet:
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)
-        for aside in self.root.glob("adapters/.aside-*"):
-            shutil.rmtree(aside, ignore_errors=True)
+        registry = Registry(self.root)
+        with suppress(HeldError), registry.lock("sweeping") if registry.exists() else nullcontext():
+            for aside in self.root.glob("adapters/.aside-*"):  # unless a comparison is training right now
+                shutil.rmtree(aside, ignore_errors=True)
 
     def dates(self) -> list[str]:
         """Finished dates, oldest first."""
@@ -146,11 +152,11 @@ class DataSet:
         """Links committed files into a new folder below `history/`, then points the date to it: this is the commit.
 
         `files`: published name relative to root -> committed file. A publication with the same files as the last one
-        replaces it. Raises InputError when a committed file is damaged.
+        replaces it, also when the answers of that one were removed. Raises InputError when a committed file is damaged.
         """
         known = self.publications(date)
         place = known[-1] if known else f"history/{date}/0000"
-        if not known or self.publication(place).published_files != manifest.published_files:
+        if not known or not self.publication(place).has_the_rows_of(manifest):
             place = f"history/{date}/{int(Path(place).name) + 1:04d}"
         manifest = manifest.model_copy(update={"publication": place})
         for name, ref in files.items():
@@ -162,7 +168,7 @@ class DataSet:
     def point(self, date: str, manifest: Manifest) -> None:
         """Makes a publication the current one, first for readers of `current.json`, then for later runs and listings.
 
-        Files of the date's other publications in `data/`, `index/` and `used/` are removed afterwards.
+        Files of the date's other publications in `data/`, `index/`, `used/` and `answers/` are removed afterwards.
         """
         place, refs = manifest.publication, manifest.published_files
         for ref in refs:
@@ -197,10 +203,17 @@ class DataSet:
 
     def set_audit(self, date: str, audit: AuditFigures | None) -> None:
         """Writes the figures of an audit into a date's manifest and that of its publication. Rows and digest stay."""
+        self._set_figures(date, {"audit": audit})
+
+    def set_attribution(self, date: str, attribution: Attribution) -> None:
+        """Writes an attribution as `set_audit` does the figures of an audit."""
+        self._set_figures(date, {"attribution": attribution})
+
+    def _set_figures(self, date: str, figures: dict[str, Any]) -> None:
         manifest = self.manifest(date)
         if manifest is None:
             raise StoreError(f"{date}: not published in {self.root}; see gristmill store list --out {self.root}")
-        manifest = manifest.model_copy(update={"audit": audit})
+        manifest = manifest.model_copy(update=figures)
         if manifest.publication:  # first: a rollback to it writes it to the other place
             write_text(self.root / manifest.publication / "manifest.json", manifest.to_json())
         write_text(self.manifest_path(date), manifest.to_json())
@@ -256,6 +269,7 @@ class DataSet:
             *self.root.glob(f"data/*domain=*/*date={date}"),
             self.root / f"index/date={date}",
             self.root / f"used/date={date}",
+            self.root / f"answers/date={date}",
         ]
         for folder in folders:
             for path in folder.glob("*") if folder.is_dir() else ():

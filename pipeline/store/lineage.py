@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError, StoreError
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
+from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.plan import StagePlan
 from stages.storage.shard import is_kept_file
@@ -47,7 +48,7 @@ def inside(data: DataSet, file: str) -> Path:
 
 
 def lineage(data: DataSet, row_id: str, dates: Sequence[str] | None = None) -> dict[str, Any]:
-    """Row, shard, prompt, seed, generator, adapter and scores of a published row.
+    """Row, shard, prompt, seed, generator, adapter, champion and scores of a published row.
 
     `row_id`: the row's id or its first digits, at least MIN_ID_DIGITS. `dates`: the dates to look in; None means all.
     What only the run folder has (passage, prompt, raw answer) is left out once that folder is removed. Raises
@@ -84,8 +85,30 @@ def _trace(data: DataSet, manifest: Manifest, shard: dict[str, Any], row: dict[s
     if row["adapter"]:
         adapter = next((result for result in manifest.adapters if result.name == row["adapter"]), None)
         trace["adapter"] = adapter and adapter.model_dump()
+        trace |= _champion(data, manifest.date, row["adapter"])
     trace["generator"] = asdict(manifest.generator)
     return trace
+
+
+def _champion(data: DataSet, date: str, adapter: str) -> dict[str, Any]:
+    """The variant that the adapter `domain@sha256` belongs to, with the verdict on it; {} if no registry knows it."""
+    try:
+        verdict = Registry(data.root).variant_by_adapter(adapter.rpartition("@")[2], before=date)
+    except StoreError as error:  # the rest of the lineage is not lost with it
+        return {"champion": {"error": str(error)}}
+    variant = verdict and verdict.challenger
+    if not (verdict and variant and variant.adapter):
+        return {}
+    champion: dict[str, Any] = {
+        "variant": variant.id,
+        "round": variant.round,
+        "verdict": f"{verdict.number} of {verdict.domain}, {verdict.date}: {verdict.status}",
+        "reason": verdict.reason,
+        "before": verdict.champion.id,
+    }
+    changes = {"task_weights": variant.task_weights, "prompts": variant.prompts}
+    champion |= {name: value for name, value in changes.items() if value}
+    return {"adapter": variant.adapter.model_dump(), "champion": champion}
 
 
 def generating_stages(stages: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from configs.errors import StoreError
 from model.weights.adapter import CONFIG, WEIGHTS
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
+from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.checksum import sha256_file
 from stages.storage.shard import is_kept_file
@@ -144,7 +145,7 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
     """Files and folders that no manifest names: unfinished publications, files of killed writers, unused adapters.
 
     With `keep`, also old publications: of each date the current one and the `keep` newest others stay. Run folders are
-    never garbage: work may be in progress there. Raises StoreError when a manifest is damaged.
+    never garbage: work may be in progress there. Raises StoreError when a manifest or the registry is damaged.
     """
     wanted: set[Path] = set()
     expired: list[Path] = []
@@ -159,9 +160,9 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
         wanted |= {data.root / f"{place}{ref.file}" for ref in manifest.published_files}
         wanted |= {data.root / place / "manifest.json"} if place else set()
         wanted |= {data.root / adapter.path for adapter in manifest.adapters if adapter.path}
-    wanted |= {data.root / path for path in _trained(data)}
+    wanted |= {data.root / path for path in (*_trained(data), *Registry(data.root).adapter_paths())}
     wanted |= {*snapshot.files(data.root, shown), *data.root.glob("history/*/withdrawn")}
-    paths = [path for top in ("data", "index", "used", "history") for path in data.root.glob(f"{top}/**/*")]
+    paths = [path for top in ("data", "index", "used", "answers", "history") for path in data.root.glob(f"{top}/**/*")]
     loose = [path for path in paths if not path.is_dir() and path not in wanted]
     loose = [path for path in loose if not any(path.is_relative_to(folder) for folder in expired)]
     adapters = [path for path in data.root.glob("adapters/*") if path not in wanted]
@@ -169,8 +170,11 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
 
 
 def _trained(data: DataSet) -> Iterable[str]:
-    """Adapters that a run folder names: their date may be unfinished, or run again later."""
-    for path in data.root.glob("runs/*/stages/adapt/part-*.parquet"):
+    """Adapters that the folder of a run or of a comparison names: it may be unfinished, or run again later."""
+    for path in (
+        *data.root.glob("runs/*/stages/adapt/part-*.parquet"),
+        *data.root.glob("evolve/*/stages/fit/part-*.parquet"),
+    ):
         if is_kept_file(path.name):
             try:
                 yield from (row for row in pq.read_table(path, columns=["path"])["path"].to_pylist() if row)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.store.registry import Variant
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
 from stages.storage.stage import StageKind, kind_of_version_1
@@ -150,6 +151,38 @@ class AuditFigures(ManifestPart):
     faults: dict[str, int]  # in labels of accepted rows, the commonest first
 
 
+class GroupWorth(ManifestPart):
+    """What one group of rows teaches, as against the average group. Above 0 it helps; `low` to `high` is 95 %."""
+
+    group: dict[str, str]  # value by column
+    rows: int
+    bytes: int  # of the generator's text in them
+    effect: float  # bits per byte of real text that a student saves with the group's rows in an average group's place
+    low: float
+    high: float
+
+
+class DomainAttribution(ManifestPart):
+    """The groups of one domain, the most useful first."""
+
+    groups: list[GroupWorth]
+    bytes_each: int  # of a group's text that a student learns
+    students: int
+    documents: int  # held-out ones
+    bits_per_byte: float  # of them, for the average student
+    real_text: str  # where they come from
+    left_out: dict[str, str] = {}  # groups that were not measured, and why
+
+
+class Attribution(ManifestPart):
+    """Which groups of rows help a small student on real text (`gristmill attribute`)."""
+
+    columns: list[str]  # whose values make the groups
+    dates: list[str]  # of the rows
+    computed: str  # ISO 8601
+    domains: dict[str, DomainAttribution]
+
+
 class Manifest(ManifestPart):
     """One date of a data set. Times are UTC, costs in `currency`."""
 
@@ -162,7 +195,9 @@ class Manifest(ManifestPart):
     shards: list[PublishedShard]
     index: list[FileRef]  # dedup keys, for later dates
     used: list[FileRef]  # ids of the passages used, for later dates
+    answers: list[FileRef] = []  # all answers to passages that got several, for training; [] once they are too old
     adapters: list[AdapterResult]
+    champions: dict[str, Variant] = {}  # by domain, what its rows are written by; {}: the base model, without evolve
     generator: ModelCard
     encoder: ModelCard | None = None
     filters: dict[str, str] = {}  # by filter name, the hash of the data that it reads
@@ -190,6 +225,7 @@ class Manifest(ManifestPart):
     reference: str | None = None  # the date that drift was measured against
     alarms: list[str] = []
     audit: AuditFigures | None = None  # None: nobody has read a sample of these rows
+    attribution: Attribution | None = None  # None: nobody has measured which of these rows help
     min_rightness: float | None = None  # the date is kept from buckets until an audit shows at least so much
     publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
 
@@ -222,7 +258,15 @@ class Manifest(ManifestPart):
 
     @property
     def published_files(self) -> list[FileRef]:
-        """All files that the manifest names, by their names in `data/`, `index/` and `used/`."""
+        """All files that the manifest names, by their names in `data/`, `index/`, `used/` and `answers/`."""
+        return [*self._row_files, *self.answers]
+
+    def has_the_rows_of(self, manifest: "Manifest") -> bool:
+        """Whether the two name the same files of rows, dedup keys and passages."""
+        return self._row_files == manifest._row_files
+
+    @property
+    def _row_files(self) -> list[FileRef]:
         return [*(shard.ref for shard in self.shards), *self.index, *self.used]
 
     @property

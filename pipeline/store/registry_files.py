@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from configs.errors import InputError, StoreError
 from pipeline.store.registry import VERSION, DomainRegistry, EvolveVerdict, replay
-from stages.storage.atomic import write_text
+from stages.storage.atomic import TEMPORARY_PREFIX, write_text
 from stages.storage.lock import HeldError, take_named_lock
 
 FOLDER = "registry"
@@ -30,6 +30,10 @@ class Registry:
     """
 
     root: Path
+
+    def exists(self) -> bool:
+        """Whether any candidate was ever trained, or anything done by hand."""
+        return (self.root / FOLDER).is_dir()
 
     def domains(self) -> list[str]:
         """The domains that have a pointer or a verdict, by name."""
@@ -85,6 +89,14 @@ class Registry:
         promoted = [v for v in naming if v.status == "promoted"]
         earlier = [v for v in promoted if v.date < before]
         return (earlier or promoted or naming or [None])[-1]
+
+    def adapter_paths(self) -> set[str]:
+        """The folders, relative to the data set, of all adapters that ever were champion.
+
+        An unfinished run may have started with one that was rolled back since. Raises StoreError as `history`.
+        """
+        promoted = [v for domain in self.domains() for v in self.history(domain) if v.status == "promoted"]
+        return {v.challenger.adapter.path for v in promoted if v.challenger and v.challenger.adapter}
 
     def commit(self, verdict: EvolveVerdict) -> DomainRegistry:
         """Writes a verdict to the history, then the pointer after it, which is returned: `next_pointer`.
@@ -152,6 +164,8 @@ class Registry:
                 f"{self.root / FOLDER}: cannot be written ({error.strerror}); fix the permissions or free space"
             ) from None
         try:
+            for orphan in (self.root / FOLDER).rglob(f"{TEMPORARY_PREFIX}*"):  # of killed processes
+                orphan.unlink(missing_ok=True)
             yield
         finally:
             os.close(handle)

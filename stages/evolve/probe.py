@@ -2,8 +2,9 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.schema import Config
 from stages.evolve.answer import ProbeAnswer
@@ -20,6 +21,8 @@ from stages.storage.writer import ShardWriter
 
 NamedFilters = list[tuple[str, Filter]]
 VERIFIER, COPYING = "grounded", "prompt_echo"  # filters whose scores are compared
+PLANTED_GOOD, PLANTED_BAD = "planted good", "planted bad"  # generators of answers of known worth
+_SENTENCE = re.compile(r"[^.!?。！？]{40,300}[.!?。！？]")
 NOT_AN_ANSWER = frozenset({"no_target"})  # of rejects: nothing was asked
 
 
@@ -57,7 +60,7 @@ class ProbeFilters:
 
 class JudgeProbes:
     """Payload: `input`, a file of candidates; `rejects`, of the answers that could not be read, or null; `tokens` of
-    all of them; `generator`.
+    all of them; `generator`; `plants`, whether answers of known worth are judged with them.
 
     Writes a ProbeAnswer for each answer. The first filter of the screen that rejects an answer gives its reason; the
     verifier judges every answer, rejected ones too.
@@ -80,6 +83,10 @@ class JudgeProbes:
                 rows = [Candidate(**row) for row in batch.to_pylist()]
                 tokens -= sum(row.prompt_tokens + row.output_tokens for row in rows)
                 out.keep_rows(judge_answers(filters, generator, rows))
+                if payload["plants"]:
+                    planted = judge_planted(filters, rows)
+                    out.rows_in += len(planted)
+                    out.keep_rows(planted)
                 out.report_progress(out.rows_in)
         if payload["rejects"]:
             rejects = [
@@ -135,6 +142,26 @@ def judge_answers(filters: ProbeFilters, generator: str, rows: Sequence[Candidat
         )
         for row, reason, score, passes in zip(judged, reasons, scores, hidden, strict=True)
     ]
+
+
+def judge_planted(filters: ProbeFilters, rows: Sequence[Candidate]) -> list[ProbeAnswer]:
+    """Answers that are known to be right or wrong, as the verifier judges them: a sentence of the passage itself, and
+    one of the next passage. Empty without a verifier."""
+    verifiers = [judge for name, judge in (*filters.screen, *filters.hidden) if name == VERIFIER][:1]
+    planted: list[ProbeAnswer] = []
+    for name, shift in ((PLANTED_GOOD, 0), (PLANTED_BAD, 1)):
+        answers = []
+        for place, row in enumerate(rows):
+            other = rows[(place + shift) % len(rows)]
+            sentence = _SENTENCE.search(other.passage)
+            if row.writes == "answer" and sentence and (other.seed_id == row.seed_id) == (shift == 0):
+                turns = [row.messages[0], {"role": "assistant", "content": sentence[0].strip()}]
+                answers.append(replace(row, messages=turns, written=""))
+        plain = ProbeFilters([(VERIFIER, judge) for judge in verifiers], [])
+        planted += [
+            replace(answer, accepted=False, hidden=None, tokens=0) for answer in judge_answers(plain, name, answers)
+        ]
+    return planted if verifiers else []
 
 
 def own_text(row: Candidate) -> str:

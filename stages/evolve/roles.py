@@ -9,6 +9,7 @@ from stages.record import content_id
 
 Role = Literal["train", "probe", "core", "held-out", "vault"]
 
+HELD_OUT_SHARE = 0.1  # of the documents that may be trained on
 # Shares of the measured documents, in the order of the defaults of evolve.probes, evolve.core and evolve.held_out.
 _SHARES: tuple[tuple[Role, float], ...] = (("probe", 0.4), ("core", 0.3), ("held-out", 0.15), ("vault", 0.15))
 
@@ -40,3 +41,8 @@ def role_of(document_id: str, share: float) -> Role:
 def uniform(*parts: str) -> float:
     """A number in [0, 1) by a hash of the parts."""
     return int(content_id(*parts)[:8], 16) / 2**32
+
+
+def is_held_out(document_id: str) -> bool:
+    """Whether the best step of a training is chosen by the document. Only for documents that may be trained on."""
+    return uniform("held-out of training", document_id) < HELD_OUT_SHARE

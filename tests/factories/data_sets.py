@@ -1,10 +1,13 @@
 """Data sets: one that the command line finished, and small ones of text files, published without a run."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pipeline.store.manifest import Manifest, PublishedShard, content_digest
 from stages.storage.atomic import write_text
@@ -39,6 +42,24 @@ def publish_texts(data, date, texts, index=("keys",)):
 
 class Killed(BaseException):
     """The process is gone at this call."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, calls: Iterable[tuple[Any, str]]) -> list[int]:
+    """Raises Killed at the nth of these calls, (owner, name) each, once the returned list is set to [n]."""
+    left = [10**9]
+
+    def counting(real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    for owner, name in calls:
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
+    return left
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from pipeline.pages import samples
 from pipeline.pages.serve import create_server
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
+from pipeline.store.registry import Check, Variant
 from stages.record import ROW
 from tests.factories.command_line import DATE
+from tests.factories.evolve.registries import arm, variant, verdict, write_registry
 
 LATER = "2026-01-03"
 MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -89,6 +91,7 @@ def plant_markup(data: DataSet) -> None:
                 place = table.schema.get_field_index(name)
                 table = table.set_column(place, name, pa.array([MARKUP] * table.num_rows))
             pq.write_table(table, seeds)
+    plant_verdicts(data)
     kept = ("domains", "date", "run_id", "seconds", "stages", "engines")
     manifest |= plant({key: manifest[key] for key in manifest if key not in kept})
     law = manifest["domains"]["law"]
@@ -103,6 +106,19 @@ def plant_markup(data: DataSet) -> None:
         manifest[name] = {MARKUP: 5}
     manifest["versions"] = {MARKUP: MARKUP}
     path.write_text(json.dumps(manifest), "utf-8")
+
+
+def plant_verdicts(data: DataSet) -> None:
+    """A registry with markup in every text that a verdict may have."""
+    champion = variant(1, task_weights={MARKUP: 1.5}, prompts={MARKUP: MARKUP}, trained_on={MARKUP: MARKUP})
+    checks = [Check(name=MARKUP, passed=False, against=MARKUP, value=1.0, low=0.5, high=2.0, limit=0.1, meaning=MARKUP)]
+    texts = {"reason": MARKUP, "kind": MARKUP, "decided": MARKUP, "base_sha256": MARKUP, "checks": checks}
+    history = [
+        verdict(1, "promoted", Variant(), champion, **texts | {"training": {MARKUP: 1.0}}),
+        verdict(2, "refused", champion, variant(2), **texts),
+        verdict(3, "kept", champion, None, **texts | {"kind": "freeze"}),
+    ]
+    write_registry(data.root, [v.model_copy(update={"arms": {**v.arms, MARKUP: arm(champion, 3)}}) for v in history])
 
 
 def add_second_date(data: DataSet) -> None:

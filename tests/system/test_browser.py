@@ -15,9 +15,11 @@ import pytest
 from pipeline.auditing.session import AuditSession
 from pipeline.pages.audit_page import audit_page
 from pipeline.pages.browse import Query, find
+from pipeline.pages.evolve import write_evolve_report
 from pipeline.pages.report import report_path, write_report
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE
+from tests.factories.evolve.registries import verdicts, write_registry
 from tests.factories.pages import MARKUP, add_second_date, plant_markup, running_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -85,6 +87,8 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
             data = DataSet.open(str(shutil.copytree(finished.out, folder / name)))
             if name == "planted":
                 plant_markup(data)
+            else:
+                write_registry(data.root, verdicts(["refused", "promoted", "kept", "promoted", "rolled back"]))
             add_second_date(data)
             (row, *_) = find(data, Query()).rows
             write_report(data, DATE)
@@ -100,6 +104,8 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
                 f"{name} rows": f"{url}rows",
                 f"{name} row": f"{url}row/{row['id']}",
                 f"{name} compare": f"{url}compare",
+                f"{name} loop": f"{url}evolve",
+                f"{name} loop file": write_evolve_report(data).as_uri(),
                 f"{name} problem": f"{url}report/{quote(MARKUP)}",
             }
         yield pages
@@ -125,7 +131,7 @@ class Tab:
         self.page.close()
 
 
-KINDS = ("audit", "file", "dates", "report", "rows", "row", "compare", "problem")
+KINDS = ("audit", "file", "dates", "report", "rows", "row", "compare", "loop", "loop file", "problem")
 
 
 @pytest.mark.parametrize("kind", [f"{name} {kind}" for name in ("plain", "planted") for kind in KINDS])
@@ -143,7 +149,7 @@ def test_a_page_is_whole_at_each_width_and_in_each_light(chromium, site, kind):
             assert [url for url in tab.asked if not url.startswith("data:")] == [site[kind]]
 
 
-@pytest.mark.parametrize("kind", ["plain file", "plain rows", "plain dates"])
+@pytest.mark.parametrize("kind", ["plain file", "plain rows", "plain dates", "plain loop file"])
 def test_keys_reach_everything_in_order_and_show_where_they_are(chromium, site, kind):
     with Tab(chromium, site[kind]) as tab:
         tab.page.keyboard.press("Tab")
@@ -151,7 +157,7 @@ def test_keys_reach_everything_in_order_and_show_where_they_are(chromium, site, 
         assert (text, visible) == ("Skip to the content", True)
         wanted = tab.page.evaluate(
             "[...document.querySelectorAll('a[href], summary, input, select, button, [tabindex=\"0\"]')]"
-            ".filter(e => e.getClientRects().length).map(e => e.textContent.trim() || e.name)"
+            ".filter(e => e.checkVisibility()).map(e => e.textContent.trim() || e.name)"
         )
         reached = []
         for _ in wanted:

@@ -1,6 +1,7 @@
 """List files that no manifest names. Nothing is removed without --delete."""
 
 import os
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ def collect_garbage(
     from configs.errors import ConfigError
     from pipeline.report.summary import size
     from pipeline.store import maintenance, remote_maintenance
+    from pipeline.store.registry_files import Registry
 
     bucket = open_bucket(out)
     data = None if bucket else open_data_set(out)
@@ -39,12 +41,14 @@ def collect_garbage(
         paths, n_bytes = remote_maintenance.collect(bucket, keep, delete=delete)
     else:
         assert data is not None
+        registry = Registry(data.root)
         lock = data.lock("gc")
         try:
-            files = maintenance.garbage(data, keep)
-            n_bytes = sum(map(maintenance.size_of, files))
-            if delete:
-                maintenance.remove(data, files)
+            with registry.lock("gc") if registry.exists() else nullcontext():  # a comparison may be training an adapter
+                files = maintenance.garbage(data, keep)
+                n_bytes = sum(map(maintenance.size_of, files))
+                if delete:
+                    maintenance.remove(data, files)
         finally:
             os.close(lock)
         paths = [str(path.relative_to(data.root)) for path in files]

@@ -17,7 +17,7 @@ from pipeline.evolve.measurement import (
     arm_figures,
     bits_by_draw,
 )
-from tests.factories.measurements import answers, measurement, students, with_challenger
+from tests.pipeline.evolve.measurements import answers, measurement, students, with_challenger
 
 GATE = Gate()
 GOOD_ANSWERS = [replace(row, rightness=1.0) for row in answers(GOOD)]

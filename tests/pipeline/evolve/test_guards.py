@@ -9,7 +9,7 @@ import pytest
 from configs.schema.evolve import Gate
 from pipeline.evolve.guards import MIN_ACCEPTED, diversity, guard
 from pipeline.evolve.measurement import BASE, CHALLENGER, CHAMPION, TrainingMix
-from tests.factories.measurements import answers, measurement, sentence, with_challenger
+from tests.pipeline.evolve.measurements import answers, measurement, sentence, with_challenger
 
 SAME = sentence(random.Random(0))
 

@@ -20,11 +20,13 @@ import yaml
 from model.backends.vllm.gpus import Nvml
 from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
 from tests.factories.documents import passage, write_config
+from tests.factories.evolve.registries import verdicts, write_registry
 
 DEPLOY = ROOT / "deploy" / "prometheus"
 LATER = "2026-01-03"
 NEED_A_GPU = {"gristmill_gpu_utilization_ratio", "gristmill_gpu_memory_used_bytes", "gristmill_gpu_memory_size_bytes"}
 
+LOOP_LABELS = {"champion", "parent", "generator", "status"}
 NEED_AN_AUDIT = {
     "gristmill_audit_date_timestamp_seconds",
     "gristmill_audit_right_ratio",
@@ -49,7 +51,7 @@ def promtool(*words: object, text: str = "") -> str:
 
 
 def test_the_rules_are_valid_and_fire_as_their_tests_say():
-    assert "18 rules found" in promtool("check", "rules", DEPLOY / "alerts.yml")
+    assert "21 rules found" in promtool("check", "rules", DEPLOY / "alerts.yml")
     assert "SUCCESS" in promtool("test", "rules", DEPLOY / "alerts_test.yml")
     # the file with the key for serving is not on this machine
     assert "is valid" in promtool("check", "config", "--syntax-only", DEPLOY / "prometheus.yml")
@@ -146,6 +148,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     collects = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={textfile}"]
     keeps = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     started = [[exporter, *collects, f"{listens}{files}"], [server, *keeps, f"{listens}{port}", "--log.level=error"]]
+    write_registry(folder / "out", verdicts(["refused", "promoted"]))
     processes = [subprocess.Popen(line, stderr=subprocess.DEVNULL) for line in started]
     try:
         made = Watched(port, endpoint, textfile, [first.line])
@@ -211,5 +214,5 @@ def test_names_and_labels_are_as_prometheus_wants_them_and_documented(watched):
     page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(gristmill_(?!serve_)\w+)` \|", page, re.MULTILINE)) == told
     labels = set(re.findall(r'[{,](\w+)="', text)) - {"gpu"}
-    assert labels == {"config", "domain", "reason", "kind", "engine", "state", "stage", "version"}
+    assert labels == {"config", "domain", "reason", "kind", "engine", "state", "stage", "version"} | LOOP_LABELS
     assert len([line for line in text.splitlines() if not line.startswith("#")]) < 150

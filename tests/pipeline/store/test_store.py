@@ -23,7 +23,7 @@ from pipeline.store.maintenance import garbage, listing, remove, verify
 from stages.storage import snapshot
 from stages.storage.atomic import write_text
 from tests.factories.command_line import DATE, ROOT, gristmill
-from tests.factories.data_sets import NEXT_DATE, Killed, publish_texts
+from tests.factories.data_sets import NEXT_DATE, Killed, kill_at, publish_texts
 
 
 def seen(root):
@@ -43,27 +43,8 @@ def globbed(root):
 @pytest.fixture
 def killed(monkeypatch):
     """Ends at the nth call that changes the disk."""
-    left = [10**9]
-
-    def counting(real):
-        def call(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    for owner, name in (
-        (os, "replace"),
-        (os, "link"),
-        (os, "fsync"),
-        (Path, "unlink"),
-        (Path, "mkdir"),
-        (Path, "rmdir"),
-    ):
-        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
-    return left
+    disk = [(os, "replace"), (os, "link"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir"), (Path, "rmdir")]
+    return kill_at(monkeypatch, disk)
 
 
 @pytest.mark.parametrize("what", ["publish", "publish again", "rollback", "withdraw"])

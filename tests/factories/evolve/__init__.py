@@ -1,0 +1,1 @@
+"""What the tests of the self-evolving loop are made from."""
