@@ -1,7 +1,6 @@
-"""Does the gate say yes and no where it should? Real texts, filters, students and verdicts; the writer alone is cheap.
+"""Measures the self-evolving loop. `python -m benchmarks.evolve` says how.
 
-    python -m benchmarks.evolve aa 200      challengers that are no better: how many are promoted?
-    python -m benchmarks.evolve inject all  eight ways to collapse, 25 times each, and a planted gain of 3 %
-
-Read `texts` (the packaged corpora by role), `writer` (how rows are made), `collapses`, `trial` (one verdict).
+`gate`: does the gate say yes and no where it should? Texts, filters, students and verdicts are real, the writer alone is
+cheap. Read `texts` (the packaged corpora by role), `writer` (how rows are made), `collapses`, `trial` (one verdict).
+`attribute`: the groups of rows that help. `rounds`: dates of the whole loop.
 """

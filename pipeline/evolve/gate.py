@@ -20,6 +20,7 @@ from pipeline.evolve.measurement import (
     CHAMPION,
     GOOD,
     PREVIOUS,
+    TITLES,
     Measurement,
     bits_by_draw,
     is_right,
@@ -81,7 +82,7 @@ def rejudge(measurement: Measurement, gate: Gate) -> Decision:
     It is rolled back where it is measurably worse: utility's upper bound is below 0, or a guard fails on a figure. A
     guard that has too little to judge from is recorded, and rolls nothing back.
     """
-    roles = {CHAMPION: CHALLENGER, PREVIOUS: CHAMPION}
+    roles = {CHAMPION: CHALLENGER, PREVIOUS: PREVIOUS}
     turned = replace(
         measurement,
         variants={roles[arm]: measurement.variants[arm] for arm in roles},
@@ -91,8 +92,8 @@ def rejudge(measurement: Measurement, gate: Gate) -> Decision:
         ],
         trains=False,
     )
-    utility = _utility(turned.students, turned, gate, CHAMPION, gate.alpha, lost=True)
-    checks = (*utility, *guard(turned, gate, (CHAMPION,), 0.0))
+    utility = _utility(turned.students, turned, gate, PREVIOUS, gate.alpha, lost=True)
+    checks = (*utility, *guard(turned, gate, (PREVIOUS,), 0.0))
     harm = [check for check in checks if not check.passed and check.value is not None]
     if harm:
         return Decision(False, checks, f"rolled back: {_sentences(harm)}")
@@ -134,9 +135,12 @@ def _utility(
                 Check(name=name, passed=False, against=measurement.variants[arm], limit=limit, meaning=meaning)
             )
             continue
-        more = f"{abs(gain.value):.2%} {'more' if gain.value >= 0 else 'less'} of real text than after the {arm}'s rows"
+        more = f"{abs(gain.value):.2%} {'more' if gain.value >= 0 else 'less'} of real text"
         passed = gain.high >= 0 if lost else gain.low > limit
-        meaning = f"{_KNOWN_AS[budget]} students know {more}, with an interval from {gain.low:+.2%} to {gain.high:+.2%}"
+        meaning = (
+            f"{_KNOWN_AS[budget]} students know {more} than after the {TITLES[arm]}'s rows, with an interval from "
+            f"{gain.low:+.2%} to {gain.high:+.2%}"
+        )
         if not passed and not lost:
             meaning += f", and its lower end has to be above {limit:.2%}"
         checks.append(
@@ -162,7 +166,7 @@ def _yield(measurement: Measurement, gate: Gate, arm: str) -> list[Check]:
     ours, theirs = pair.values(_bytes_per_token)
     change = pair.change(_bytes_per_token, alpha=gate.alpha, relative=True)
     meaning = (
-        f"a token of prompts and answers yields {ours:.2f} bytes of accepted text, the {arm}'s {theirs:.2f}; "
+        f"a token of prompts and answers yields {ours:.2f} bytes of accepted text, the {TITLES[arm]}'s {theirs:.2f}; "
         "it may not be fewer beyond chance"
     )
     return [

@@ -17,6 +17,7 @@ from configs.schema.evolve import Gate
 from filters.text.words import ngrams, words
 from pipeline.evolve.measurement import (
     CHALLENGER,
+    TITLES,
     Measurement,
     TrainingMix,
     counts_for_rightness,
@@ -49,7 +50,7 @@ def guard(measurement: Measurement, gate: Gate, against: Sequence[str], real_sha
         reference, name = measurement.answers.get(arm, ()), measurement.variants[arm]
         scarce = [
             f"{who} has {count} accepted answers"
-            for who, rows in (("the challenger", challenger), (f"the {arm}", reference))
+            for who, rows in (("it", challenger), (f"the {TITLES[arm]}", reference))
             if (count := sum(row.accepted for row in rows)) < MIN_ACCEPTED
         ]
         meaning = f"{' and '.join(scarce)}; no guard can judge fewer than {MIN_ACCEPTED}" if scarce else (
@@ -95,7 +96,7 @@ def _different(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> It
         return
     ours, theirs = ({(row.seed_id, row.task, row.answer) for row in rows} for rows in pair.arms)
     same = len(ours & theirs) / max(len(ours), 1)
-    meaning = f"{same:.0%} of the challenger's answers are, word for word, those of the {arm}"
+    meaning = f"{same:.0%} of its answers are, word for word, those of the {TITLES[arm]}"
     if same == 1:
         meaning += ": its adapter was not applied"
     yield Check(name="different answers", passed=same < 1, value=same, limit=1.0, meaning=meaning)
@@ -109,7 +110,9 @@ def _diversity(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> It
     (ratio, distinct), (ratio_before, distinct_before) = (diversity(text[:size]) for text in texts)
     for name, loss in (("compression", ratio / ratio_before - 1), ("distinct 3-grams", 1 - distinct / distinct_before)):
         what = "compress better by" if name == "compression" else "have fewer distinct 3-grams of words, by"
-        meaning = f"at equal length accepted answers {what} {loss:.1%} than those of the {arm}; at most {limit:.0%}"
+        meaning = (
+            f"at equal length accepted answers {what} {loss:.1%} than those of the {TITLES[arm]}; at most {limit:.0%}"
+        )
         yield Check(name=name, passed=loss <= limit, value=loss, limit=limit, meaning=meaning)
 
 
@@ -141,7 +144,7 @@ def _coverage(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
         value=ours / theirs,
         limit=gate.min_coverage,
         meaning=f"{accepted} accepted answers cover {ours:.0f} passages (e to the entropy), {accepted_before} of the "
-        f"{arm} {theirs:.0f}",
+        f"{TITLES[arm]} {theirs:.0f}",
     )
     offered = Counter(dict((row.seed_id, row.source) for rows in pair.arms for row in rows).values())
     taken, before = (Counter(row.source for row in rows if row.accepted) for rows in pair.arms)
@@ -156,7 +159,7 @@ def _coverage(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
         value=taken[worst] / taken.total(),
         limit=limit,
         meaning=f"{taken[worst] / taken.total():.0%} of accepted answers are about {worst}, {share:.0%} of the "
-        f"passages are; at most {gate.max_source_share:g} times that, or as many as the {arm} has",
+        f"passages are; at most {gate.max_source_share:g} times that, or as many as the {TITLES[arm]} has",
     )
 
 
@@ -176,7 +179,7 @@ def _copying(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iter
         low=change.low,
         high=change.high,
         limit=gate.max_copying,
-        meaning=f"half of the accepted answers copy {ours:.0%} of their words or more, of the {arm}'s {theirs:.0%}",
+        meaning=f"half of the accepted answers copy at least {ours:.0%} of their words; {TITLES[arm]}: {theirs:.0%}",
     )
 
 
@@ -191,7 +194,7 @@ def _length(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
         low=change.low,
         high=change.high,
         limit=gate.max_length_change,
-        meaning=f"accepted answers have {ours:.0f} characters, those of the {arm} {theirs:.0f}",
+        meaning=f"accepted answers have {ours:.0f} characters, those of the {TITLES[arm]} {theirs:.0f}",
     )
 
 
@@ -215,7 +218,7 @@ def _surprise(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
             value=change,
             limit=gate.max_surprise_change,
             meaning=f"{percentile} % of accepted answers take at most {value:.2f} bits per byte after real text, of "
-            f"the {arm}'s {before:.2f}",
+            f"the {TITLES[arm]}'s {before:.2f}",
         )
 
 
@@ -241,7 +244,7 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
         yield Check(name="hidden screen", passed=False, limit=gate.max_hidden_gap, meaning=meaning)
         return
     figure = share_of(lambda row: row.hidden, lambda row: row.accepted and row.hidden is not None)
-    change = pair.change(figure, alpha=CHANCE)
+    change = pair.change(figure, alpha=gate.alpha)
     ours, theirs = pair.values(figure)
     yield Check(
         name="hidden screen",
@@ -250,7 +253,7 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
         low=change.low,
         high=change.high,
         limit=-gate.max_hidden_gap,
-        meaning=f"the hidden filters keep {ours:.0%} of the accepted answers, of the {arm}'s {theirs:.0%}",
+        meaning=f"the hidden filters keep {ours:.0%} of the accepted answers, of the {TITLES[arm]}'s {theirs:.0%}",
     )
 
 
@@ -273,7 +276,7 @@ def _rightness(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> It
         low=change.low,
         high=change.high,
         limit=-gate.max_rightness_loss,
-        meaning=f"the verifier holds {ours:.1%} of all answers right, of the {arm}'s {theirs:.1%}",
+        meaning=f"the verifier holds {ours:.1%} of all answers right, of the {TITLES[arm]}'s {theirs:.1%}",
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_REPLICATES = 2000
+_REPLICATES = 1000
 
 
 @dataclass(frozen=True, slots=True)
