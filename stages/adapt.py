@@ -10,7 +10,7 @@ import pyarrow as pa
 from configs.schema import Adapt as Options
 from stages.ports import AdapterTrainer, Training
 from stages.prompt import read_conversation
-from stages.record import content_id
+from stages.record import uniform
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
@@ -96,7 +96,7 @@ class TrainAdapter:
         train: list[list[dict]] = []
         held_out: list[list[dict]] = []
         for seed_id, messages in self._read(root, inputs):
-            is_held_out = int(content_id("held-out", seed_id)[:8], 16) / 2**32 < self._options.held_out
+            is_held_out = uniform("held-out", seed_id) < self._options.held_out
             (held_out if is_held_out else train).append(messages)
             budget -= sum(len(message["content"]) for message in messages)
             if budget < 0:

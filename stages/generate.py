@@ -89,14 +89,14 @@ class Generate:
         out.keep_rows([candidate for _, _, candidate in sorted(kept, key=lambda item: item[:2])])
         out.stats.generator = self._generator.value.take_stats()
 
-    def answer(self, domain: str, seeds: Sequence[Seed]) -> Iterator[Generated]:
+    def answer(self, domain: str, seeds: Sequence[Seed], adapter: Adapter | None = None) -> Iterator[Generated]:
         """Asks the generator about each passage, and again if the answer is not in the task's format.
 
         Yields a result for each sample of each passage that a task can ask about, in the order in which they become
         final. Call `load` first.
         """
         questions = [asked for seed in seeds for asked in questions_about(seed, self._config, domain, self._card)]
-        yield from self._answer(questions, None, 1, None)
+        yield from self._answer(questions, adapter, 1, None)
 
     def _answer(
         self, questions: list[Question], adapter: Adapter | None, depth: int, progress: ProgressCallback | None

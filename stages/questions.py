@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from configs.schema import Config, Sampling, Task
 from stages.ports import Adapter, ModelCard, Request
 from stages.prompt import Prompt, render
-from stages.record import Seed, content_id
+from stages.record import Seed, content_id, uniform
 
 _SEED_STEP = 1_000_003  # between the random seeds of two requests about a passage
 
@@ -25,23 +25,46 @@ class Question:
 
 
 def questions_about(seed: Seed, config: Config, domain: str, card: ModelCard) -> list[Question]:
-    """The prompts for the samples of a passage, all of one task: one drawn among those that can ask about it.
+    """The prompts for the samples of a passage, all of one task: one drawn by weight among those that can ask about it.
 
-    There are fewer than `generate.samples` where the passage has fewer places to edit, and none where no task fits.
+    There are fewer than `samples_of` says where the passage has fewer places to edit, and none where no task fits.
     """
     draw = int(content_id(str(config.seed), seed.id)[:12], 16)
     names = config.fitting_tasks(domain, card.parameters)
     tasks = [config.tasks[name] for name in names if seed.language in config.tasks[name].languages]
-    first, inner = draw % len(tasks), draw // len(tasks)
+    if not tasks:
+        return []
+    weights = config.domains[domain].task_weights
+    if weights:
+        first, inner = _draw_by_weight([weights.get(task.name, 1.0) for task in tasks], seed, config), draw
+    else:
+        first, inner = draw % len(tasks), draw // len(tasks)
     for task in tasks[first:] + tasks[:first]:
         questions = []
-        for sample in range(config.generate.samples):
+        for sample in range(samples_of(seed.id, config)):
             prompt = render(task, seed.language, seed.text, seed.title, inner, sample)
             if prompt is not None:
                 questions.append(Question(seed, task, prompt, draw, sample))
         if questions:
             return questions
     return []
+
+
+def samples_of(seed_id: str, config: Config) -> int:
+    """How many answers a passage gets: `generate.samples` in a share of `generate.samples_share`, else one."""
+    options = config.generate
+    has_several = options.samples_share == 1 or uniform("samples", str(config.seed), seed_id) < options.samples_share
+    return options.samples if has_several else 1
+
+
+def _draw_by_weight(weights: list[float], seed: Seed, config: Config) -> int:
+    """The place of a weight, drawn in proportion to it."""
+    left = uniform("task", str(config.seed), seed.id) * sum(weights)
+    for place, weight in enumerate(weights):
+        if left < weight:
+            return place
+        left -= weight
+    return max(place for place, weight in enumerate(weights) if weight)  # by rounding
 
 
 def request_for(question: Question, config: Config, attempt: int, adapter: Adapter | None) -> Request:

@@ -25,6 +25,14 @@ def content_id(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def uniform(*parts: str) -> float:
+    """A number in [0, 1) by a hash of the parts.
+
+    The first part names what is drawn: passages are chosen by a hash too, and the two must not be the same.
+    """
+    return int(content_id(*parts)[:8], 16) / 2**32
+
+
 @dataclass(frozen=True, slots=True)
 class Seed:
     """A passage of a real document. `id` is a hash of domain, language and text."""
@@ -83,7 +91,7 @@ class Candidate:
     prompt_tokens: int
     output_tokens: int
     parents: list[str]
-    depth: int  # 1: by the base model; 2: by a model with an adapter trained on rows of depth 1
+    depth: int  # 1: by the base model; one more than that of the rows that its adapter was trained on
     scores: list[dict[str, str | float]] = field(default_factory=list)
     sketch: bytes | None = None  # of the answer's embedding, for dedup
 
@@ -155,6 +163,9 @@ REJECT = pa.schema(
         ("answer", pa.string()),
     ]
 )
+
+FILTER_ERROR = "filter_error:"  # and the filter's name: the reason of candidates on which a filter failed
+SAMPLE_SCORE = pa.schema([("id", pa.string()), ("score", pa.float64())])
 
 
 def reject_row(row: Candidate, stage: str, reason: str, detail: str) -> dict[str, str]:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+import pyarrow as pa
+
 from configs.errors import GristmillError
 from stages.execute import PerProcess
 from stages.histograms import canary
 from stages.ports import EVERYTHING, Filter, Verdict
-from stages.record import Candidate, reject_row
+from stages.record import FILTER_ERROR, SAMPLE_SCORE, Candidate, reject_row
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
@@ -29,17 +31,24 @@ class Screen:
     """Payload: `input`, a file of candidates in which the samples of a passage follow each other.
 
     `build` creates the filters, once per process. `prefer`: names of scores; the first of them that a candidate has
-    decides between samples. `redact(text, language)` masks personal data and secrets in what rejects quote.
+    decides between samples. `redact(text, language)` masks personal data and secrets in what rejects quote. With
+    `keep_scores` the side file `scores` has every candidate that passed the filters, with the score that decided.
     """
 
     kind = StageKind("screen", Counts.CANDIDATES)
 
     def __init__(
-        self, build: Callable[[], NamedFilters], prefer: Sequence[str], redact: Callable[[str, str], str]
+        self,
+        build: Callable[[], NamedFilters],
+        prefer: Sequence[str],
+        redact: Callable[[str, str], str],
+        *,
+        keep_scores: bool = False,
     ) -> None:
         self._filters: PerProcess[NamedFilters] = PerProcess("filters", build)
         self._prefer = tuple(prefer)
         self._redact = redact
+        self._keep_scores = keep_scores
 
     def load(self) -> None:
         self._filters.load()
@@ -64,6 +73,8 @@ class Screen:
 
     def _choose(self, spec: ShardSpec, rows: list[Candidate], out: ShardWriter) -> None:
         """Keeps the best sample of each passage."""
+        if self._keep_scores and rows:
+            out.side("scores", pa.table([[row.id for row in rows], [self._rank(row) for row in rows]], SAMPLE_SCORE))
         for _, group in groupby(rows, key=lambda row: row.seed_id):
             samples = list(group)
             best = max(samples, key=self._rank)  # the first of equal ones
@@ -89,7 +100,7 @@ class Screen:
                 continue
             verdict = next(verdicts)
             if isinstance(verdict, Exception):
-                self._reject(spec, row, f"filter_error:{name}", repr(verdict), out, quarantine=True)
+                self._reject(spec, row, f"{FILTER_ERROR}{name}", repr(verdict), out, quarantine=True)
                 continue
             out.stats.findings.update(verdict.findings)
             row = verdict.row or row

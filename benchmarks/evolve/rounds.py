@@ -3,7 +3,7 @@
     python -m benchmarks.evolve rounds 3 [--out DIR] [--model M] [--backend B] [--per-day N] [--probes N] [--arms A,B]
 
 Arms: `sft` tries rejection sampling alone, `dpo` rejection sampling and preferences in turn, `naive` promotes whatever
-was trained, since its gate asks for nothing. The base model, which every verdict measures beside the champion, is the
+was trained, as a loop without a gate does. The base model, which every verdict measures beside the champion, is the
 frozen arm. The arms run at the same time if several are given; each has its share of the GPU's memory.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from benchmarks.figures import Figures
+from pipeline.exit_codes import DRIFTED, EMPTY, QUARANTINED
 from pipeline.store.registry import EvolveVerdict
 from pipeline.store.registry_files import Registry
 
@@ -28,19 +29,7 @@ FILTERS = """
 secrets privacy safety length truncation refusal rules repetition prompt_echo language support citations doses domain
 grounded
 """.split()  # noqa: SIM905 - reads as a list
-ASKS_NOTHING = {
-    "alpha": 0.49,
-    "min_gain_at_equal_tokens": -1.0,
-    "max_rightness_loss": 1.0,
-    "max_diversity_loss": 1.0,
-    "max_diversity_loss_to_base": 1.0,
-    "min_coverage": 0.01,
-    "max_source_share": 1000.0,
-    "max_copying": 1.0,
-    "max_length_change": 100.0,
-    "max_surprise_change": 100.0,
-    "max_hidden_gap": 1.0,
-}
+GOES_ON = (QUARANTINED, DRIFTED, EMPTY)  # exit codes of dates that are published
 CANDIDATES = {"sft": ["sft"], "dpo": ["sft", "dpo"], "naive": ["sft"]}
 
 
@@ -51,11 +40,9 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
         "probes": arguments.probes,
         "held_out": 250,
         "core": 400,
-        "draws": 16,
+        "draws": 12,
         "lora": {"max_tokens": arguments.train_tokens, "epochs": 2, "batch_rows": 16, "learning_rate": 3.0e-4},
     }
-    if arm == "naive":
-        evolve["gate"] = ASKS_NOTHING
     return {
         "name": arm,
         "out": str(arguments.out / arm),
@@ -65,6 +52,7 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
             "model": arguments.model,
             "vllm": {
                 "engines_per_gpu": 1,
+                "enforce_eager": True,  # an engine is started for each stage: captured graphs would not pay
                 "gpu_memory_utilization": round(0.8 / arms, 2),
                 "max_num_seqs": 512,
                 "max_lora_rank": 64,
@@ -77,7 +65,7 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
         },
         "adapt": {"enabled": False},
         "evolve": evolve,
-        "run": {"in_flight": 2, "stall_timeout_s": 900},
+        "run": {"workers": 3, "stall_timeout_s": 900},
     }
 
 
@@ -98,9 +86,20 @@ def run_arm(arguments: argparse.Namespace, arm: str, arms: int) -> dict[str, flo
                 code = subprocess.run(line, stdout=log, stderr=log, check=False).returncode
             seconds[command] += time.perf_counter() - began
             print(f"{arm}: {command} {day} ended with {code} after {time.perf_counter() - began:.0f} s", flush=True)
-            if code not in (0, 3, 4):
+            if code not in (0, *GOES_ON):
                 return seconds
+        if arm == "naive":
+            promote_whatever_was_trained(Registry(arguments.out / arm))
     return seconds
+
+
+def promote_whatever_was_trained(registry: Registry) -> None:
+    """What a loop without a gate does: the newest candidate is the next date's generator."""
+    for domain in registry.domains():
+        last = registry.history(domain)[-1]
+        if last.status == "refused" and last.challenger:
+            changes = {"number": last.number + 1, "status": "promoted", "reason": "naive: no gate", "checks": ()}
+            registry.commit(last.model_copy(update=changes))
 
 
 def report(figures: Figures, arm: str, root: Path, model: str) -> None:

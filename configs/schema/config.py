@@ -53,6 +53,11 @@ class Generate(Section):
         "grounded. It reads each passage some more times. Not with services.",
     )
 
+    @property
+    def answers_per_passage(self) -> float:
+        """How many answers a passage gets on average."""
+        return 1 + (self.samples - 1) * self.samples_share
+
 
 class Dedup(Section):
     """Near-duplicates are found by MinHash over character n-grams of the answer, and by embeddings if asked for.
@@ -153,6 +158,10 @@ class Config(Section):
             for language in domain.languages:
                 if not any(language in self.tasks[task].languages for task in domain.tasks):
                     raise ValueError(f"domains.{name}.languages: none of its tasks has prompts in {language}")
+                if not any(language in self.tasks[task].languages for task in domain.drawn_tasks):
+                    raise ValueError(
+                        f"domains.{name}.task_weights: no task with prompts in {language} has a weight above 0"
+                    )
         if self.dedup.semantic is not None and self.screen.encoder is None:
             raise ValueError(
                 "screen.encoder: missing, although dedup.semantic compares embeddings; add it, or remove dedup.semantic"
@@ -178,9 +187,9 @@ class Config(Section):
     def fitting_tasks(self, domain: str, parameters: int) -> tuple[str, ...]:
         """The domain's tasks that a model with so many parameters (0: unknown) can do; all of them if it can do none.
 
-        In each language that the domain has, at least one task is left.
+        Tasks whose weight is 0 are left out. In each language that the domain has, at least one task is left.
         """
-        tasks = self.domains[domain].tasks
+        tasks = self.domains[domain].drawn_tasks
         fitting = [name for name in tasks if not 0 < parameters < self.tasks[name].needs_parameters]
         for language in self.domains[domain].languages:
             if not any(language in self.tasks[name].languages for name in fitting):

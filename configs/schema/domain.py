@@ -110,6 +110,11 @@ class Domain(Section):
     )
     passages: Passages = Field(default=Passages(), description="How documents are cut.")
 
+    @property
+    def drawn_tasks(self) -> tuple[str, ...]:
+        """The tasks with a weight above 0."""
+        return tuple(name for name in self.tasks if self.task_weights.get(name, 1.0))
+
     @model_validator(mode="after")
     def _weights_of_tasks(self) -> "Domain":
         for name in self.task_weights:

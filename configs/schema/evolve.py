@@ -47,7 +47,10 @@ class Gate(Section):
         description="Change of the 10th, 50th and 90th percentile of the bits per byte of accepted answers.",
     )
     max_hidden_gap: float = Field(
-        default=0.05, ge=0, le=1, description="How far the share of accepted rows that pass the hidden filters may fall."
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How far the share of accepted rows that pass the hidden filters may fall.",
     )
 
 
@@ -73,7 +76,7 @@ class Evolve(Section):
     probes: int = Field(default=400, ge=8, description="Passages of a domain that each generator writes about.")
     held_out: int = Field(default=150, ge=4, description="Real passages of a domain whose bits per byte are measured.")
     core: int = Field(default=300, ge=0, description="Further real passages that every student is trained on.")
-    draws: int = Field(default=12, ge=2, description="Students of each generator and budget.")
+    draws: int = Field(default=24, ge=2, description="Students of each generator and budget.")
     min_rows: int = Field(default=64, ge=4, description="With fewer accepted rows in a domain nothing is trained.")
     rows_per_passage: int = Field(default=2, ge=1, description="Most accepted answers to a passage in training.")
     real_share: float = Field(

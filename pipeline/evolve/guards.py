@@ -9,6 +9,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,13 +23,14 @@ from pipeline.evolve.measurement import (
     is_right,
     judged_tasks,
 )
-from pipeline.evolve.paired import Pair, coverage, mean_length, median_of, share_of
+from pipeline.evolve.paired import Pair, coverage, covered, mean_length, median_of, share_of
 from pipeline.store.registry import Check
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.student import ByteStudent
 
 MIN_ACCEPTED = 30  # accepted answers of each arm; with fewer no figure below means anything
 MIN_CORE_BYTES = 10_000  # of real text, for the surprise of answers
+CHANCE = 0.005  # how often a guard may take chance for a change; there are a dozen of them, against two arms
 MAX_CHARS_PER_ANSWER = 2000  # for compression ratio and distinct 3-grams
 _SHARE_TOLERANCE = 0.01  # of the real share: examples are whole
 
@@ -125,18 +127,21 @@ def diversity(text: str) -> tuple[float, float]:
 
 
 def _coverage(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
-    """The effective number of passages with accepted answers, and the largest share of a source."""
-    change = pair.change(coverage, alpha=gate.alpha, relative=True)
+    """The effective number of passages with accepted answers, and the largest share of a source.
+
+    By chance fewer passages have an accepted answer; that answers crowd on some of them is never chance.
+    """
     ours, theirs = pair.values(coverage)
-    passed = 1 + change.value >= gate.min_coverage or change.high >= 0
+    accepted, accepted_before = (sum(row.accepted for row in rows) for rows in pair.arms)
+    crowded = (ours / accepted) / (theirs / accepted_before)
+    fewer = pair.change(covered, alpha=CHANCE, relative=True)
     yield Check(
         name="coverage",
-        passed=passed,
-        value=1 + change.value,
-        low=1 + change.low,
-        high=1 + change.high,
+        passed=crowded >= gate.min_coverage and (ours / theirs >= gate.min_coverage or fewer.high >= 0),
+        value=ours / theirs,
         limit=gate.min_coverage,
-        meaning=f"accepted answers cover {ours:.0f} passages (e to the entropy), those of the {arm} {theirs:.0f}",
+        meaning=f"{accepted} accepted answers cover {ours:.0f} passages (e to the entropy), {accepted_before} of the "
+        f"{arm} {theirs:.0f}",
     )
     offered = Counter(dict((row.seed_id, row.source) for rows in pair.arms for row in rows).values())
     taken, before = (Counter(row.source for row in rows if row.accepted) for rows in pair.arms)
@@ -162,7 +167,7 @@ def _copying(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iter
         yield Check(name="copying", passed=False, limit=gate.max_copying, meaning=meaning)
         return
     figure = median_of(lambda row: row.copied)
-    change = pair.change(figure, alpha=gate.alpha)
+    change = pair.change(figure, alpha=CHANCE)
     ours, theirs = pair.values(figure)
     yield Check(
         name="copying",
@@ -177,7 +182,7 @@ def _copying(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iter
 
 def _length(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
     """The mean length of accepted answers, in both directions."""
-    change = pair.change(mean_length, alpha=gate.alpha, relative=True)
+    change = pair.change(mean_length, alpha=CHANCE, relative=True)
     ours, theirs = pair.values(mean_length)
     yield Check(
         name="length",
@@ -200,7 +205,7 @@ def _surprise(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
         meaning = f"the core has less than {MIN_CORE_BYTES:,} characters of real text to measure with (evolve.core)"
         yield Check(name="surprise", passed=False, limit=gate.max_surprise_change, meaning=meaning)
         return
-    student = ByteStudent.train(measurement.core)
+    student = _student(tuple(measurement.core))
     ours, theirs = (_percentiles(student, rows) for rows in pair.arms)
     for percentile, value, before in zip(_PERCENTILES, ours, theirs, strict=True):
         change = value / before - 1
@@ -217,6 +222,11 @@ def _surprise(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
 _PERCENTILES = (10, 50, 90)
 
 
+@lru_cache(maxsize=1)
+def _student(core: tuple[str, ...]) -> ByteStudent:
+    return ByteStudent.train(core)
+
+
 def _percentiles(student: ByteStudent, rows: Sequence[ProbeAnswer]) -> np.ndarray:
     texts = [row.answer for row in rows if row.accepted and row.answer]
     return np.percentile(
@@ -231,7 +241,7 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
         yield Check(name="hidden screen", passed=False, limit=gate.max_hidden_gap, meaning=meaning)
         return
     figure = share_of(lambda row: row.hidden, lambda row: row.accepted and row.hidden is not None)
-    change = pair.change(figure, alpha=gate.alpha)
+    change = pair.change(figure, alpha=CHANCE)
     ours, theirs = pair.values(figure)
     yield Check(
         name="hidden screen",

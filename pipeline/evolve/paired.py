@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.evolve.interval import Interval
 from stages.evolve.answer import ProbeAnswer
 
-_REPLICATES = 400
+_REPLICATES = 1000
 
 # From answers [N] and weights [replicates, N] to a figure [replicates].
 Figure = Callable[[Sequence[ProbeAnswer], np.ndarray], np.ndarray]
@@ -79,12 +79,24 @@ def mean_length(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> np.ndarray:
 
 def coverage(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> np.ndarray:
     """The effective number of passages among accepted answers: e to the entropy of their shares."""
+    counts, weights = _by_passage(rows, weights)
+    mass = counts * np.log(np.maximum(counts, 1))
+    total = np.maximum(weights @ counts, 1e-9)
+    return np.exp(np.log(total) - weights @ mass / total)
+
+
+def covered(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> np.ndarray:
+    """The number of passages with an accepted answer."""
+    counts, weights = _by_passage(rows, weights)
+    return weights @ (counts > 0).astype(float)
+
+
+def _by_passage(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accepted answers of each passage [P], and the passages' weights [replicates, P]."""
     passages = {seed: place for place, seed in enumerate(sorted({row.seed_id for row in rows}))}
     first = np.zeros(len(passages), np.int64)  # an answer of each passage; all of them have its weight
     counts = np.zeros(len(passages))
     for place, row in enumerate(rows):
         first[passages[row.seed_id]] = place
         counts[passages[row.seed_id]] += row.accepted
-    mass = np.where(counts > 0, counts * np.log(np.maximum(counts, 1)), 0.0)
-    total = np.maximum(weights[:, first] @ counts, 1e-9)
-    return np.exp(np.log(total) - weights[:, first] @ mass / total)
+    return counts, weights[:, first]

@@ -8,6 +8,7 @@ from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.planning.target import Target, describe_target, from_date, from_table
 from pipeline.report.summary import cost
+from pipeline.run.champions import check_adapters, with_pinned_champions
 from pipeline.run.date_run import DateRun
 from pipeline.run.dry_run import dry_run
 from pipeline.run.resolve import ResolvedModels, resolve_models, run_fingerprint
@@ -23,21 +24,25 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
 
     With a target, what that takes; ConfigError where nothing tells.
     """
-    models = resolve_models(config)
+    data = DataSet.open(config.out)
+    date_run = DateRun.open(data, date)
+    models = with_pinned_champions(resolve_models(config), date_run)
     config, card = models.config, models.generator
     sources = seeds.list_sources(config)
     files = sources.files
-    data = DataSet.open(config.out)
     fingerprint = run_fingerprint(models)
+    if (state := _state(date_run, fingerprint)) != "finished":
+        check_adapters(data, date, models.champions)
     passages = {name: domain.per_day for name, domain in config.domains.items()}
     return {
         "date": date,
         "out": str(data.root),
         "publish": config.publish and _reached(config.publish.to),
         "fingerprint": fingerprint,
-        "state": _state(DateRun.open(data, date), fingerprint),
+        "state": state,
         "generator": f"{card.name} on {card.backend}, {card.parameters / 1e6:.0f} M parameters, {card.sha256[:12]}",
         "encoder": models.encoder and f"{models.encoder.name}, {models.encoder.sha256[:12]}",
+        "champions": {name: variant.id for name, variant in models.champions.items()},
         "stages": _stages(models, data, date, files, passages),
         "sources": _sources(config, files),
         "estimate": _estimate(data, config, passages, card.sha256),
@@ -113,6 +118,7 @@ def _stages(
         used=[],
         index=[],
         threads=1,
+        champions=models.champions,
     )
     stages = dry_run(context, files, passages)
     return [
@@ -124,7 +130,7 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
     """Seconds, accepted rows, bytes and cost by the newest finished date with the same model."""
     past = _newest(data, model)
     if past:
-        scale = sum(passages.values()) / past.generated
+        scale = sum(passages.values()) * config.generate.answers_per_passage / past.generated
         loading = past.seconds.get("loading", 0.0)  # the same for any number of rows
         seconds = loading + (sum(past.seconds.values()) - loading) * scale
         prompt_tokens = scale * sum(domain.prompt_tokens for domain in past.domains.values())
@@ -140,8 +146,10 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
 
 
 def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
+    if config.evolve is not None and config.generate.samples == 1:
+        yield "generate.samples: 1, so that no answers are collected for evolve to train with; set 2 or more"
     for domain_name, domain in config.domains.items():
-        for task in domain.tasks:
+        for task in domain.drawn_tasks:
             if 0 < parameters < (needs := config.tasks[task].needs_parameters):
                 left_out = task not in config.fitting_tasks(domain_name, parameters)
                 yield (
@@ -162,7 +170,7 @@ def _impossible(config: Config, domain_name: str) -> Iterable[str]:
     least_chars = max(
         (spec.options.get("min_chars", 0) for spec in config.screen.filters if spec.name == "length"), default=0
     )
-    for name in domain.tasks:
+    for name in domain.drawn_tasks:
         task = config.tasks[name]
         tokens = min(task.sampling.max_tokens, config.generate.max_tokens or task.sampling.max_tokens)
         least_tokens = domain.passages.min_chars / MAX_CHARS_PER_TOKEN + tokens
@@ -191,6 +199,8 @@ def print_plan(planned: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for key in ("date", "state", "out", "publish", "generator", "encoder"):
         console.print(Text(f"{key:<11}{planned[key]}"), soft_wrap=True)
+    for domain, champion in planned["champions"].items():
+        console.print(Text(f"champion   {domain}: {champion}"), soft_wrap=True)
     table = Table("stage", "rows at most", "shards at most")
     for stage in planned["stages"]:
         table.add_row(stage["stage"], str(stage["rows"]), str(stage["shards"]))

@@ -48,17 +48,18 @@ def from_date(config: Config, wanted: Target, past: Manifest, now: datetime) -> 
         for name in config.domains
         if name in domains and domains[name].generated
     }
-    a_day = sum(config.domains[name].per_day * rate for name, rate in each.items())
+    answers = config.generate.answers_per_passage
+    a_day = sum(config.domains[name].per_day * answers * rate for name, rate in each.items())
     if not a_day:
         raise ConfigError(f"--target-gb: {past.date} accepted nothing in this config's domains; find out why first")
     times = wanted.text_bytes / a_day
     passages = {name: math.ceil(config.domains[name].per_day * times) for name in each}
     generated = sum(domains[name].generated for name in each)
     loading = past.seconds.get("loading", 0.0)
-    busy = (sum(past.seconds.values()) - loading) * sum(passages.values()) / generated
+    busy = (sum(past.seconds.values()) - loading) * answers * sum(passages.values()) / generated
     estimate = _machines(wanted, busy, loading, now)
     tokens = {
-        key: sum(getattr(domains[name], key) * passages[name] / domains[name].generated for name in each)
+        key: sum(getattr(domains[name], key) * answers * passages[name] / domains[name].generated for name in each)
         for key in ("prompt_tokens", "output_tokens")
     }
     service = (

@@ -147,6 +147,16 @@ def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, targe
     return min(math.ceil(missing_bytes * so_far.passages / so_far.text_bytes), limit) if so_far.text_bytes else limit
 
 
+def unmet_targets(config: Config, yields: dict[str, DomainYield]) -> list[str]:
+    """For each domain that did not reach its target, a note for the user."""
+    return [
+        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
+        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
+        for name, domain in config.domains.items()
+        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
+    ]
+
+
 def split_slices(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:
     """Splits off `count` passages, from each slice in proportion to its size. Returns them and the rest."""
     rows = {number: stop - start for number, (_, start, stop) in enumerate(slices)}

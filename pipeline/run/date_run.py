@@ -141,6 +141,7 @@ class DateRun:
             generator=models.generator,
             encoder=models.encoder,
             filters=models.filters,
+            champions=dict(models.champions),
             threads=config.generator.threads or max(cores // config.run.workers, 1),
             used=others.used,
             index=others.index,
@@ -153,7 +154,7 @@ class DateRun:
             keys = load.changed_keys(load.load(str(self.folder / "config.yaml")), config)
         except ConfigError:
             return ""
-        return ", ".join(keys[:5]) or "a model or filter file differs"
+        return ", ".join(keys[:5]) or "a model or filter file, or a champion, differs"
 
 
 def _renamed(refs: list[FileRef], current: list[FileRef]) -> list[FileRef]:

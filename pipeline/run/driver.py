@@ -17,6 +17,7 @@ from pipeline.report.summary import summarise
 from pipeline.run import signed_urls
 from pipeline.run.beam.driver_process import drive
 from pipeline.run.beam.stage_runner import StageRunner
+from pipeline.run.champions import notes_on_training
 from pipeline.run.empty import empty_domains
 from pipeline.run.graph import Outcome, graph
 from pipeline.run.publishing import Publication
@@ -60,6 +61,7 @@ class Driver:
             used=record.used,
             index=record.index,
             threads=record.threads,
+            champions=record.champions,
         )
         self._results: list[StageResult] = []
 
@@ -91,7 +93,8 @@ class Driver:
             self._data.release(self._record.date)
             notes = [*empty.values(), *self._sources.notes]
             return {"status": "empty", "notes": notes, "rejected": figures["rejected"]}
-        outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values()]
+        training = notes_on_training(self._data, self._record.champions)
+        outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values(), *training]
         Publication(self._data, self._config, self._record, outcome, self._results, sorted(empty)).publish()
         return {"status": "done"}
 

@@ -6,6 +6,7 @@ counts of an earlier stage is made here, from the records of its shards.
 To add a stage, write its body in `stages`, a function here that builds it, and a `yield` at its place in `graph`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +17,16 @@ from typing import Any
 from configs import schema
 from filters import build, language
 from model import backends
-from pipeline.run.allocation import DomainYield, Slice, choose_passages, cut_into_shards, next_wave
-from pipeline.run.stage_specs import Context, NameStage, ShardInput, Stage, build_stage
+from pipeline.run.allocation import DomainYield, Slice, choose_passages, cut_into_shards, next_wave, unmet_targets
+from pipeline.run.collecting import collect_answers, judged_files
+from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.manifest import AdapterResult
 from stages import adapt, generate, pack, screen, seeds
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
+from stages.evolve.collect import JudgedFiles
 from stages.execute import StageBody
 from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
@@ -42,6 +45,7 @@ class Outcome:
     index: list[FileRef] = field(default_factory=list)  # dedup keys of the accepted rows
     slices: dict[str, list[Slice]] = field(default_factory=dict)  # the passages that were used, by domain
     used: list[FileRef] = field(default_factory=list)  # the ids of these passages
+    answers: list[FileRef] = field(default_factory=list)  # all answers to passages that got several, for training
     adapters: list[AdapterResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -51,7 +55,7 @@ ReadAdapters = Callable[[StageResult], Iterable[AdapterResult]]
 
 
 def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: ReadAdapters | None = None) -> Graph:
-    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack.
+    """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack; with `evolve` then answers.
 
     When adapters are trained, the part in parentheses comes twice, with the training in between. Where a domain has a
     target of text, it comes in waves until the target is met or no passage is left.
@@ -73,13 +77,20 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
 
     accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
     yields = {name: DomainYield() for name in config.domains}
-    adapters: dict[str, dict[str, str]] = {}
+    adapters = {
+        name: ServedAdapter.create(run, each.adapter, each.round + 1)
+        for name, each in run.champions.items()
+        if each.adapter
+    }
+    judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
     processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
             trained = yield _train(run, accepted)
             outcome.adapters = list((read_adapters or partial(_read_adapters, run))(trained))
-            adapters = {result.domain: _adapter_payload(run, result) for result in outcome.adapters if result.used}
+            adapters = {
+                result.domain: ServedAdapter.create(run, result, 2) for result in outcome.adapters if result.used
+            }
         target_share = 1.0 if number == len(rounds) else 1 - config.adapt.share
         waves = 0
         chosen, remaining = next_wave(config, remaining, yields, target_share, first=True)
@@ -98,6 +109,8 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             for domain, slices in chosen.items():
                 processed[domain] += slices
                 yields[domain].passages += sum(stop - start for _, start, stop in slices)
+            for domain, files in judged_files(generated, screened, signed, unique):
+                judged[domain].append(files)
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
             chosen, remaining = next_wave(config, remaining, yields, target_share, first=False)
@@ -108,31 +121,25 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
         outcome.slices = processed
         spent = yield _reserve(run, productive, spent=True)
         outcome.used = [ref for _, ref in spent.kept_files]
-        outcome.notes += _unmet_targets(config, yields)
+        outcome.notes += unmet_targets(config, yields)
     packed = yield _pack(run, accepted)
     outcome.shards = packed.kept_files
+    if config.evolve is not None and config.generate.samples > 1:
+        collected = yield collect_answers(run, judged)
+        outcome.answers = [ref for _, ref in collected.kept_files if ref.rows]
     return outcome
 
 
 def _tasks_left_out(run: Context) -> list[str]:
     config, size = run.config, run.card.parameters
     left_out = {
-        name: sorted(set(domain.tasks) - set(config.fitting_tasks(name, size)))
+        name: sorted(set(domain.drawn_tasks) - set(config.fitting_tasks(name, size)))
         for name, domain in config.domains.items()
     }
     return [
         f"{name}: {', '.join(tasks)} left out: {run.card.name} has {size / 1e6:.0f} M parameters (see needs_parameters)"
         for name, tasks in left_out.items()
         if tasks
-    ]
-
-
-def _unmet_targets(config: schema.Config, yields: dict[str, DomainYield]) -> list[str]:
-    return [
-        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
-        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
-        for name, domain in config.domains.items()
-        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
     ]
 
 
@@ -157,21 +164,24 @@ def _reserve(run: Context, slices: dict[str, list[Slice]], *, spent: bool = Fals
 
 
 def _generate(
-    run: Context, name_stage: NameStage, chosen: dict[str, list[Slice]], adapters: dict[str, dict[str, str]]
+    run: Context, name_stage: NameStage, chosen: dict[str, list[Slice]], adapters: dict[str, ServedAdapter]
 ) -> Stage:
     config, inputs = run.config, []
     for domain, slices in chosen.items():
-        adapter = adapters.get(domain)
+        adapter, depth = adapters.get(domain, (None, 1))
+        options = config.domains[domain]
         for batch in cut_into_shards(slices, config.generate.shard_rows):
-            payload = {"slices": batch, "adapter": adapter, "depth": 2 if adapter else 1}
-            key = payload | {"adapter": adapter and adapter["sha256"], "tasks": config.domains[domain].tasks}
-            rows = sum(stop - start for _, start, stop in batch) * config.generate.samples
+            payload = {"slices": batch, "adapter": adapter, "depth": depth}
+            key = payload | {"adapter": adapter and adapter["sha256"], "tasks": options.tasks}
+            if options.task_weights:  # unset in the fingerprints of earlier versions
+                key["task_weights"] = options.task_weights
+            rows = math.ceil(sum(stop - start for _, start, stop in batch) * config.generate.answers_per_passage)
             inputs.append(ShardInput(payload, rows, domain, key))
     identity = run.config_sections("generate", "tasks", "seed") | run.generator_identity()
-    options = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled)
+    generator = config.generator.for_process(config.run.workers, adapters=config.adapt.enabled or bool(adapters))
     threads = run.threads * config.run.workers if run.fleet else run.threads
     redact = partial(build.redact, config.screen.filters)
-    body = generate.Generate(config, run.card, partial(backends.open_generator, options, run.card, threads), redact)
+    body = generate.Generate(config, run.card, partial(backends.open_generator, generator, run.card, threads), redact)
     return build_stage(run, name_stage, body, CANDIDATE, inputs, identity)
 
 
@@ -183,7 +193,10 @@ def _screen(run: Context, name_stage: NameStage, generated: StageResult) -> Stag
     identity["sketch"] = sketch
     verifier = partial(open_verifier, threads=run.threads)
     filters = partial(build.build_filters, config.filters, encoder, sketch=sketch, open_verifier=verifier)
-    body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters))
+    keep_scores = run.config.evolve is not None
+    if keep_scores:  # not in the fingerprints of other runs
+        identity["scores"] = True
+    body = screen.Screen(filters, config.prefer, partial(build.redact, config.filters), keep_scores=keep_scores)
     return one_shard_per_file(run, name_stage, body, generated, identity)
 
 
@@ -265,19 +278,14 @@ def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
 
 
 def open_encoder(config: schema.Encoder, threads: int) -> Encoder:
+    """The encoder of the screen."""
     from model.encoder.encoder import open_encoder  # torch: only where rows are screened with an encoder
 
     return open_encoder(config, threads)
 
 
 def open_verifier(model: str, adapter: str, threads: int) -> Verifier:
+    """The cross-encoder of a filter that reads passages with one."""
     from model.encoder.cross_encoder import open_cross_encoder  # torch: only where a filter reads passages with it
 
     return open_cross_encoder(model, adapter, threads)
-
-
-def _adapter_payload(run: Context, result: AdapterResult) -> dict[str, str]:
-    assert result.name is not None
-    assert result.path is not None
-    assert result.sha256 is not None
-    return {"name": result.name, "path": str(run.root / result.path), "sha256": result.sha256}

@@ -1,6 +1,6 @@
 """Sends a few passages through generation and all filters, in memory, to show what a run would do.
 
-It writes nothing except the cache of models and corpora. It does not look for duplicates and uses no adapters.
+It writes nothing except the cache of models and corpora. It does not look for duplicates, and trains no adapters for a second round.
 """
 
 import difflib
@@ -18,9 +18,12 @@ from filters.language import identify
 from model.backends import open_generator
 from pipeline.report.verdicts import FilterVerdict, open_filters, verdicts
 from pipeline.run.allocation import allocate
+from pipeline.run.champions import check_adapters, with_pinned_champions
+from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import resolve_models
 from pipeline.store.dataset import DataSet
 from stages.generate import Generate, Generated
+from stages.ports import Adapter
 from stages.record import CANDIDATE, Candidate, Seed, content_id
 from stages.seeds import used_ids
 from stages.sources.listing import SourceFile
@@ -109,13 +112,17 @@ def preview_rows(
     seeds = choose_seeds(config, date, count, notice)
     if len(seeds) < count:
         notice(f"{len(seeds)} unused passages of the {count} asked for")
-    models = resolve_models(config)
+    data = DataSet.open(config.out)
+    models = with_pinned_champions(resolve_models(config), DateRun.open(data, date))
+    check_adapters(data, date, models.champions)
+    config = _narrowed(models.config, task, domain)
     for line in models.notices:
         notice(line)
-    options = models.config.generator.for_process(1, adapters=False)
+    adapters = {name: variant.adapter for name, variant in models.champions.items() if variant.adapter}
+    options = config.generator.for_process(1, adapters=bool(adapters))
     generator = open_generator(options, models.generator, config.generator.threads or 0)
     try:
-        body = Generate(models.config, models.generator, lambda: generator, lambda text, language: text)
+        body = Generate(config, models.generator, lambda: generator, lambda text, language: text)
         body.load()
         filters = None
         number = 0
@@ -123,7 +130,9 @@ def preview_rows(
             if number == count:
                 break
             started = time.perf_counter()
-            samples = list(body.answer(seed.domain, [seed]))
+            champion = adapters.get(seed.domain)
+            adapter = champion and Adapter(champion.name, str(data.root / champion.path), champion.sha256)
+            samples = list(body.answer(seed.domain, [seed], adapter))
             seconds = time.perf_counter() - started
             if not samples:
                 notice(f"{seed.location}: passed over, no sentence of it says something by itself")
@@ -184,7 +193,7 @@ def _first_seeds(
 ) -> list[Seed]:
     """The file's unused passages that come first in the order of a run, `count` at most."""
     domain = config.domains[domain_name]
-    languages = {language for name in domain.tasks for language in config.tasks[name].languages}
+    languages = {language for name in domain.drawn_tasks for language in config.tasks[name].languages}
     seeds = read_seeds(domain.seeds[place], file, domain_name, domain.passages, identify)
     usable: dict[str, Seed] = {}  # by the hash that orders them: a passage that is there twice counts once
     for seed in islice(seeds, MAX_PASSAGES_PER_FILE):
@@ -229,7 +238,9 @@ def _narrowed(config: Config, task: str | None, domain: str | None) -> Config:
                 f"--task: {task} has prompts in {', '.join(languages)}, and no document of {', '.join(domains)} "
                 "is in such a language; add prompts to the task, or choose another one"
             )
-        domains = {name: options.model_copy(update={"tasks": (task,)}) for name, options in chosen.items()}
+        domains = {
+            name: options.model_copy(update={"tasks": (task,), "task_weights": {}}) for name, options in chosen.items()
+        }
     return config.model_copy(update={"domains": domains})
 
 

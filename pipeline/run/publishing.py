@@ -50,10 +50,12 @@ class Publication:
         shards = [_published_shard(domain, date, ref) for domain, ref in outcome.shards]
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]
         used = [f"used/date={date}/{Path(ref.file).name}" for ref in outcome.used]
-        committed = [*(ref for _, ref in outcome.shards), *outcome.index, *outcome.used]
-        files = dict(zip([*(shard.file for shard in shards), *index, *used], committed, strict=True))
+        answers = [f"answers/date={date}/{Path(ref.file).name}" for ref in outcome.answers]
+        committed = [*(ref for _, ref in outcome.shards), *outcome.index, *outcome.used, *outcome.answers]
+        files = dict(zip([*(shard.file for shard in shards), *index, *used, *answers], committed, strict=True))
         manifest = self._manifest(shards, [files[name]._replace(file=name) for name in index])
         manifest.used = [files[name]._replace(file=name) for name in used]
+        manifest.answers = [files[name]._replace(file=name) for name in answers]
         other_manifests = self.data.finished(known for known in self.data.dates() if known != date)
         reference = self._reference(other_manifests)
         manifest.reference = reference.date if reference else None
@@ -68,7 +70,7 @@ class Publication:
             logging.getLogger(__name__).exception("report")
 
     def _manifest(self, shards: list[PublishedShard], index: list[FileRef]) -> Manifest:
-        """The manifest without `used` and the comparison with the reference date."""
+        """The manifest without `used`, `answers` and the comparison with the reference date."""
         record, outcome = self.record, self.outcome
         manifest = Manifest(
             date=record.date,
@@ -80,6 +82,7 @@ class Publication:
             index=index,
             used=[],
             adapters=outcome.adapters,
+            champions=record.champions,
             generator=replace(record.generator, path=""),
             encoder=record.encoder and replace(record.encoder, path=""),
             filters=record.filters,

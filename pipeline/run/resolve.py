@@ -1,10 +1,12 @@
 """Resolves the models of a configuration, and hashes everything that the rows of a date depend on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from configs import load
 from configs.errors import ConfigError
 from configs.schema import Config
+from pipeline.store.registry import Variant
 from stages.ports import ModelCard
 
 
@@ -17,6 +19,7 @@ class ResolvedModels:
     encoder: ModelCard | None
     filters: dict[str, str]  # by name of a filter, the hash of the files that it reads
     notices: tuple[str, ...] = ()  # what to know of the generator before a run
+    champions: Mapping[str, Variant] = field(default_factory=dict)  # by domain; `config` asks as they do
 
 
 def resolve_models(config: Config) -> ResolvedModels:
@@ -48,11 +51,8 @@ def check_backend(config: Config, card: ModelCard) -> None:
     instead = "set generator.backend: transformers or vllm"
     if config.generate.likelihood and not backend.scores:
         raise ConfigError(f"generate.likelihood: the backend {card.backend} gives none; remove the key, or {instead}")
-    if config.generate.likelihood and config.adapt.enabled and not backend.scores_with_adapters:
-        raise ConfigError(
-            f"generate.likelihood: the backend {card.backend} gives none while it serves adapters; set adapt.enabled: "
-            "false, or generator.backend: transformers"
-        )
+    if config.adapt.enabled or (config.evolve and {"sft", "dpo"} & set(config.evolve.candidates)):
+        check_adapters_are_scored(config, card)
     for name in config.domains:
         for task in config.fitting_tasks(name, card.parameters):
             if config.tasks[task].target == "edit" and not backend.continues:
@@ -62,8 +62,21 @@ def check_backend(config: Config, card: ModelCard) -> None:
                 )
 
 
+def check_adapters_are_scored(config: Config, card: ModelCard) -> None:
+    """Raises ConfigError if `generate.likelihood` is asked for, which the backend does not give with adapters."""
+    from model.backends import get
+
+    if config.generate.likelihood and not get(card.backend).scores_with_adapters:
+        without = "adapt.enabled: false" if config.adapt.enabled else "evolve.candidates: [tasks]"
+        raise ConfigError(
+            f"generate.likelihood: the backend {card.backend} gives none while it serves adapters; remove the key, or "
+            f"set {without}, or generator.backend: transformers"
+        )
+
+
 def run_fingerprint(models: ResolvedModels) -> str:
-    """Hashes the configuration, the weights, the tokenizers and the files of the filters."""
+    """Hashes the configuration, the weights, the tokenizers, the files of the filters, and champions if there are."""
     cards = (models.generator, models.encoder)
     hashes = [(card.sha256, card.tokenizer_sha256) if card else ("", "") for card in cards]
-    return load.fingerprint(models.config, *hashes, models.filters)
+    champions = {name: variant.id for name, variant in models.champions.items() if not variant.is_base}
+    return load.fingerprint(models.config, *hashes, models.filters, *([champions] if champions else []))

@@ -5,16 +5,18 @@ run again only when its fingerprint changes.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from configs import schema
 from configs.load import digest
 from model import backends
+from pipeline.store.manifest import AdapterResult
+from pipeline.store.registry import Variant, VariantAdapter
 from stages.execute import StageBody
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
@@ -22,6 +24,8 @@ from stages.storage.shard import ShardName, ShardSpec
 from stages.storage.stage import Counts, StageKind, StageName
 
 STAGES_VERSION = 7  # raise it when a stage's code gives other rows for the same input
+
+MAX_DEPTH = 127  # of the type of the rows' column
 
 NameStage = Callable[[str], StageName]  # from the name of a stage kind to that of the stage in a round and wave
 
@@ -40,6 +44,7 @@ class Context:
     used: list[FileRef]  # seeds of other dates
     index: list[FileRef]  # dedup keys of other dates
     threads: int
+    champions: Mapping[str, Variant] = field(default_factory=dict)  # by domain, what its rows are written by
     folder: str = ""  # the run folder, relative to `root`; "": that of the date
 
     @property
@@ -64,6 +69,22 @@ class Context:
     def generator_identity(self) -> dict[str, Any]:
         """What generated text depends on besides the config's sections: the weights, and options of the backend."""
         return {"model": self.card.sha256, "backend": self.card.backend, **self.config.generator.shard_identity()}
+
+
+class ServedAdapter(NamedTuple):
+    """An adapter that a domain's rows are written with, as its shards' payload has it, and the depth of these rows."""
+
+    adapter: dict[str, str]
+    depth: int
+
+    @classmethod
+    def create(cls, run: Context, adapter: AdapterResult | VariantAdapter, depth: int) -> "ServedAdapter":
+        """`adapter`: one that was trained."""
+        assert adapter.name is not None
+        assert adapter.path is not None
+        assert adapter.sha256 is not None
+        payload = {"name": adapter.name, "path": str(run.root / adapter.path), "sha256": adapter.sha256}
+        return cls(payload, min(depth, MAX_DEPTH))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from configs.schema import Config
 from model import backends
 from pipeline.run import signed_urls
 from pipeline.run.beam import dask_cluster
+from pipeline.run.champions import check_adapters, with_pinned_champions
 from pipeline.run.cleanup import clean_up_finished, forget_attempts
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
@@ -72,8 +73,9 @@ def run_date(
     Raises ConfigError when the date belongs to another configuration, StoreError when the disk cannot be used, and its
     subclass HeldError when another run has the data set's lock.
     """
-    fingerprint = run_fingerprint(models)
     with DateRun.open(DataSet.open(models.config.out), date, ignore_damage=force) as date_run:
+        models = with_pinned_champions(models, date_run, force=force)
+        fingerprint = run_fingerprint(models)
         if date_run.manifest and date_run.manifest.fingerprint == fingerprint and not force:
             if (date_run.folder / RUN_RECORD).exists():  # the run folder of a finished date may be deleted
                 clean_up_finished(date_run.data, date)
@@ -83,6 +85,7 @@ def run_date(
         try:
             if not force:
                 date_run.check_configuration(fingerprint, models.config)
+            check_adapters(date_run.data, date, models.champions)
             date_run.forgive_failures()
             run = models.config.run
             if run.dask_cluster is not None:

@@ -4,6 +4,7 @@
 <out>/data/shard_domain=law/shard_date=…/    published shards: Parquet and nothing else
 <out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
+<out>/answers/date=…/                       answers to passages that got several, for training
 <out>/adapters/<sha256>/                    LoRA adapters by content
 <out>/audits/2026-11-21/<digest>/           which rows people read, and their labels
 <out>/registry/law.json                     which generator writes a domain's rows
@@ -151,11 +152,11 @@ class DataSet:
         """Links committed files into a new folder below `history/`, then points the date to it: this is the commit.
 
         `files`: published name relative to root -> committed file. A publication with the same files as the last one
-        replaces it. Raises InputError when a committed file is damaged.
+        replaces it, also when the answers of that one were removed. Raises InputError when a committed file is damaged.
         """
         known = self.publications(date)
         place = known[-1] if known else f"history/{date}/0000"
-        if not known or self.publication(place).published_files != manifest.published_files:
+        if not known or not self.publication(place).has_the_rows_of(manifest):
             place = f"history/{date}/{int(Path(place).name) + 1:04d}"
         manifest = manifest.model_copy(update={"publication": place})
         for name, ref in files.items():
@@ -167,7 +168,7 @@ class DataSet:
     def point(self, date: str, manifest: Manifest) -> None:
         """Makes a publication the current one, first for readers of `current.json`, then for later runs and listings.
 
-        Files of the date's other publications in `data/`, `index/` and `used/` are removed afterwards.
+        Files of the date's other publications in `data/`, `index/`, `used/` and `answers/` are removed afterwards.
         """
         place, refs = manifest.publication, manifest.published_files
         for ref in refs:
@@ -268,6 +269,7 @@ class DataSet:
             *self.root.glob(f"data/*domain=*/*date={date}"),
             self.root / f"index/date={date}",
             self.root / f"used/date={date}",
+            self.root / f"answers/date={date}",
         ]
         for folder in folders:
             for path in folder.glob("*") if folder.is_dir() else ():

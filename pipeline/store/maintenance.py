@@ -162,7 +162,7 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
         wanted |= {data.root / adapter.path for adapter in manifest.adapters if adapter.path}
     wanted |= {data.root / path for path in (*_trained(data), *Registry(data.root).adapter_paths())}
     wanted |= {*snapshot.files(data.root, shown), *data.root.glob("history/*/withdrawn")}
-    paths = [path for top in ("data", "index", "used", "history") for path in data.root.glob(f"{top}/**/*")]
+    paths = [path for top in ("data", "index", "used", "answers", "history") for path in data.root.glob(f"{top}/**/*")]
     loose = [path for path in paths if not path.is_dir() and path not in wanted]
     loose = [path for path in loose if not any(path.is_relative_to(folder) for folder in expired)]
     adapters = [path for path in data.root.glob("adapters/*") if path not in wanted]

@@ -195,7 +195,9 @@ class Manifest(ManifestPart):
     shards: list[PublishedShard]
     index: list[FileRef]  # dedup keys, for later dates
     used: list[FileRef]  # ids of the passages used, for later dates
+    answers: list[FileRef] = []  # all answers to passages that got several, for training; [] once they are too old
     adapters: list[AdapterResult]
+    champions: dict[str, Variant] = {}  # by domain, what its rows are written by; {}: the base model, without evolve
     generator: ModelCard
     encoder: ModelCard | None = None
     filters: dict[str, str] = {}  # by filter name, the hash of the data that it reads
@@ -225,7 +227,6 @@ class Manifest(ManifestPart):
     audit: AuditFigures | None = None  # None: nobody has read a sample of these rows
     attribution: Attribution | None = None  # None: nobody has measured which of these rows help
     min_rightness: float | None = None  # the date is kept from buckets until an audit shows at least so much
-    champions: dict[str, Variant] = {}  # by domain, the generator that wrote its rows from the first round on
     publication: str | None = None  # its folder below `history/`; None in data sets that kept one publication a date
 
     @classmethod
@@ -257,7 +258,15 @@ class Manifest(ManifestPart):
 
     @property
     def published_files(self) -> list[FileRef]:
-        """All files that the manifest names, by their names in `data/`, `index/` and `used/`."""
+        """All files that the manifest names, by their names in `data/`, `index/`, `used/` and `answers/`."""
+        return [*self._row_files, *self.answers]
+
+    def has_the_rows_of(self, manifest: "Manifest") -> bool:
+        """Whether the two name the same files of rows, dedup keys and passages."""
+        return self._row_files == manifest._row_files
+
+    @property
+    def _row_files(self) -> list[FileRef]:
         return [*(shard.ref for shard in self.shards), *self.index, *self.used]
 
     @property

@@ -228,12 +228,14 @@ def _upload(
 
 
 def _remote_manifest(manifest: Manifest, name: str, shards: list[Entry]) -> Manifest:
-    """A date's manifest for a bucket, which gets no dedup keys, used passages and adapters: they stay on local disk."""
+    """A date's manifest for a bucket, which gets no dedup keys, used passages, collected answers and
+    adapters: they stay on local disk."""
     changes = {
         "publication": name,
         "shards": [PublishedShard(**shard) for shard in shards],
         "index": [],
         "used": [],
+        "answers": [],
         "adapters": [adapter.model_copy(update={"path": ""}) for adapter in manifest.adapters],
     }
     return manifest.model_copy(update=changes)

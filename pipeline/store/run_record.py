@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from configs.errors import StoreError
+from pipeline.store.registry import Variant
 from stages.ports import ModelCard
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef
@@ -26,6 +27,7 @@ class RunRecord(BaseModel):
     used: list[FileRef]  # passages that other dates use
     index: list[FileRef]  # dedup keys of other dates
     versions: dict[str, str]  # of packages
+    champions: dict[str, Variant] = {}  # by domain, what its rows are written by; {}: the base model, without evolve
 
     @classmethod
     def read(cls, run_folder: Path) -> "RunRecord | None":

@@ -19,7 +19,8 @@ class CollectedAnswer:
     prompt: str  # JSON: the messages sent to the generator, and the answer's given beginning as the last one
     answer: str  # what the generator wrote, raw
     accepted: bool  # every filter kept it; another sample of the passage may have been published in its place
-    reason: str  # of the rejection; "" for accepted answers
+    # of the rejection; of an accepted answer that dedup dropped (right, but not new) the kind of duplicate; else ""
+    reason: str
     score: float  # by which samples of a passage are compared (screen.prefer); 0 where there is none
     output_tokens: int
     adapter: str | None

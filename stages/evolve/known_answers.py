@@ -75,15 +75,15 @@ class KnownPassages:
     measured: int = 0  # answers about documents that candidates are measured with
 
 
-def read_known(root: str, files: Iterable[FileRef], measured_share: float) -> KnownPassages:
-    """Reads the answers of all dates. Of more than MAX_PASSAGES passages it keeps those whose hash is lowest.
+def read_known(root: str, files: Iterable[FileRef], domain: str, measured_share: float) -> KnownPassages:
+    """Reads the domain's answers of all dates. Of more than MAX_PASSAGES passages it keeps those whose hash is lowest.
 
     Empty answers, where a task needed nothing of the generator, are left out.
     """
     known = KnownPassages([])
     passages: dict[str, KnownPassage] = {}
     limit = 1.0  # of the hash of a passage
-    for row in read_answers(root, files, _COLUMNS):
+    for row in read_answers(root, files, domain, _COLUMNS):
         known.answers += 1
         if is_measured(row["document_id"], measured_share):
             known.measured += 1
@@ -102,11 +102,11 @@ def read_known(root: str, files: Iterable[FileRef], measured_share: float) -> Kn
     return known
 
 
-def read_answers(root: str, files: Iterable[FileRef], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of collected answers, file by file."""
+def read_answers(root: str, files: Iterable[FileRef], domain: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a domain's collected answers, file by file."""
     for ref in files:
-        for batch in read_input(root, ref, list(columns)):
-            yield from batch.to_pylist()
+        for batch in read_input(root, ref, ["domain", *columns]):
+            yield from (row for row in batch.to_pylist() if row["domain"] == domain)
 
 
 def answer_key(row: Mapping[str, Any]) -> str:

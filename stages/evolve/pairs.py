@@ -59,7 +59,8 @@ class _Selection:
 
 
 class ChoosePairs:
-    """Payload: `kind` (sft or dpo); `answers`, files of CollectedAnswer of all dates; `passages`, files of Seed.
+    """Payload: `kind` (sft or dpo); `answers`, files of CollectedAnswer of all dates and domains;
+    `passages`, files of Seed of the shard's domain.
 
     Writes rows of EXAMPLE, and one row of CHOICE as the side file `choice`. For sft these are accepted answers to the
     generator's prompts, and real passages; for dpo pairs of answers to one prompt. Nothing about a measured document is
@@ -81,10 +82,10 @@ class ChoosePairs:
         payload = json.loads(spec.payload)
         kind, share = payload["kind"], self._options.measured_share
         answers, passages = ([FileRef(*ref) for ref in payload[name]] for name in ("answers", "passages"))
-        known = read_known(spec.root, answers, share)
+        known = read_known(spec.root, answers, spec.label, share)
         real = RealTexts(spec.root, passages if kind == "sft" else [], share, self._redact)
         selection = self._select(kind, known.passages, real)
-        rows = [*_generated_rows(spec.root, answers, [*selection.train, *selection.held_out])]
+        rows = [*_generated_rows(spec, answers, [*selection.train, *selection.held_out])]
         rows += map(_real_row, selection.real)
         out.keep(pa.Table.from_pylist(rows, EXAMPLE))
         out.rows_in = known.answers + real.read
@@ -147,11 +148,13 @@ class ChoosePairs:
         return train, held_out
 
 
-def _generated_rows(root: str, files: Sequence[FileRef], choices: Sequence[Choice]) -> Iterable[dict[str, Any]]:
+def _generated_rows(spec: ShardSpec, files: Sequence[FileRef], choices: Sequence[Choice]) -> Iterable[dict[str, Any]]:
     """The rows of EXAMPLE of the choices. Their texts are read from the files."""
     wanted = {answer.key for _, answers in choices for answer in answers}
     texts: dict[str, tuple[list[dict[str, str]], str]] = {}
-    for row in read_answers(root, files, ["seed_id", "prompt", "answer", "language"]) if wanted else ():
+    for row in (
+        read_answers(spec.root, files, spec.label, ["seed_id", "prompt", "answer", "language"]) if wanted else ()
+    ):
         key = answer_key(row)
         if key in wanted and key not in texts:
             texts[key] = read_conversation(row["prompt"], row["answer"], row["language"])

@@ -1,16 +1,19 @@
 """Several samples of a passage: how they are drawn, and how one of them is chosen."""
 
 import json
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 
+from configs.errors import ConfigError
 from configs.load import load
 from model.backends import open_generator
 from stages import screen
 from stages.generate import Generate
 from stages.ports import KEEP, ModelCard, Verdict
-from stages.record import CANDIDATE, Seed
+from stages.questions import questions_about, samples_of
+from stages.record import CANDIDATE, Seed, content_id
 from stages.screen import Screen
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
@@ -68,6 +71,63 @@ def test_the_first_sample_is_the_one_that_a_single_one_would_be() -> None:
 def test_the_hottest_sample_stays_in_range() -> None:
     rows = generated([seed()], "generate.samples=2", "generate.temperature_spread=2")
     assert rows[1].request.sampling.temperature == 2
+
+
+def tasks_of(*overrides, count=2000):
+    """How often each task is drawn, among passages whose order comes first: those that a date would choose."""
+    config = load("echo", overrides)
+    seeds = sorted((seed(f"{PASSAGE} {n}") for n in range(count)), key=lambda each: content_id("17", each.id))
+    asked = [questions_about(each, config, "law", CARD) for each in seeds[: count // 4]]
+    return Counter(questions[0].task.name for questions in asked)
+
+
+TWO_TASKS = "domains.law.tasks=[explain, question-answer]"
+
+
+def test_tasks_are_drawn_by_weight_also_among_the_passages_that_a_date_chooses() -> None:
+    drawn = tasks_of(TWO_TASKS, "domains.law.task_weights={explain: 3}")  # the other one has 1
+    assert drawn["explain"] / drawn.total() == pytest.approx(0.75, abs=0.06)
+    assert tasks_of(TWO_TASKS, "domains.law.task_weights={explain: 0}").keys() == {"question-answer"}
+
+
+def test_weights_keep_the_task_of_most_passages_when_they_change_a_little() -> None:
+    def tasks(weight):
+        config = load("echo", [TWO_TASKS, f"domains.law.task_weights={{explain: {weight}}}"])
+        return [questions_about(seed(f"{PASSAGE} {n}"), config, "law", CARD)[0].task.name for n in range(400)]
+
+    changed = sum(one != other for one, other in zip(tasks(1), tasks(1.25), strict=True))
+    assert 0 < changed / 400 < 0.12
+
+
+def test_a_task_that_cannot_ask_gives_its_passage_to_another_one_with_weight() -> None:
+    leaning = seed("It is so. They said that this would be so. He agreed with them at once.")
+    tasks = "domains.law.tasks=[choice, explain, question-answer]"
+    config = load("echo", [tasks, "domains.law.task_weights={choice: 1000, question-answer: 0}"])
+    (question,) = questions_about(leaning, config, "law", CARD)
+    assert question.task.name == "explain"
+
+
+def test_each_language_needs_a_task_with_a_weight_above_0() -> None:
+    languages = ["domains.law.languages=[en, es]", "tasks.explain.languages=[en]"]
+    with pytest.raises(ConfigError, match=r"law\.task_weights: no task with prompts in es has a weight above 0"):
+        load("echo", [TWO_TASKS, *languages, "domains.law.task_weights={question-answer: 0}"])
+
+
+def test_a_share_of_the_passages_gets_several_samples() -> None:
+    config = load("echo", ["generate.samples=4", "generate.samples_share=0.25"])
+    seeds = sorted((seed(f"{PASSAGE} {n}") for n in range(2000)), key=lambda each: content_id("17", each.id))
+    counts = Counter(samples_of(each.id, config) for each in seeds[:500])  # those that a date would choose
+    assert counts.keys() == {1, 4}
+    assert counts[4] / 500 == pytest.approx(0.25, abs=0.06)
+    assert config.generate.answers_per_passage == 1.75
+
+
+def test_the_first_sample_does_not_depend_on_the_share() -> None:
+    seeds = [seed(f"{PASSAGE} {n}") for n in range(12)]
+    shared = generated(seeds, "generate.samples=3", "generate.samples_share=0.5")
+    first = {row.seed.id: row.candidate for row in shared if row.sample == 0}
+    assert len(shared) not in (12, 36)
+    assert first == {row.seed.id: row.candidate for row in generated(seeds)}
 
 
 @pytest.mark.parametrize("task", ["choice", "correction", "verdict", "question"])

@@ -5,6 +5,6 @@ Read `trainer` first: on accepted answers, or on pairs of an accepted and a reje
 minimised) and `fit` (the loop, and the best step).
 """
 
-from model.backends.lora.trainer import LoraTrainer
+from model.backends.lora.trainer import LoraTrainer, PreferenceOptions
 
-__all__ = ["LoraTrainer"]
+__all__ = ["LoraTrainer", "PreferenceOptions"]

@@ -89,12 +89,23 @@ def _with_new(model: Any, options: Lora) -> Any:
 
 
 def _with_start(model: Any, start: Adapter) -> Any:
-    from peft import PeftModel
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     folder = check_adapter(start)
+    network = None
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=True, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        config = LoraConfig.from_pretrained(str(folder))
+        config.inference_mode = False
+        network = get_peft_model(model, config)
+        result = set_peft_model_state_dict(network, load_file(folder / WEIGHTS))
+        unknown = [*result.unexpected_keys, *(name for name in result.missing_keys if "lora_" in name)]
+        if unknown:
+            raise ValueError(f"{len(unknown)} weights are not those of its layers, the first is {unknown[0]}")
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        if network is not None:
+            network.unload()  # or the next adapter is put on top of this one
         raise InputError(
             f"{folder}: does not fit the model ({error}); the adapter was trained for another model"
         ) from error
+    return network

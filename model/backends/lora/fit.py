@@ -69,7 +69,7 @@ class BestStep:
         if loss < self.best_loss:
             self.best, self.best_loss = step, loss
             self._keep()
-        return sum(done > self.best for done, _ in self.losses) < _PATIENCE
+        return sum(evaluated > self.best for evaluated, _ in self.losses) < _PATIENCE
 
     def _keep(self) -> None:
         self._kept = [weight.detach().clone() for weight in self._weights]

@@ -20,8 +20,8 @@ class _Predictions:
 
 def summed_loss(model: Any, batch: Sequence[Example]) -> tuple[Any, int]:
     """The sum of the cross-entropy over all answer tokens of the batch, in nats, and the number of these tokens."""
-    found = _predict(model, batch)
-    loss = torch.nn.functional.cross_entropy(found.logits_NV, found.targets_N, reduction="sum")
+    predicted = _predict(model, batch)
+    loss = torch.nn.functional.cross_entropy(predicted.logits_NV, predicted.targets_N, reduction="sum")
     return loss, sum(row.answer_tokens for row in batch)
 
 
@@ -38,8 +38,8 @@ def mean_loss(model: Any, examples: Sequence[Example], size: int) -> float:
 
 def mean_log_probabilities(model: Any, batch: Sequence[Example]) -> torch.Tensor:
     """Float32 [B]: the log-probability of each answer, in nats per token."""
-    found = _predict(model, batch)
-    values_N = -torch.nn.functional.cross_entropy(found.logits_NV, found.targets_N, reduction="none")
+    predicted = _predict(model, batch)
+    values_N = -torch.nn.functional.cross_entropy(predicted.logits_NV, predicted.targets_N, reduction="none")
     counts = [row.answer_tokens for row in batch]
     rows_N = _to(model.device, torch.tensor([place for place, count in enumerate(counts) for _ in range(count)]))
     sums_B = torch.zeros(len(batch), device=model.device).index_add(0, rows_N, values_N)

@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from stages.ports import ModelCard
+
 BOS, EOS = 256, 257
 VOCABULARY = 258  # 256 bytes, and the two
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def save_byte_llama(folder: Path, seed: int = 1) -> None:
@@ -33,6 +39,17 @@ def save_byte_llama(folder: Path, seed: int = 1) -> None:
     )
     torch.manual_seed(seed)
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_byte_chat(folder: Path) -> ModelCard:
+    """Saves the model with a chat template, so that adapters can be trained for it. Returns its card."""
+    from transformers import AutoTokenizer
+
+    save_byte_llama(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return ModelCard("byte-chat", "0" * 64, "transformers", str(folder), 0)
 
 
 def save_adapter(model: Path, folder: Path, *, seed: int = 2, scale: float = 0.3, **options: Any) -> None:

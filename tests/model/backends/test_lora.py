@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from configs import schema
 from model.backends import identify, open_generator, open_trainer
-from model.backends.lora import LoraTrainer
-from stages.ports import AdapterTrainer, ModelCard, Request, Training
+from model.backends.chat_template import ChatTemplate
+from model.backends.lora.examples import read_examples, read_pairs
+from stages.ports import AdapterTrainer, ModelCard, Preference, Request, Training
 
 pytestmark = pytest.mark.weights
 
@@ -92,17 +94,20 @@ def test_the_generator_speaks_with_it(trained: Training) -> None:
     made.close()
 
 
-def test_long_rows_are_cut_and_odd_ones_left_out(tmp_path: Path) -> None:
+def test_long_rows_are_cut_and_odd_ones_left_out() -> None:
     long = [
         {"role": "user", "content": "word " * 400},
         {"role": "assistant", "content": "yes " * 100},
     ]
-    made = trainer("transformers", max_length=64, max_tokens=100)
-    assert isinstance(made, LoraTrainer)
-    _, tokenizer = made._load()
-    examples = made._examples(tokenizer, [long, ROWS[0], [{"role": "assistant", "content": ""}]])
+    tokenizer = AutoTokenizer.from_pretrained(identify(config("transformers")).path)
+    template = ChatTemplate(tokenizer, {}, SMOL)
+    examples = read_examples(template, [long, ROWS[0], [{"role": "assistant", "content": ""}]], 64)
     assert [len(example.ids) <= 64 for example in examples][:2] == [True, True]
     assert tokenizer.decode(examples[1].ids[-examples[1].answer_tokens :]).startswith("Article 2 asks")
+    odd = [{"role": "user", "content": "Why?"}]
+    (pair,) = read_pairs(template, [Preference(odd, "", "yes"), Preference(long[:1], "yes " * 100, "no " * 20)], 64)
+    assert (len(pair.chosen.ids), pair.chosen.answer_tokens) == (64, 63)
+    assert pair.rejected.ids[: -pair.rejected.answer_tokens] == pair.chosen.ids[: -pair.chosen.answer_tokens]
 
 
 def test_echo_trains_without_tensors(tmp_path: Path) -> None:
@@ -112,6 +117,23 @@ def test_echo_trains_without_tensors(tmp_path: Path) -> None:
     assert training.loss_after < training.loss_before
     assert training.loss_before == pytest.approx(math.log(training.total_parameters))
     assert made.train("law", ROWS[:16], ROWS[16:], tmp_path) == training
+
+
+def test_echo_learns_preferences_and_keeps_the_better_step(tmp_path: Path) -> None:
+    made = trainer("echo", max_tokens=10_000)
+    asked = [{"role": "user", "content": "Why?"}]
+    pairs = [Preference(asked, f"It holds for case {n}.", f"Nobody knows about case {n}.") for n in range(20)]
+    first = made.train("law", ROWS[:16], ROWS[16:], tmp_path, keep_best=True)
+    assert (first.steps, first.best_step) == (1, 1)
+    training = made.prefer("law", pairs[:16], pairs[16:], tmp_path, first.adapter)
+    assert training.accuracy == 1.0
+    assert training.loss_after < training.loss_before
+    assert training.adapter.sha256 != first.adapter.sha256
+    unlike = made.train(
+        "law", ROWS[:16], [[*asked, {"role": "assistant", "content": "Alpha beta."}]], tmp_path, keep_best=True
+    )
+    assert unlike.best_step == 0
+    assert unlike.loss_after == unlike.loss_before
 
 
 def test_a_service_trains_nothing() -> None:

@@ -99,6 +99,23 @@ def test_a_target_is_scaled_from_a_finished_date(tmp_path):
     assert found["cost"] == round(found["hours_in_all"] * 3.6 + 1.0 * 2, 2)
 
 
+def test_several_answers_to_a_passage_are_part_of_what_a_target_takes(tmp_path):
+    """The date's 1,000 answers were to 400 passages of 1,000 bytes each."""
+    config = config_of(tmp_path, "generate.samples=4", "generate.samples_share=0.5", "price.output_million=2")
+    found = target.from_date(config, target.Target(4e6), PAST, NOON)
+    assert found["passages"] == {"law": 4_000}
+    assert found["hours"] == round(10_100 / 3600, 2)
+    assert found["cost"] == round(1.0 * 2, 2)
+
+
+def test_several_answers_to_a_passage_are_part_of_the_estimate(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "_newest", lambda data, model: PAST)
+    changes = ("domains.law.per_day=400", "generate.samples=4", "generate.samples_share=0.5", "adapt.enabled=false")
+    done = planned(tmp_path, monkeypatch, 0, *changes)
+    assert done["estimate"]["seconds"] == 1100
+    assert {stage["stage"]: stage["rows"] for stage in done["stages"]}["generate"] == 1000
+
+
 def test_a_time_gives_the_number_of_machines(tmp_path):
     by = target.target_from_flags(0.004, "13:00", None, NOON)
     found = target.from_date(config_of(tmp_path), by, PAST, NOON)
