@@ -10,7 +10,7 @@ from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
 from model.serve.embedded.lora import MixedAdapters
-from model.serve.embedded.prompt_pass import PromptPass
+from model.serve.embedded.prompt_pass import MAX_TOKENS_PER_PASS, PromptPass
 from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
 from model.serve.port import AdapterRef
 
@@ -64,8 +64,8 @@ class DsaSlots:
     ) -> torch.Tensor:
         longest = max(map(len, chunks))
         if not any(adapters):
-            is_dense = self.dense_below is None or longest <= self.dense_below
-            if offset or all_logits or not is_dense:
+            longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS)
+            if offset or all_logits or longest > longest_short:
                 return self._prompt_pass.read(first_slot, chunks, offset, between_layers, all_logits=all_logits)
             slots = range(first_slot, first_slot + len(chunks))
             return self._prompt_pass.read_short(slots, chunks, between_layers)

@@ -20,13 +20,18 @@ from model.lm import DsaForCausalLM
 from model.lm.layers import Block
 
 
+MAX_TOKENS_PER_PASS = 4096  # of short prompts: keys and values of all layers are kept until the pass ends
+ALIGNMENT = 8  # numbers: kernels read 16 bytes at a time
+
+
 @dataclass(frozen=True)
 class JoinedLayer:
-    """A layer's weights, each [out, in]. `inputs` gives queries, keys, values, head gates and then gate queries."""
+    """A layer's weights, each [out, in]. `inputs` gives queries, keys, values, head gates, padding and gate queries."""
 
     attention_norm: torch.Tensor
     inputs: torch.Tensor
     bias: torch.Tensor  # of `inputs`: zero but for the head gates
+    width: int  # of `inputs` without gate queries
     o_proj: torch.Tensor
     mlp_norm: torch.Tensor
     gate_up: torch.Tensor
@@ -61,11 +66,14 @@ class PromptPass:
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], between_layers: Callable[[], None]
     ) -> torch.Tensor:
         """Reads prompts that are dense, into empty slots, and returns the logits [B, V] of their last tokens."""
-        inputs = torch.tensor(self.short_inputs(slots, chunks), device=self._network.device)
-        return self.short_pass(inputs, between_layers)
+        count, logits = max(MAX_TOKENS_PER_PASS // max(map(len, chunks)), 1), []
+        for begin in range(0, len(chunks), count):
+            inputs = self._short_inputs(slots[begin : begin + count], chunks[begin : begin + count])
+            logits.append(self._short_pass(torch.tensor(inputs, device=self._network.device), between_layers))
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
 
-    def short_inputs(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Returns what `short_pass` reads, S + 2 + T numbers for each prompt: its slot, the place of its last token
+    def _short_inputs(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Returns what `_short_pass` reads, S + 2 + T numbers for each prompt: its slot, the place of its last token
         among all tokens, the places of the tokens of its last block, and its tokens, padded on the right."""
         S, T, rows = self._sparsity.block, max(map(len, chunks)), []
         for b, (slot, chunk) in enumerate(zip(slots, chunks, strict=True)):
@@ -74,7 +82,7 @@ class PromptPass:
             rows.append([slot, b * T + len(chunk) - 1, *places, *chunk, *([0] * (T - len(chunk)))])
         return rows
 
-    def short_pass(self, inputs: torch.Tensor, between_layers: Callable[[], None]) -> torch.Tensor:
+    def _short_pass(self, inputs: torch.Tensor, between_layers: Callable[[], None]) -> torch.Tensor:
         """Returns the logits [B, V]. Nothing waits for the host."""
         S, K, D = self._sparsity.block, self._groups, self._head_dim
         slot_B, last_B, places_BS, ids_BT = inputs.split([1, 1, S, inputs.shape[1] - S - 2], 1)
@@ -82,7 +90,7 @@ class PromptPass:
         x_MC = self._network.embed_tokens(ids_BT).flatten(0, 1)  # M: the tokens of all prompts
         cos, sin = self._angles(0, T, B)
         mixed, rotated = [], []
-        width = (self._heads + 2 * K) * D + self._heads  # without gate queries
+        width = self._layers[0].width
         for layer in self._layers:
             between_layers()
             h_MC = F.rms_norm(x_MC, x_MC.shape[-1:], layer.attention_norm, self._eps)
@@ -204,33 +212,36 @@ def rotate(x_BTHD: torch.Tensor, cos_BTD: torch.Tensor, sin_BTD: torch.Tensor) -
     return decode.apply_rope(x_BTHD, cos_BTD[:, :, None], sin_BTD[:, :, None])
 
 
-def _join(linears: Sequence[nn.Linear]) -> torch.Tensor:
-    """Returns the weights below each other, and makes them views of that."""
-    joined = torch.cat([linear.weight for linear in linears])
-    for linear, part in zip(linears, joined.split([len(linear.weight) for linear in linears]), strict=True):
-        linear.weight.data = part
-    return joined
-
-
 def _join_layer(layer: Block) -> JoinedLayer:
     attention, mlp = layer.attention, layer.mlp
-    linears = [attention.q_proj, attention.k_proj, attention.v_proj, attention.head_gate]
-    begin = sum(linear.out_features for linear in linears[:3])
-    if attention.gate is not None:
-        linears.append(attention.gate.query)
-    inputs = _join(linears)
+    first = [attention.q_proj, attention.k_proj, attention.v_proj, attention.head_gate]
+    outputs = sum(linear.out_features for linear in first)
+    padding = attention.head_gate.weight.new_zeros(-outputs % ALIGNMENT, attention.head_gate.in_features)
+    last = [] if attention.gate is None else [attention.gate.query]
+    inputs = _join([*first, padding, *last])
     bias = inputs.new_zeros(len(inputs))
-    bias[begin : begin + attention.head_gate.out_features] = attention.head_gate.bias
+    bias[outputs - attention.head_gate.out_features : outputs] = attention.head_gate.bias
     return JoinedLayer(
         layer.attention_norm.weight,
         inputs,
         bias,
+        outputs + len(padding),
         attention.o_proj.weight,
         layer.mlp_norm.weight,
         _join([mlp.gate_proj, mlp.up_proj]),
         mlp.down_proj.weight,
         attention.gate,
     )
+
+
+def _join(linears: Sequence[nn.Linear | torch.Tensor]) -> torch.Tensor:
+    """Returns the weights below each other, and makes those of layers views of that."""
+    weights = [linear.weight if isinstance(linear, nn.Linear) else linear for linear in linears]
+    joined = torch.cat(weights)
+    for linear, part in zip(linears, joined.split([len(weight) for weight in weights]), strict=True):
+        if isinstance(linear, nn.Linear):
+            linear.weight.data = part
+    return joined
 
 
 def _join_summaries(gates: Sequence[Gate | None]) -> torch.Tensor | None:
