@@ -19,7 +19,6 @@ from model.attention.pages import Pages
 from model.lm import DsaForCausalLM
 from model.lm.layers import Block
 
-
 MAX_TOKENS_PER_PASS = 4096  # of short prompts: keys and values of all layers are kept until the pass ends
 ALIGNMENT = 8  # numbers: kernels read 16 bytes at a time
 
@@ -84,7 +83,7 @@ class PromptPass:
 
     def _short_pass(self, inputs: torch.Tensor, between_layers: Callable[[], None]) -> torch.Tensor:
         """Returns the logits [B, V]. Nothing waits for the host."""
-        S, K, D = self._sparsity.block, self._groups, self._head_dim
+        S, K = self._sparsity.block, self._groups
         slot_B, last_B, places_BS, ids_BT = inputs.split([1, 1, S, inputs.shape[1] - S - 2], 1)
         B, T = ids_BT.shape
         x_MC = self._network.embed_tokens(ids_BT).flatten(0, 1)  # M: the tokens of all prompts
