@@ -98,7 +98,7 @@ def _kernels(
         span = slice(begin, begin + MAX_QUERIES_PER_LAUNCH)
         span_starts = None if starts is None else starts[:, span].contiguous()
         parts.append(_Sparse.apply(q[:, span], k, v, selected[:, :, span], span_starts, sparsity, offset + begin))
-    return torch.cat(parts, 1)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 @_opaque

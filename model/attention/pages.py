@@ -67,7 +67,9 @@ class Pages:
         self.reserve(offset + T)
         self.keys[:, offset : offset + T], self.values[:, offset : offset + T] = k_BTKD, v_BTKD
         # From the beginning of the block in which the first of these tokens is.
-        block_keys = torch.cat([self.tail[:, : offset % S], unrotated_k_BTKD], 1)
+        block_keys = unrotated_k_BTKD
+        if offset % S:
+            block_keys = torch.cat([self.tail[:, : offset % S], block_keys], 1)
         if gate is not None:
             leaves_BNKE = gate.leaves(block_keys, S)
             self._write_leaves(offset // S, leaves_BNKE)

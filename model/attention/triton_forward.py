@@ -10,6 +10,7 @@ After FlashMoBA (arXiv 2511.11571, section 4) and FSA (arXiv 2508.18224). Differ
 of its own, and the local blocks are causal.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -47,22 +48,58 @@ def pair(
         starts_BT: the position at which each token's document begins; None: 0.
     """
     B, K, T, R = selected_BKTR.shape
-    device, S = selected_BKTR.device, sparsity.block
-    N = (keys + S - 1) // S
-    own = (torch.arange(T, device=device) + offset) // S
-    sink = torch.zeros(1, T, dtype=torch.int32, device=device) if starts_BT is None else starts_BT // S
-    sink = torch.where(sink < own - 1, sink, -1).to(torch.int32)
+    N = (keys + sparsity.block - 1) // sparsity.block
+    where = _where_pairs_go(
+        B, K, T, R, N, sparsity.block, offset, selected_BKTR.device, torch.is_inference_mode_enabled()
+    )
+    sink = where.sink if starts_BT is None else _sink(starts_BT // sparsity.block, where.own)
     blocks = torch.cat([sink[:, None, :, None].expand(B, K, T, 1), selected_BKTR], 3)
-    group = torch.arange(B * K, device=device, dtype=torch.int32).view(B, K, 1, 1) * N
-    key = torch.where(blocks >= 0, blocks + group, B * K * N).flatten()
+    key = torch.where(blocks >= 0, blocks + where.group, where.none).flatten()
     ordered, order = key.sort(stable=True)
-    bounds = torch.searchsorted(ordered, torch.arange(B * K * N + 1, device=device, dtype=torch.int32)).int()
-    pieces = ((bounds[1:] - bounds[:-1] + CHUNK - 1) // CHUNK).cumsum(0)
-    work = torch.arange(B * K * (T * (R + 1) // CHUNK + 1 + N), device=device)
-    work_block = torch.searchsorted(pieces, work, right=True).int()
-    before = torch.nn.functional.pad(pieces, (1, 0))[work_block.long()]
-    first = bounds[work_block.clamp(max=B * K * N - 1).long()] + (work - before).int() * CHUNK
-    return Pairs(blocks, order.int(), bounds, work_block, first.int())
+    bounds = torch.searchsorted(ordered, where.numbers, out_int32=True)
+    programs = (bounds.diff() + (CHUNK - 1)) // CHUNK  # of each block
+    last = programs.cumsum(0, dtype=torch.int32)
+    work_block = torch.searchsorted(last, where.work, right=True, out_int32=True)
+    begin = torch.add(bounds[:-1], last - programs, alpha=-CHUNK)  # less the programs of the blocks before
+    first = begin[work_block.clamp(max=B * K * N - 1)] + where.work_begin
+    return Pairs(blocks, order.int(), bounds, work_block, first)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What `pair` needs for all layers of a pass; int32."""
+
+    own: torch.Tensor  # [T], the block of each token
+    sink: torch.Tensor  # [1, T], see `_sink`, for texts that begin at 0
+    group: torch.Tensor  # [B, K, 1, 1], the number of the first block
+    none: torch.Tensor  # the number of no block, behind all others
+    numbers: torch.Tensor  # of all blocks, and `none`
+    work: torch.Tensor  # the numbers of the programs
+    work_begin: torch.Tensor  # pairs of the programs before each, if all had CHUNK
+
+
+@functools.lru_cache(maxsize=1)  # the layers of a pass follow each other
+def _where_pairs_go(
+    B: int, K: int, T: int, R: int, N: int, S: int, offset: int, device: torch.device, is_inference: bool
+) -> _Places:
+    """`is_inference`: tensors of inference mode are of no use outside it."""
+    count = B * K * N
+    own = torch.arange(offset, offset + T, device=device, dtype=torch.int32) // S
+    work = torch.arange(B * K * (T * (R + 1) // CHUNK + 1 + N), device=device, dtype=torch.int32)
+    return _Places(
+        own,
+        _sink(torch.zeros(1, T, dtype=torch.int32, device=device), own),
+        torch.arange(0, count, N, device=device, dtype=torch.int32).view(B, K, 1, 1),
+        torch.full((), count, dtype=torch.int32, device=device),
+        torch.arange(count + 1, device=device, dtype=torch.int32),
+        work,
+        work * CHUNK,
+    )
+
+
+def _sink(sink_BT: torch.Tensor, own_T: torch.Tensor) -> torch.Tensor:
+    """Returns the sinks, -1 where they are the own or the previous block."""
+    return sink_BT.masked_fill(sink_BT >= own_T - 1, -1).to(torch.int32)
 
 
 # Not compiled again for other values of these: the chunks of a prompt differ in them.

@@ -190,7 +190,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         if torch.is_autocast_enabled(x_BTC.device.type):
             # The residual stream too, which halves the memory traffic of norms and sums.
             x_BTC = x_BTC.to(torch.get_autocast_dtype(x_BTC.device.type))
-        angles_BTD = self._rope_angles(torch.arange(T, device=x_BTC.device) + cached_B[:, None])
+        angles_BTD = self.rope_angles(torch.arange(T, device=x_BTC.device) + cached_B[:, None])
         context = ForwardContext(
             cos_BTD=angles_BTD.cos(),
             sin_BTD=angles_BTD.sin(),
@@ -243,7 +243,7 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         is_dict = self.config.return_dict if return_dict is None else return_dict
         return output if is_dict else output.to_tuple()
 
-    def _rope_angles(self, positions_BT: torch.Tensor) -> torch.Tensor:
+    def rope_angles(self, positions_BT: torch.Tensor) -> torch.Tensor:
         """Returns RoPE's angles [B, T, D / 2] (arXiv 2104.09864, section 3.2.2)."""
         D, device = self.config.head_dim, positions_BT.device
         frequencies = self.config.rope_theta ** (-torch.arange(0, D, 2, device=device, dtype=torch.float32) / D)

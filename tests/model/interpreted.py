@@ -36,6 +36,12 @@ def rope() -> None:
         x, angle = torch.randn(2, 5, heads, 16), torch.rand(2, 5, 8) * 6
         want = decode.apply_rope(x, angle.cos()[:, :, None], angle.sin()[:, :, None])
         torch.testing.assert_close(triton_rope.rotate(x, angle.cos(), angle.sin()), want)
+        joined = torch.cat([torch.randn(2, 5, 3), x.flatten(2), torch.randn(2, 5, 7)], 2)  # among other projections
+        among = joined[..., 3:-7].unflatten(2, (heads, 16))
+        torch.testing.assert_close(triton_rope.rotate(among, angle.cos(), angle.sin()), want)
+        torch.testing.assert_close(
+            triton_rope.rotate(among[:, 1:], angle.cos()[:, 1:], angle.sin()[:, 1:]), want[:, 1:]
+        )
 
 
 def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense: bool = False, steps: int = 3) -> None:

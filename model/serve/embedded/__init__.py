@@ -1,7 +1,7 @@
 """The embedded engine: continuous batching in this process, for the DSA model and for Hugging Face causal models.
 
 Read `engine` (the thread), `scheduler` (who is read and decoded next), `slot_model` (a model over slots) with its two
-kinds `dsa_slots` and `hf_slots`, then `sampling`.
+kinds `dsa_slots` and `hf_slots`, `prompt_pass` (how the former reads prompts), then `sampling`.
 """
 
 from model.serve.embedded.engine import EmbeddedEngine, EmbeddedOptions

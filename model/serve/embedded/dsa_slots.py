@@ -1,6 +1,7 @@
 """`DsaSlots`: the DSA model over slots. The arenas are the `Pages` of its layers, one row a slot."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -9,6 +10,7 @@ from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
 from model.serve.embedded.lora import MixedAdapters
+from model.serve.embedded.prompt_pass import MAX_TOKENS_PER_PASS, PromptPass
 from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
 from model.serve.port import AdapterRef
 
@@ -24,13 +26,16 @@ class DsaSlots:
         self.dense_below = config.sparsity.dense_below if config.attention == "sparse" else None
         self._cache = DsaCache(len(network.layers))
         self._cache.start(slots, network.device)
-        for layer, block in zip(self._cache.layers, network.layers, strict=True):
-            keys_like = torch.empty(
-                slots, 0, config.num_key_value_heads, config.head_dim, device=network.device, dtype=network.dtype
-            )
-            pages = Pages.empty(keys_like, block.attention.gate, config.sparsity)  # pyright: ignore
-            pages.reserve(max_length + 1)
-            layer.set_pages(pages)  # pyright: ignore[reportAttributeAccessIssue]
+        gate: Any = network.layers[0].attention.gate  # pyright: ignore
+        keys_like = torch.empty(
+            len(network.layers) * slots, 0, config.num_key_value_heads, config.head_dim,
+            device=network.device, dtype=network.dtype,
+        )  # fmt: skip
+        pages = Pages.empty(keys_like, gate, config.sparsity)
+        pages.reserve(max_length + 1)
+        for number, layer in enumerate(self._cache.layers):
+            layer.set_pages(pages.rows(number * slots, (number + 1) * slots))  # pyright: ignore
+        self._prompt_pass = PromptPass(network, pages, max_length)
         self._breaks = LayerBreaks(network.layers)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
@@ -57,10 +62,16 @@ class DsaSlots:
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
+        longest = max(map(len, chunks))
+        if not any(adapters):
+            longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS)
+            if offset or all_logits or longest > longest_short:
+                return self._prompt_pass.read(first_slot, chunks, offset, between_layers, all_logits=all_logits)
+            slots = range(first_slot, first_slot + len(chunks))
+            return self._prompt_pass.read_short(slots, chunks, between_layers)
         cache = self._cache.rows(first_slot, first_slot + len(chunks))
         cache.lengths = [offset] * len(chunks)
         cache.positions_B.fill_(offset)
-        longest = max(map(len, chunks))
         # Padded on the left, so that the last tokens are at the same place; the model moves the padding.
         ids = [[0] * (longest - len(chunk)) + list(chunk) for chunk in chunks]
         mask_BT = None

@@ -6,7 +6,6 @@ come in, and tokens go out, by queues.
 """
 
 import asyncio
-import itertools
 import logging
 import queue
 import threading
@@ -142,7 +141,7 @@ class EmbeddedEngine:
                 f"the model's context is {info.max_length} tokens: shorten the prompt or lower max_tokens",
                 "max_tokens" if len(request.prompt) < info.max_length else "prompt",
             )
-        used = itertools.chain(request.prompt, options.logit_bias, options.stop_token_ids)
+        used = (min(request.prompt), max(request.prompt), *options.logit_bias, *options.stop_token_ids)
         if (token := next((token for token in used if not 0 <= token < info.vocab_size), None)) is not None:
             raise RequestError(f"token {token} is not in the vocabulary (0 to {info.vocab_size - 1})", "prompt")
         if request.json_schema is not None:

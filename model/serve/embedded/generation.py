@@ -1,5 +1,6 @@
 """`Generation`: what the engine's thread does. It reads prompts and decodes tokens, a step at a time."""
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ from model.serve.embedded.slot_model import SlotModel
 from model.serve.port import FinishReason, GenerationStep, TokenLogprob
 
 PREFILL_SHARE = 2.0  # time for prompts between two decode steps, in decode steps
+MAX_CHUNK_PARTS = 8  # into which a chunk is cut while others generate
 
 
 class Generation:
@@ -19,14 +21,17 @@ class Generation:
 
     Args:
         model: the model.
-        prefill_tokens: tokens of prompts that are read at once.
+        prefill_tokens: tokens of prompts that are read at once, fewer while others generate and a layer takes too long.
         on_step: is called after each decode step, also of those between the layers of a prefill.
     """
 
     def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
-        self.model, self.scheduler, self._on_step = model, Scheduler(model.slots, prefill_tokens), on_step
+        self.model, self.scheduler, self._on_step = model, Scheduler(model.slots), on_step
+        self._prefill_tokens = self._chunk_tokens = prefill_tokens
         self.prompt_tokens = self.generated_tokens = self.sparse_steps = self.dense_steps = 0
         self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
+        self._layer_times: list[float] = []  # of the chunk's layers, seconds
+        self._layer_began = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -36,16 +41,33 @@ class Generation:
     def step(self) -> None:
         """Reads one chunk of prompts, then decodes one token of each sequence that generates."""
         self.scheduler.admit()
-        if group := self.scheduler.next_prefill():
-            self._read(group)
+        budget = self._chunk_tokens if self.scheduler.decoding() else self._prefill_tokens
+        if group := self.scheduler.next_prefill(budget):
+            self._read(group, budget)
+            self._choose_chunk_tokens()
         self._decode()
 
     def _decode_meanwhile(self) -> None:
-        """Between two layers of a prefill: a decode step, if those that generate have waited long enough."""
-        if self.scheduler.decoding():
-            self.model.wait()
-            if time.perf_counter() - self._last_step >= PREFILL_SHARE * self._step_time:
-                self._decode()
+        """Between two layers of a prefill: a decode step, if those that generate cannot wait for the next layer."""
+        if not self.scheduler.decoding():
+            return
+        self.model.wait()
+        now = time.perf_counter()
+        if self._layer_began:
+            self._layer_times.append(now - self._layer_began)
+        next_layer = self._layer_times[-1] if self._layer_times else 0.0
+        if now + next_layer - self._last_step > PREFILL_SHARE * self._step_time:
+            self._decode()
+        self._layer_began = time.perf_counter()
+
+    def _choose_chunk_tokens(self) -> None:
+        """Sets how many tokens are read next while others generate: these wait at least as long as a layer takes."""
+        if self._layer_times:
+            layer, wait = statistics.median(self._layer_times), PREFILL_SHARE * self._step_time
+            if layer > wait:
+                self._chunk_tokens = max(self._chunk_tokens // 2, self._prefill_tokens // MAX_CHUNK_PARTS, 1)
+            elif layer < wait / 4:
+                self._chunk_tokens = min(self._chunk_tokens * 2, self._prefill_tokens)
 
     def fail_all(self, error: GristmillError) -> None:
         """Ends all sequences with an error and frees their slots."""
@@ -53,9 +75,10 @@ class Generation:
             if sequence := self.scheduler.remove(request_id):
                 sequence.deliver(error)
 
-    def _read(self, group: list[LiveSequence]) -> None:
+    def _read(self, group: list[LiveSequence], budget: int) -> None:
         first = group[0]
-        offset, budget = first.cached, self.scheduler.prefill_tokens
+        self._layer_times, self._layer_began = [], 0.0
+        offset = first.cached
         longest = budget if len(group) == 1 else max(sequence.unread for sequence in group)
         chunks = [sequence.request.prompt[offset : offset + longest] for sequence in group]
         asked = first.request.sampling.prompt_logprobs

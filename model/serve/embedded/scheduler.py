@@ -42,11 +42,9 @@ class Scheduler:
 
     Args:
         slots: how many.
-        prefill_tokens: tokens that are read at once, padding included.
     """
 
-    def __init__(self, slots: int, prefill_tokens: int) -> None:
-        self.prefill_tokens = prefill_tokens
+    def __init__(self, slots: int) -> None:
         self.waiting: OrderedDict[str, LiveSequence] = OrderedDict()
         self.running: dict[str, LiveSequence] = {}
         self._by_slot: dict[int, LiveSequence] = {}
@@ -72,8 +70,9 @@ class Scheduler:
             sequence.slot = heapq.heappop(self._free)
             self.running[request_id] = self._by_slot[sequence.slot] = sequence
 
-    def next_prefill(self) -> list[LiveSequence]:
-        """Returns the sequences whose prompts are read next: one, or several short ones in neighbouring slots."""
+    def next_prefill(self, budget: int) -> list[LiveSequence]:
+        """Returns the sequences whose prompts are read next: one, or several short ones in neighbouring slots, which
+        together have at most `budget` tokens, padding included."""
         first = next((sequence for sequence in self.running.values() if sequence.unread), None)
         if first is None:
             return []
@@ -84,7 +83,7 @@ class Scheduler:
         while (following := self._by_slot.get(first.slot + len(group))) is not None:
             longest = max(longest, following.unread)
             is_alone = following.cached or following.request.sampling.prompt_logprobs is not None
-            if is_alone or longest * (len(group) + 1) > self.prefill_tokens:
+            if is_alone or longest * (len(group) + 1) > budget:
                 break
             group.append(following)
         return group

@@ -1,0 +1,186 @@
+"""A prompt's pass gives what the network's own gives, in a bounded number of operations, and lets others decode."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
+
+from model.serve.embedded import generation, prompt_pass  # noqa: E402
+from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
+from model.serve.embedded.generation import Generation  # noqa: E402
+from model.serve.embedded.sampling import Draws  # noqa: E402
+from model.serve.embedded.scheduler import LiveSequence  # noqa: E402
+from model.serve.port import GenerationRequest, SamplingOptions  # noqa: E402
+from tests.factories.serving.tiny_models import VOCABULARY, save_dsa  # noqa: E402
+
+pytestmark = pytest.mark.weights
+MAX_OPERATIONS = 18  # of a layer; on a GPU, where RoPE is one, 12
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations that write something: on a GPU each is a launch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        if func._can_decompose() and name not in (
+            "aten::linear",
+            "aten::rms_norm",
+            "aten::scaled_dot_product_attention",
+        ):
+            with self:
+                result = func.decompose(*args, **(kwargs or {}))
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **(kwargs or {}))
+        given, returned = (
+            {tensor.untyped_storage().data_ptr() for tensor in tree_leaves(tensors) if isinstance(tensor, torch.Tensor)}
+            for tensors in ((args, kwargs), result)
+        )
+        is_view = returned <= given and not func._schema.is_mutable
+        if returned and not is_view and "empty" not in name:
+            self.counts[name] += 1
+        return result
+
+
+@pytest.fixture(scope="module", params=["sparse", "dense"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return save_dsa(tmp_path_factory.mktemp("dsa"), attention=request.param)
+
+
+def tokens(lengths: Sequence[int]) -> list[list[int]]:
+    return [torch.randint(1, VOCABULARY, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in lengths]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "chunk"),
+    [((1, 7, 20), 64), ((4, 8, 3, 9), 64), ((20, 20), 64), ((90,), 128), ((90,), 30), ((90,), 7), ((41, 64, 13), 128)],
+)
+def test_a_pass_gives_the_logits_and_the_cache_of_the_networks_own(
+    network: Any, lengths: tuple[int, ...], chunk: int
+) -> None:
+    slots, prompts, first = DsaSlots(network, 6, 128), tokens(lengths), 1
+    logits = None
+    for offset in range(0, max(lengths), chunk):
+        chunks = [prompt[offset : offset + chunk] for prompt in prompts]
+        logits = slots.prefill(first, chunks, offset, [None] * len(prompts), lambda: None)
+    assert logits is not None
+    for row, prompt in enumerate(prompts):
+        with torch.no_grad():
+            expected = network(input_ids=torch.tensor([prompt]), use_cache=True)
+        torch.testing.assert_close(logits[row], expected.logits[0, -1], atol=1e-4, rtol=1e-4)
+        S, end = network.config.block, len(prompt)
+        for layer, expected_layer in zip(slots._cache.layers, expected.past_key_values.layers, strict=True):
+            pages: Any = layer.pages  # pyright: ignore
+            own = expected_layer.pages
+            assert not pages.keys[first + row, end + chunk :].any()
+            pairs = [
+                (pages.keys[first + row, :end], own.keys[0, :end]),
+                (pages.values[first + row, :end], own.values[0, :end]),
+                (pages.tail[first + row, : end % S], own.tail[0, : end % S]),
+            ]
+            complete = end // S
+            for mine, theirs in zip(pages.levels, own.levels, strict=False):
+                pairs.append((mine[first + row, :complete], theirs[0, :complete]))
+                complete //= network.config.fanout
+            for mine, theirs in pairs:
+                torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_all_logits_are_those_of_one_pass(network: Any) -> None:
+    (prompt,) = tokens((60,))
+    slots = DsaSlots(network, 2, 64)
+    parts = [slots.prefill(1, [prompt[a : a + 20]], a, [None], lambda: None, all_logits=True) for a in (0, 20, 40)]
+    with torch.no_grad():
+        expected = network(input_ids=torch.tensor([prompt])).logits[0]
+    torch.testing.assert_close(torch.cat(parts), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [(20,), (20, 20, 20), (13, 20, 4, 1)])
+def test_a_layer_of_short_prompts_is_few_operations_however_many_they_are(
+    network: Any, lengths: tuple[int, ...]
+) -> None:
+    slots, begins, prompts = DsaSlots(network, 4, 128), [], tokens(lengths)
+    with Operations() as operations:
+        slots.prefill(0, prompts, 0, [None] * len(prompts), lambda: begins.append(sum(operations.counts.values())))
+    assert 0 < begins[1] - begins[0] <= MAX_OPERATIONS, operations.counts
+
+
+def test_many_short_prompts_are_read_in_several_passes(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = tokens((9, 4, 20, 1, 7))
+    first = DsaSlots(network, 5, 64).prefill(0, prompts, 0, [None] * 5, lambda: None)
+    monkeypatch.setattr(prompt_pass, "MAX_TOKENS_PER_PASS", 45)
+    second = DsaSlots(network, 5, 64).prefill(0, prompts, 0, [None] * 5, lambda: None)
+    torch.testing.assert_close(second, first, atol=1e-5, rtol=1e-5)
+
+
+class SlowLayers:
+    """A model whose layers and decode steps take known times of a clock of its own."""
+
+    slots, max_length, vocab_size, end_tokens, dense_below = 4, 10_000, 3, frozenset[int](), None
+    layers, step_s = 5, 1.0
+
+    def __init__(self, layer_s_per_token: float) -> None:
+        self.now, self.layer_s_per_token = 100.0, layer_s_per_token
+        self.decoded_at: list[float] = []
+        self.chunks: list[int] = []
+
+    def prefill(self, first_slot: int, chunks: Any, offset: int, adapters: Any, between_layers: Any, **_: Any) -> Any:
+        self.chunks.append(len(chunks[0]))
+        for _layer in range(self.layers):
+            between_layers()
+            self.now += self.layer_s_per_token * len(chunks[0])
+        return torch.zeros(len(chunks), self.vocab_size)
+
+    def decode(self, tokens: Any, positions: Any, adapters: Any) -> Any:
+        self.now += self.step_s
+        self.decoded_at.append(self.now)
+        return torch.zeros(len(tokens), self.vocab_size)
+
+    def wait(self) -> None: ...
+
+
+def _sequence(name: str, prompt: int, output: int) -> LiveSequence:
+    options = SamplingOptions(max_tokens=output, temperature=0.0, ignore_eos=True)
+    request = GenerationRequest(name, (1,) * prompt, options)
+    return LiveSequence(request, lambda _: None, Draws(options, frozenset(), request.prompt))
+
+
+@pytest.mark.parametrize("layer_s", [0.4, 1.5, 6.0])
+def test_others_wait_for_a_long_prompt_at_most_their_share(layer_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of a chunk of 800 tokens takes `layer_s`, a decode step takes 1: tokens come at most 2 + 1 apart."""
+    model = SlowLayers(layer_s / 800)
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: model.now)
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5000))
+    for _ in range(5):
+        engine.step()
+    engine.scheduler.add(_sequence("b", 8000, 1))
+    begin = len(model.decoded_at) - 1
+    while "b" in engine.scheduler.running or "b" in engine.scheduler.waiting:
+        engine.step()
+    gaps = [
+        after - before for before, after in zip(model.decoded_at[begin:], model.decoded_at[begin + 1 :], strict=False)
+    ]
+    settled = gaps if layer_s <= 2 else gaps[2 * model.layers :]  # two chunks are too long, then they are short enough
+    assert max(settled) <= generation.PREFILL_SHARE + 1 + 1e-9
+    assert set(model.chunks[1:]) == ({800} if layer_s <= 2 else {800, 400, 200})
+
+
+def test_alone_a_prompt_is_read_in_full_chunks() -> None:
+    model = SlowLayers(1.0)
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("b", 2400, 1))
+    while engine.has_work:
+        engine.step()
+    assert model.chunks == [800, 800, 800]
+    assert not model.decoded_at
