@@ -47,7 +47,10 @@ class Gate(Section):
         description="Change of the 10th, 50th and 90th percentile of the bits per byte of accepted answers.",
     )
     max_hidden_gap: float = Field(
-        default=0.05, ge=0, le=1, description="How far the share of accepted rows that pass the hidden filters may fall."
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How far the share of accepted rows that pass the hidden filters may fall.",
     )
 
 

@@ -49,4 +49,9 @@ class ProbeAnswer:
 def arrow_schema(kind: type) -> pa.Schema:
     """The Arrow schema of one of the two records."""
     types = {"str": pa.string(), "bool": pa.bool_(), "float": pa.float64(), "int": pa.int64()}
-    return pa.schema([(field.name, types[getattr(field.type, "__name__", str(field.type)).split(" | ")[0]]) for field in fields(kind)])
+    return pa.schema(
+        [
+            (field.name, types[getattr(field.type, "__name__", str(field.type)).split(" | ")[0]])
+            for field in fields(kind)
+        ]
+    )
