@@ -96,7 +96,8 @@ class Conversation(Body):
 class ChatBody(GenerationFields, Conversation):
     """POST /v1/chat/completions: answers a conversation."""
 
-    max_completion_tokens: Annotated[Integer, Field(ge=0, le=MAX_TOKEN_COUNT)] | None = None
+    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_TOKEN_COUNT)] | None = None
+    max_completion_tokens: Annotated[Integer, Field(ge=1, le=MAX_TOKEN_COUNT)] | None = None
     logprobs: Flag | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=1024)] | None = None
 
