@@ -218,10 +218,10 @@ def joined(before: Any, after: Any) -> Any:
 def plain(value: Any, key: str = "") -> Any:
     """An answer without what differs by nature: ids, times, fields that are null, what only vLLM adds, and tokens
     that are parts of characters, whose text OpenAI writes as `bytes:…` and vLLM leaves out."""
-    if key == "top_logprobs" and isinstance(value, dict):
-        return {token: log_p for token, log_p in value.items() if is_text(token)}
     if isinstance(value, dict) and not is_text(value.get("token", "a")):
         return {}
+    if key == "top_logprobs" and isinstance(value, dict) and "token" not in value:  # of /v1/completions
+        return {token: log_p for token, log_p in value.items() if is_text(token)}
     if isinstance(value, dict):
         ignored = {"id", "created", "system_fingerprint", "prompt_token_ids", "prompt_logprobs", "stop_reason"}
         return {name: plain(item, name) for name, item in value.items() if item is not None and name not in ignored}
