@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 300
+START_TIMEOUT_S = 900
 Fields = Callable[[int], dict[str, Any]]  # of a request, by the tokens of its answer
 
 

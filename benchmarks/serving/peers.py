@@ -30,6 +30,7 @@ from model.weights.resolve import model_folder
 
 MODEL = "smollm2-135m-instruct"
 PROMPT, OUTPUT, STREAMS, LONGEST = 128, 48, 8, 512
+BATCHING = ["--continuous-batching", "--cb-max-memory-percent", "0.05"]  # it takes most of the memory by itself
 FIRST_TOKENS = 5  # answers that are timed to their first token in a round, one at a time
 
 
@@ -66,7 +67,7 @@ def peers(folder: Path, vllm_python: str | None) -> list[Peer]:
     port = load.free_port()
     sizes = ["--slots", str(STREAMS), "--max-length", str(LONGEST), "--served-name", "m", "--dtype", "float32"]
     found = [Peer("embedded", load.gristmill(folder, port, "--engine", "embedded", *sizes), port, "m")]
-    for name, flags in (("transformers serve", []), ("transformers serve, batching", ["--continuous-batching"])):
+    for name, flags in (("transformers serve", []), ("transformers serve, batching", BATCHING)):
         port = load.free_port()
         command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--host", "127.0.0.1"]
         command += ["--port", str(port), "--dtype", "float32", "--device", "cpu", *flags]
