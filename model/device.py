@@ -24,10 +24,21 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def use_threads(threads: int) -> int:
-    """Sets how many CPU threads torch uses for calls of this thread; 0 or less: all cores. Returns the number."""
-    count = threads if threads > 0 else os.cpu_count() or 1
+    """Sets how many CPU threads torch uses for calls of this thread, and returns the number.
+
+    0 or less: as many as OMP_NUM_THREADS says, else the cores that this process may use.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(wanted) if wanted.isdecimal() else _usable_cores()
+    count = threads if threads > 0 else max(cores, 1)
     torch.set_num_threads(count)
     return count
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: containers and taskset may give fewer than the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def peak_gpu_memory() -> dict[str, float]:

@@ -1,16 +1,13 @@
-"""The embedded engine on a CPU through HTTP: against a bare decoding loop, transformers' server and vLLM's CPU build.
+"""The embedded engine on a CPU through HTTP, against a bare decoding loop.
 
-    python -m benchmarks.serving.cpu [--models DIR] [--smollm2] [--vllm-python PYTHON]
+    python -m benchmarks.serving.cpu [--models DIR]
 
-Writes benchmarks/results/serving.json. `--smollm2` measures the packaged SmolLM2-135M too, against `transformers serve`
-and, with `--vllm-python`, against vLLM's CPU build in that interpreter's environment. A thread each, where that can be
-set, so that clients and servers do not share cores.
+Writes benchmarks/results/serving.json. A thread each, so that clients and server do not share cores.
 """
 
 import argparse
 import asyncio
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from transformers import AutoModelForCausalLM
 import model.lm  # noqa: F401 - registers the DSA model
 from benchmarks.figures import Figures, processor
 from benchmarks.serving import load, models
-from model.weights.resolve import model_folder
 
 TINY_VOCABULARY, PROMPT, OUTPUT, STREAMS = 2048, 128, 128, 8
 CROWD, AT_ONCE, CROWD_OUTPUT = 1000, 200, 16
@@ -84,11 +80,9 @@ def crowd(port: int, name: str, network: Any) -> float:
 
 
 def main() -> None:
-    """Measures the tiny model, then SmolLM2 if asked for."""
+    """Measures the tiny model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("data/bench"))
-    parser.add_argument("--smollm2", action="store_true")
-    parser.add_argument("--vllm-python")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
@@ -102,52 +96,15 @@ def main() -> None:
     command = load.gristmill(
         tiny, port, "--engine", "embedded", "--slots", str(STREAMS), "--max-length", str(LONGEST), "--served-name", "m"
     )
-    with load.server(command, port, log) as seconds:
+    with load.server(command, port, log) as up:
         rate, first = http_rate(port, "m", TINY_VOCABULARY), first_token_ms(port, "m", TINY_VOCABULARY)
         right = crowd(port, "m", network)
     raw = max(before, raw_rate(network, TINY_VOCABULARY))
-    figures.put("CPU, tiny, seconds until it answers", seconds, 10, "lower")
+    figures.put("CPU, tiny, seconds until it answers", up.start_s, 10, "lower")
     figures.put(f"CPU, tiny, {STREAMS} streams, tokens/s over HTTP", rate)
     figures.put(f"CPU, tiny, {STREAMS} streams, HTTP / bare loop", rate / raw, 0.7)
     figures.put(f"CPU, tiny, TTFT p50 of {PROMPT} tokens, ms", first, 60, "lower")
     figures.put(f"CPU, tiny, {CROWD} requests, {AT_ONCE} at once: share equal to their reference", right, 1.0)
-    if options.smollm2:
-        _measure_smollm2(figures, log, options.vllm_python)
-
-
-def _measure_smollm2(figures: Figures, log: Path, vllm_python: str | None) -> None:
-    folder = model_folder("smollm2-135m-instruct")
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    vocabulary = network.config.vocab_size
-    raw = raw_rate(network, vocabulary)
-    del network
-    port = load.free_port()
-    sizes = ["--slots", str(STREAMS), "--max-length", str(LONGEST), "--served-name", "m"]
-    commands = {"embedded": load.gristmill(folder, port, "--engine", "embedded", *sizes)}
-    if vllm_python:
-        serve = [vllm_python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
-        serve += ["--served-model-name", "m", "--max-model-len", str(LONGEST), "--dtype", "float32"]
-        commands["vLLM's CPU build"] = serve
-    transformers_serve = [str(Path(sys.executable).parent / "transformers"), "serve", "--port", str(port)]
-    commands["transformers serve"] = [*transformers_serve, "--host", "127.0.0.1", "--force-model", str(folder)]
-    rates = {}
-    for name, command in commands.items():
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-        served = str(folder) if name == "transformers serve" else "m"
-        try:
-            with load.server(command, port, log) as seconds:
-                rates[name] = http_rate(port, served, vocabulary)
-                first = first_token_ms(port, served, vocabulary)
-        except (SystemExit, RuntimeError) as error:
-            print(f"{name}: FAILED {str(error)[-800:]}", flush=True)
-            continue
-        figures.put(f"CPU, SmolLM2-135M, {name}: seconds until it answers", seconds)
-        figures.put(f"CPU, SmolLM2-135M, {name}: {STREAMS} streams, tokens/s over HTTP", rates[name])
-        figures.put(f"CPU, SmolLM2-135M, {name}: TTFT p50 of {PROMPT} tokens, ms", first)
-    figures.put("CPU, SmolLM2-135M, embedded over HTTP / bare loop", rates["embedded"] / raw, 0.7)
-    for name, rate in rates.items():
-        if name != "embedded":
-            figures.put(f"CPU, SmolLM2-135M, embedded / {name}", rates["embedded"] / rate)
 
 
 if __name__ == "__main__":

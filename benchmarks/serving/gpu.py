@@ -109,8 +109,8 @@ def main() -> None:
                 flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
                 flags += ["--dtype", "bfloat16"]
                 try:
-                    with load.server(load.gristmill(folder, port, *flags), port, options.models / f"{name}.log") as s:
-                        print(f"{name}: up in {s:.0f} s", flush=True)
+                    with load.server(load.gristmill(folder, port, *flags), port, options.models / f"{name}.log") as up:
+                        print(f"{name}: up in {up.start_s:.0f} s", flush=True)
                         measured = Measured(name, port, kind)
                         for is_long in cases:
                             asyncio.run(measure(measured, is_long=is_long))

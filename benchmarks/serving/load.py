@@ -17,12 +17,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 300
+START_TIMEOUT_S = 900
+Fields = Callable[[int], dict[str, Any]]  # of a request, by the tokens of its answer
 
 
 @dataclass
@@ -45,9 +47,25 @@ class Answer:
         return [after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False)]
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that runs in a group of processes of its own. `start_s`: seconds until it answered."""
+
+    group: int
+    start_s: float
+
+    def pause(self) -> None:
+        """Keeps it from using the processor until `resume`."""
+        os.killpg(self.group, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        os.killpg(self.group, signal.SIGCONT)
+
+
 @contextlib.contextmanager
-def server(command: Sequence[str], port: int, log: Path) -> Iterator[float]:
-    """Starts a server, waits until its /health is 200, yields the seconds that took, and stops it."""
+def server(command: Sequence[str], port: int, log: Path) -> Iterator[Server]:
+    """Starts a server, waits until its /health is 200, and stops it in the end."""
     begin = time.perf_counter()
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
@@ -56,9 +74,10 @@ def server(command: Sequence[str], port: int, log: Path) -> Iterator[float]:
             if process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT_S:
                 raise SystemExit(f"{' '.join(command)}: did not start; see {log}\n{log.read_text()[-3000:]}")
             time.sleep(0.1)
-        yield time.perf_counter() - begin
+        yield Server(process.pid, time.perf_counter() - begin)
     finally:
         with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)
             os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(60)
@@ -79,22 +98,31 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-async def stream(port: int, model: str, prompt: Sequence[int], max_tokens: int, answer: Answer | None = None) -> Answer:
+def exact_length(max_tokens: int) -> dict[str, Any]:
+    """The fields by which vLLM and this project's server write an answer of exactly so many tokens, and count them."""
+    return {"ignore_eos": True, "stream_options": {"include_usage": True}}
+
+
+async def stream(
+    port: int,
+    model: str,
+    prompt: Sequence[int] | str,
+    max_tokens: int,
+    answer: Answer | None = None,
+    fields: Fields = exact_length,
+) -> Answer:
     """One greedy answer of exactly `max_tokens` tokens, streamed. Raises RuntimeError if it is another one.
 
-    `answer` is filled while the stream goes on, if it is given.
+    Args:
+        port: of the server.
+        model: its id.
+        prompt: token ids or text.
+        max_tokens: of the answer.
+        answer: is filled while the stream goes on, if it is given.
+        fields: what this server needs for an answer of that length.
     """
-    body = json.dumps(
-        {
-            "model": model,
-            "prompt": list(prompt),
-            "max_tokens": max_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-    ).encode()
+    common = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
+    body = json.dumps(common | fields(max_tokens)).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     answer = answer or Answer(time.perf_counter())
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
@@ -116,10 +144,12 @@ async def stream(port: int, model: str, prompt: Sequence[int], max_tokens: int, 
     return answer
 
 
-async def together(port: int, model: str, requests: Sequence[tuple[Sequence[int], int]]) -> tuple[list[Answer], float]:
+async def together(
+    port: int, model: str, requests: Sequence[tuple[Sequence[int] | str, int]], fields: Fields = exact_length
+) -> tuple[list[Answer], float]:
     """The answers to all requests, sent at once, and the seconds that took."""
     begin = time.perf_counter()
-    answers = await asyncio.gather(*(stream(port, model, prompt, count) for prompt, count in requests))
+    answers = await asyncio.gather(*(stream(port, model, prompt, n, fields=fields) for prompt, n in requests))
     return list(answers), time.perf_counter() - begin
 
 

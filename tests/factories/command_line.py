@@ -57,9 +57,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_port(port: int) -> None:
-    """Waits until a service of this machine answers. Raises AssertionError when none does within a minute."""
-    for _ in range(600):
+def wait_for_port(port: int, seconds: int = 60) -> None:
+    """Waits until a service of this machine answers. Raises AssertionError when none does within so many seconds."""
+    for _ in range(10 * seconds):
         with socket.socket() as probe:
             if probe.connect_ex(("localhost", port)) == 0:
                 return

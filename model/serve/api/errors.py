@@ -103,11 +103,24 @@ def of_validation(problems: Sequence[Any], known_fields: frozenset[str]) -> ApiE
         return ApiError(400, f"The body is no JSON: {problem.get('ctx', {}).get('error', 'it cannot be read')}.")
     if not place:
         return ApiError(400, "The body must be a JSON object, sent with the header Content-Type: application/json.")
-    if place[0] not in known_fields:
-        message = f"{place[0]}: this server does not support it; leave it out."
+    if place[0] not in known_fields or _allows_only_nothing(problem):
+        message = f"{'.'.join(place)}: this server does not support it; leave it out."
         return ApiError(400, message, param=place[0], code="unsupported_parameter")
     text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return ApiError(400, f"{'.'.join(place)}: {text}.", param=place[0], code="invalid_value")
+
+
+def _allows_only_nothing(problem: Any) -> bool:
+    """Whether the schema has the field only because clients send it with the value that changes nothing."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "none_required":
+            return True
+        case "too_long":
+            return context["max_length"] == 0
+        case "literal_error":
+            return context["expected"] in ("False", "True", "''")
+    return False
 
 
 INTERNAL_ERROR = ApiError(500, "The server failed; its log says where.", code="internal_error")

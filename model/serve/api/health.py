@@ -16,4 +16,5 @@ def health_of(serving: Serving, lifecycle: Lifecycle) -> Health:
     if (stats.running or stats.waiting) and idle_s is not None and idle_s > serving.limits.stall_s:
         reasons.append(f"the engine has work and finished no step for {idle_s:.0f} s")
     status = "unhealthy" if reasons else "ok"
-    return {"status": status, "reasons": reasons, "running": stats.running, "waiting": stats.waiting}
+    waiting = stats.waiting + (serving.admission.waiting if serving.admission is not None else 0)
+    return {"status": status, "reasons": reasons, "running": stats.running, "waiting": waiting}

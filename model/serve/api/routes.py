@@ -141,7 +141,7 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
                 tokens = await tokenizer.encode(body.prompt or "", add_special_tokens=add_special_tokens)
         except RequestError as error:
             raise api_error(error) from None
-        texts = [tokenizer.token_text(token) for token in tokens] if body.return_token_strs else None
+        texts = tokenizer.wrapped.convert_ids_to_tokens(tokens) if body.return_token_strs else None
         length = serving.engine.info.max_length
         return _json({"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": texts})
 

@@ -9,21 +9,18 @@ from model.attention.pages import Pages
 from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
-from model.serve.embedded.lora import MixedAdapters
 from model.serve.embedded.prompt_pass import MAX_TOKENS_PER_PASS, PromptPass
-from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
+from model.serve.embedded.slot_model import SlotModel
 from model.serve.port import AdapterRef
 
 
-class DsaSlots:
+class DsaSlots(SlotModel):
     """See `SlotModel`. On a GPU decode steps of the base model are CUDA graphs."""
 
     def __init__(self, network: DsaForCausalLM, slots: int, max_length: int) -> None:
         config = network.config
-        self._network, self._with_adapters = network, MixedAdapters(network)
-        self.slots, self.max_length, self.vocab_size = slots, max_length, config.vocab_size
-        self.end_tokens = end_tokens_of(network)
-        self.dense_below = config.sparsity.dense_below if config.attention == "sparse" else None
+        dense_below = config.sparsity.dense_below if config.attention == "sparse" else None
+        super().__init__(network, slots, max_length, network.layers, dense_below)
         self._cache = DsaCache(len(network.layers))
         self._cache.start(slots, network.device)
         gate: Any = network.layers[0].attention.gate  # pyright: ignore
@@ -36,7 +33,6 @@ class DsaSlots:
         for number, layer in enumerate(self._cache.layers):
             layer.set_pages(pages.rows(number * slots, (number + 1) * slots))  # pyright: ignore
         self._prompt_pass = PromptPass(network, pages, max_length)
-        self._breaks = LayerBreaks(network.layers)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
         if self._graphs is not None:
@@ -77,11 +73,11 @@ class DsaSlots:
         mask_BT = None
         if any(len(chunk) < longest for chunk in chunks):
             mask_BT = torch.tensor([[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks])
-            mask_BT = mask_BT.to(self._network.device)
+            mask_BT = mask_BT.to(self.network.device)
         with self._breaks.calling(between_layers):
             logits_BTV = self._with_adapters(
                 adapters,
-                input_ids=torch.tensor(ids, device=self._network.device),
+                input_ids=torch.tensor(ids, device=self.network.device),
                 attention_mask=mask_BT,
                 past_key_values=cache,
                 logits_to_keep=0 if all_logits else 1,
@@ -90,7 +86,7 @@ class DsaSlots:
 
     def _compile_prefill(self) -> None:
         """Reads meaningless chunks, so that no request waits until the kernels of each length are compiled."""
-        block = self._network.config.block
+        block = self.network.config.block
         offset, chunk = 0, 2 * block
         while offset + chunk <= self.max_length:
             self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
@@ -103,7 +99,7 @@ class DsaSlots:
         is_sparse = self.dense_below is not None and max(positions) >= self.dense_below
         if self._graphs is not None and not any(adapters):
             return self._graphs.step(tokens, positions, is_sparse)
-        ids_BT = torch.tensor(tokens, device=self._network.device)[:, None]
+        ids_BT = torch.tensor(tokens, device=self.network.device)[:, None]
         cache = self.first_slots(len(tokens))
         cache.lengths = list(positions)
         cache.positions_B.copy_(torch.tensor(positions, dtype=torch.int32))
@@ -114,18 +110,3 @@ class DsaSlots:
         if count not in self._parts:
             self._parts[count] = self._cache.rows(0, count)
         return self._parts[count]
-
-    @property
-    def network(self) -> DsaForCausalLM:
-        """The base model."""
-        return self._network
-
-    def wait(self) -> None:
-        if self._network.device.type == "cuda":
-            torch.cuda.current_stream().synchronize()
-
-    def load_adapter(self, adapter: AdapterRef) -> None:
-        self._with_adapters.load(adapter)
-
-    def unload_adapter(self, adapter: AdapterRef) -> None:
-        self._with_adapters.unload(adapter)

@@ -11,12 +11,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from configs.errors import ConfigError
-from model.serve.embedded.lora import MixedAdapters
-from model.serve.embedded.slot_model import LayerBreaks, end_tokens_of
+from model.serve.embedded.slot_model import SlotModel
 from model.serve.port import AdapterRef
 
 
-class HfSlots:
+class HfSlots(SlotModel):
     """See `SlotModel`.
 
     Raises:
@@ -31,16 +30,11 @@ class HfSlots:
                 f"model: {network.config.model_type} has layers that are no full attention ({names}); "
                 "the embedded engine cannot serve it, use --engine vllm"
             )
-        self._network, self._with_adapters = network, MixedAdapters(network)
-        self.slots, self.max_length = slots, max_length
-        self.vocab_size = network.config.get_text_config().vocab_size
-        self.end_tokens = end_tokens_of(network)
-        self.dense_below: int | None = None
+        super().__init__(network, slots, max_length, network.get_decoder().layers, None)
         layers = network.config.get_text_config().num_hidden_layers
         self._window = _Window()
         self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length + 1) for _ in range(layers)])
         self._position_T = torch.arange(max_length + 1, device=network.device)
-        self._breaks = LayerBreaks(network.get_decoder().layers)
 
     @classmethod
     def bytes_per_token(cls, network: Any) -> int:
@@ -61,7 +55,7 @@ class HfSlots:
         *,
         all_logits: bool = False,
     ) -> torch.Tensor:
-        longest, device = max(map(len, chunks)), self._network.device
+        longest, device = max(map(len, chunks)), self.network.device
         end = offset + longest
         self._window.set(first_slot, first_slot + len(chunks), end, offset)
         position_T = self._position_T[offset:end]
@@ -88,7 +82,7 @@ class HfSlots:
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
     ) -> torch.Tensor:
-        device = self._network.device
+        device = self.network.device
         position_B = torch.tensor(positions, device=device)
         end = max(positions) + 1
         mask_BHTT = (self._position_T[:end] <= position_B[:, None])[:, None, None]
@@ -105,16 +99,6 @@ class HfSlots:
         ).logits
         self._window.set(*outer)
         return logits_BTV[:, -1]
-
-    def wait(self) -> None:
-        if self._network.device.type == "cuda":
-            torch.cuda.current_stream().synchronize()
-
-    def load_adapter(self, adapter: AdapterRef) -> None:
-        self._with_adapters.load(adapter)
-
-    def unload_adapter(self, adapter: AdapterRef) -> None:
-        self._with_adapters.unload(adapter)
 
 
 class _Window:

@@ -7,25 +7,38 @@ more than `max_length`.
 """
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from configs.errors import ConfigError
+from model.serve.embedded.lora import MixedAdapters
 from model.serve.port import AdapterRef
 
 
-class SlotModel(Protocol):
-    """A model over slots. `adapters` names the adapter of each row; None: the base model."""
+class SlotModel(ABC):
+    """A model over slots. `adapters` names the adapter of each row; None: the base model.
 
-    slots: int
-    max_length: int
-    vocab_size: int
-    end_tokens: frozenset[int]
-    dense_below: int | None  # longest text whose attention is dense; None: of all texts
+    Args:
+        network: the base model.
+        slots: sequences at once.
+        max_length: tokens of each.
+        layers: of the network.
+        dense_below: longest text whose attention is dense; None: of all texts.
+    """
 
+    def __init__(
+        self, network: Any, slots: int, max_length: int, layers: Iterable[torch.nn.Module], dense_below: int | None
+    ) -> None:
+        self.network, self.slots, self.max_length, self.dense_below = network, slots, max_length, dense_below
+        self.vocab_size: int = network.config.get_text_config().vocab_size
+        self.end_tokens = end_tokens_of(network)
+        self._with_adapters, self._breaks = MixedAdapters(network), LayerBreaks(layers)
+
+    @abstractmethod
     def prefill(
         self,
         first_slot: int,
@@ -47,25 +60,25 @@ class SlotModel(Protocol):
             between_layers: is called between two layers; it may call `decode`.
             all_logits: one chunk only.
         """
-        ...
 
+    @abstractmethod
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
     ) -> torch.Tensor:
         """Reads one token into each of the first slots, at the positions, and returns logits [B, V]."""
-        ...
 
     def wait(self) -> None:
         """Waits until what was started on a GPU is finished."""
-        ...
+        if self.network.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
 
     def load_adapter(self, adapter: AdapterRef) -> None:
         """Loads an adapter. Raises ConfigError: it does not fit the model."""
-        ...
+        self._with_adapters.load(adapter)
 
     def unload_adapter(self, adapter: AdapterRef) -> None:
         """Frees an adapter."""
-        ...
+        self._with_adapters.unload(adapter)
 
 
 class LayerBreaks:

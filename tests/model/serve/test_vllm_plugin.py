@@ -107,7 +107,7 @@ def test_vllm_serve_answers_over_http(models, around) -> None:
     log = folder / "serve.log"
     with log.open("w") as output, subprocess.Popen(line, stdout=output, stderr=output, env=around, cwd=ROOT) as server:
         try:
-            wait_for_port(port)
+            wait_for_port(port, 600)
             request = {
                 "model": "sparse",
                 "prompt": plugin_scenarios.prompts()[1],

@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 
 from pipeline.cli import main
 from pipeline.exit_codes import FAILED, USAGE
-from tests.factories.command_line import command, environment
+from tests.factories.command_line import command, environment, free_port
 
 pytest.importorskip("torch")
 from tests.factories.serving import tokenizers
@@ -81,6 +83,57 @@ def test_a_server_from_its_start_to_its_end(folder):
             assert "The tenant" not in rest
         finally:
             process.kill()
+
+
+@contextmanager
+def started(*flags):
+    """A server in a process of its own that answers: the process, and its address."""
+    with subprocess.Popen(command("serve", *flags), stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stderr is not None
+        try:
+            said = [""]
+            while not (match := re.search(r"serving \S+ on (http://\S+)/v1", said[-1])):
+                said.append(process.stderr.readline())
+                assert said[-1], said
+            yield process, match[1]
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow  # it starts two servers
+@pytest.mark.weights
+def test_clients_of_a_killed_server_get_an_error_and_the_next_one_has_all_slots(folder, tmp_path):
+    """The embedded engine lives in the server's process: whoever supervises that process starts it again."""
+    tokenizer = tokenizers.byte_level()
+    sizes = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 8192}
+    save_dsa(tmp_path / "model", **sizes)
+    tokenizers.save(tokenizer, tmp_path / "model")
+    (tmp_path / "adapters").mkdir()
+    flags = ["--model", tmp_path / "model", "--engine", "embedded", "--slots", 2, "--adapters", tmp_path / "adapters"]
+    flags += ["--admin-socket", tmp_path / "admin.sock", "--port", free_port()]
+    body = {"prompt": "The tenant must", "max_tokens": 8000, "ignore_eos": True, "stream": True}
+    with started(*flags) as (process, url), httpx.Client(base_url=url, timeout=60) as http, ExitStack() as stack:
+        streams = [stack.enter_context(http.stream("POST", "/v1/completions", json=body)) for _ in range(2)]
+        lines = [stream.iter_lines() for stream in streams]
+        assert all(next(events).startswith("data: {") for events in lines)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(http.post, "/v1/completions", json=body | {"stream": False})
+            while http.get("/health").json()["waiting"] == 0:
+                assert not waiting.done()
+            process.kill()
+            with pytest.raises(httpx.HTTPError):
+                waiting.result()
+        for events in lines:
+            with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+                list(events)
+    assert (tmp_path / "admin.sock").exists()
+    with started(*flags) as (_, url), httpx.Client(base_url=url, timeout=60) as http:
+        health = http.get("/health").json()
+        assert (health["status"], health["running"], health["waiting"]) == ("ok", 0, 0)
+        bodies = [body | {"prompt": prompt, "max_tokens": 5, "stream": False} for prompt in ("a", "b")]
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda body: http.post("/v1/completions", json=body).json(), bodies))
+        assert [answer["usage"]["completion_tokens"] for answer in answers] == [5, 5]
 
 
 def failure(capsys, *flags):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from model.serve.api.schema.fields import MAX_TOKEN_COUNT, Body, Flag, GenerationFields, Harmless, Integer, Nothing, Off
 
@@ -57,11 +57,18 @@ class TextPart(Body):
     text: str
 
 
+def _as_parts(value: Any) -> Any:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+Content = Annotated[list[TextPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart])]
+
+
 class Message(Body):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
+    content: Content | None = None
     name: str | None = None
     tool_calls: Nothing = None
 
@@ -74,9 +81,7 @@ class Message(Body):
     @property
     def text(self) -> str:
         """What the message says; parts are put together with line breaks, as vLLM does."""
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
-        return self.content or ""
+        return "\n".join(part.text for part in self.content or ())
 
 
 class Conversation(Body):
@@ -91,7 +96,8 @@ class Conversation(Body):
 class ChatBody(GenerationFields, Conversation):
     """POST /v1/chat/completions: answers a conversation."""
 
-    max_completion_tokens: Annotated[Integer, Field(ge=0, le=MAX_TOKEN_COUNT)] | None = None
+    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_TOKEN_COUNT)] | None = None
+    max_completion_tokens: Annotated[Integer, Field(ge=1, le=MAX_TOKEN_COUNT)] | None = None
     logprobs: Flag | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=1024)] | None = None
 

@@ -5,7 +5,7 @@ What would change the answer and is not supported is refused; what cannot change
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
@@ -13,6 +13,10 @@ Flag = Annotated[bool, Strict()]
 Off = Literal[False] | None
 Nothing = Annotated[list[Any], Field(max_length=0)] | None
 Harmless = Annotated[Any, Field(description="Accepted; it changes nothing.")]
+StopStrings = Annotated[
+    list[str],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]),
+]
 MAX_TOKEN_COUNT = 1 << 31
 MAX_SEED = (1 << 63) - 1
 
@@ -56,7 +60,7 @@ class GenerationFields(Body):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     n: Annotated[Integer, Field(ge=1, le=1024)] | None = None
-    stop: str | list[str] | None = None
+    stop: StopStrings | None = None
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
     seed: Annotated[Integer, Field(ge=-MAX_SEED - 1, le=MAX_SEED)] | None = None

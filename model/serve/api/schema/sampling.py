@@ -13,7 +13,7 @@ from model.serve.port import EngineInfo, SamplingOptions
 
 def choice_options(body: GenerationFields, limits: Limits, *, discard: bool) -> ChoiceOptions:
     """How the text is read."""
-    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    stops = body.stop or []
     if len(stops) > limits.stop_strings:
         raise ApiError(400, f"stop: {len(stops)} strings; at most {limits.stop_strings}.", param="stop")
     if not all(1 <= len(stop) <= limits.stop_characters for stop in stops):

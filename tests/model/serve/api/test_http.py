@@ -232,6 +232,7 @@ def test_overload_is_429_and_loses_nothing():
         stalled(served)
         answers, threads = posted(served, *[CHAT] * 3)
         served.wait_until(lambda: served.serving.admission.waiting == 2)
+        assert httpx.get(f"{served.url}/health").json()["waiting"] == 2
         refused = httpx.post(f"{served.url}/v1/chat/completions", json=CHAT | {"stream": True})
         assert error_of(refused, 429)["code"] == "rate_limit_exceeded"
         assert int(refused.headers["Retry-After"]) >= 1

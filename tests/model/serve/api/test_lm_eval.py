@@ -4,10 +4,12 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from lm_eval.api.instance import Instance  # noqa: E402
+from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI  # noqa: E402
 
 from model.serve.api.serving import Serving  # noqa: E402
@@ -83,6 +85,21 @@ def test_loglikelihoods_are_those_of_the_model(served, network_and_folder, batch
         chosen = expected.gather(1, torch.tensor(after)[:, None]).sum()
         assert value == pytest.approx(float(chosen), abs=1e-3)
         assert is_greedy == (expected.argmax(-1).tolist() == after)
+
+
+def test_lm_eval_over_http_equals_lm_eval_hf(served, network_and_folder):
+    network, _ = network_and_folder
+    # its API model takes one token less for the one that it generates, and one for the context of a window
+    hf = HFLM(network, tokenizer=served.serving.tokenizer.wrapped, device="cpu", batch_size=1, max_length=198)
+    url = f"{served.url}/v1/completions"
+    api = LocalCompletionsAPI(model="tiny", base_url=url, tokenizer_backend="remote", max_length=200, batch_size=2)
+    options = {"max_gen_toks": 10, "temperature": 0, "do_sample": False, "until": ["e", "\n\n"]}
+    texts = [(f"{context}{text}",) for context, text in PAIRS]
+    for kind, rows in (("loglikelihood", PAIRS), ("loglikelihood_rolling", [*texts, (" ".join(sum(texts, ())) * 3,)])):
+        expected, answers = (np.array(getattr(lm, kind)(instances(kind, rows))) for lm in (hf, api))
+        np.testing.assert_allclose(answers, expected, atol=2e-3)
+    prompts = instances("generate_until", [(context, options) for context, _ in PAIRS])
+    assert api.generate_until(prompts, True) == hf.generate_until(prompts, True)
 
 
 def test_what_is_greedy_is_seen_as_greedy(served, network_and_folder):
