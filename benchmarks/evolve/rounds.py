@@ -40,7 +40,7 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
         "probes": arguments.probes,
         "held_out": 250,
         "core": 400,
-        "draws": 12,
+        "draws": 16,
         "lora": {"max_tokens": arguments.train_tokens, "epochs": 2, "batch_rows": 16, "learning_rate": 3.0e-4},
     }
     return {
@@ -54,7 +54,8 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
                 "engines_per_gpu": 1,
                 "enforce_eager": True,  # an engine is started for each stage: captured graphs would not pay
                 "gpu_memory_utilization": round(0.8 / arms, 2),
-                "max_num_seqs": 512,
+                "max_num_seqs": 256,
+                "per_request_seeds": False,
                 "max_lora_rank": 64,
             },
         },
@@ -65,7 +66,7 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
         },
         "adapt": {"enabled": False},
         "evolve": evolve,
-        "run": {"workers": 3, "stall_timeout_s": 900},
+        "run": {"in_flight": 2, "stall_timeout_s": 900},
     }
 
 
