@@ -3,7 +3,7 @@
     python -m benchmarks.evolve attribute [--draws 20] [--ranks 3]
 
 Groups are real passages of packaged corpora. Two questions, each asked anew with other documents in every draw, with 4
-students for each group as `gristmill attribute` has them:
+students for each group as `gristmill attribute` has them (ranks with 16 too):
 
 - planted: of 8 groups of like passages one has its letters in random order. Is it the last? Asked again with its words
   in random order, of which a student that sees six bytes at a time knows little: how far that is found is a limit.
@@ -39,6 +39,7 @@ GROUPS = 8  # of the planted test
 PLANTED_BYTES_EACH = MAX_BYTES_EACH
 GRADED_BYTES_EACH = 8_000  # of each of the 12 groups
 LEAVE_OUT_DRAWS = 40
+MANY_STUDENTS_PER_GROUP = 16
 _PASSAGE_CHARS = (300, 1200)
 _PASSAGES_PER_DOCUMENT = 4
 Documents = dict[str, list[list[str]]]  # by source, passages by document
@@ -161,21 +162,30 @@ def main(argv: Sequence[str]) -> int:
                 started = time.monotonic()
                 places[unit].append(planted_place(sources, unit, draw))
                 seconds.append(time.monotonic() - started)
+            if not draws:
+                continue
             own = places[unit][-draws:]
             print(domain, unit, own, flush=True)
             figures.put(
                 f"attribute: group of shuffled {unit} is the last of {GROUPS}, {domain}, {draws} draws", last(own)
             )
-        correlations = []
+        correlations: dict[int, list[float]] = defaultdict(list)
         for draw in range(arguments.ranks):
             groups, held_out, core = graded_groups(sources, random.Random(draw))
-            students = STUDENTS_PER_GROUP * len(groups)
-            effects = group_effects(groups, core, held_out, bytes_each=GRADED_BYTES_EACH, students=students, seed=draw)
-            correlations.append(float(spearmanr(effects.values, left_out(groups, core, held_out, draw)).statistic))
-        if correlations:
-            name = f"attribute: Spearman with leave-one-group-out, {domain}, {len(correlations)} draws"
-            figures.put(f"{name}, mean", float(np.mean(correlations)), 0.8)
-            figures.put(f"{name}, least", min(correlations))
+            truth = left_out(groups, core, held_out, draw)
+            for each in (STUDENTS_PER_GROUP, MANY_STUDENTS_PER_GROUP):
+                effects = group_effects(
+                    groups, core, held_out, bytes_each=GRADED_BYTES_EACH, students=each * len(groups), seed=draw
+                )
+                correlations[each].append(float(spearmanr(effects.values, truth).statistic))
+        for each, values in correlations.items():
+            name = (
+                f"attribute: Spearman with leave-one-group-out, {each} students a group, {domain}, {len(values)} draws"
+            )
+            figures.put(f"{name}, mean", float(np.mean(values)), 0.8)
+            figures.put(f"{name}, least", min(values))
+    if not arguments.draws:
+        return 0
     name = f"attribute: group of shuffled letters is the last of {GROUPS}, {len(places['letters'])} draws"
     figures.put(name, last(places["letters"]), 0.95)
     name = f"attribute: seconds for {GROUPS} groups and {STUDENTS_PER_GROUP * GROUPS} students"

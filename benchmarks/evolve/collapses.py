@@ -38,11 +38,13 @@ def _cold(day: Day, writer: Writer) -> list[ProbeAnswer]:
 
 
 def _flood(day: Day, writer: Writer) -> list[ProbeAnswer]:
-    """Three answers in ten are about one passage."""
+    """Three answers in ten are about one passage, which is easy to write about: the screen keeps most of them."""
     choice, passages = random.Random(writer.seed), day.passages["probe"]
+    support = {row.seed_id: row.rightness or 0.0 for row in day.champion if row.accepted}
+    easy = next(passage for passage in passages if passage.id == max(support, key=lambda seed: support[seed]))
     written = []
     for place, passage in enumerate(passages):
-        about = passages[0] if choice.random() < 0.3 else passage
+        about = easy if choice.random() < 0.3 else passage
         written.append((about, replace(writer, seed=f"{writer.seed} {place}", refused=0.0).answer(about)))
     return judged(CHALLENGER, written)
 

@@ -25,7 +25,7 @@ from pipeline.evolve.gate import Decision
 Rows = Iterator[tuple[str, float, float | None, str]]  # name, value, aim, better
 PROBES = OPTIONS.probes
 NULLS_OF_A_DATE = 10  # all pairs of five writings
-PLANTED = {"law": (1.0, 0.05), "medicine": (0.6, 0.15)}  # share of clauses from held-out texts; of answers cut off
+PLANTED = {"law": (1.0, 0.05), "medicine": (0.75, 0.1)}  # share of clauses from held-out texts; of answers cut off
 
 
 def aa(texts: dict[str, Texts], count: int) -> Rows:
@@ -97,7 +97,10 @@ def planted(texts: dict[str, Texts], count: int) -> Rows:
         random.Random(number).shuffle(known)
         parts = {passage.id: known[place::PROBES] for place, passage in enumerate(day.passages["probe"])}
         insight, refused = PLANTED[domain]
-        writer = Writer(texts[domain], f"planted {number}", known=parts, insight=insight, refused=refused)
+        # real clauses alone in all arms: words in random order are more diverse than any text
+        plain = Writer(texts[domain], f"champion {number}", knowledge=1.0)
+        vars(day).update(champion=day.written(plain), base=day.written(replace(plain, seed=f"base {number}")))
+        writer = replace(plain, seed=f"planted {number}", known=parts, insight=insight, refused=refused)
         decision = day.decide(day.measured(day.written(writer)), 0)
         gains[domain].append(next(check.value for check in decision.checks if check.name == "utility at equal cost"))
         promoted[domain] += decision.passed

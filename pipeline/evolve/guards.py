@@ -238,7 +238,10 @@ def _percentiles(student: ByteStudent, rows: Sequence[ProbeAnswer]) -> np.ndarra
 
 
 def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
-    """The share of accepted answers that filters keep which no run uses: who learns to please the screen loses it."""
+    """The share of accepted answers that filters keep which no run uses: who learns to please the screen loses it.
+
+    Chance excuses twice the limit at most: with few accepted answers it would excuse whatever this guard is for.
+    """
     if any(all(row.hidden is None for row in rows if row.accepted) for rows in pair.arms):
         meaning = "no hidden filter judged any accepted answer (evolve.hidden)"
         yield Check(name="hidden screen", passed=False, limit=gate.max_hidden_gap, meaning=meaning)
@@ -248,7 +251,7 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
     ours, theirs = pair.values(figure)
     yield Check(
         name="hidden screen",
-        passed=change.value >= -gate.max_hidden_gap or change.high >= 0,
+        passed=change.value >= -gate.max_hidden_gap or (change.high >= 0 and change.value >= -2 * gate.max_hidden_gap),
         value=change.value,
         low=change.low,
         high=change.high,

@@ -18,6 +18,7 @@ from stages.ports import Adapter, ModelCard, Preference, Training, TrainingRefus
 if TYPE_CHECKING:
     from model.backends.lora.fit import BestStep  # torch
 
+_ONE_AT_A_TIME = threading.Lock()  # transformers cannot load two models at once, and the random state is shared
 _DIVERGED = "lora.learning_rate: the loss is not finite; lower the rate"
 
 
@@ -52,7 +53,6 @@ class LoraTrainer:
         self.config, self.card, self.threads, self.seed = config, card, threads, seed
         self.template_options = template_options or {}
         self.preference = preference or PreferenceOptions()
-        self.lock = threading.Lock()
         self.loaded: tuple[Any, Any] | None = None
 
     def train(
@@ -139,7 +139,7 @@ class LoraTrainer:
 
         from model.device import use_threads
 
-        with self.lock:
+        with _ONE_AT_A_TIME:
             use_threads(self.threads)  # torch keeps the number for each thread
             if self.loaded is None:
                 self.loaded = load_model(self.card)

@@ -11,9 +11,9 @@ import pytest
 from configs import schema
 from configs.errors import ConfigError
 from configs.load import load
-from model.backends import get, identify, open_trainer
+from model.backends import get, identify
 from model.backends.chat_template import ChatTemplate
-from model.backends.lora import LoraTrainer
+from model.backends.lora.examples import read_examples
 from model.backends.prompt import Prompts
 from pipeline.run.resolve import resolve_models
 from stages.answers import read_completion
@@ -113,12 +113,10 @@ def test_an_answer_to_learn_is_behind_the_prompt_that_the_generator_gets(
 
 def test_a_trainer_learns_from_a_template_that_begins_thoughts(folder: Path, tokenizer: Any) -> None:
     """No row of it fits what the template renders."""
-    card = identify(schema.Generator(backend="transformers", model=SMOL))
-    trainer = open_trainer(schema.Lora(), card, 1, 17, {"enable_thinking": False})
-    assert isinstance(trainer, LoraTrainer)
     for template in (chat_templates.THINKS, chat_templates.SWITCHED):
         tokenizer.chat_template = template
-        (example,) = trainer._examples(tokenizer, [[USER, ANSWER], [ANSWER], [USER, ANSWER | {"content": " "}]])
+        read = ChatTemplate(tokenizer, {"enable_thinking": False}, "mine")
+        (example,) = read_examples(read, [[USER, ANSWER], [ANSWER], [USER, ANSWER | {"content": " "}]], 512)
         text = tokenizer.decode(example.ids)
         assert text.endswith("</think>\n\nA contract.<|im_end|>\n")
         assert tokenizer.decode(example.ids[-example.answer_tokens :]) == "A contract.<|im_end|>\n"
