@@ -4,15 +4,13 @@
 
 Arms: `sft` tries rejection sampling alone, `dpo` rejection sampling and preferences in turn, `naive` promotes whatever
 was trained, as a loop without a gate does. The base model, which every verdict measures beside the champion, is the
-frozen arm. The arms run at the same time if several are given; each has its share of the GPU's memory.
+frozen arm. The arms run one after the other.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ GOES_ON = (QUARANTINED, DRIFTED, EMPTY)  # exit codes of dates that are publishe
 CANDIDATES = {"sft": ["sft"], "dpo": ["sft", "dpo"], "naive": ["sft"]}
 
 
-def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[str, Any]:
+def configuration(arguments: argparse.Namespace, arm: str) -> dict[str, Any]:
     """The configuration of an arm."""
     evolve: dict[str, Any] = {
         "candidates": CANDIDATES[arm],
@@ -52,8 +50,7 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
             "model": arguments.model,
             "vllm": {
                 "engines_per_gpu": 1,
-                "enforce_eager": True,  # an engine is started for each stage: captured graphs would not pay
-                "gpu_memory_utilization": round(0.8 / arms, 2),
+                "gpu_memory_utilization": 0.5,
                 "max_num_seqs": 256,
                 "per_request_seeds": False,
                 "max_lora_rank": 64,
@@ -70,10 +67,10 @@ def configuration(arguments: argparse.Namespace, arm: str, arms: int) -> dict[st
     }
 
 
-def run_arm(arguments: argparse.Namespace, arm: str, arms: int) -> dict[str, float]:
+def run_arm(arguments: argparse.Namespace, arm: str) -> dict[str, float]:
     """Runs all dates of an arm. Returns the seconds of all runs and of all evolutions."""
     path = arguments.out / f"{arm}.yaml"
-    path.write_text(yaml.safe_dump(configuration(arguments, arm, arms)))
+    path.write_text(yaml.safe_dump(configuration(arguments, arm)))
     sets = [f"domains.{name}.per_day={arguments.per_day}" for name in ("law", "medicine")]
     sets += [f"domains.{name}.tasks=[explain,summary]" for name in ("law", "medicine")]
     flags = ["--config", str(path), *(word for text in sets for word in ("--set", text))]
@@ -148,15 +145,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--commit", default="")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    arms = arguments.arms.split(",")
-    with ThreadPoolExecutor(len(arms)) as pool:
-        seconds = list(pool.map(lambda arm: run_arm(arguments, arm, len(arms)), arms))
-    figures = Figures(
-        "evolve", f"python -m benchmarks.evolve rounds {' '.join(argv)}", arguments.machine, arguments.commit
-    )
-    for arm, each in zip(arms, seconds, strict=True):
+    line = f"python -m benchmarks.evolve rounds {' '.join(argv)}"
+    figures = Figures("evolve", line, arguments.machine, arguments.commit)
+    for arm in arguments.arms.split(","):
+        seconds = run_arm(arguments, arm)
         report(figures, arm, arguments.out / arm, arguments.model)
-        print(arm, json.dumps(each))
-        share = 100 * each["evolve"] / max(each["run"], 1e-9)
+        share = 100 * seconds["evolve"] / max(seconds["run"], 1e-9)
         figures.put(f"evolve, {arguments.model}, {arm}: time of evolve to that of run, %", share, None, "lower")
     return 0
