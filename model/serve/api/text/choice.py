@@ -69,6 +69,7 @@ class Choice:
         self, tokenizer: Tokenizer, options: ChoiceOptions, guard: Guard, *, keeps_tokens: bool = True
     ) -> None:
         self.options, self.generated, self.sent = options, 0, 0
+        self._known = 0  # of an answer without tokens: those whose text is known
         self._is_plain = guard.passes_all and not options.stops and not keeps_tokens
         self.finish_reason: FinishReason | None = None
         self.blocked: str | None = None
@@ -123,14 +124,16 @@ class Choice:
         for number, token in enumerate(step.tokens):
             piece = "" if number == silent_end or token in skipped else detokenizer.feed(token)
             if not detokenizer.is_pending:
-                self.sent = self.generated + 1
+                self._known = self.generated + 1
             elif piece:  # of the tokens before it, whose character is complete; it begins the next one
-                self.sent = self.generated
+                self._known = self.generated
             self.generated += 1
             text += piece
         if step.finish_reason is not None:
             text += detokenizer.finish()
-            self.finish_reason, self.sent = step.finish_reason, self.generated
+            self.finish_reason, self._known = step.finish_reason, self.generated
+        if text or step.finish_reason is not None:
+            self.sent = self._known
         return Delta(text, (), step.finish_reason, self.sent - sent)
 
     def _piece(self, token: int, step: GenerationStep, number: int) -> str:
