@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.figures import Figures, processor
 from benchmarks.serving import load
 
 STREAMS, LENGTH = 256, 100_000

@@ -103,7 +103,7 @@ def test_a_failure_of_one_round_does_not_stop_the_next(clock: Clock) -> None:
 
     delivery: StepDelivery[int] = StepDelivery(clock, hand_out)  # type: ignore[arg-type]
     delivery.post([1])
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         clock.run()
     clock.run()
     delivery.post([2])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import socket
+from typing import Any
 
 import httpx
 import pytest
@@ -28,7 +29,7 @@ def served(request):
         yield server
 
 
-def events(served, path, **fields):
+def events(served: Any, path: str, **fields: Any) -> list[dict[str, Any]]:
     body = (CHAT if path.startswith("chat") else {"prompt": "a", "max_tokens": 100}) | {"stream": True} | fields
     answer = httpx.post(f"{served.url}/v1/{path}", json=body, timeout=30)
     assert answer.status_code == 200, answer.text
@@ -45,7 +46,7 @@ def text_of(choice):
     return choice["text"] if "text" in choice else choice["delta"].get("content", "")
 
 
-def bare(value):
+def bare(value: Any) -> Any:
     """An event without what differs from request to request, and without what shows tokens."""
     if isinstance(value, dict):
         return {key: bare(part) for key, part in value.items() if key not in SHOWN}
