@@ -140,7 +140,7 @@ def main() -> None:
         least = {name: min(cost.server_us for cost in of_name) for name, of_name in costs.items()}
         case = f"{engine}, {STREAMS} streams, a step of {options.step_ms:g} ms: server's CPU a token"
         for name, value in least.items():
-            figures.put(f"{case}, us, {name}", value)
+            figures.put(f"{case}, us, {name}", value, better="lower")
         if options.against:
             figures.put(f"{case}, before / now", least["before"] / least["now"], 2.5)
 
