@@ -1,1 +1,1 @@
-"""Benchmarks of serving over HTTP. Read `load` (a server and its clients), `models`, then `gpu` and `cpu`."""
+"""Benchmarks of serving over HTTP. Read `load` (a server and its clients), `models`, then `gpu`, `cpu` and `path`."""

@@ -24,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 900
+_WORD = re.compile(rb"w\d")
 Fields = Callable[[int], dict[str, Any]]  # of a request, by the tokens of its answer
 
 
@@ -131,7 +132,7 @@ async def stream(
     try:
         while part := await reader.read(2**16):
             now = time.perf_counter()
-            answer.arrivals += [now] * part.count(b'"text":')
+            answer.arrivals += [now] * tokens_in(part)
             parts.append(part)
     finally:
         writer.close()
@@ -144,9 +145,9 @@ async def stream(
     return answer
 
 
-async def together(
-    port: int, model: str, requests: Sequence[tuple[Sequence[int] | str, int]], fields: Fields = exact_length
-) -> tuple[list[Answer], float]:
+START_TIMEOUT_S = 900
+_WORD = re.compile(rb"w\d")
+Fields = Callable[[int], dict[str, Any]]  # of a request, by the tokens of its answer
     """The answers to all requests, sent at once, and the seconds that took."""
     begin = time.perf_counter()
     answers = await asyncio.gather(*(stream(port, model, prompt, n, fields=fields) for prompt, n in requests))

@@ -4,13 +4,17 @@ The application reports requests to it; what the engine does is asked of the eng
 """
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from model.serve.port import Engine
 
@@ -61,12 +65,10 @@ class ServeMetrics:
             buckets=FIRST_TOKEN_BUCKETS,
             registry=self._registry,
         )
-        self._inter_token = Histogram(
-            "gristmill_serve_inter_token_latency_seconds",
-            "Between two tokens of an answer.",
-            buckets=INTER_TOKEN_BUCKETS,
-            registry=self._registry,
+        self._inter_token = _TokenHistogram(
+            "gristmill_serve_inter_token_latency_seconds", "Between two tokens of an answer.", INTER_TOKEN_BUCKETS
         )
+        self._registry.register(self._inter_token)
         self._tokens = Counter(
             "gristmill_serve_client_tokens_total",
             "Tokens of requests that have ended, read (prompt) and written (output).",
@@ -98,8 +100,7 @@ class ServeMetrics:
 
     def token(self, seconds: float, count: int) -> None:
         """`count` further tokens of an answer were generated, `seconds` after one another."""
-        for _ in range(count):
-            self._inter_token.observe(seconds)
+        self._inter_token.observe(seconds, count)
 
     def finished(
         self, route: str, client: str, status: int, seconds: float, prompt_tokens: int, generated_tokens: int
@@ -129,6 +130,29 @@ class ServeMetrics:
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
+
+
+class _TokenHistogram(Collector):
+    """A histogram for what happens at every token: without locks, for one thread; it takes several values at once.
+
+    Args:
+        name: of the metric.
+        text: what it is.
+        bounds: upper ones of its buckets, rising.
+    """
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name, self._text, self._bounds = name, text, (*bounds, math.inf)
+        self._counts, self._sum = [0] * len(self._bounds), 0.0
+
+    def observe(self, value: float, count: int) -> None:
+        """Counts a value so often."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._sum += value * count
+
+    def collect(self) -> Iterator[Metric]:
+        counts = zip(map(floatToGoString, self._bounds), itertools.accumulate(self._counts), strict=True)
+        yield HistogramMetricFamily(self._name, self._text, list(counts), self._sum)
 
 
 class _EngineCollector(Collector):

@@ -20,7 +20,7 @@ class StepStream:
         self._steps: list[GenerationStep] = []
         self._error: GristmillError | None = None
         self._is_ended = False
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None  # of the coroutine that waits for a step
 
     def put(self, item: GenerationStep | GristmillError | None) -> None:
         """Adds a step, or the error that ends the stream; None ends it without one."""
@@ -28,7 +28,7 @@ class StepStream:
             self._steps.append(item)
         else:
             self._error, self._is_ended = item, True
-        self._arrived.set()
+        self._wake()
 
     def __aiter__(self) -> Self:
         return self
@@ -40,8 +40,8 @@ class StepStream:
                 raise error
             if self._is_ended:
                 raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         steps, self._steps = self._steps, []
         if steps[-1].finish_reason:
             await self.aclose()
@@ -51,8 +51,12 @@ class StepStream:
         """Ends the stream; the request is aborted if it is not finished."""
         if not self._is_ended or self._error is not None:
             self._is_ended, self._error = True, None
-            self._arrived.set()
+            self._wake()
             self._on_close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 def join(steps: Sequence[GenerationStep]) -> GenerationStep:

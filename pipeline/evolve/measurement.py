@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.store.registry import ArmFigures
-from stages.evolve.answer import ProbeAnswer
+from stages.evolve.answer import PLANTED, ProbeAnswer
 from stages.evolve.students import StudentFigure
 
 BASE, CHAMPION, PREVIOUS, CHALLENGER = "base", "champion", "previous", "challenger"
 TITLES = {BASE: "base model", CHAMPION: "champion", PREVIOUS: "previous champion"}  # in reasons
-GOOD, BAD = "planted good", "planted bad"  # answers of known worth that are judged with the others
+GOOD, BAD = PLANTED  # answers of known worth that are judged with the others
 COPIES = "copy"  # the reason of answers that only copy the passage (filter prompt_echo)
 
 

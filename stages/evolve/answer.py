@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
+PLANTED = PLANTED_GOOD, PLANTED_BAD = "planted good", "planted bad"  # "generators" of answers of known worth
+
 
 @dataclass(frozen=True, slots=True)
 class CollectedAnswer:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from configs.schema import Config
-from stages.evolve.answer import ProbeAnswer
+from stages.evolve.answer import PLANTED_BAD, PLANTED_GOOD, ProbeAnswer
 from stages.execute import PerProcess
 from stages.generate import Generate
 from stages.ports import EVERYTHING, Filter, Generator, ModelCard, Verdict
@@ -21,7 +21,6 @@ from stages.storage.writer import ShardWriter
 
 NamedFilters = list[tuple[str, Filter]]
 VERIFIER, COPYING = "grounded", "prompt_echo"  # filters whose scores are compared
-PLANTED_GOOD, PLANTED_BAD = "planted good", "planted bad"  # generators of answers of known worth
 _SENTENCE = re.compile(r"[^.!?。！？]{40,300}[.!?。！？]")
 NOT_AN_ANSWER = frozenset({"no_target"})  # of rejects: nothing was asked
 
@@ -152,9 +151,9 @@ def judge_planted(filters: ProbeFilters, rows: Sequence[Candidate]) -> list[Prob
     for name, shift in ((PLANTED_GOOD, 0), (PLANTED_BAD, 1)):
         answers = []
         for place, row in enumerate(rows):
-            other = rows[(place + shift) % len(rows)]
-            sentence = _SENTENCE.search(other.passage)
-            if row.writes == "answer" and sentence and (other.seed_id == row.seed_id) == (shift == 0):
+            source = rows[(place + shift) % len(rows)]
+            sentence = _SENTENCE.search(source.passage)
+            if row.writes == "answer" and sentence and (source.seed_id == row.seed_id) == (shift == 0):
                 turns = [row.messages[0], {"role": "assistant", "content": sentence[0].strip()}]
                 answers.append(replace(row, messages=turns, written=""))
         plain = ProbeFilters([(VERIFIER, judge) for judge in verifiers], [])

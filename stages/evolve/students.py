@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from stages.evolve.answer import ProbeAnswer
+from stages.evolve.answer import PLANTED, ProbeAnswer
 from stages.evolve.student_pool import StudentPool
 from stages.record import Seed, content_id
 from stages.storage.inputs import read_input
@@ -69,7 +69,7 @@ class TrainStudents:
         domain = payload["domain"]
         arms: dict[str, list[ProbeAnswer]] = {}
         for row in _rows(spec.root, payload["answers"], [field.name for field in fields(ProbeAnswer)]):
-            if row["domain"] == domain:
+            if row["domain"] == domain and row["generator"] not in PLANTED:
                 arms.setdefault(row["generator"], []).append(ProbeAnswer(**row))
         texts = [self._seeds(spec.root, payload[name], domain) for name in ("passages", "core", "held_out")]
         figures = train_students(arms, *texts, draws=payload["draws"], salt=payload["salt"])

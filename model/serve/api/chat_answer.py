@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from model.serve.api.events import TextEvents, event_bytes
 from model.serve.api.generation import RunningAnswer
 from model.serve.api.job import Job
 from model.serve.api.logprobs import chat_logprobs, prompt_logprobs
@@ -14,6 +15,7 @@ class ChatAnswer:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self._texts = TextEvents(job, lambda answer, delta: self.events(answer, delta)[0])
 
     def first_events(self) -> Sequence[ChatCompletionChunk]:
         """The role of each answer."""
@@ -25,8 +27,13 @@ class ChatAnswer:
             first[0]["prompt_token_ids"] = list(self.job.prompts[0].tokens)
         return first
 
+    def content(self, answer: RunningAnswer, delta: Delta) -> bytes:
+        """What a stream sends for what leaves of one answer."""
+        content = self._texts.write(answer, delta)
+        return event_bytes(self.events(answer, delta)) if content is None else content
+
     def events(self, answer: RunningAnswer, delta: Delta) -> Sequence[ChatCompletionChunk]:
-        """The events of a stream for what leaves of one answer."""
+        """The events of it."""
         job, events = self.job, []
         is_shown = bool(delta.tokens) and (job.logprobs is not None or job.return_token_ids)
         if delta.text or is_shown:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from model.serve.api.events import TextEvents, event_bytes
 from model.serve.api.generation import RunningAnswer
 from model.serve.api.job import Job
 from model.serve.api.logprobs import completion_logprobs, prompt_logprobs
@@ -15,13 +16,19 @@ class CompletionAnswer:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._begun: set[int] = set()
+        self._texts = TextEvents(job, lambda answer, delta: self.events(answer, delta)[0])
 
     def first_events(self) -> Sequence[Completion]:
         """What a stream begins with: nothing."""
         return ()
 
+    def content(self, answer: RunningAnswer, delta: Delta) -> bytes:
+        """What a stream sends for what leaves of one answer."""
+        content = self._texts.write(answer, delta)
+        return event_bytes(self.events(answer, delta)) if content is None else content
+
     def events(self, answer: RunningAnswer, delta: Delta) -> Sequence[Completion]:
-        """The events of a stream for what leaves of one answer."""
+        """The events of it."""
         choice = self._choice(answer, delta, is_stream=True)
         if not (choice["text"] or choice["finish_reason"] or choice.get("token_ids") or choice["logprobs"]):
             return ()

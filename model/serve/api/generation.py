@@ -137,19 +137,22 @@ class Generation:
             self._count(answer, len(step.tokens))
         if step.prompt_logprobs is not None:
             answer.prompt_logprobs = step.prompt_logprobs
-        first = Delta()
-        if answer.echo is not None:
-            text, tokens = answer.echo
-            for token, logprob in zip(tokens, answer.prompt_logprobs or (), strict=False):
-                token.logprob = logprob
-            first, answer.echo = answer.choice.begin(text, tokens), None
-        delta = first if first.finish_reason else answer.choice.feed(step)
-        if answer.choice.blocked is not None and self._serving.metrics is not None:
-            self._serving.metrics.blocked(answer.choice.blocked)
-        if answer.choice.blocked is not None:
-            self._record.outcome = f"blocked {answer.choice.blocked}"
-        if first.is_empty or first.finish_reason:
-            return delta
+        delta = answer.choice.feed(step) if answer.echo is None else self._begin(answer, answer.echo, step)
+        if (category := answer.choice.blocked) is not None:
+            self._record.outcome = f"blocked {category}"
+            if self._serving.metrics is not None:
+                self._serving.metrics.blocked(category)
+        return delta
+
+    def _begin(self, answer: RunningAnswer, echo: tuple[str, list[TextToken]], step: GenerationStep) -> Delta:
+        """What leaves after the first step of an answer that begins with its prompt."""
+        text, tokens = echo
+        for token, logprob in zip(tokens, answer.prompt_logprobs or (), strict=False):
+            token.logprob = logprob
+        first, answer.echo = answer.choice.begin(text, tokens), None
+        if first.finish_reason:
+            return first
+        delta = answer.choice.feed(step)
         return Delta(first.text + delta.text, (*first.tokens, *delta.tokens), delta.finish_reason)
 
     def _count(self, answer: RunningAnswer, tokens: int) -> None:

@@ -10,9 +10,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from model.serve.api.errors import INTERNAL_ERROR, ApiError
+from model.serve.api.events import END, event_bytes
 from model.serve.api.generation import Generation, RunningAnswer
 from model.serve.api.job import Job
 from model.serve.api.json_text import json_bytes
+from model.serve.api.protocol import body_writer
 from model.serve.api.record import RequestRecord, record_of
 from model.serve.api.request_log import log_failure
 from model.serve.api.serving import Serving
@@ -25,7 +27,7 @@ class Answer(Protocol):
     job: Job
 
     def first_events(self) -> Sequence[Mapping[str, Any]]: ...
-    def events(self, answer: RunningAnswer, delta: Delta) -> Sequence[Mapping[str, Any]]: ...
+    def content(self, answer: RunningAnswer, delta: Delta) -> bytes: ...
     def last_events(self) -> Sequence[Mapping[str, Any]]: ...
     def whole(self, deltas: Mapping[int, Delta]) -> Mapping[str, Any]: ...
 
@@ -100,14 +102,18 @@ class GenerationResponse(Response):
                 content = json_bytes(answer.whole({index: _joined(deltas) for index, deltas in parts.items()}))
                 await Response(content, media_type="application/json")(scope, receive, send)
                 return
+            writer = body_writer(scope)
             async with aclosing(generation.deltas()) as deltas:
                 async for row, delta in deltas:
-                    events = answer.events(row, delta)
+                    content = answer.content(row, delta)
                     if not self._is_started:  # nothing can be refused any more
                         await self._start(send)
-                        events = [*answer.first_events(), *events]
-                    await self._send(events, send)
-            await self._send(answer.last_events(), send)
+                        content = event_bytes(answer.first_events()) + content
+                    if writer is not None and not writer.is_paused:
+                        writer.write(content)
+                    else:
+                        await self._send(content, send)
+            await self._send(event_bytes(answer.last_events()), send)
         await self._end(send)
 
     async def _start(self, send: Send) -> None:
@@ -115,13 +121,12 @@ class GenerationResponse(Response):
         headers = [(name.lower().encode(), value.encode()) for name, value in EVENT_STREAM_HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    async def _send(self, events: Sequence[Mapping[str, Any]], send: Send) -> None:
-        if events:
-            content = b"".join(b"data: %b\n\n" % json_bytes(event, ascii_only="error" in event) for event in events)
+    async def _send(self, content: bytes, send: Send) -> None:
+        if content:
             await send({"type": "http.response.body", "body": content, "more_body": True})
 
     async def _end(self, send: Send) -> None:
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+        await send({"type": "http.response.body", "body": END, "more_body": False})
 
     async def _fail(self, error: ApiError, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
         if not record.outcome:
@@ -130,7 +135,7 @@ class GenerationResponse(Response):
             await error.response()(scope, receive, send)
             return
         with contextlib.suppress(OSError):
-            await self._send([error.body], send)
+            await self._send(event_bytes([error.body], ascii_only=True), send)
             await self._end(send)
 
 

@@ -166,7 +166,8 @@ def create_job(
                 json_schema=schema,
                 tokens_per_step=1 if stream or options.stops else TOKENS_PER_STEP,
             )
-            choice = Choice(serving.tokenizer, options, policy.guard())
+            keeps_tokens = echo or logprobs is not None or bool(body.return_token_ids)
+            choice = Choice(serving.tokenizer, options, policy.guard(), keeps_tokens=keeps_tokens)
             placed = (
                 place_prompt(
                     serving.tokenizer, prompt.tokens, prompt.text, skip_special_tokens=options.skip_special_tokens

@@ -4,16 +4,14 @@ import asyncio
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model.serve.api.app import create_app
 from model.serve.api.lifecycle import Lifecycle
+from model.serve.api.protocol import ServingProtocol
 from model.serve.api.serving import Serving
 
-REQUEST_HEAD_S = 30.0  # for the head of a request to arrive
 MAX_REQUEST_HEAD_BYTES = 1 << 16
 KEEP_ALIVE_S = 75  # longer than the clients' and proxies' own, so that they do not write to a closed connection
 CLOSE_S = 5  # for connections that are still open when the engine has ended
@@ -40,7 +38,7 @@ class ApiServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(serving, self.lifecycle),
-                http=HeadTimeoutProtocol,
+                http=ServingProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -83,40 +81,3 @@ class ApiServer(uvicorn.Server):
         if not await self.lifecycle.drain(self._grace_s):
             await self._engine.close()  # ends what still runs with an error
         self.should_exit = True
-
-
-class HeadTimeoutProtocol(H11Protocol):
-    """Closes a connection on which the head of a request does not arrive in time; uvicorn itself waits for ever."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._start_timer()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._is_waiting:
-            self._stop_timer()
-        elif self._head_timer is None:
-            self._start_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    @property
-    def _is_waiting(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start_timer(self) -> None:
-        self._head_timer = self.loop.call_later(REQUEST_HEAD_S, self._close_if_waiting)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _close_if_waiting(self) -> None:
-        if self._is_waiting and not self.transport.is_closing():
-            self.transport.close()

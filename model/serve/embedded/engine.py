@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from model.serve.port import (
     GenerationStep,
     RequestError,
 )
+from model.serve.step_delivery import StepDelivery
 from model.serve.step_stream import StepStream
 
 MAX_FAILURES = 3  # failed steps in a row, after which the engine is down
@@ -66,13 +67,13 @@ class EmbeddedEngine:
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._streams: dict[str, StepStream] = {}
         self._due: list[tuple[str, GenerationStep | GristmillError]] = []  # of the thread, for the event loop
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._delivery: StepDelivery[tuple[str, GenerationStep | GristmillError]]
         self._thread: threading.Thread | None = None
         self._is_alive = self._is_closing = False
         self._restarts, self._last_step_at = 0, time.monotonic()
 
     async def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._delivery = StepDelivery(asyncio.get_running_loop(), self._hand_out)
         started: Future[EngineInfo] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), name="engine", daemon=True)
         self._thread.start()
@@ -125,6 +126,7 @@ class EmbeddedEngine:
         self._commands.put(lambda: None)  # wakes the thread
         await asyncio.to_thread(self._thread.join)
         self._is_alive = False
+        self._delivery.flush()
         for stream in list(self._streams.values()):
             stream.put(EngineDownError("the server is shutting down"))
         self._streams.clear()
@@ -220,10 +222,10 @@ class EmbeddedEngine:
     def _flush(self) -> None:
         """Hands the steps to the event loop, all at once."""
         due, self._due = self._due, []
-        if due and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hand_out, due)
+        if due:
+            self._delivery.post(due)
 
-    def _hand_out(self, due: list[tuple[str, GenerationStep | GristmillError]]) -> None:
+    def _hand_out(self, due: Sequence[tuple[str, GenerationStep | GristmillError]]) -> None:
         """In the event loop."""
         for request_id, item in due:
             if (stream := self._streams.get(request_id)) is None:

@@ -33,6 +33,11 @@ class Guard:
         except Exception as error:
             self._fail(error)
 
+    @property
+    def passes_all(self) -> bool:
+        """Whether no scanner reads the answer, so that all of it leaves as it comes."""
+        return not self._names and self._blocked is None
+
     def feed(self, text: str) -> Release:
         """Adds the next piece of the answer and returns what may leave now."""
         if self._blocked is not None or self._is_finished:

@@ -1,20 +1,25 @@
 """`ChildClient`: HTTP to one child over its Unix socket."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from configs.errors import GristmillError
 from model.serve.port import AdapterRef, EngineDownError, GenerationRequest, GenerationStep, RequestError
+from model.serve.step_stream import join
 from model.serve.vllm_child.completion import completion_body, read_error, read_step
+from model.serve.vllm_child.exchange import Exchange, ReplyError
 from model.serve.vllm_child.figures import Figures, read_figures
 
 CONNECT_TIMEOUT_S = 10.0
 ADAPTER_TIMEOUT_S = 300.0
 _EVENT_END = b"\n\n"
-_DATA = b"data:"
+_DATA, _DONE = b"data:", b"[DONE]"
+_FAILED = "the engine failed ({}); send the request again"
 
 
 class NotConnectedError(EngineDownError):
@@ -22,13 +27,13 @@ class NotConnectedError(EngineDownError):
 
 
 class ChildClient:
-    """A connection pool of one child. Requests raise RequestError and EngineDownError.
+    """Requests to one child. They raise RequestError and EngineDownError.
 
     `reply_timeout_s`: for health and metrics.
     """
 
     def __init__(self, socket: Path, reply_timeout_s: float):
-        self._reply_timeout_s = reply_timeout_s
+        self._socket, self._reply_timeout_s = socket, reply_timeout_s
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
             base_url="http://vllm",
@@ -43,22 +48,36 @@ class ChildClient:
 
         `admit` is called when vLLM has accepted the request.
         """
+        body, reply = completion_body(request, salt), None
         try:
-            body = completion_body(request, salt)
-            async with self._http.stream("POST", "/v1/completions", json=body) as reply:
-                if reply.status_code != httpx.codes.OK:
-                    raise read_error(await reply.aread(), reply.status_code)
-                if not body["stream"]:
-                    if step := read_step(json.loads(await reply.aread()), request):
-                        yield step
-                    return
-                if request.json_schema is None:  # else vLLM says after the first bytes that it cannot use the schema
-                    admit()
-                async for event in _events(reply):
-                    if step := read_step(event, request):
-                        yield step
-        except httpx.HTTPError as error:
-            raise _down(error) from error
+            reply = await self._send(body)
+            await reply.head()
+            if reply.status != httpx.codes.OK:
+                raise read_error(await reply.body(), reply.status)
+            if not body["stream"]:
+                if step := read_step(json.loads(await reply.body()), request):
+                    yield step
+                return
+            if request.json_schema is None:  # else vLLM says after the first bytes that it cannot use the schema
+                admit()
+            async for events in _events(reply):
+                steps, error = _read_steps(events, request)
+                if steps:
+                    yield join(steps)
+                if error is not None:
+                    raise error
+        except (OSError, ReplyError) as error:
+            raise EngineDownError(_FAILED.format(type(error).__name__)) from error
+        finally:
+            if reply is not None:
+                reply.close()
+
+    async def _send(self, body: Mapping[str, Any]) -> Exchange:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await Exchange.post(self._socket, "/v1/completions", body)
+        except OSError as error:  # also the timeout
+            raise NotConnectedError(_FAILED.format(type(error).__name__)) from error
 
     async def is_healthy(self) -> bool | None:
         """Whether the engine behind the child's server lives; None if the server does not answer."""
@@ -112,17 +131,30 @@ class ChildClient:
 
 def _down(error: httpx.HTTPError) -> EngineDownError:
     kind = NotConnectedError if isinstance(error, httpx.ConnectError) else EngineDownError
-    return kind(f"the engine failed ({type(error).__name__}); send the request again")
+    return kind(_FAILED.format(type(error).__name__))
 
 
-async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of server-sent events, up to `[DONE]`."""
+async def _events(reply: Exchange) -> AsyncIterator[list[bytes]]:
+    """The JSON texts of server-sent events, up to `[DONE]`: those that came at once together."""
     rest = b""
-    async for content in reply.aiter_bytes():
+    async for content in reply.parts():
         *events, rest = (rest + content).split(_EVENT_END)
-        for event in events:
-            data = event.removeprefix(_DATA).strip()
-            if data == b"[DONE]":
-                return
-            if event.startswith(_DATA):
-                yield json.loads(data)
+        texts = [event.removeprefix(_DATA).strip() for event in events if event.startswith(_DATA)]
+        is_last = _DONE in texts
+        yield texts[: texts.index(_DONE)] if is_last else texts
+        if is_last:
+            return
+
+
+def _read_steps(
+    events: Sequence[bytes], request: GenerationRequest
+) -> tuple[list[GenerationStep], GristmillError | ValueError | None]:
+    """The steps of events, and the error that ends them: what was generated before it is not lost."""
+    steps: list[GenerationStep] = []
+    for event in events:
+        try:
+            if step := read_step(json.loads(event), request):
+                steps.append(step)
+        except (GristmillError, ValueError) as error:
+            return steps, error
+    return steps, None

@@ -6,7 +6,8 @@ import hmac
 import logging
 import secrets
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from configs.errors import BackendError, GristmillError
@@ -17,8 +18,10 @@ from model.serve.port import (
     EngineInfo,
     EngineStats,
     GenerationRequest,
+    GenerationStep,
     RequestError,
 )
+from model.serve.step_delivery import StepDelivery
 from model.serve.step_stream import StepStream
 from model.serve.vllm_child.client import ChildClient
 from model.serve.vllm_child.completion import check
@@ -64,6 +67,7 @@ class VllmChildEngine(Engine):
         self._adapters: dict[str, AdapterRef] = {}
         self._gate: AdapterGate | None = None
         self._supervisor: Supervisor | None = None
+        self._delivery: StepDelivery[tuple[StepStream, GenerationStep | GristmillError | None]]
 
     async def start(self) -> None:
         """Starts vLLM and returns when it answers.
@@ -71,6 +75,7 @@ class VllmChildEngine(Engine):
         Raises:
             BackendError: it cannot be started. The message has its first error and the end of its output.
         """
+        self._delivery = StepDelivery(asyncio.get_running_loop(), _hand_out)
         self.version = await asyncio.to_thread(find_vllm, self.options.python)
         cpu = is_cpu_build(self.version)
         self._gate = AdapterGate() if cpu and self.options.max_adapters else None
@@ -96,7 +101,7 @@ class VllmChildEngine(Engine):
         if not self._is_busy():
             self._supervising().last_step_at = time.monotonic()  # it had nothing to do until now
         stream = StepStream(lambda: self._end(request.id, None, opened))
-        opened = self._open[request.id] = _OpenRequest(stream, asyncio.get_running_loop().create_future())
+        opened = self._open[request.id] = _OpenRequest(stream, self._delivery)
         opened.task = asyncio.create_task(self._receive(opened, request))
         self._tasks.add(opened.task)
         opened.task.add_done_callback(self._tasks.discard)
@@ -186,7 +191,7 @@ class VllmChildEngine(Engine):
                 supervisor.made_step()
                 if step.finish_reason:
                     self._open.pop(request.id, None)  # nothing is left to abort
-                opened.stream.put(step)
+                self._delivery.post([(opened.stream, step)])
                 opened.admit()
             if self._open.get(request.id) is opened:
                 raise EngineDownError("the engine ended before the request did; send the request again")
@@ -224,12 +229,18 @@ class VllmChildEngine(Engine):
         return bool(self._open or figures.running or figures.waiting)
 
 
+def _hand_out(items: Sequence[tuple[StepStream, GenerationStep | GristmillError | None]]) -> None:
+    for stream, item in items:
+        stream.put(item)
+
+
 @dataclass(eq=False)
 class _OpenRequest:
     """A request that has not ended. `admitted`: done when vLLM has accepted it, with the error if it has not."""
 
     stream: StepStream
-    admitted: asyncio.Future[None]
+    delivery: "StepDelivery[tuple[StepStream, GenerationStep | GristmillError | None]]"
+    admitted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     task: asyncio.Task[None] | None = None
 
     def admit(self) -> None:
@@ -243,6 +254,6 @@ class _OpenRequest:
             self.admitted.set_exception(error)
             self.admitted.exception()  # nobody may be waiting for it any more
         self.admit()
-        self.stream.put(error)
+        self.delivery.post([(self.stream, error)])  # behind the steps that have come before
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()

@@ -31,16 +31,17 @@ class TextToken:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What leaves at once. `finish_reason` is set in the last one."""
+    """What leaves at once. `finish_reason` is set in the last one. `unseen`: tokens that leave beside `tokens`."""
 
     text: str = ""
     tokens: tuple[TextToken, ...] = ()
     finish_reason: FinishReason | None = None
+    unseen: int = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing leaves."""
-        return not (self.text or self.tokens or self.finish_reason)
+        return not (self.text or self.tokens or self.finish_reason or self.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,21 @@ class ChoiceOptions:
 
 
 class Choice:
-    """One answer. `generated`: tokens up to its end; `sent`: those of them that have left."""
+    """One answer. `generated`: tokens up to its end; `sent`: those of them that have left.
 
-    def __init__(self, tokenizer: Tokenizer, options: ChoiceOptions, guard: Guard) -> None:
+    Args:
+        tokenizer: of the model.
+        options: how it is read.
+        guard: what may leave.
+        keeps_tokens: its tokens are shown; False: the text alone, so that most answers need no spans.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, options: ChoiceOptions, guard: Guard, *, keeps_tokens: bool = True
+    ) -> None:
         self.options, self.generated, self.sent = options, 0, 0
+        self._known = 0  # of an answer without tokens: those whose text is known
+        self._is_plain = guard.passes_all and not options.stops and not keeps_tokens
         self.finish_reason: FinishReason | None = None
         self.blocked: str | None = None
         self._skipped = tokenizer.special_ids if options.skip_special_tokens else frozenset()
@@ -84,6 +96,8 @@ class Choice:
             return Delta()
         if self.options.discard:
             return self._leave("", "length")
+        if self._is_plain:
+            return self._pass(step)
         text = ""
         for number, token in enumerate(step.tokens):
             self.generated += 1
@@ -102,6 +116,25 @@ class Choice:
         passed, is_stopped = self._stops.feed(rest)
         text += passed + self._stops.finish()
         return self._leave(text, "stop" if is_stopped else step.finish_reason, is_cut=is_stopped)
+
+    def _pass(self, step: GenerationStep) -> Delta:
+        """`feed` where nothing holds text back and no token is shown."""
+        detokenizer, skipped, text, sent = self._detokenizer, self._skipped, "", self.sent
+        silent_end = len(step.tokens) - 1 if step.ended_by is not None and not self.options.include_stop else -1
+        for number, token in enumerate(step.tokens):
+            piece = "" if number == silent_end or token in skipped else detokenizer.feed(token)
+            if not detokenizer.is_pending:
+                self._known = self.generated + 1
+            elif piece:  # of the tokens before it, whose character is complete; it begins the next one
+                self._known = self.generated
+            self.generated += 1
+            text += piece
+        if step.finish_reason is not None:
+            text += detokenizer.finish()
+            self.finish_reason, self._known = step.finish_reason, self.generated
+        if text or step.finish_reason is not None:
+            self.sent = self._known
+        return Delta(text, (), step.finish_reason, self.sent - sent)
 
     def _piece(self, token: int, step: GenerationStep, number: int) -> str:
         """The text that a token completes."""

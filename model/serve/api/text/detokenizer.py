@@ -5,7 +5,7 @@ that a SentencePiece vocabulary spells a character with.
 """
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 MAX_TOKENS_IN_DOUBT = 32  # a text that ends with U+FFFD may still become a character; not after so many tokens
@@ -57,11 +57,14 @@ class WindowDetokenizer:
 
     Args:
         decode: token ids to text, special tokens included.
+        decode_one: the same for one token, which comes often; it may be cached.
         is_byte: whether a token is one byte of a character (`<0xE4>`); a decoder looks at a whole run of them.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], is_byte: Callable[[int], bool]) -> None:
-        self._decode, self._is_byte = decode, is_byte
+    def __init__(
+        self, decode: Callable[[list[int]], str], decode_one: Callable[[int], str], is_byte: Callable[[int], bool]
+    ) -> None:
+        self._decode, self._decode_one, self._is_byte = decode, decode_one, is_byte
         self._tokens: list[int] = []  # of the last piece, then those whose text was not returned
         self._returned, self._returned_text = 0, ""  # how many tokens are of the last piece, and what they give alone
 
@@ -87,5 +90,5 @@ class WindowDetokenizer:
         piece = text[len(self._returned_text) :]
         del self._tokens[: self._returned]
         self._returned = len(self._tokens)
-        self._returned_text = self._decode(self._tokens)
+        self._returned_text = self._decode(self._tokens) if self._returned > 1 else self._decode_one(self._tokens[0])
         return piece

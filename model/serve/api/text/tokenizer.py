@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -86,10 +86,18 @@ class Tokenizer:
         """A new detokenizer. What it returns for tokens is what `decode` returns for all of them at once."""
         if self._is_byte_level:
             return ByteDetokenizer(self._byte_level_bytes)
-        return WindowDetokenizer(
-            lambda tokens: self.decode(tokens, skip_special_tokens=False),
-            lambda token: bool(_BYTE_TOKEN.fullmatch(self.wrapped.convert_ids_to_tokens(token) or "")),
-        )
+        decode = partial(self.decode, skip_special_tokens=False)
+        if self._fast is not None:  # without what `decode` looks at
+            decode = partial(self._fast.decode, skip_special_tokens=False)
+        return WindowDetokenizer(decode, self._decode_one, self._is_byte)
+
+    @lru_cache(maxsize=1 << 18)  # noqa: B019 - one tokenizer for the life of the server
+    def _decode_one(self, token: int) -> str:
+        return self.decode([token], skip_special_tokens=False)
+
+    @lru_cache(maxsize=1 << 18)  # noqa: B019
+    def _is_byte(self, token: int) -> bool:
+        return bool(_BYTE_TOKEN.fullmatch(self.wrapped.convert_ids_to_tokens(token) or ""))
 
     @lru_cache(maxsize=1 << 18)  # noqa: B019 - one tokenizer for the life of the server
     def token_bytes(self, token: int) -> bytes:
@@ -97,7 +105,7 @@ class Tokenizer:
         if self._is_byte_level:
             return self._byte_level_bytes(token)
         name = self.wrapped.convert_ids_to_tokens(token) or ""
-        if _BYTE_TOKEN.fullmatch(name):
+        if self._is_byte(token):
             return bytes([int(name[3:5], 16)])
         before = self._anchor  # a first token loses its space
         text = self.decode([*before, token], skip_special_tokens=False)
