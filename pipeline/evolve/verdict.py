@@ -79,7 +79,12 @@ def verdicts_on(
 
 
 def _first_test(evolution: Evolution, measurement: Measurement) -> Decision:
-    return judge(measurement, evolution.options.gate, real_share=evolution.options.real_share)
+    return judge(measurement, evolution.options.gate, real_share=_real_share(evolution, measurement.domain))
+
+
+def _real_share(evolution: Evolution, domain: str) -> float:
+    """The least share of real text in training. Preferences have none: they start from a generator that learnt some."""
+    return evolution.options.real_share if evolution.candidates[domain].kind == "sft" else 0.0
 
 
 def _second_test(evolution: Evolution, domain: str, measurement: Measurement) -> Decision:
@@ -134,7 +139,7 @@ def _measurement(evolution: Evolution, domain: str, outcome: DomainOutcome) -> M
         core=[row["text"] for row in _rows(evolution, [core] if core else [])],
         vault=[StudentFigure(**row) for row in _rows(evolution, outcome.vault)],
         training=_mix(training) if training else None,
-        champion_training=_champion_mix(evolution, domain, champion),
+        champion_training=_champion_mix(evolution, domain, champion) if outcome.candidate.kind == "sft" else None,
         trains=outcome.candidate.needs_training,
     )
 
