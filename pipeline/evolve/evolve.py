@@ -11,6 +11,7 @@ from configs import load
 from configs.errors import ConfigError, StoreError
 from pipeline.evolve.attribution import newest_attribution, task_weights_from
 from pipeline.evolve.record import DateAnswers, EvolveRecord
+from pipeline.pages.evolve import write_evolve_report
 from pipeline.run import signed_urls
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop
@@ -90,6 +91,7 @@ def evolve_date(
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
+    write_evolve_report(data)
     return EvolveResult("done", verdicts, notes=result.get("notes", []))
 
 
