@@ -149,8 +149,12 @@ def _champion_mix(evolution: Evolution, domain: str, champion: Variant) -> Train
     if champion.adapter is None:
         return None
     history = Registry(evolution.run.root).history(domain)
-    made = (v for v in history if v.status == "promoted" and v.challenger and v.challenger.adapter == champion.adapter)
-    verdict = next((v for v in made if v.kind == "sft"), None)  # a later change of the tasks' weights trained nothing
+    promotions = (
+        v for v in history if v.status == "promoted" and v.challenger and v.challenger.adapter == champion.adapter
+    )
+    verdict = next(
+        (v for v in promotions if v.kind == "sft"), None
+    )  # a later change of the tasks' weights trained nothing
     if verdict is None or not verdict.training:
         return None
     return TrainingMix(int(verdict.training["examples"]), int(verdict.training["real_examples"]))
