@@ -135,8 +135,8 @@ def left_out(groups: Sequence[Sequence[str]], core: Sequence[str], held_out: Any
         for group in range(len(groups)):
             rows = np.arange(bounds[group], bounds[group + 1])
             learnt = draw_rows(rows, sizes[rows], GRADED_BYTES_EACH, chance)
-            students = [first + other for other in range(len(groups) + 1) if other != group]
-            chosen[np.ix_(students, learnt)] = 1
+            students = np.array([first + each for each in range(len(groups) + 1) if each != group])
+            chosen[students[:, None], np.asarray(learnt)] = 1
     flat = [text for document in held_out for text in document]
     per_byte = StudentPool(texts, flat).bits(chosen).sum(1) / sum(len(text.encode()) for text in flat)
     per_byte = per_byte.reshape(LEAVE_OUT_DRAWS, len(groups) + 1).mean(0)
@@ -177,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
                 effects = group_effects(
                     groups, core, held_out, bytes_each=GRADED_BYTES_EACH, students=each * len(groups), seed=draw
                 )
-                correlations[each].append(float(spearmanr(effects.values, truth).statistic))
+                correlations[each].append(float(spearmanr(effects.values, truth)[0]))
         for each, values in correlations.items():
             name = (
                 f"attribute: Spearman with leave-one-group-out, {each} students a group, {domain}, {len(values)} draws"
