@@ -177,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
                 effects = group_effects(
                     groups, core, held_out, bytes_each=GRADED_BYTES_EACH, students=each * len(groups), seed=draw
                 )
-                correlations[each].append(float(spearmanr(effects.values, truth)[0]))
+                correlations[each].append(float(np.asarray(spearmanr(effects.values, truth))[0]))
         for each, values in correlations.items():
             name = (
                 f"attribute: Spearman with leave-one-group-out, {each} students a group, {domain}, {len(values)} draws"
