@@ -17,6 +17,7 @@ from model.serve.vllm_child.options import VllmChildOptions, arguments, environm
 from model.serve.vllm_child.process import ChildProcess
 
 MAX_RESTART_PAUSE_S = 60.0
+SETTLING_S = 1.0  # after a failed request: until then vLLM may call itself healthy although its engine is gone
 MAX_REPLY_S = 10.0  # for health and metrics
 FAILED_STOP_S = 3.0  # for what is left of a child to free its shared memory
 MAX_SOCKET_PATH = 100  # bytes; the kernel takes 107
@@ -184,6 +185,7 @@ class Supervisor:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), self.options.poll_interval_s)
+                await asyncio.sleep(SETTLING_S)
             self._look.clear()
             if why := child.ended():
                 return why
