@@ -96,7 +96,7 @@ def rejudge(measurement: Measurement, gate: Gate) -> Decision:
     checks = (*utility, *guard(turned, gate, (PREVIOUS,), 0.0))
     harm = [check for check in checks if not check.passed and check.value is not None]
     if harm:
-        return Decision(False, checks, f"rolled back: {_sentences(harm)}")
+        return Decision(False, checks, _sentences(harm))
     unknown = [check for check in checks if not check.passed]
     reason = f"stays; not everything could be judged: {_sentences(unknown)}" if unknown else "stays"
     return Decision(True, checks, reason)
@@ -210,9 +210,9 @@ def _planted(measurement: Measurement) -> list[Check]:
 def _decision(checks: Sequence[Check]) -> Decision:
     failed = [check for check in checks if not check.passed]
     if failed:
-        return Decision(False, tuple(checks), f"refused: {_sentences(failed)}")
+        return Decision(False, tuple(checks), _sentences(failed))
     gains = [check for check in checks if "utility" in check.name]
-    return Decision(True, tuple(checks), f"passed: {_sentences(gains)}")
+    return Decision(True, tuple(checks), _sentences(gains))
 
 
 def _sentences(checks: Sequence[Check]) -> str:

@@ -36,7 +36,7 @@ def good():
 
 def test_a_better_challenger_passes_and_the_reason_has_figures(good):
     assert good.passed
-    assert good.reason.startswith("passed: at equal cost students know 2.")
+    assert good.reason.startswith("at equal cost students know 2.")
     assert "of real text than after the champion's rows, with an interval from +1." in good.reason
 
 
@@ -58,7 +58,6 @@ def test_each_failing_check_alone_refuses(name):
     failed = [check for check in decision.checks if not check.passed]
     assert {check.name for check in failed} == {name}
     assert not decision.passed
-    assert decision.reason.startswith("refused: ")
     assert all(check.meaning in decision.reason for check in failed)
 
 
@@ -128,12 +127,10 @@ def test_a_champion_that_is_no_worse_stays(gain):
 def test_a_champion_that_is_worse_is_rolled_back():
     decision = rejudge(turned(-0.02), GATE)
     assert not decision.passed
-    assert decision.reason.startswith(
-        "rolled back: at equal cost students know 1.99% less of real text than after the "
-    )
+    assert decision.reason.startswith("at equal cost students know 1.99% less of real text than after the ")
     assert "previous champion" in decision.reason
     copies = rejudge(turned(0.02, lambda row: replace(row, copied=0.7)), GATE)
-    assert "rolled back: copying" in copies.reason
+    assert copies.reason.startswith("copying")
 
 
 def test_what_cannot_be_judged_rolls_nothing_back():
