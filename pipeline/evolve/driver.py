@@ -22,6 +22,7 @@ from pipeline.run import signed_urls
 from pipeline.run.beam.driver_process import drive
 from pipeline.run.beam.stage_runner import StageRunner
 from pipeline.run.stage_specs import Context
+from pipeline.store.dataset import DataSet
 from pipeline.store.registry_files import Registry
 from stages.seeds import list_sources
 
@@ -36,6 +37,7 @@ def evolve(folder: Path, beam_args: Sequence[str]) -> dict[str, Any]:
         raise errors.StoreError(f"{folder / NAME}: missing; run gristmill evolve again")
     config = signed_urls.restored(load.load(str(folder / CONFIG)))
     root = folder.parent.parent
+    DataSet(root).sweep(record.date)
     context = Context(
         config=config,
         card=record.generator,

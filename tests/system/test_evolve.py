@@ -127,6 +127,7 @@ def test_kill_9_changes_no_verdict(evolved, tmp_path, whom, records):
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["digest"] == undisturbed["digest"]
     assert len(Registry(out).history("law")) == 1
+    assert not list(out.rglob(".tmp-*"))
 
 
 def _child(pid: int) -> int:
