@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from configs.load import load, load_policy, load_serving_policy, parse_key_file
-from configs.schema import Generate, Screen
+from configs.schema import Evolve, Generate, Screen
 from filters.build import check_screen
 from stages.prompt import check
 from stages.record import ROW, content_id
@@ -58,6 +58,9 @@ def test_yaml_examples_are_read(page: Path, tmp_path: Path):
                 assert set(load_policy(str(path)).classes) == set(classes)
             case {"screen": screen}:
                 check_screen(Screen(**screen))
+            case {"evolve": options}:
+                Evolve.model_validate(options)
+                Generate.model_validate(yaml.safe_load(text).get("generate", {}))
             case {"generate": options}:
                 Generate.model_validate(options)
             case {"filters": _}:

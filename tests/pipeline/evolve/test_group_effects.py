@@ -69,7 +69,7 @@ def test_intervals_hold_what_they_promise():
 
 def test_without_effects_few_groups_stand_out():
     random, named = np.random.default_rng(3), []
-    for _ in range(20):
+    for _ in range(60):
         found = effects_of(*planted(random, np.zeros(6), 24), random)
         named += list((found.low > 0) | (found.high < 0))
     assert np.mean(named) <= 0.08

@@ -250,11 +250,11 @@ def test_passages_that_no_task_can_ask_about_are_passed_over(folder: Path, monke
     whole = preview.Generate.answer
     passed_over: list[str] = []
 
-    def answer(body, domain, seeds):
+    def answer(body, domain, seeds, adapter):
         if not passed_over:  # the first passage
             passed_over.append(seeds[0].id)
             return iter(())
-        return whole(body, domain, seeds)
+        return whole(body, domain, seeds, adapter)
 
     monkeypatch.setattr(preview.Generate, "answer", answer)
     notes: list[str] = []
