@@ -28,7 +28,6 @@ class DomainOutcome:
     vault: list[FileRef] = field(default_factory=list)  # empty where the vault stayed closed
     examples: list[FileRef] = field(default_factory=list)  # for training
     choices: list[FileRef] = field(default_factory=list)  # how they were chosen
-    seconds: dict[str, float] = field(default_factory=dict)  # of generation, by arm
 
 
 Outcome = dict[str, DomainOutcome]

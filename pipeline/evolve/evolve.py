@@ -1,11 +1,10 @@
 """Evolves the generators of a data set after a date: starts or resumes the driver, reports the verdicts."""
 
-import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from configs import load
 from configs.errors import ConfigError, StoreError
@@ -13,6 +12,7 @@ from pipeline.evolve.attribution import newest_attribution, task_weights_from
 from pipeline.evolve.record import DateAnswers, EvolveRecord
 from pipeline.pages.evolve import write_evolve_report
 from pipeline.run import signed_urls
+from pipeline.run.cleanup import forgive_failures
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import Supervisor, Watch
@@ -37,9 +37,7 @@ class EvolveResult:
 
     @property
     def digest(self) -> str:
-        return load.digest(
-            [verdict.model_dump(mode="json", exclude={"decided", "seconds"}) for verdict in self.verdicts]
-        )
+        return load.digest([verdict.model_dump(mode="json", exclude={"decided"}) for verdict in self.verdicts])
 
 
 def evolve_date(
@@ -76,7 +74,7 @@ def evolve_date(
         if earlier is None or earlier.fingerprint != record.fingerprint:
             record.write(folder)
         write_text(folder / CONFIG, load.dump(signed_urls.hidden(config)))
-        _forgive_failures(folder)
+        forgive_failures(folder)
         result = Supervisor("pipeline.evolve.driver", folder, handle, config, beam_args, watch, stop).supervise()
         if config.evolve.keep_days is not None:
             remove_old_answers(data, date, config.evolve.keep_days)
@@ -91,7 +89,10 @@ def evolve_date(
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
-    write_evolve_report(data)
+    try:
+        write_evolve_report(data)
+    except Exception:  # the verdicts stand; `gristmill report evolve` writes it later
+        logging.getLogger(__name__).exception("report")
     return EvolveResult("done", verdicts, notes=result.get("notes", []))
 
 
@@ -161,10 +162,3 @@ def _pointer(registry: Registry, domain: str, models: ResolvedModels, date: str)
                 champion=pointer.champion,
             )
         )
-
-
-def _forgive_failures(folder: Path) -> None:
-    """Removes records of quarantined shards, so that they are tried again: the user may have fixed the cause."""
-    for path in folder.glob("stages/*/part-*.json"):
-        if json.loads(path.read_text("utf-8")).get("error"):
-            path.unlink()

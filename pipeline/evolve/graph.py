@@ -65,8 +65,6 @@ def graph(
         return outcome
     generate, generators = _probe_generate(evolution, probed)
     generated = yield generate
-    for (name, generator), record in zip(generators, generated.records, strict=True):
-        probed[name].seconds[generator] = probed[name].seconds.get(generator, 0.0) + record.stats.seconds
     judged = yield _probe_screen(evolution, generators, generated)
     for label, ref in judged.kept_files:
         probed[label].answers.append(ref)
@@ -168,9 +166,9 @@ def _arms(evolution: Evolution, name: str, outcome: DomainOutcome) -> dict[str, 
             return arms if pointer.rejudgements_left else {"base": Variant()}
         adapter = VariantAdapter(name=row["name"], sha256=row["sha256"], path=row["path"])
         dates = {answers.date: answers.digest for answers in evolution.record.answers}
-        based_on = pointer.champion.round if candidate.kind == "dpo" else 0
-        rounds = max(based_on, pointer.champion.round) + 1
-        challenger = challenger.model_copy(update={"adapter": adapter, "round": rounds, "trained_on": dates})
+        challenger = challenger.model_copy(
+            update={"adapter": adapter, "round": pointer.champion.round + 1, "trained_on": dates}
+        )
     elif not candidate.kind or candidate.reason:
         return arms if pointer.rejudgements_left else {"base": Variant()}
     return arms | {"challenger": challenger}

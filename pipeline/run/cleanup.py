@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import GristmillError
 from pipeline.store.dataset import DataSet
+from stages.storage.records import ShardRecord
 
 
 def clean_up_finished(data: DataSet, date: str) -> None:
@@ -27,3 +28,11 @@ def forget_attempts(folder: Path) -> None:
     """Removes attempt markers, so that shards which a stop interrupted are not suspected of killing their worker."""
     for marker in folder.glob("stages/*/*.attempt-*"):
         marker.unlink(missing_ok=True)
+
+
+def forgive_failures(folder: Path) -> None:
+    """Removes records of quarantined shards, so that they are tried again: the user may have fixed the cause."""
+    for path in folder.glob("stages/*/part-*.json"):
+        if ShardRecord.read(path).error:
+            path.unlink()
+    forget_attempts(folder)

@@ -14,13 +14,12 @@ from configs.errors import ConfigError, StoreError
 from configs.schema import Config
 from model import backends
 from pipeline.run import signed_urls
-from pipeline.run.cleanup import forget_attempts
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.dataset import DataSet, OtherDates
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import RunRecord
 from stages.storage.atomic import write_text
-from stages.storage.records import FileRef, ShardRecord
+from stages.storage.records import FileRef
 
 PACKAGES = ("gristmill", "apache-beam", "pyarrow", "torch", "transformers", "peft")  # and those of the backend
 
@@ -98,13 +97,6 @@ class DateRun:
             f"{f' ({changes})' if changes else ''}; "
             "--force runs it again with this one and keeps what is still valid"
         )
-
-    def forgive_failures(self) -> None:
-        """Removes records of quarantined shards, so that they are tried again: the user may have fixed the cause."""
-        for path in self.folder.glob("stages/*/part-*.json"):
-            if ShardRecord.read(path).error:
-                path.unlink()
-        forget_attempts(self.folder)
 
     def begin(self, models: ResolvedModels, fingerprint: str) -> RunRecord:
         """Writes the files that the driver reads: the config, and a record with the files of other dates.

@@ -25,7 +25,7 @@ from model import backends
 from pipeline.run import signed_urls
 from pipeline.run.beam import dask_cluster
 from pipeline.run.champions import check_adapters, with_pinned_champions
-from pipeline.run.cleanup import clean_up_finished, forget_attempts
+from pipeline.run.cleanup import clean_up_finished, forget_attempts, forgive_failures
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
 from pipeline.run.shutdown import Stop
@@ -86,7 +86,7 @@ def run_date(
             if not force:
                 date_run.check_configuration(fingerprint, models.config)
             check_adapters(date_run.data, date, models.champions)
-            date_run.forgive_failures()
+            forgive_failures(date_run.folder)
             run = models.config.run
             if run.dask_cluster is not None:
                 owns_gpus = backends.get(models.generator.backend).owns_gpus
