@@ -102,6 +102,12 @@ class Run(Section):
     runner: str = Field(default="FnApiRunner", description="`dask`, or the name of a Beam runner.")
     dask: Dask | None = Field(default=None, description="The cluster of `runner: dask`.")
     pool: str | None = Field(default=None, description="HOST:PORT of a Beam worker pool.")
+    minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Minutes of generating and screening that a date takes, adapters not counted: as many passages are "
+        "used as fit, per_day the most. Then the number of rows depends on the machine. Unset: all passages.",
+    )
     attempts: int = Field(default=3, ge=1, description="How often a shard is tried before it is quarantined.")
     max_quarantined: float = Field(
         default=0.25, ge=0, le=1, description="Share of a stage's rows in quarantine above which the run fails."
@@ -123,6 +129,11 @@ class Run(Section):
     accelerator: str | None = Field(
         default=None, description="Beam resource hint of the stages that run the generator, for runners that read it."
     )
+
+    @property
+    def shards_at_once(self) -> int:
+        """How many shards of a stage are worked on at the same time."""
+        return self.workers if self.workers > 1 else self.in_flight
 
     @property
     def dask_cluster(self) -> Dask | None:

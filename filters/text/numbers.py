@@ -6,9 +6,11 @@ in English and Chinese; 1.200 is 1200 in Spanish, unless the text writes decimal
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from itertools import pairwise
+from math import prod
 
 from filters.text.number_words import read_words
 from filters.text.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
@@ -22,6 +24,7 @@ _DIGITS = re.compile(
     r"(?:(?:\s?(?:[x×✕·*]|\\times)\s?10(?:\s?(?:\^|\*\*)\s?\{?(?P<power>[-+]?\d{1,3})\}?"
     r"|(?P<lost>-\d{1,2}|[1-9]\d?(?=\s?/))))|[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\^\{?(?P<raised>[-+]?\d{1,3})\}?)?)"
 )
+_RANGE = re.compile(r"\s?(?:[-–—~～至到]|\b(?:to|and|or|a|y|o|hasta)\b)\s?(?:[$€£¥₹]\s?)?")
 _RANGE_BEFORE = re.compile(r"[\w)%°]$|\d\s$")
 # units after which a point or a comma separates parts: Section 2.5, artículos 2,5 y 7, table 3.1
 _REFERENCE = re.compile(
@@ -46,9 +49,16 @@ _MULTIPLIER = {
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|MXN|INR))\s?-?$")
 _MONEY_SCALE = re.compile(r"\s?(k|mm?|mill|bn?|tn?)(?![^\W_])", re.IGNORECASE)
 _MONEY_AFTER = re.compile(r"\s?(?:[$€£¥₹]|(?:de\s)?(?:USD|EUR|GBP|CHF|dollars|euros|pounds|d[oó]lares|libras|pesos)\b)")
-_MONEY_SCALES = {"k": Decimal(10**3), "m": Decimal(10**6), "b": Decimal(10**9), "t": Decimal(10**12)}
+_MONEY_SCALES = {
+    "k": Decimal(10**3),
+    **dict.fromkeys(("m", "mm", "mill"), Decimal(10**6)),
+    **dict.fromkeys(("b", "bn"), Decimal(10**9)),
+    **dict.fromkeys(("t", "tn"), Decimal(10**12)),
+}
 _HAN_SCALE = {"百": Decimal(100), "千": Decimal(1000), "万": Decimal(10_000), "亿": Decimal(100_000_000)}
 _HAN_MULTIPLIER = re.compile(r"\s?([百千]?[万亿]{1,2}|百(?!分)|千(?![克米帕卡瓦焦赫伏字]))")
+_HAN_SCALE_END = re.compile(r"(?<!^)[百千万亿]+$")
+_WORD = re.compile(r"[^\W\d_]+")
 _HALF = re.compile(r"\s(?:and a half|y medi[oa])\b|(?:个|年|天|倍|片|小时)半")
 _PERCENT = re.compile(r"\s?(?:%|percent\b|per cent\b|por ciento\b|por 100\b|百分点)")
 _HAN = rf"[{HAN_DIGITS}]{{1,40}}(?:点[〇零一二三四五六七八九]{{1,18}})?"
@@ -112,6 +122,15 @@ def read_numbers(text: str, language: str) -> tuple[Number, ...]:
     for number in sorted(numbers, key=lambda number: (number.start, number.words)):
         if not distinct or number.start >= distinct[-1].end:  # not the "million" of 1.5 million
             distinct.append(number)
+    for place, (first, last) in enumerate(pairwise(distinct)):
+        scale = _scale_in(text[last.start : last.end])
+        if (
+            scale != 1
+            and _scale_in(text[first.start : first.end]) == 1
+            and _RANGE.fullmatch(text, first.end, last.start)
+        ):
+            # 5 to 10 million: five million, or five
+            distinct[place] = replace(first, readings=(*_times(first.readings, scale), *first.readings))
     return tuple(distinct)
 
 
@@ -123,10 +142,12 @@ def known_numbers(text: str, language: str) -> frozenset[Decimal]:
 
 def _in_digits(text: str, language: str) -> Iterator[Number]:
     mark = _decimal_mark(text, language)
+    before = (0, -1)  # start and end of the number before
     for match in _DIGITS.finditer(text):
         start, end = match.span()
         if match[0].startswith("^"):
             continue
+        ends_range = _RANGE.fullmatch(text, before[1], start) is not None
         if match["bar"]:
             readings = _fraction(match)
         else:
@@ -139,8 +160,13 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
             elif power:
                 readings = tuple(tuple(value.scaleb(int(power)) for value in reading) for reading in readings[:1])
         if not match["bar"] or len(readings[0]) == 1:
-            scaled = _scaled(text, end, readings, language)
-            readings, end = scaled if scaled[1] > end else _scaled_money(text, start, end, readings)
+            scale, end = _scale(text, before[0] if ends_range else start, end, language)
+            readings = _times(readings, scale)
+            if half := _HALF.match(text, end):
+                readings, end = (
+                    tuple(tuple(value + Decimal("0.5") for value in reading) for reading in readings),
+                    half.end(),
+                )
         if (
             sign := start > 0
             and text[start - 1] in "-–"
@@ -151,7 +177,12 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
             readings = (*negative, *readings) if bullet else negative
         if _PERCENT.match(text, end) and len(readings[0]) == 1:
             readings = (*readings, *((value / 100,) for value in readings[0]))
+        before = start, end
         yield Number(start - bool(sign), end, readings)
+
+
+def _times(readings: tuple[tuple[Decimal, ...], ...], scale: Decimal) -> tuple[tuple[Decimal, ...], ...]:
+    return tuple(tuple(value * scale for value in reading) for reading in readings)
 
 
 def _decimal_mark(text: str, language: str) -> str:
@@ -212,38 +243,33 @@ def _fraction(match: re.Match[str]) -> tuple[tuple[Decimal, ...], ...]:
     return (value,) if match["bar"] == "\u2044" else (value, apart)
 
 
-def _scaled(
-    text: str, end: int, readings: tuple[tuple[Decimal, ...], ...], language: str
-) -> tuple[tuple[tuple[Decimal, ...], ...], int]:
-    """The readings times the word after them: 1.5 million, 3 mil, 500万; with a half after it: two and a half."""
+def _scale(text: str, start: int, end: int, language: str) -> tuple[Decimal, int]:
+    """What the word after a number, or a letter after money, multiplies it with, and where that ends: 1.5 million, $5M.
+
+    `start`: of the number, or of the range that it ends.
+    """
     scale = Decimal(1)
     if language == "zh":
         if match := _HAN_MULTIPLIER.match(text, end):
-            for character in match[1]:
-                scale *= _HAN_SCALE[character]
-            end = match.end()
+            return prod((_HAN_SCALE[character] for character in match[1]), start=scale), match.end()
     elif match := _MULTIPLIER.get(language, _MULTIPLIER["en"]).match(text, end):
-        for word in match[1].split():
-            scale *= _SCALE[word]
-        end = match.end()
-    if scale != 1:
-        readings = tuple(tuple(value * scale for value in reading) for reading in readings)
-    if half := _HALF.match(text, end):
-        return tuple(tuple(value + Decimal("0.5") for value in reading) for reading in readings), half.end()
-    return readings, end
-
-
-def _scaled_money(
-    text: str, start: int, end: int, readings: tuple[tuple[Decimal, ...], ...]
-) -> tuple[tuple[tuple[Decimal, ...], ...], int]:
-    """The readings times the letter after them, where they are money: $5M."""
+        return prod((_SCALE[word] for word in match[1].split()), start=scale), match.end()
     match = _MONEY_SCALE.match(text, end)
-    if match is None or not (
-        _MONEY_BEFORE.search(text, max(0, start - 6), start) or _MONEY_AFTER.match(text, match.end())
-    ):
-        return readings, end
-    scale = _MONEY_SCALES[match[1][0].lower()]
-    return tuple(tuple(value * scale for value in reading) for reading in readings), match.end()
+    if match and (_MONEY_BEFORE.search(text, max(0, start - 6), start) or _MONEY_AFTER.match(text, match.end())):
+        return _MONEY_SCALES[match[1].lower()], match.end()
+    return scale, end
+
+
+def _scale_in(number: str) -> Decimal:
+    """What the words or letters at the end of a number multiply it with: 10M, five million, 五万."""
+    if match := _HAN_SCALE_END.search(number):
+        return prod((_HAN_SCALE[character] for character in match[0]), start=Decimal(1))
+    scale = Decimal(1)
+    for word in reversed(_WORD.findall(number)):
+        if word.lower() not in _SCALE | _MONEY_SCALES:
+            break
+        scale *= (_SCALE | _MONEY_SCALES)[word.lower()]
+    return scale
 
 
 def _in_han(text: str) -> Iterator[Number]:

@@ -132,7 +132,10 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
     if past:
         scale = sum(passages.values()) * config.generate.answers_per_passage / past.generated
         loading = past.seconds.get("loading", 0.0)  # the same for any number of rows
-        seconds = loading + (sum(past.seconds.values()) - loading) * scale
+        work = sum(past.seconds.values()) - loading
+        if config.run.minutes is not None and work:
+            scale = min(scale, config.run.minutes * 60 / work)  # the other passages are left
+        seconds = loading + work * scale
         prompt_tokens = scale * sum(domain.prompt_tokens for domain in past.domains.values())
         output_tokens = scale * sum(domain.output_tokens for domain in past.domains.values())
         return {

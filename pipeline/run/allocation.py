@@ -1,13 +1,14 @@
 """Chooses the passages of a date and cuts them into shards.
 
 The sources of a domain share its `per_day` by their weights. When adapters are trained, the passages are split into two
-rounds: one before the training, one after it. Where a domain has a target of text (`target_gb`), a round is worked
-through in waves until the target is met.
+rounds: one before the training, one after it. Where a domain has a target of text (`target_gb`), or the run a limit of
+time (`run.minutes`), a round is worked through in waves until the target is met or the time is up.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from configs.schema import Config, Domain
 from stages.seeds import DomainFile
@@ -16,6 +17,7 @@ from stages.storage.records import FileRef, StageResult
 FIRST_WAVE_SHARDS = 4  # per domain; small, because how much text a passage yields is not known yet
 MAX_WAVE_GROWTH = 4  # a wave has at most so many times the passages of all waves before it
 
+Key = TypeVar("Key", int, str)
 Slice = tuple[FileRef, int, int]  # a file, and its rows from start (included) to stop (not included)
 
 
@@ -72,7 +74,7 @@ def divide_over_files(domain: Domain, files: Sequence[tuple[DomainFile, FileRef]
     return counts
 
 
-def allocate(total: int, available: dict[int, int], weights: dict[int, float]) -> dict[int, int]:
+def allocate(total: int, available: dict[Key, int], weights: dict[Key, float]) -> dict[Key, int]:
     """Divides `total` over sources by weight.
 
     No source gives more than it has available; the others, which have more, make up for it. The result adds up to
@@ -105,34 +107,55 @@ def next_wave(
     remaining: Mapping[str, list[Slice]],
     yields: Mapping[str, DomainYield],
     target_share: float,
+    busy: float,
     *,
     first: bool,
 ) -> tuple[dict[str, list[Slice]], dict[str, list[Slice]]]:
     """Chooses the passages of the next wave.
 
     A domain without a target gives all its passages in the first wave. A domain with one gives a few shards first, then
-    as many passages as seem to be missing, judging by the yield so far.
+    as many passages as seem to be missing, judging by the yield so far. With `run.minutes` all domains together give no
+    more than seem to fit into the time that is left.
 
     Args:
         config: gives each domain's target.
         remaining: the round's passages that are not used yet, by domain.
         yields: what each domain's passages gave so far.
-        target_share: the share of the target to reach in this round.
+        target_share: the share of the target and of the time to reach in this round.
+        busy: seconds that the waves so far took.
         first: whether this is the first wave of the round.
 
     Returns:
         The passages of the wave, and those that remain after it, both by domain.
     """
+    limit = _passages_in_time(config, sum(each.passages for each in yields.values()), target_share, busy)
+    counts: dict[str, int] = {}
+    for name, slices in remaining.items():
+        counts[name] = passages(slices)
+        if config.domains[name].target_gb is not None:
+            counts[name] = min(
+                counts[name], _missing_passages(config, config.domains[name], yields[name], target_share)
+            )
+        elif limit is None and not first:
+            counts[name] = 0
+    if limit is not None:
+        counts = allocate(limit, counts, {name: float(count) for name, count in counts.items()})
     chosen: dict[str, list[Slice]] = {}
     rest: dict[str, list[Slice]] = {}
     for name, slices in remaining.items():
-        count = sum(stop - start for _, start, stop in slices)
-        if config.domains[name].target_gb is not None:
-            count = min(count, _missing_passages(config, config.domains[name], yields[name], target_share))
-        elif not first:
-            count = 0
-        chosen[name], rest[name] = split_slices(slices, count)
+        chosen[name], rest[name] = split_slices(slices, counts[name])
     return chosen, rest
+
+
+def _passages_in_time(config: Config, so_far: int, share: float, busy: float) -> int | None:
+    """How many more passages fit into `run.minutes`, in whole shards; None where there is no such limit."""
+    if config.run.minutes is None:
+        return None
+    rows = config.generate.shard_rows
+    if not so_far or not busy:  # the pace is not known yet
+        return rows * max(config.run.shards_at_once, len(config.domains))
+    left = config.run.minutes * 60 * share - busy
+    return min(max(int(left * so_far / busy), 0), MAX_WAVE_GROWTH * so_far) // rows * rows
 
 
 def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, target_share: float) -> int:
@@ -147,14 +170,35 @@ def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, targe
     return min(math.ceil(missing_bytes * so_far.passages / so_far.text_bytes), limit) if so_far.text_bytes else limit
 
 
-def unmet_targets(config: Config, yields: dict[str, DomainYield]) -> list[str]:
-    """For each domain that did not reach its target, a note for the user."""
-    return [
-        f"{name}: {yields[name].text_bytes / 1e9:.3g} GB of text accepted of target_gb {domain.target_gb:g}, from all "
-        f"{yields[name].passages} passages that per_day and the sources had; raise per_day or add sources"
-        for name, domain in config.domains.items()
-        if domain.target_gb is not None and yields[name].text_bytes < domain.target_gb * 1e9
-    ]
+def shortfalls(config: Config, yields: Mapping[str, DomainYield], left: Mapping[str, int]) -> list[str]:
+    """For each domain that did not reach its target, or not all passages in time, a note for the user.
+
+    Args:
+        config: gives the targets and the time.
+        yields: what the passages of each domain gave.
+        left: how many passages were chosen and not used, by domain.
+    """
+    notes = []
+    for name, domain in config.domains.items():
+        used, gb = yields[name].passages, yields[name].text_bytes / 1e9
+        time_was_up = config.run.minutes is not None and left[name] > 0
+        if time_was_up:
+            why = (
+                f"{used} of {used + left[name]} passages fitted into run.minutes ({config.run.minutes:g}) on this "
+                "machine; the others are left for other dates"
+            )
+        else:
+            why = f"all {used} passages that per_day and the sources had are used; raise per_day or add sources"
+        if domain.target_gb is not None and gb < domain.target_gb:
+            notes.append(f"{name}: {gb:.3g} GB of text accepted of target_gb {domain.target_gb:g}: {why}")
+        elif domain.target_gb is None and time_was_up:
+            notes.append(f"{name}: {why}")
+    return notes
+
+
+def passages(slices: Iterable[Slice]) -> int:
+    """How many passages slices hold."""
+    return sum(stop - start for _, start, stop in slices)
 
 
 def split_slices(slices: Sequence[Slice], count: int) -> tuple[list[Slice], list[Slice]]:

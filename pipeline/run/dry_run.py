@@ -4,7 +4,7 @@ It sends results without rejected rows through the graph of a real run, so the t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.run.graph import graph
 from pipeline.run.stage_specs import Context, Stage
@@ -36,6 +36,8 @@ def dry_run(context: Context, sources: Sequence[DomainFile], passages: Mapping[s
         sources: the files of all domains.
         passages: by domain, how many passages its sources have. They are counted as those of the domain's first file.
     """
+    unlimited = context.config.run.model_copy(update={"minutes": None})  # nothing is known of the pace
+    context = replace(context, config=context.config.model_copy(update={"run": unlimited}))
     steps = graph(context, sources, lambda trained: [_no_adapter(record.label) for record in trained.records])
     uncounted = dict(passages)
     planned: list[PlannedStage] = []

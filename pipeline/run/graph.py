@@ -17,7 +17,9 @@ from typing import Any
 from configs import schema
 from filters import build, language
 from model import backends
-from pipeline.run.allocation import DomainYield, Slice, choose_passages, cut_into_shards, next_wave, unmet_targets
+from pipeline.report.summary import busy_seconds
+from pipeline.run import allocation
+from pipeline.run.allocation import DomainYield, Slice, passages
 from pipeline.run.collecting import collect_answers, judged_files
 from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.manifest import AdapterResult
@@ -31,7 +33,7 @@ from stages.execute import StageBody
 from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
 from stages.storage.inputs import read_input
-from stages.storage.records import FileRef, StageResult
+from stages.storage.records import FileRef, ShardRecord, StageResult
 from stages.storage.stage import StageName
 
 KEYS_PER_MATCH_SHARD = 4_000_000  # about 300 MB of memory
@@ -58,7 +60,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     """Yields the stages of a date: seeds → used → (generate → screen → dedup) → pack; with `evolve` then answers.
 
     When adapters are trained, the part in parentheses comes twice, with the training in between. Where a domain has a
-    target of text, it comes in waves until the target is met or no passage is left.
+    target of text, or the run a limit of time, it comes in waves until that is reached or no passage is left.
 
     Args:
         run: what the run depends on.
@@ -66,8 +68,8 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
         read_adapters: reads the result of the training; a dry run passes its own.
     """
     config, outcome = run.config, Outcome()
-    passages = yield _seeds(run, sources)
-    rounds, outcome.notes = choose_passages(config, sources, passages)
+    read = yield _seeds(run, sources)
+    rounds, outcome.notes = allocation.choose_passages(config, sources, read)
     outcome.notes += _tasks_left_out(run)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
@@ -84,6 +86,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     }
     judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
     processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
+    worked: list[ShardRecord] = []
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
             trained = yield _train(run, accepted)
@@ -93,7 +96,9 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             }
         target_share = 1.0 if number == len(rounds) else 1 - config.adapt.share
         waves = 0
-        chosen, remaining = next_wave(config, remaining, yields, target_share, first=True)
+        chosen, remaining = allocation.next_wave(
+            config, remaining, yields, target_share, busy_seconds(worked), first=True
+        )
         while not waves or any(chosen.values()):
             waves += 1
             name_stage = partial(StageName, round=number, wave=waves)
@@ -108,20 +113,23 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
                     accepted[domain].append(ref)
             for domain, slices in chosen.items():
                 processed[domain] += slices
-                yields[domain].passages += sum(stop - start for _, start, stop in slices)
+                yields[domain].passages += passages(slices)
             for domain, files in judged_files(generated, screened, signed, unique):
                 judged[domain].append(files)
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
-            chosen, remaining = next_wave(config, remaining, yields, target_share, first=False)
-    has_target = any(domain.target_gb is not None for domain in config.domains.values())
+            worked += [*generated.records, *screened.records]
+            chosen, remaining = allocation.next_wave(
+                config, remaining, yields, target_share, busy_seconds(worked), first=False
+            )
+    left = {name: passages(outcome.slices[name]) - yields[name].passages for name in config.domains}
     productive = {name: slices if accepted[name] else [] for name, slices in processed.items()}
-    if has_target or (any(productive.values()) and productive != processed):
-        # release the passages that no target needed, and those of domains that made no row
+    if any(left.values()) or (any(productive.values()) and productive != processed):
+        # release the passages that no target needed or time allowed, and those of domains that made no row
         outcome.slices = processed
         spent = yield _reserve(run, productive, spent=True)
         outcome.used = [ref for _, ref in spent.kept_files]
-        outcome.notes += unmet_targets(config, yields)
+    outcome.notes += allocation.shortfalls(config, yields, left)
     packed = yield _pack(run, accepted)
     outcome.shards = packed.kept_files
     if config.evolve is not None and config.generate.samples > 1:
@@ -170,7 +178,7 @@ def _generate(
     for domain, slices in chosen.items():
         adapter, depth = adapters.get(domain, (None, 1))
         options = config.domains[domain]
-        for batch in cut_into_shards(slices, config.generate.shard_rows):
+        for batch in allocation.cut_into_shards(slices, config.generate.shard_rows):
             payload = {"slices": batch, "adapter": adapter, "depth": depth}
             key = payload | {"adapter": adapter and adapter["sha256"], "tasks": options.tasks}
             if options.task_weights:  # unset in the fingerprints of earlier versions

@@ -17,6 +17,7 @@ from configs.errors import InputError
 from configs.schema import Source
 from stages.dedup import guards
 from stages.sources import formats, parts
+from stages.sources import pdf as pdf_reader
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import list_files, list_source
 from stages.sources.parts import parts_of
@@ -285,6 +286,29 @@ def test_a_pdf_file_is_the_text_of_its_pages(tmp_path):
     assert texts(write(tmp_path / "c.pdf", pdf())) == ["empty"]
     assert texts(write(tmp_path / "d.pdf", b"%PDF-1.4 and no more")) == ["bad_file"]
     assert texts(write(tmp_path / "e.pdf", b"")) == []
+
+
+def test_a_pdf_file_that_takes_too_long_costs_itself_alone(tmp_path, monkeypatch):
+    pytest.importorskip("pypdf")
+    slow = write(tmp_path / "slow.pdf", pdf(*["a"] * 2_000_000))
+    fast = write(tmp_path / "fast.pdf", pdf("The tenant pays the rent."))
+    assert texts(fast) == ["The tenant pays the rent."]
+    monkeypatch.setattr(pdf_reader, "MAX_SECONDS", 0.3)
+    (dropped,) = read_documents(str(slow), Fields())
+    assert isinstance(dropped, Unreadable)
+    assert (dropped.reason, "not read in 0.3 s" in dropped.detail) == ("bad_file", True)
+    monkeypatch.undo()
+    assert texts(fast) == ["The tenant pays the rent."]
+
+
+def test_a_killed_reader_of_pdf_files_is_started_again(tmp_path):
+    pytest.importorskip("pypdf")
+    file = write(tmp_path / "a.pdf", pdf("The tenant pays the rent."))
+    assert texts(file) == ["The tenant pays the rent."]
+    for process in pdf_reader._waiting:
+        process.kill()
+        process.wait()
+    assert texts(file) == ["The tenant pays the rent."]
 
 
 def test_what_is_passed_over_is_counted_with_its_fix(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
         return FnApiRunner(default_environment=_external(run.pool)), PipelineOptions([*flags, *beam_args])
     mode = "multi_processing" if run.workers > 1 else "multi_threading"
     flags = [
-        f"--direct_num_workers={run.workers if run.workers > 1 else run.in_flight}",
+        f"--direct_num_workers={run.shards_at_once}",
         f"--direct_running_mode={mode}",
     ]
     return FnApiRunner(), PipelineOptions([*flags, *beam_args])

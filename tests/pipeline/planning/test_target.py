@@ -50,7 +50,7 @@ def test_taking_leaves_the_rest_and_each_source_its_share(slices, count):
 def test_a_wave_asks_for_what_is_missing(tmp_path, done, asked):
     config = load(str(write_config(tmp_path, tmp_path / "d.jsonl")), ["domains.law.target_gb=3e-5"])
     left = {"law": [(FileRef("a", "", 500), 0, 300)]}
-    part, rest = next_wave(config, left, {"law": done}, 1.0, first=False)
+    part, rest = next_wave(config, left, {"law": done}, 1.0, 0.0, first=False)
     assert rows(part["law"]) == asked
     assert rows(rest["law"]) == 300 - asked
 
@@ -58,9 +58,9 @@ def test_a_wave_asks_for_what_is_missing(tmp_path, done, asked):
 def test_without_a_target_all_is_asked_at_once(tmp_path):
     config = load(str(write_config(tmp_path, tmp_path / "d.jsonl")), [])
     left = {"law": [(FileRef("a", "", 500), 0, 300)]}
-    part, rest = next_wave(config, left, {"law": DomainYield()}, 1.0, first=True)
+    part, rest = next_wave(config, left, {"law": DomainYield()}, 1.0, 0.0, first=True)
     assert (part, rest) == (left, {"law": []})
-    assert next_wave(config, rest, {"law": DomainYield(300, 1)}, 1.0, first=False)[0] == {"law": []}
+    assert next_wave(config, rest, {"law": DomainYield(300, 1)}, 1.0, 0.0, first=False)[0] == {"law": []}
 
 
 @pytest.mark.parametrize("adapted", [True, False])
@@ -125,4 +125,4 @@ def test_a_target_out_of_reach_is_said(tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifests" / f"{DATE}.json").read_text())
     assert manifest["domains"]["law"]["generated"] == 40
     (note,) = manifest["notes"]
-    assert "of target_gb 1, from all 40 passages" in note
+    assert "of target_gb 1: all 40 passages" in note
