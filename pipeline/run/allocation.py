@@ -148,14 +148,17 @@ def next_wave(
 
 
 def _passages_in_time(config: Config, so_far: int, share: float, busy: float) -> int | None:
-    """How many more passages fit into `run.minutes`, in whole shards; None where there is no such limit."""
+    """How many more passages go into a wave with `run.minutes`, in whole shards; None where there is no such limit.
+
+    It is half of what fits into the time that is left, for a machine may slow down, but a shard where one fits.
+    """
     if config.run.minutes is None:
         return None
     rows = config.generate.shard_rows
     if not so_far or not busy:  # the pace is not known yet
         return rows * max(config.run.shards_at_once, len(config.domains))
-    left = config.run.minutes * 60 * share - busy
-    return min(max(int(left * so_far / busy), 0), MAX_WAVE_GROWTH * so_far) // rows * rows
+    fit = max(int((config.run.minutes * 60 * share - busy) * so_far / busy), 0)
+    return max(min(fit // 2, MAX_WAVE_GROWTH * so_far), min(fit, rows)) // rows * rows
 
 
 def _missing_passages(config: Config, domain: Domain, so_far: DomainYield, target_share: float) -> int:

@@ -37,11 +37,11 @@ def wave(tmp_path, flags, so_far, busy, *, share=1.0, count=300):
     ("so_far", "busy", "share", "asked"),
     [
         (0, 0.0, 1.0, SHARD_ROWS),  # the pace is unknown: as many shards as are worked on at once
-        (100, 200.0, 1.0, 200),  # 400 of 600 s are left, 2 s a passage
+        (100, 200.0, 1.0, 96),  # 400 of 600 s are left, 2 s a passage: half of 200, in whole shards
         (100, 550.0, 1.0, 8),  # 9 would fit
-        (100, 599.0, 1.0, 0),
+        (100, 559.0, 1.0, 0),  # 7 would
         (100, 900.0, 1.0, 0),  # the time is long up
-        (100, 200.0, 0.5, 48),  # the round has half of the time
+        (100, 200.0, 0.5, 24),  # the round has half of the time
         (16, 1.0, 1.0, MAX_WAVE_GROWTH * 16),
         (100, 10.0, 1.0, 300),  # all that is left
     ],
