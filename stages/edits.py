@@ -10,48 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
 
+from stages.edit_tables import OPPOSITES
 from stages.record import content_id
 
-# "a b; c d": each of a pair becomes the other; "a > b": only a becomes b
-_OPPOSITES = {
-    "en": """
-        increase decrease; increases decreases; increased decreased; increasing decreasing; higher lower;
-        highest lowest; above below; before after; more fewer; most least; greater smaller; longer shorter;
-        earlier later; early late; upper lower; left right; proximal distal; anterior posterior; medial lateral;
-        superior inferior; internal external; inner outer; positive negative; acute chronic; mild severe;
-        benign malignant; bilateral unilateral; partial complete; maximum minimum; presence absence;
-        normal abnormal; male female; men women; boys girls; maternal paternal; older younger; with without;
-        include exclude; includes excludes; including excluding; granted denied; grants denies; affirmed reversed;
-        upheld overturned; allowed prohibited; permitted forbidden; lawful unlawful; valid void; public private;
-        federal state; civil criminal; temporary permanent; optional mandatory; voluntary compulsory; first last;
-        accepted rejected; won lost; start stop; started stopped; begin end; began ended; improved worsened;
-        better worse; faster slower; reduced increased; rapid slow; thick thin; wide narrow; large small; high low;
-        strong weak; frequent rare; common rare; at_least at_most; no_more_than no_less_than; agreed refused;
-        in_favor_of against >; in_favour_of against >; success failure; excess deficiency; open closed;
-        dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
-        hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
-        plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
-        buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee; insurer insured;
-        President Governor; controller processor; House Council; Supreme_Court District_Court;
-        Parliament Legislature; mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
-        annually monthly >; annual monthly >; yearly monthly >; once twice; twice once >; prior_to after >;
-        following preceding; until after >; during after >
-    """,
-    "es": """
-        aumento descenso; aumenta disminuye; aumentó disminuyó; mayor menor; superior inferior; antes después;
-        máximo mínimo; primero último; primera última; público privado; pública privada; demandante demandado;
-        comprador vendedor; arrendador arrendatario; positivo negativo; positiva negativa; agudo crónico;
-        aguda crónica; leve grave; izquierdo derecho; izquierda derecha; con sin; deberá podrá >; deberán podrán >;
-        podrá deberá >; diario semanal; anual mensual >; mensual semanal >; parcial total; temporal permanente;
-        válido nulo
-    """,
-    "zh": """
-        应当 可以; 不得 可以 >; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后; 有效 无效;
-        原告 被告; 公开 保密; 合法 非法; 全部 部分; 同意 拒绝; 必须 可以 >; 上级 下级; 最高 最低;
-        国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人;
-        收益 损失
-    """,
-}
 _NUMBER_WORDS = {
     "en": "two three four five six seven eight nine ten twelve fifteen twenty thirty forty fifty sixty ninety",
     "es": "dos tres cuatro cinco seis siete ocho nueve diez doce quince veinte treinta cuarenta cincuenta sesenta",
@@ -80,7 +41,23 @@ _FIXED_NEGATION = re.compile(
 )  # "whether it is" and "whether it is not" are the same
 _NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_HAN_NUMBER = re.compile(r"(?<=[^\d.])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
+_HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
+# a place in a document, of which nothing is said: Table 3
+_PLACE = re.compile(
+    r"\b(?:tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$", re.I
+)
+_LISTED = re.compile(r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)")  # what is counted follows: two aims: …
+_NEGATION_BEFORE = {  # "X, not Y" about a word that is negated where it stands would say the opposite
+    "en": re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$"),
+    "es": re.compile(r"\b(?:no|ni|nunca|jamás|sin)\s(?:\w+\s)?$"),
+    "zh": re.compile(r"(?:不|不予|未|未予|未经|不得|禁止|无|非)$"),
+}
+_COMPARATIVE = re.compile(r"\w+er$|more|fewer|least|most")  # not later than
+_FIXED_SPANISH_NEGATION = re.compile(r"\b(?:sino|ni|no s[oó]lo|o no|a menos|salvo)\b")  # no es A, sino B
+_HAN_PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
+    "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
+)
+_HAN_UNLAWFUL = re.compile("处罚|处分|没收|追究|罚款|取缔")  # what is lawful is not punished
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +122,7 @@ def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
 @cache
 def _table(language: str) -> dict[str, str]:
     table: dict[str, str] = {}
-    for entry in _OPPOSITES.get(language, "").split(";"):
+    for entry in OPPOSITES.get(language, "").split(";"):
         words = [word.replace("_", " ") for word in entry.split()]
         one_way = ">" in words
         if len(words) < 2 or words[1] == ">":
@@ -174,14 +151,32 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
             (" it", " them", " regard", " respect")
         ):
             continue
-        if new.casefold() not in sentence.casefold():  # "before or after": both are there, and either may be true
+        if not _fits(match, language):
+            continue
+        rest = sentence[: match.start()] + sentence[match.end() :]
+        if new.casefold() not in rest.casefold():  # "before or after": both are there, and either may be true
             yield Edit("opposite", sentence, match.start(), match[0], new)
+
+
+def _fits(match: re.Match[str], language: str) -> bool:
+    """Whether a word means what it says where it stands."""
+    sentence, word = match.string, match[0]
+    negation = _NEGATION_BEFORE.get(language)
+    if negation and negation.search(sentence[: match.start()]) and not _COMPARATIVE.fullmatch(word):
+        return False
+    if language == "es":
+        changes_negation = word.startswith("no ") or _table("es")[word].startswith("no ")
+        return not (changes_negation and _FIXED_SPANISH_NEGATION.search(sentence))
+    if word == "国务院":
+        return _HAN_PARTY_ENDS.match(sentence, match.end()) is not None
+    return not (word in ("合法", "非法") and _HAN_UNLAWFUL.search(sentence))
 
 
 def _numbers(sentence: str, language: str) -> Iterator[Edit]:
     pattern = _HAN_NUMBER if language == "zh" else _NUMBER
     for match in pattern.finditer(sentence):
-        if match.start(1) >= 12:  # the generator needs something to go on from
+        is_place = _PLACE.search(sentence[: match.start(1)])
+        if match.start(1) >= 12 and not is_place:  # the generator needs something to go on from
             yield Edit("number", sentence, match.start(1), match[1], None)
 
 
@@ -191,7 +186,9 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
     for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
         word = match[0]
-        if word in numbers and not counted.search(sentence[: match.start()]):  # not the three of "fifty three"
+        is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
+        # not the three of "fifty three"
+        if word in numbers and not is_listed and not counted.search(sentence[: match.start()]):
             yield Edit("number", sentence, match.start(), word, _neighbour(numbers, word, up=draw % 2 == 1))
         for line in units:
             if word in line and counted.search(sentence[: match.start()]):

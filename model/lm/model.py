@@ -19,6 +19,7 @@ from model.attention.gate import Gate
 from model.lm.config import DsaConfig
 from model.lm.kv_cache import DsaCache, check_cache
 from model.lm.layers import Block, ForwardContext
+from model.lm.padding import Padding
 from model.lm.remote_code import write_module
 
 MAX_LOGITS_TOKENS = 4096  # in training, logits are calculated for so many tokens at a time
@@ -178,15 +179,9 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         if cache is not None:
             cache.start(B, x_BTC.device)
             cached_B = cache.positions_B
-        is_first_pass = cache is None or not any(cache.lengths)
-        lengths, order_BT = [T] * B, None
-        mask_BT = None if attention_mask is None else attention_mask[:, -T:].bool()
-        if mask_BT is not None and is_first_pass and not bool(mask_BT.all()):
-            lengths = mask_BT.sum(1).tolist()
-            if min(lengths) < 1:
-                raise ValueError("attention_mask: a text without a token; leave it out of the batch")
-            order_BT = torch.argsort((~mask_BT).to(torch.int8), dim=1, stable=True)  # moves padding to the right
-            x_BTC = x_BTC.gather(1, order_BT[..., None].expand_as(x_BTC))
+        padding = Padding.none(B, T)
+        if attention_mask is not None and (cache is None or not any(cache.lengths)):
+            padding = Padding.from_mask(attention_mask[:, -T:].bool())
         if torch.is_autocast_enabled(x_BTC.device.type):
             # The residual stream too, which halves the memory traffic of norms and sums.
             x_BTC = x_BTC.to(torch.get_autocast_dtype(x_BTC.device.type))
@@ -196,50 +191,38 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
             sin_BTD=angles_BTD.sin(),
             starts_BT=starts_BT,
             cache=cache,
-            lengths=lengths,
+            lengths=padding.lengths,
             # A number that depends on the text alone: a resumed training samples the same queries.
             sample_offset_B=_text_number(input_ids, inputs_embeds) if self.training and has_labels else None,
         )
-        streams, gate_losses = [x_BTC], []
+        x_BTC = padding.moved_right(x_BTC)
+        streams: list[torch.Tensor] = []
+        gate_losses: list[torch.Tensor] = []
         for layer in self.layers:
-            x_BTC, layer_loss = layer(x_BTC, context)
             if output_hidden_states:
-                streams.append(x_BTC)
+                streams.append(padding.moved_back(x_BTC))
+            x_BTC, layer_loss = layer(x_BTC, context)
             if layer_loss is not None:
                 gate_losses.append(layer_loss)
         if cache is not None:
-            cache.advance(lengths)
-        if order_BT is not None:
-            order_BTC = order_BT[..., None].expand_as(x_BTC)  # back to where the padding was
-            x_BTC = torch.empty_like(x_BTC).scatter(1, order_BTC, x_BTC)
-            if output_hidden_states:
-                streams = [torch.empty_like(stream).scatter(1, order_BTC, stream) for stream in streams]
-        hidden_states = (*streams[:-1], self.norm(x_BTC)) if output_hidden_states else None
+            cache.advance(padding.lengths)
+        x_BTC = padding.moved_back(x_BTC)
+        hidden_states = (*streams, self.norm(x_BTC)) if output_hidden_states else None
         x_BTC = self.norm(x_BTC[:, -logits_to_keep:])
         logits_BTV = None if targets_BT is not None else self.lm_head(x_BTC)
-        loss = lm_loss = gate_loss = targets_N = None
-        if targets_BT is not None:
-            targets_N = targets_BT.flatten()
-            lm_loss = self._cross_entropy(x_BTC.flatten(0, 1), targets_N)
-        elif labels is not None:
-            assert logits_BTV is not None
-            logits_NV, targets_N = logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
-            lm_loss = F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED_LABEL)
-        if gate_losses:
-            gate_loss = torch.stack(gate_losses).mean()
-        if lm_loss is not None:
-            loss = lm_loss if gate_loss is None else lm_loss + gate_loss
-            if num_items_in_batch is not None:
-                assert targets_N is not None
-                loss = loss * (targets_N != IGNORED_LABEL).sum() / num_items_in_batch
         output = DsaOutput(
-            loss=loss,  # pyright: ignore
             logits=logits_BTV,  # pyright: ignore
             past_key_values=cache,
             hidden_states=hidden_states,  # pyright: ignore
-            lm_loss=lm_loss,
-            gate_loss=gate_loss,
+            lm_loss=self._lm_loss(x_BTC, logits_BTV, labels, targets_BT),
+            gate_loss=torch.stack(gate_losses).mean() if gate_losses else None,
         )
+        if output.lm_loss is not None:
+            loss = output.lm_loss if output.gate_loss is None else output.lm_loss + output.gate_loss
+            if num_items_in_batch is not None:
+                predicted = labels[:, 1:] if targets_BT is None else targets_BT  # pyright: ignore
+                loss = loss * (predicted != IGNORED_LABEL).sum() / num_items_in_batch
+            output.loss = loss  # pyright: ignore
         is_dict = self.config.return_dict if return_dict is None else return_dict
         return output if is_dict else output.to_tuple()
 
@@ -248,6 +231,21 @@ class DsaForCausalLM(PreTrainedModel, GenerationMixin):
         D, device = self.config.head_dim, positions_BT.device
         frequencies = self.config.rope_theta ** (-torch.arange(0, D, 2, device=device, dtype=torch.float32) / D)
         return positions_BT[..., None].float() * frequencies
+
+    def _lm_loss(
+        self,
+        x_BTC: torch.Tensor,
+        logits_BTV: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        targets_BT: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        """Returns the mean cross-entropy, of `targets_BT` where they are given; None without labels and targets."""
+        if targets_BT is not None:
+            return self._cross_entropy(x_BTC.flatten(0, 1), targets_BT.flatten())
+        if labels is None or logits_BTV is None:
+            return None
+        logits_NV = logits_BTV[:, :-1].flatten(0, 1).float()
+        return F.cross_entropy(logits_NV, labels[:, 1:].flatten(), ignore_index=IGNORED_LABEL)
 
     def _cross_entropy(self, x_NC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """Returns the mean loss over the targets that count.

@@ -16,7 +16,9 @@ from stages.sources.documents import Document, Fields, Unreadable, document_from
 
 MAX_SECONDS = 300.0  # for one file
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_A-Z])")  # at the end of a line, within a word
-_waiting: list[subprocess.Popen[str]] = []  # processes of `pdf_pages` without a file; one is taken by a thread at a time
+_waiting: list[
+    subprocess.Popen[str]
+] = []  # processes of `pdf_pages` without a file; one is taken by a thread at a time
 
 
 def read_pdf(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:
@@ -54,7 +56,8 @@ def _pages(path: str, max_chars: int) -> dict[str, Any]:
 def _ask(request: str) -> str:
     """The line of answer, or an empty string where the process died or took too long."""
     process = _take()
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     limit = threading.Timer(MAX_SECONDS, process.kill)
     limit.start()
     answer = ""

@@ -2,8 +2,8 @@
 
     python -m stages.sources.pdf_pages
 
-Each line of standard input is a request, `{"path": …, "max_chars": …}`. Each gets a line of answer: `{"title": …, "pages":
-[…]}`, or `{"reason": …, "detail": …}`, as of an Unreadable.
+Each line of standard input is a request, `{"path": …, "max_chars": …}`. Each gets a line of answer, `{"title": …,
+"pages": […]}`, or `{"reason": …, "detail": …}` as of an Unreadable.
 """
 
 import json

@@ -42,7 +42,11 @@ def test_english(sentence: str, changed: str) -> None:
     [
         ("es", "El demandante pagará las costas.", "El demandado pagará las costas."),
         ("es", "Se paga en los tres meses siguientes.", "Se paga en los dos meses siguientes."),
+        ("es", "El arrendador no podrá subir la renta.", "El arrendador podrá subir la renta."),
+        ("es", "El aviso puede darse por escrito.", "El aviso no puede darse por escrito."),
+        ("es", "Es una entidad sin fines de lucro.", "Es una entidad con fines de lucro."),
         ("zh", "用人单位应当支付工资。", "用人单位可以支付工资。"),
+        ("zh", "由国务院批准后实施。", "由全国人民代表大会批准后实施。"),
         ("zh", "原告提起了上诉。", "被告提起了上诉。"),
     ],
 )
@@ -117,6 +121,46 @@ def test_a_part_of_a_number_in_words_is_no_number() -> None:
 )
 def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
     assert not {kind for kind, _ in open_edits(sentence)} & {"number"}
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "word"),
+    [
+        # the word is negated where it stands: "the text says valid, not void" would be false
+        ("en", "The will is not valid in this state.", "void"),
+        ("es", "El proveedor no podrá ceder los datos.", "deberá"),
+        ("es", "La cláusula no es válida.", "no es nula"),
+        ("zh", "个人隐私不予公开。", "保密"),
+        # it is governed by another word, or a part of a name
+        ("es", "El programa es compatible con otros formatos.", "sin otros"),
+        ("es", "Puede comunicarse con gran parte del mundo.", "sin gran"),
+        ("zh", "国务院证券监督管理机构应当及时处理。", "全国人民代表大会"),
+        # the sentence shows itself that it is wrong
+        ("es", "Hay dos órdenes: la primera borra, la segunda ordena.", "tres"),
+        ("en", "The backup has two aims: to restore files and to replace a machine.", "three"),
+        ("zh", "非法买卖制式服装的，依法予以处罚。", "合法"),
+        # both would say something else besides
+        ("es", "La mora no es un derecho, sino una falta.", "mora es un derecho"),
+    ],
+)
+def test_words_that_give_themselves_away_or_are_bound_stay(language: str, sentence: str, word: str) -> None:
+    assert not any(word.casefold() in text.casefold() for text in wrong(sentence, language))
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("zh", "特发性高血压的ICD-10编码为I10，由心脏科诊治。"),
+        ("es", "Para más información consulte la sección 10.2 del manual."),
+        ("en", "The doses that were given are listed in Table 3 of the annex."),
+    ],
+)
+def test_codes_and_places_in_a_document_are_no_numbers(language: str, sentence: str) -> None:
+    assert open_edits(sentence, language) == set()
+
+
+def test_a_comparison_after_not_is_changed() -> None:
+    assert "It is due not earlier than May." in wrong("It is due not later than May.")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Pairs of words that make a sentence wrong when one takes the other's place, by language.
+
+Of `a b; c d` each of a pair becomes the other; of `a b >` only a becomes b. `_` stands for a space.
+"""
+
+OPPOSITES = {
+    "en": """
+        increase decrease; increases decreases; increased decreased; increasing decreasing; higher lower;
+        highest lowest; above below; before after; more fewer; most least; greater smaller; longer shorter;
+        earlier later; early late; upper lower; left right; proximal distal; anterior posterior; medial lateral;
+        superior inferior; internal external; inner outer; positive negative; acute chronic; mild severe;
+        benign malignant; bilateral unilateral; partial complete; maximum minimum; presence absence;
+        normal abnormal; male female; men women; boys girls; maternal paternal; older younger; with without;
+        include exclude; includes excludes; including excluding; granted denied; grants denies; affirmed reversed;
+        upheld overturned; allowed prohibited; permitted forbidden; lawful unlawful; valid void; public private;
+        federal state; civil criminal; temporary permanent; optional mandatory; voluntary compulsory; first last;
+        accepted rejected; won lost; start stop; started stopped; begin end; began ended; improved worsened;
+        better worse; faster slower; reduced increased; rapid slow; thick thin; wide narrow; large small; high low;
+        strong weak; frequent rare; common rare; at_least at_most; no_more_than no_less_than; agreed refused;
+        in_favor_of against >; in_favour_of against >; success failure; excess deficiency; open closed;
+        dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
+        hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
+        plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
+        buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee; insurer insured;
+        President Governor; controller processor; House Council; Supreme_Court District_Court;
+        Parliament Legislature; mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
+        annually monthly >; annual monthly >; yearly monthly >; once twice; twice once >; prior_to after >;
+        following preceding; until after >; during after >
+    """,
+    "es": """
+        aumento descenso; aumenta disminuye; aumentó disminuyó; aumentar disminuir; aumentan disminuyen; mayor menor;
+        inferior superior >; antes después; máximo mínimo; primera última; público privado;
+        pública privada; demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
+        empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
+        benigno maligno; benigna maligna; izquierdo derecho >; izquierda derecha; deberá podrá >; deberán podrán >;
+        podrá deberá >; no_podrá podrá >; no_podrán podrán >; no_deberá podrá >; no_deberán podrán >;
+        puede no_puede; pueden no_pueden; no_es es >; no_son son >; no_será será >; no_está está >;
+        no_se_puede se_puede >; permite impide; permiten impiden; permitido prohibido; permitida prohibida;
+        aceptado rechazado; aceptada rechazada; obligatorio voluntario; obligatoria voluntaria; válido nulo;
+        válida nula; con_fines_de_lucro sin_fines_de_lucro; con_ánimo_de_lucro sin_ánimo_de_lucro;
+        con_autorización sin_autorización; con_consentimiento sin_consentimiento; con_receta sin_receta;
+        con_fiebre sin_fiebre; interno externo; interna externa; activo inactivo; activa inactiva;
+        automático manual; automática manual >; posible imposible; necesario innecesario; necesaria innecesaria;
+        compatible incompatible; correcto incorrecto; correcta incorrecta; fácil difícil; rápido lento; rápida lenta;
+        diario semanal; anual mensual >; mensual semanal >; parcial total; temporal permanente; más_de menos_de;
+        al_menos como_máximo
+    """,
+    "zh": """
+        应当 可以; 不得 可以 >; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后; 有效 无效;
+        原告 被告; 公开 保密; 合法 非法; 全部 部分; 同意 拒绝; 必须 可以 >; 上级 下级; 最高 最低;
+        国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人
+    """,
+}
