@@ -20,7 +20,8 @@ _FILL_IN = set("_.-=*…—")  # lines to fill in, and rules between parts
 
 @dataclass(frozen=True)
 class Repetition:
-    """Reasons: repeated_lines, repeated_ngrams, frequent_ngram, repeated_character. Shares are of words or lines.
+    """Reasons: repeated_lines, repeated_ngrams, frequent_ngram, repeated_character. Shares are of lines, of words, and
+    for `max_frequent_ngram` of characters (arXiv 2112.11446, Table A1).
 
     `ngram` is a number of words. It is doubled for Chinese, where each character is a word.
     """
@@ -52,7 +53,8 @@ class Repetition:
             return Verdict("repeated_ngrams", share, f"{share:.0%} of the words stand in runs of {n} seen before")
         if len(tokens) >= 6 * n:
             gram, count = Counter(ngrams(tokens, n // 2)).most_common(1)[0]
-            if (share := count * len(gram) / len(tokens)) > self.max_frequent_ngram:
+            characters = sum(map(len, tokens))  # "of the" is not much of a text, however often it stands there
+            if (share := count * sum(map(len, gram)) / characters) > self.max_frequent_ngram:
                 return Verdict("frequent_ngram", share, f"{' '.join(gram)!r} {count} times")
         return KEEP
 

@@ -73,6 +73,20 @@ ROWS = [
     ("repetition", candidate("The period is six years long. " * 8), "repeated_ngrams"),
     ("repetition", candidate("Six years for the debt\n" * 3 + "and no more than that"), "repeated_lines"),
     ("repetition", candidate("Six years" + "!" * 40), "repeated_character"),
+    (
+        "repetition",
+        candidate(" ".join(f"limitation period {name}" for name in ("one", "two", "six", *"abcdefgh"))),
+        "frequent_ngram",
+    ),
+    (
+        "repetition",  # four times "of the" are 24 % of the words, and 9 % of the characters
+        candidate(
+            "The expiry of the limitation period of the claims arising under the provisions of the Regulation "
+            "establishes an independent exception of the respondent undertaking concerning reimbursement obligations "
+            "resulting from contractual arrangements previously concluded."
+        ),
+        None,
+    ),
     ("repetition", candidate("劳动者应当提前三十日通知。" * 6, "zh"), "repeated_ngrams"),
     ("repetition", candidate("Name: ____________________ Date: ____________________"), None),
     (
