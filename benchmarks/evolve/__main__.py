@@ -5,6 +5,7 @@ python -m benchmarks.evolve inject all [DRAWS]  eight ways to collapse, 25 times
 python -m benchmarks.evolve planted 50          of challengers that gain about 3 %, how many are promoted?
 python -m benchmarks.evolve attribute           does attribution name the groups that help?
 python -m benchmarks.evolve rounds 3            several dates with a real model
+python -m benchmarks.evolve worth DATA DATE     of such a date: what are the rows worth beside other texts?
 """
 
 import sys
@@ -16,6 +17,10 @@ def main() -> int:
             from benchmarks.evolve.gate import main as run
         case ["attribute", *arguments]:
             from benchmarks.evolve.attribute import main as run
+        case ["worth", _, _, *_] as arguments:
+            from benchmarks.evolve.worth import main as run
+
+            arguments = arguments[1:]
         case ["rounds", *arguments]:
             from benchmarks.evolve.rounds import main as run
         case _:
