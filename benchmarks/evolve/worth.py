@@ -10,7 +10,6 @@ rows of each generator; those of the other domains' base model; real text of the
 the end of the student's own real text, since two models of one text are together better than one of them.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
