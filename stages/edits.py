@@ -92,7 +92,8 @@ def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
     """
     by_kind: dict[str, list[Edit]] = {}
     for edit in _all_edits(sentence, language, draw):
-        if len(re.findall(rf"(?<!\w){re.escape(edit.old)}(?!\w)", sentence)) < 2 or language == "zh":
+        word = re.escape(edit.old)
+        if len(re.findall(word if language == "zh" else rf"(?<!\w){word}(?!\w)", sentence)) < 2:
             by_kind.setdefault(edit.kind, []).append(edit)
 
     def order(edit: Edit) -> str:
@@ -155,7 +156,8 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
             continue
         rest = sentence[: match.start()] + sentence[match.end() :]
         if new.casefold() not in rest.casefold():  # "before or after": both are there, and either may be true
-            yield Edit("opposite", sentence, match.start(), match[0], new)
+            kind = "negation" if "no " in (match[0][:3], new[:3]) else "opposite"
+            yield Edit(kind, sentence, match.start(), match[0], new)
 
 
 def _fits(match: re.Match[str], language: str) -> bool:
@@ -165,10 +167,16 @@ def _fits(match: re.Match[str], language: str) -> bool:
     if negation and negation.search(sentence[: match.start()]) and not _COMPARATIVE.fullmatch(word):
         return False
     if language == "es":
-        changes_negation = word.startswith("no ") or _table("es")[word].startswith("no ")
-        return not (changes_negation and _FIXED_SPANISH_NEGATION.search(sentence))
+        if "no " not in (word[:3], _table("es")[word][:3]):
+            return True
+        has_pronoun = re.search(
+            r"\b(?:[mts]e|l[aeo]s?|nos)\s$", sentence[: match.start()]
+        )  # no se puede, not: se no puede
+        return not (has_pronoun or _FIXED_SPANISH_NEGATION.search(sentence))
     if word == "国务院":
         return _HAN_PARTY_ENDS.match(sentence, match.end()) is not None
+    if word == "应当" and sentence[: match.start()].endswith("或者"):  # knew or should have known
+        return False
     return not (word in ("合法", "非法") and _HAN_UNLAWFUL.search(sentence))
 
 

@@ -134,7 +134,11 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         # it is governed by another word, or a part of a name
         ("es", "El programa es compatible con otros formatos.", "sin otros"),
         ("es", "Puede comunicarse con gran parte del mundo.", "sin gran"),
+        ("es", "La función se puede activar en el panel.", "se no puede"),
         ("zh", "国务院证券监督管理机构应当及时处理。", "全国人民代表大会"),
+        ("zh", "自保险人知道或者应当知道有解除事由之日起计算。", "可以知道"),
+        # it is there twice
+        ("zh", "国务院自然资源主管部门根据国务院授权履行职责。", "全国人民代表大会"),
         # the sentence shows itself that it is wrong
         ("es", "Hay dos órdenes: la primera borra, la segunda ordena.", "tres"),
         ("en", "The backup has two aims: to restore files and to replace a machine.", "three"),
