@@ -36,7 +36,7 @@ def run_job(
     runner, options = runner_and_options(run, beam_args)
     pipeline = beam.Pipeline(runner=runner, options=options)
     os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
-    _ = pipeline | "Shards" >> beam.Create(list(specs)) | name >> work
+    _ = pipeline | "Shards" >> beam.Create(list(specs), reshuffle=False) | name >> work  # `work` shuffles them itself
     if run.dask_cluster is None:
         pipeline.run().wait_until_finish()
         return
