@@ -1,14 +1,20 @@
 """Fixtures of all tests: a date that the command line finished on a user's own documents."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
+from pipeline.cli import WAITING
 from tests.factories.command_line import DATE, ONE_ROUND, call, gristmill
 from tests.factories.data_sets import FinishedDate
 from tests.factories.documents import write_config, write_documents
 
 settings.register_profile("gristmill", deadline=None)  # no test asserts on time
 settings.load_profile("gristmill")
+
+for name, value in WAITING.items():  # before a test imports torch, as the command line does
+    os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session")

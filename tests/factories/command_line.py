@@ -64,12 +64,15 @@ def gristmill(
     return CommandResult(result.returncode, result.stdout, result.stderr)
 
 
-def call(*arguments: object, cwd: Path | None = None) -> CommandResult:
-    """Runs the command line to its end in this process, in the folder `cwd`: nothing has to be imported again."""
+def call(*arguments: object, cwd: Path | None = None, measured: bool = False) -> CommandResult:
+    """Runs the command line to its end in this process, in the folder `cwd`: nothing has to be imported again.
+
+    measured: as of `environment`, for the processes that the command starts.
+    """
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
     with (
         contextlib.chdir(cwd or Path.cwd()),
-        mock.patch.dict(os.environ, environment(), clear=True),
+        mock.patch.dict(os.environ, environment(measured=measured), clear=True),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         _same_threads(),

@@ -141,6 +141,7 @@ def test_variables_say_what_they_hold():
         ),
         ("pipeline.run.supervisor", ("apache_beam", "torch", "transformers", "sklearn", "starlette")),
         ("pipeline.run.graph", ("apache_beam", "torch", "transformers", "peft", "vllm", "sklearn", "starlette")),
+        ("pipeline.run.driver", ("pandas", "pymongo", "torch", "transformers", "sklearn", "starlette")),
         ("pipeline.pages.report", ("apache_beam", "torch", "starlette", "uvicorn", "sklearn")),
         ("pipeline.store.dataset", ("apache_beam", "torch", "starlette", "sklearn")),
         ("filters.build", ("apache_beam", "torch", "transformers", "sklearn", "scipy")),

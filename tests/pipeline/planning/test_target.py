@@ -77,7 +77,7 @@ def steered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("steered")
     config = write_config(folder, write_documents(folder / "d.jsonl", range(200)))
     flags = ["--set", "domains.law.per_day=160", "--set", "domains.law.target_gb=8e-5"]
-    done = call("run", "--config", config, "--date", DATE, "--json", *flags)
+    done = call("run", "--config", config, "--date", DATE, "--json", *flags, measured=True)
     assert done.code == 0, done.err
     return config, folder / "out", flags, done.line
 
