@@ -10,112 +10,52 @@ import gc
 import json
 import logging
 import os
-import threading
+import sys
 import time
 import traceback
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
+from stages.body import PerProcess as PerProcess
+from stages.body import StageBody
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import NoteWriter
 from stages.storage.records import quarantine
 from stages.storage.shard import ShardSpec, stop_path
-from stages.storage.stage import StageKind
 from stages.storage.writer import ShardWriter
 
-logging.disable(logging.WARNING)  # at its import Beam warns of Google's packages, which nothing here needs
-import apache_beam as beam  # noqa: E402
 
+@contextmanager
+def _left_out(*packages: str) -> Iterator[None]:
+    """Inside, packages that are not imported yet count as not installed."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: their import fails
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+# Beam imports what it could read and write, if that is installed, in a third of its own time, and warns of what is not.
+logging.disable(logging.WARNING)
+with _left_out("pandas", "pymongo"):
+    import apache_beam as beam
 logging.disable(logging.NOTSET)
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-T = TypeVar("T")
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
-
-
-class StageBody(Protocol):
-    """A stage: its kind, and its work on one shard. It is pickled and sent to workers."""
-
-    kind: StageKind
-
-    def load(self) -> None:
-        """Loads models and other heavy things, before the first shard."""
-        ...
-
-    def process(self, spec: ShardSpec, out: ShardWriter) -> None:
-        """Reads the inputs that the payload names; writes rows, rejects and figures to `out`."""
-        ...
-
-
-class PerProcess(Generic[T]):
-    """A value that is created once in a process and shared by its worker threads.
-
-    A process keeps one such value, the last that was loaded, for the stage's next shard: a worker may have a new copy
-    of the body for each. The value before it is closed first, once no shard uses it any more, so that two engines do
-    not meet on one GPU.
-    """
-
-    def __init__(self, name: str, create: Callable[[], T], close: Callable[[T], None] = lambda value: None) -> None:
-        self._key = f"{name}-{uuid.uuid4().hex}"  # the same in all pickled copies
-        self._create = create
-        self._close = close
-
-    def load(self) -> None:
-        with _kept.lock:
-            if _kept.key != self._key:
-                _kept.drop()
-                _kept.holder = _Holder(self._create(), self._close)
-                _kept.key = self._key
-            self._holder: _Holder[T] = _kept.holder
-
-    @property
-    def value(self) -> T:
-        return self._holder.value
-
-
-class _Holder(Generic[T]):
-    def __init__(self, value: T, close: Callable[[T], None]) -> None:
-        self.value = value
-        self._close = close
-
-    def __del__(self) -> None:
-        self._close(self.value)
-
-
-class _Kept:
-    """The value that this process keeps."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.key, self.holder = "", None
-
-    key: str
-    holder: Any
-
-    def drop(self) -> None:
-        self.key, self.holder = "", None
-        gc.collect()
-
-
-_kept = _Kept()
-
-
-def release() -> None:
-    """Frees the models and engines that this process keeps, as far as no shard uses them."""
-    with _kept.lock:
-        _kept.drop()
 
 
 class RunShards(beam.PTransform):
     """Turns shard specifications into the paths of their records. Only specifications are shuffled, never rows.
 
-    `alone`: the job has one shard, so that no other can kill the worker under it.
+    `alone`: the job has one shard, so that no other can kill the worker under it, and there is nothing to shuffle.
     """
 
     def __init__(
@@ -128,10 +68,12 @@ class RunShards(beam.PTransform):
         alone: bool = True,
     ) -> None:
         super().__init__()
+        self._alone = alone
         self._do = RunShard(body, schema, max_attempts, compression_level, alone=alone)
 
     def expand(self, input_or_inputs: Any) -> Any:
-        return input_or_inputs | "Spread" >> beam.Reshuffle() | "Run" >> beam.ParDo(self._do)
+        specs = input_or_inputs if self._alone else input_or_inputs | "Spread" >> beam.Reshuffle()
+        return specs | "Run" >> beam.ParDo(self._do)
 
 
 class RunShard(beam.DoFn):

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from configs.schema import Config
 from stages.answers import COMPLETE, read_completion
-from stages.execute import PerProcess
+from stages.body import PerProcess
 from stages.likelihood import with_scores
 from stages.ports import Adapter, Completion, Generator, ModelCard, ProgressCallback, Request
 from stages.prompt import Answer, Prompt, converse, parse, read_edit, texts

@@ -12,7 +12,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from configs.errors import GristmillError
-from stages.execute import PerProcess
+from stages.body import PerProcess
 from stages.histograms import canary
 from stages.ports import EVERYTHING, Filter, Verdict
 from stages.record import FILTER_ERROR, SAMPLE_SCORE, Candidate, reject_row

@@ -24,12 +24,12 @@ from pipeline.run.collecting import collect_answers, judged_files
 from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.manifest import AdapterResult
 from stages import adapt, generate, pack, screen, seeds
+from stages.body import StageBody
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
 from stages.evolve.collect import JudgedFiles
-from stages.execute import StageBody
 from stages.ports import Encoder, Verifier
 from stages.record import CANDIDATE, ROW, SEED
 from stages.storage.inputs import read_input

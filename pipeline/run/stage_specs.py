@@ -17,7 +17,7 @@ from configs.load import digest
 from model import backends
 from pipeline.store.manifest import AdapterResult
 from pipeline.store.registry import Variant, VariantAdapter
-from stages.execute import StageBody
+from stages.body import StageBody
 from stages.ports import ModelCard
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardName, ShardSpec

@@ -192,7 +192,8 @@ class Supervisor:
             if self.stop.draining and not is_notified:
                 write_text(stop_path(folder), self.stop.reason)
                 is_notified = True
-            time.sleep(POLL_INTERVAL_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.wait(POLL_INTERVAL_S)
             self.watch(folder)
             now = _signs_of_life(folder)
             if now != progress:

@@ -21,7 +21,7 @@ from stages.prompt import check
 from stages.record import ROW, content_id
 from tests.docs.pages import DOCS, PAGES, README, blocks, page_id, shell_lines
 from tests.factories.candidates import candidate
-from tests.factories.command_line import ROOT, TIMEOUT_S, environment
+from tests.factories.command_line import ROOT, TIMEOUT_S, call, environment
 
 GUIDES = ["audit.md", "getting-started.md", "daily-operation.md", "tasks-and-filters.md", "reports.md"]
 
@@ -107,7 +107,8 @@ def test_the_guides_commands_and_python_run_on_echo(tmp_path: Path):
     for name in GUIDES:
         for words in shell_lines(DOCS / name):
             if words[0] == "gristmill" and {"echo", "data/echo"} & set(words) and "serve" not in words:
-                run([sys.executable, "-m", "pipeline", *words[1:]], tmp_path)
+                done = call(*words[1:], cwd=tmp_path)
+                assert done.code == 0, f"{words}: {done.err}"
                 ran += 1
     assert ran > 12
     (read_rows,) = blocks(DOCS / "getting-started.md", "python")

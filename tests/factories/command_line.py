@@ -1,14 +1,20 @@
-"""The command line as a user calls it: in a process of its own, with what it printed."""
+"""The command line as a user calls it, with what it printed: in this process or in one of its own."""
 
+import contextlib
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from pipeline.cli import main
 
 ROOT = Path(__file__).parents[2]
 DATE = "2026-01-02"
@@ -27,28 +33,65 @@ class CommandResult:
         return json.loads(self.out.splitlines()[-1])
 
 
-def environment(*, faults: bool | dict[str, str] = False) -> dict[str, str]:
-    """With faults, the passages' markers work, and so do the variables of tests/system/faults/sitecustomize.py."""
+def environment(*, faults: bool | dict[str, str] = False, measured: bool = False) -> dict[str, str]:
+    """The variables of a process that a test starts.
+
+    faults: the passages' markers work, and so do the variables of tests/system/faults/sitecustomize.py.
+    measured: coverage follows the process, which then takes half as much time again.
+    """
     paths = [str(ROOT / "tests" / "system" / "faults"), str(ROOT)] if faults else [str(ROOT)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (faults if isinstance(faults, dict) else {})
+    kept = {name: value for name, value in os.environ.items() if measured or not name.startswith("COVERAGE_PROCESS")}
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)} | (faults if isinstance(faults, dict) else {})
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pipeline", *map(str, arguments)]
 
 
-def gristmill(*arguments: object, faults: bool | dict[str, str] = False, cwd: Path | None = None) -> CommandResult:
-    """Runs the command line to its end, in the folder `cwd`. `faults`: as of `environment`."""
+def gristmill(
+    *arguments: object, faults: bool | dict[str, str] = False, cwd: Path | None = None, measured: bool = False
+) -> CommandResult:
+    """Runs the command line to its end in a process of its own, in the folder `cwd`. Else: as of `environment`."""
     result = subprocess.run(
         command(*arguments),
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
-        env=environment(faults=faults),
+        env=environment(faults=faults, measured=measured),
         check=False,
     )
     return CommandResult(result.returncode, result.stdout, result.stderr)
+
+
+def call(*arguments: object, cwd: Path | None = None, measured: bool = False) -> CommandResult:
+    """Runs the command line to its end in this process, in the folder `cwd`: nothing has to be imported again.
+
+    measured: as of `environment`, for the processes that the command starts.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        mock.patch.dict(os.environ, environment(measured=measured), clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _same_threads(),
+    ):
+        code = main([str(argument) for argument in arguments])
+    printed, errors = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    return CommandResult(code, printed, errors)
+
+
+@contextlib.contextmanager
+def _same_threads() -> Iterator[None]:
+    """Commands set torch's threads for their whole process."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from filters.heads.labels import Label, read_labels
 from pipeline.filtering import judging as judge
 from pipeline.filtering.judging import read_rubric, sample
 from stages.prompt import check
-from tests.factories.command_line import gristmill
+from tests.factories.command_line import call
 from tests.factories.documents import passage, write_config, write_documents
 
 
@@ -78,7 +78,7 @@ def test_the_rubric_renders_and_hides_who_wrote():
 def judged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
     config = write_config(folder, write_documents(folder / "d.jsonl", range(24)))
-    assert gristmill("run", "--config", config, "--date", "2026-11-01").code == 0
+    assert call("run", "--config", config, "--date", "2026-11-01").code == 0
     return folder, config, folder / "out"
 
 
@@ -86,14 +86,14 @@ def test_a_judge_scores_candidates_kept_and_dropped(judged, tmp_path):
     _, config, data = judged
     labels = tmp_path / "labels.jsonl"
     flags = ["--set", "generator.model=another", "--set", "generator.max_model_len=4096", "--data", data]
-    done = gristmill("filter", "judge", "--config", config, *flags, "--labels", labels, "--rows", 12, "--json")
+    done = call("filter", "judge", "--config", config, *flags, "--labels", labels, "--rows", 12, "--json")
     assert done.code == 0, done.err
     made = read_labels(str(labels))
     assert 10 <= len(made) <= 14
     assert {label.by for label in made} == {"judge:another"}
     assert sum(done.line["scores"].values()) == len(made)
     assert any(label.score is not None for label in made)
-    again = gristmill("filter", "judge", "--config", config, *flags, "--labels", tmp_path / "b.jsonl", "--rows", 12)
+    again = call("filter", "judge", "--config", config, *flags, "--labels", tmp_path / "b.jsonl", "--rows", 12)
     assert again.code == 0
     assert (tmp_path / "b.jsonl").read_bytes() == labels.read_bytes()
     ids = {row.id for row in sample(str(data), 1000)}
@@ -102,7 +102,7 @@ def test_a_judge_scores_candidates_kept_and_dropped(judged, tmp_path):
 
 def test_a_judge_does_not_judge_itself(judged, tmp_path):
     _, config, data = judged
-    done = gristmill("filter", "judge", "--config", config, "--data", data, "--labels", tmp_path / "x.jsonl")
+    done = call("filter", "judge", "--config", config, "--data", data, "--labels", tmp_path / "x.jsonl")
     assert done.code == 2
     assert "name a judge of another family" in done.err
     assert not (tmp_path / "x.jsonl").exists()
@@ -111,20 +111,20 @@ def test_a_judge_does_not_judge_itself(judged, tmp_path):
 def test_what_is_missing_is_named(judged, tmp_path):
     _, config, data = judged
     model = ["--set", "generator.model=another"]
-    empty = gristmill("filter", "judge", "--config", config, *model, "--data", tmp_path, "--labels", tmp_path / "x")
+    empty = call("filter", "judge", "--config", config, *model, "--data", tmp_path, "--labels", tmp_path / "x")
     assert empty.code == 1
     assert "no run folder holds candidates" in empty.err
     (tmp_path / "r.yaml").write_text("name: [", "utf-8")
     wrong = ["--data", data, "--labels", tmp_path / "x", "--rubric"]
-    assert "not YAML" in gristmill("filter", "judge", "--config", config, *model, *wrong, tmp_path / "r.yaml").err
+    assert "not YAML" in call("filter", "judge", "--config", config, *model, *wrong, tmp_path / "r.yaml").err
     (tmp_path / "r.yaml").write_text("name: x\n", "utf-8")
     assert (
         "description: field required"
-        in gristmill("filter", "judge", "--config", config, *model, *wrong, tmp_path / "r.yaml").err
+        in call("filter", "judge", "--config", config, *model, *wrong, tmp_path / "r.yaml").err
     )
-    assert "cannot read" in gristmill("filter", "judge", "--config", config, *model, *wrong, tmp_path / "no.yaml").err
-    assert gristmill("filter", "judge", "--config", config, *model, *wrong[:4], "--rows", "0").code == 2
-    one = gristmill("filter", "train", "--config", config, "--folds", "1")
+    assert "cannot read" in call("filter", "judge", "--config", config, *model, *wrong, tmp_path / "no.yaml").err
+    assert call("filter", "judge", "--config", config, *model, *wrong[:4], "--rows", "0").code == 2
+    one = call("filter", "train", "--config", config, "--folds", "1")
     assert (one.code, "nothing to train on" in one.err) == (2, True)
 
 

@@ -18,7 +18,7 @@ from model.encoder.tuning import MAX_TEXTS_PER_BATCH, RANKING_WEIGHT, page_batch
 from model.encoder.weights import identify_encoder
 from pipeline.filtering import head_training as train_filter
 from stages.ports import TuningEpoch
-from tests.factories.command_line import gristmill
+from tests.factories.command_line import call
 from tests.factories.documents import passage, write_config
 
 pytestmark = pytest.mark.weights
@@ -33,13 +33,13 @@ def test_a_head_is_trained_and_reported(tmp_path):
     sources = [f"{{path: {tmp_path}/{name}.jsonl, licence: MIT}}" for name in "ab"]
     flags = ["--set", f"domains.law.seeds=[{', '.join(sources)}]", "--per-source", 12, "--head", tmp_path / "head.json"]
     encoder = ["--set", "screen.encoder={model: all-minilm-l6-v2}"]
-    done = gristmill("filter", "train", "--config", config, "--json", *flags, *encoder)
+    done = call("filter", "train", "--config", config, "--json", *flags, *encoder)
     assert done.code == 0, done.err
     assert {row["split"] for row in done.line["report"]} == SPLITS
     head = QualityHead.read(str(tmp_path / "head.json"))
     assert head.encoder == "all-minilm-l6-v2"
     assert head.card["pages"] == 24
-    refused = gristmill("filter", "train", "--config", config, *flags)
+    refused = call("filter", "train", "--config", config, *flags)
     assert refused.code == 2
     assert "screen.encoder: missing" in refused.err
 
@@ -63,14 +63,14 @@ def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
     labels.write_text(
         "text,domain,language,score,by\n" + "".join(f"{passage(n)[:200]!r},law,en,{n % 6},human\n" for n in range(9))
     )
-    done = gristmill("filter", "evaluate", "--config", config, *flags, "--to", tmp_path / "out", "--labels", labels)
+    done = call("filter", "evaluate", "--config", config, *flags, "--to", tmp_path / "out", "--labels", labels)
     assert done.code == 0, done.err
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"evaluation.json", "evaluation.md", "auc.png"}
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
     assert {row["split"] for row in told["report"]} == SPLITS | {"human"}
     assert "| held_out | domain, language law en |" in (tmp_path / "out" / "evaluation.md").read_text("utf-8")
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5_000
-    refused = gristmill("filter", "evaluate", "--config", config, *flags, "--to", labels / "x")
+    refused = call("filter", "evaluate", "--config", config, *flags, "--to", labels / "x")
     assert refused.code == 1
     assert "--to: cannot write" in refused.err
 
@@ -80,7 +80,7 @@ def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
 def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     config, flags = two_sources
     flags = [*flags, "--per-source", 4, "--head", tmp_path / "quality-mine.json"]  # 30 trainings
-    done = gristmill("filter", "train", "--config", config, *flags, "--tune", "--folds", 2, "--json")
+    done = call("filter", "train", "--config", config, *flags, "--tune", "--folds", 2, "--json")
     assert done.code == 0, done.err
     folder = tmp_path / "encoder-mine"
     assert done.line["encoder_adapter"] == str(folder)
@@ -165,12 +165,10 @@ def test_a_group_without_both_kinds_has_a_dash(capsys):
 def test_a_head_that_cannot_be_written_is_named(two_sources, tmp_path):
     config, flags = two_sources
     (tmp_path / "file").write_text("")
-    refused = gristmill(
-        "filter", "train", "--config", config, *flags, "--head", tmp_path / "file" / "folder" / "h.json"
-    )
+    refused = call("filter", "train", "--config", config, *flags, "--head", tmp_path / "file" / "folder" / "h.json")
     assert refused.code == 1
     assert "--head: cannot write" in refused.err
     one = ["--set", "domains.law.seeds=[{path: " + str(config.parent / "a.jsonl") + ", licence: MIT}]", *flags[2:]]
-    refused = gristmill("filter", "train", "--config", config, *one, "--head", tmp_path / "h.json")
+    refused = call("filter", "train", "--config", config, *one, "--head", tmp_path / "h.json")
     assert refused.code == 1
     assert "two sources" in refused.err

@@ -1,8 +1,12 @@
-"""Checks of the Triton kernels in Triton's interpreter, without a GPU: `python tests/model/interpreted.py NAME`."""
+"""Checks of the Triton kernels in Triton's interpreter, without a GPU: `python tests/model/interpreted.py NAMES`."""
 
+import json
 import os
 import sys
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest import mock
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -245,9 +249,12 @@ def layer() -> None:
     for dtype in (torch.float32, torch.float8_e4m3fn):
         assert triton_attention.right(6, 2, 16, 16, dtype, "cpu")
     kernel = triton_attention.attend
-    triton_attention.attend = lambda query, keys, values, out, *rest: kernel(query, values, keys, out, *rest)
-    assert not triton_attention.right(6, 2, 16, 16, torch.float32, "cpu")
-    assert parted(plain, [1, 1]) == (0, 2)  # wrong in the trial: vLLM's
+    swapped = mock.patch.object(
+        triton_attention, "attend", lambda query, keys, values, out, *rest: kernel(query, values, keys, out, *rest)
+    )
+    with swapped:
+        assert not triton_attention.right(6, 2, 16, 16, torch.float32, "cpu")
+        assert parted(plain, [1, 1]) == (0, 2)  # wrong in the trial: vLLM's
 
 
 CHECKS = {
@@ -265,8 +272,20 @@ CHECKS = {
     "packed documents": lambda: whole(150, 4, 1, 16, DEEP, documents=True),
 }
 
+
+def run(checks: Mapping[str, Callable[[], None]]) -> None:
+    """Runs the checks that the command line names. Prints the tracebacks of those that fail, as JSON."""
+    failures: dict[str, str] = {}
+    for name in sys.argv[1:]:
+        torch.manual_seed(0)
+        try:
+            checks[name]()
+        except Exception:
+            failures[name] = traceback.format_exc()
+    print(json.dumps({"checked": sys.argv[1:], "failures": failures}))
+
+
 if __name__ == "__main__":
-    torch.manual_seed(0)
     attend.MAX_QUERIES_PER_LAUNCH = 64
-    with torch.no_grad() if sys.argv[1] not in ("whole texts", "packed documents") else torch.enable_grad():
-        CHECKS[sys.argv[1]]()
+    with_gradients = {"whole texts", "packed documents"}
+    run({name: check if name in with_gradients else torch.no_grad()(check) for name, check in CHECKS.items()})

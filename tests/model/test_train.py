@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.factories.command_line import ROOT, command, environment
+from tests.factories.command_line import ROOT, call, command, environment
 from tests.factories.documents import passage
 from tests.factories.token_files import documents_of, write_tokens
 from tests.factories.trainings import configured, curve, train_small, write_shard
@@ -70,8 +70,8 @@ def test_the_loss_falls_and_what_it_leaves_loads(undisturbed) -> None:
 @pytest.mark.parametrize("steps", [7, pytest.param(4, marks=pytest.mark.slow)])
 def test_kill_9_and_go_on_gives_the_same_curve_bit_by_bit(undisturbed, shards, tmp_path, steps) -> None:
     configured(tmp_path)
-    line = command("train", "--config", tmp_path / "small.yaml", "--data", shards, "--json")
-    process = subprocess.Popen(line, env=environment(), stdout=-1, stderr=-1, text=True)
+    line = ("train", "--config", tmp_path / "small.yaml", "--data", shards, "--json")
+    process = subprocess.Popen(command(*line), env=environment(), stdout=-1, stderr=-1, text=True)
     metrics = tmp_path / "out" / "metrics.jsonl"
     for _ in range(6000):
         if metrics.exists() and metrics.read_text().count('"loss"') >= steps:
@@ -81,8 +81,8 @@ def test_kill_9_and_go_on_gives_the_same_curve_bit_by_bit(undisturbed, shards, t
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert checkpoint.latest(tmp_path / "out").step < 12
-    result = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    result = call(*line)
+    assert result.code == 0, result.err
     assert curve(tmp_path) == curve(undisturbed)
 
 

@@ -40,7 +40,7 @@ def date_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loop")
     path = folder / "loop.yaml"
     path.write_text(yaml.safe_dump(CONFIG | {"out": str(folder / "out")}))
-    ended = gristmill("run", "--config", path, "--date", DATE, "--json")
+    ended = gristmill("run", "--config", path, "--date", DATE, "--json", measured=True)
     assert ended.code == 0, ended.err
     return path, folder / "out"
 
@@ -49,7 +49,7 @@ def date_run(tmp_path_factory):
 def evolved(date_run):
     """The same after `gristmill evolve`, with what that printed."""
     path, out = date_run
-    ended = gristmill("evolve", "--config", path, "--date", DATE, "--json")
+    ended = gristmill("evolve", "--config", path, "--date", DATE, "--json", measured=True)
     assert ended.code == 0, ended.err
     return path, out, ended.line
 

@@ -138,7 +138,7 @@ def test_a_poison_shard_is_quarantined_and_the_rest_goes_on(tmp_path, marker, wo
     flags = ["--set", "adapt.enabled=false", "--set", "domains.law.per_day=32", "--workers", workers]
     if workers > 1:  # Beam does not notice a dead process: the watchdog does
         flags += ["--set", "run.stall_timeout_s=20", "--set", "run.attempts=1"]
-    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True)
+    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags, faults=True, measured=True)
     assert result.code == 4, result.err
     line = result.line
     assert line["status"] == "done"

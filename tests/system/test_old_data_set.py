@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.store.dataset import DataSet
-from tests.factories.command_line import ROOT, gristmill
+from tests.factories.command_line import ROOT, call
 
 ARCHIVE = ROOT / "tests" / "fixtures" / "dataset-of-manifest-1.tar.xz"
 ONCE, TWICE, INTERRUPTED = "2026-01-01", "2026-01-02", "2026-01-03"
@@ -64,14 +64,14 @@ def test_it_opens(read_only: Path) -> None:
 
 
 def test_its_files_are_verified(read_only: Path) -> None:
-    result = gristmill("store", "verify", "--out", "out", "--json", cwd=read_only)
+    result = call("store", "verify", "--out", "out", "--json", cwd=read_only)
     assert result.code == 0, result.err
     assert result.line["faults"] == []
     assert result.line["files"] == 17
 
 
 def test_its_publications_are_listed(read_only: Path) -> None:
-    result = gristmill("store", "list", "--out", "out", "--json", cwd=read_only)
+    result = call("store", "list", "--out", "out", "--json", cwd=read_only)
     assert result.code == 0, result.err
     listed = [(date["date"], date["state"], date["rows"], len(date["publications"])) for date in result.line]
     assert listed == [(ONCE, "published", ROWS[ONCE], 1), (TWICE, "published", ROWS[TWICE], 2)]
@@ -79,7 +79,7 @@ def test_its_publications_are_listed(read_only: Path) -> None:
 
 @pytest.mark.parametrize("date", [ONCE, TWICE])
 def test_a_date_is_shown(read_only: Path, date: str) -> None:
-    result = gristmill("show", date, "--out", "out", "--json", cwd=read_only)
+    result = call("show", date, "--out", "out", "--json", cwd=read_only)
     assert result.code == 0, result.err
     assert result.line["digest"] == DIGESTS[date]
     assert result.line["accepted"] == ROWS[date]
@@ -88,7 +88,7 @@ def test_a_date_is_shown(read_only: Path, date: str) -> None:
 def test_a_row_is_shown_with_its_lineage(read_only: Path) -> None:
     (shard,) = (read_only / "out" / "data").glob(f"*/date={ONCE}/*.parquet")
     row = pq.read_table(shard).slice(0, 1).to_pylist()[0]
-    result = gristmill("show", row["id"], "--out", "out", "--json", cwd=read_only)
+    result = call("show", row["id"], "--out", "out", "--json", cwd=read_only)
     assert result.code == 0, result.err
     assert result.line["row"]["text"] == row["text"]
     assert result.line["seed"]["id"] == row["seed_id"]
@@ -97,20 +97,20 @@ def test_a_row_is_shown_with_its_lineage(read_only: Path) -> None:
 def test_a_report_is_written(project: Path) -> None:
     page = project / "out" / "runs" / ONCE / "report.html"
     page.unlink()
-    result = gristmill("report", ONCE, "--out", "out", "--json", cwd=project)
+    result = call("report", ONCE, "--out", "out", "--json", cwd=project)
     assert result.code == 0, result.err
     assert page.read_text("utf-8").count("<article") == ROWS[ONCE]
 
 
 def test_a_date_is_audited(project: Path) -> None:
-    result = gristmill("audit", ONCE, "--out", "out", "-n", "4", "--by", "anna", "--json", cwd=project)
+    result = call("audit", ONCE, "--out", "out", "-n", "4", "--by", "anna", "--json", cwd=project)
     assert result.code == 0, result.err
     assert (result.line["status"], result.line["rows"] >= 4) == ("not audited", True)
     assert (project / "out" / "runs" / ONCE / "audit-anna.html").exists()
 
 
 def test_a_finished_date_is_not_run_again(read_only: Path) -> None:
-    result = gristmill("run", "--config", "mine.yaml", "--date", ONCE, "--json", cwd=read_only)
+    result = call("run", "--config", "mine.yaml", "--date", ONCE, "--json", cwd=read_only)
     assert result.code == 0, result.err
     assert (result.line["status"], result.line["digest"]) == ("nothing", DIGESTS[ONCE])
 
@@ -119,45 +119,45 @@ def test_an_interrupted_date_is_finished(project: Path) -> None:
     """Its shards are made again, since candidates have more columns now. Its adapters learn prompts and raw answers, so
     that rows of the second round have other ids than the version before would have given them."""
     flags = ("--date", INTERRUPTED, "--set", "generate.shard_rows=2", "--json")
-    result = gristmill("run", "--config", "mine.yaml", *flags, cwd=project)
+    result = call("run", "--config", "mine.yaml", *flags, cwd=project)
     assert result.code == 0, result.err
     assert result.line["status"] == "done"
     assert (result.line["digest"], result.line["accepted"]) == (DIGESTS[INTERRUPTED], ROWS[INTERRUPTED])
-    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+    assert call("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
 
 
 def test_its_dates_open_with_a_new_one_as_one_table(project: Path) -> None:
     """Their shards were in folders whose keys are columns too; a run moves them, and a rollback works afterwards."""
     out = project / "out"
-    result = gristmill("run", "--config", "mine.yaml", "--date", INTERRUPTED, "--force", "--json", cwd=project)
+    result = call("run", "--config", "mine.yaml", "--date", INTERRUPTED, "--force", "--json", cwd=project)
     assert result.code == 0, result.err
     frame = pandas.read_parquet(out / "data")
     assert {str(day): len(rows) for day, rows in frame.groupby("date")} == ROWS | {INTERRUPTED: result.line["accepted"]}
     for date in (ONCE, TWICE):
-        assert gristmill("show", date, "--out", "out", "--json", cwd=project).line["digest"] == DIGESTS[date]
-    assert gristmill("store", "rollback", TWICE, "--out", "out", "--json", cwd=project).code == 0
-    assert gristmill("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] != DIGESTS[TWICE]
+        assert call("show", date, "--out", "out", "--json", cwd=project).line["digest"] == DIGESTS[date]
+    assert call("store", "rollback", TWICE, "--out", "out", "--json", cwd=project).code == 0
+    assert call("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] != DIGESTS[TWICE]
     assert len(pandas.read_parquet(out / "data")) == len(frame)
-    assert gristmill("store", "gc", "--out", "out", "--delete", "--json", cwd=project).code == 0
+    assert call("store", "gc", "--out", "out", "--delete", "--json", cwd=project).code == 0
     assert not [*out.glob("**/domain=*")]
-    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+    assert call("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
 
 
 def test_a_date_is_rolled_back(project: Path) -> None:
-    result = gristmill("store", "rollback", TWICE, "--out", "out", "--json", cwd=project)
+    result = call("store", "rollback", TWICE, "--out", "out", "--json", cwd=project)
     assert result.code == 0, result.err
-    listing = gristmill("store", "list", "--out", "out", "--json", cwd=project).line
+    listing = call("store", "list", "--out", "out", "--json", cwd=project).line
     assert listing[1]["publication"] == f"history/{TWICE}/0001"
     former = json.loads((project / "out" / "history" / TWICE / "0001" / "manifest.json").read_text("utf-8"))
     assert former["digest"] != DIGESTS[TWICE]
-    assert gristmill("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] == former["digest"]
-    assert gristmill("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
+    assert call("show", TWICE, "--out", "out", "--json", cwd=project).line["digest"] == former["digest"]
+    assert call("store", "verify", "--out", "out", "--json", cwd=project).line["faults"] == []
 
 
 @pytest.mark.weights
 def test_a_model_is_trained_on_it(project: Path) -> None:
     (project / "small.yaml").write_text(TRAINING, "utf-8")
-    result = gristmill("train", "--config", "small.yaml", "--data", "out", "--json", cwd=project)
+    result = call("train", "--config", "small.yaml", "--data", "out", "--json", cwd=project)
     assert result.code == 0, result.err
     assert (result.line["steps"], result.line["tokens"]) == (2, 2 * 2 * 64)
     assert (project / "model" / "model" / "model.safetensors").exists()

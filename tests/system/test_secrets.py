@@ -12,7 +12,7 @@ import pytest
 from configs.load import load
 from stages.prompt import render
 from tests.factories.chat_server import chat_server
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call, gristmill
 from tests.factories.documents import write_config, write_documents
 
 KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
@@ -60,7 +60,7 @@ def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
 )
 def test_a_password_in_a_url_is_refused_before_anything_is_written(tmp_path, change):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(4)))
-    result = gristmill("run", "--config", config, "--date", DATE, "--json", "--set", change)
+    result = call("run", "--config", config, "--date", DATE, "--json", "--set", change)
     assert result.code == 2
     assert "user name or password" in result.err
     assert PASSWORD not in result.out + result.err

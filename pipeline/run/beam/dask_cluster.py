@@ -16,6 +16,7 @@ from typing import Any
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Dask
+from stages.body import release
 from stages.storage.atomic import temporary_path
 
 RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
@@ -47,8 +48,6 @@ def resources(cluster: Dask, *, runs_generator: bool) -> Iterator[None]:
 
 def end_job(client: Any) -> None:
     """Frees the models that workers keep, and disconnects. The scheduler forgets the job's tasks that are left."""
-    from stages.execute import release
-
     try:
         if client.status == "running":
             client.run(release, on_error="ignore")
@@ -151,8 +150,6 @@ def _check_workers(client: Any, cluster: Dask, root: Path, *, owns_gpus: bool) -
 
 def probe(mark: str) -> dict[str, Any]:
     """What a worker has and sees. Runs on the worker; `mark` is a file that the driver has just created."""
-    from stages.execute import release  # the supervisor, which imports this module, does without Beam
-
     release()
     path = Path(mark)
     return {

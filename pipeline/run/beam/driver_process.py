@@ -1,6 +1,7 @@
 """The process of a driver: it ends with its supervisor, and leaves how it ended in `result.json` of its run folder."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ def drive(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
     if pipe := os.environ.pop("GRISTMILL_PIPE", None):
         _end_with_supervisor(int(pipe))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    gc.freeze()  # the stages collect garbage often; they need not look at the modules of Beam and pandas each time
     try:
         result = work()
     except Deferred as deferred:

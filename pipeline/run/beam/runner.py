@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import stages.execute  # noqa: F401  # isort: skip  # it imports Beam faster
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -36,7 +37,7 @@ def run_job(
     runner, options = runner_and_options(run, beam_args)
     pipeline = beam.Pipeline(runner=runner, options=options)
     os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
-    _ = pipeline | "Shards" >> beam.Create(list(specs)) | name >> work
+    _ = pipeline | "Shards" >> beam.Create(list(specs), reshuffle=False) | name >> work  # `work` shuffles them itself
     if run.dask_cluster is None:
         pipeline.run().wait_until_finish()
         return

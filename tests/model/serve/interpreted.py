@@ -1,4 +1,4 @@
-"""Checks of the plugin's Triton kernels in Triton's interpreter, without a GPU: `python interpreted.py NAME`."""
+"""Checks of the plugin's Triton kernels in Triton's interpreter, without a GPU: `python interpreted.py NAMES`."""
 
 import os
 import sys
@@ -14,6 +14,7 @@ from model.serve.vllm_plugin import triton_choose
 from model.serve.vllm_plugin.attention import Tokens, _decode, _decode_by_kernels
 from model.serve.vllm_plugin.paged_attention import PagedCache, row_width, upper_levels
 from model.serve.vllm_plugin.paged_cache import StepMetadata
+from tests.model.interpreted import run
 
 E = 16
 
@@ -98,6 +99,4 @@ CHECKS = {
 }
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    with torch.no_grad():
-        CHECKS[sys.argv[1]]()
+    run({name: torch.no_grad()(check) for name, check in CHECKS.items()})

@@ -11,7 +11,7 @@ import pytest
 from pipeline import cli, exit_codes
 from pipeline.planning import machine
 from pipeline.run.supervisor import RunResult
-from tests.factories.command_line import DATE, gristmill
+from tests.factories.command_line import DATE, call
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_plan_prices_tokens(finished, copied):
     manifest["domains"]["law"] |= {"generated": 20, "prompt_tokens": 1_000_000, "output_tokens": 500_000}
     path.write_text(json.dumps(manifest), "utf-8")
     prices = ["--set", "price.prompt_million=3", "--set", "price.output_million=8"]
-    done = gristmill("plan", "--config", finished.config, "--date", "2026-01-09", "--out", copied, "--json", *prices)
+    done = call("plan", "--config", finished.config, "--date", "2026-01-09", "--out", copied, "--json", *prices)
     assert done.line["estimate"]["cost"] == 2 * (3 + 4)  # 40 passages planned, 20 made then
 
 

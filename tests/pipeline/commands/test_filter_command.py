@@ -16,7 +16,7 @@ from pipeline.filtering.explanation import Found, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.keys import KEY, keys
 from tests.factories.candidates import candidate
-from tests.factories.command_line import DATE, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, TIMEOUT_S, call, command, environment
 from tests.factories.data_sets import FinishedDate
 from tests.factories.documents import write_config, write_documents
 
@@ -49,14 +49,14 @@ def test_every_filter_says_what_it_drops_and_with_which_options() -> None:
 
 
 def test_the_list_is_printed_and_given_to_machines() -> None:
-    shown = gristmill("filter", "list", "length", "support")
+    shown = call("filter", "list", "length", "support")
     assert shown.code == 0
     assert "too_short" in shown.out
     assert "min_share = 0.4" in shown.out
     assert "prompt_echo" not in shown.out
-    rows = json.loads(gristmill("filter", "list", "--json").out)
+    rows = json.loads(call("filter", "list", "--json").out)
     assert [row["name"] for row in rows] == list(FILTERS)
-    wrong = gristmill("filter", "list", "lenght")
+    wrong = call("filter", "list", "lenght")
     assert wrong.code == 2
     assert "did you mean length?" in wrong.err
 
@@ -64,7 +64,7 @@ def test_the_list_is_printed_and_given_to_machines() -> None:
 def test_a_row_is_explained_by_each_filter(finished: FinishedDate) -> None:
     shard = finished.manifest["shards"][0]["file"]
     row = pq.read_table(finished.out / shard, columns=["id"]).to_pylist()[0]["id"]
-    told = json.loads(gristmill("filter", "explain", row[:12], "--out", finished.out, "--json").out)
+    told = json.loads(call("filter", "explain", row[:12], "--out", finished.out, "--json").out)
     assert told["id"] == row
     assert told["ended"] == f"published on {DATE}"
     names = [word["filter"] for word in told["filters"]]
@@ -73,10 +73,10 @@ def test_a_row_is_explained_by_each_filter(finished: FinishedDate) -> None:
     rejects = sorted((finished.out / "runs" / DATE / "stages" / "screen").glob("*.rejects.parquet"))
     dropped = [row for path in rejects for row in pq.read_table(path).to_pylist()]
     for gone in dropped[:1]:
-        told = json.loads(gristmill("filter", "explain", gone["id"], "--out", finished.out, "--json").out)
+        told = json.loads(call("filter", "explain", gone["id"], "--out", finished.out, "--json").out)
         assert gone["reason"] in told["ended"]
         assert gone["reason"] in {word["verdict"] for word in told["filters"]}
-    shown = gristmill("filter", "explain", row, "--out", finished.out)
+    shown = call("filter", "explain", row, "--out", finished.out)
     assert "nearest" in shown.out
     assert names[0] in shown.out
 
@@ -101,7 +101,7 @@ def test_the_nearest_row_of_earlier_days_is_named(tmp_path) -> None:
 
 @pytest.mark.parametrize("row", ["12", "nothexadecimal", "0123456789abcdef"])
 def test_no_such_row(finished: FinishedDate, row: str) -> None:
-    done = gristmill("filter", "explain", row, "--out", finished.out)
+    done = call("filter", "explain", row, "--out", finished.out)
     assert done.code == 1
     assert row in done.err
 

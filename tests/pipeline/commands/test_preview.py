@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories.command_line import gristmill
+from tests.factories.command_line import call
 from tests.factories.documents import write_config, write_documents
 
 SERVICE = "generator={backend: openai, model: m, openai: {base_url: 'https://x.example/v1', api_key_env: NO_KEY}}"
@@ -18,7 +18,7 @@ def config(tmp_path: Path) -> Path:
 
 def test_rows_are_shown_with_what_every_filter_says(config: Path) -> None:
     files = sorted(config.parent.rglob("*"))
-    shown = gristmill("preview", "--config", config, "-n", "2", "--set", "generator.echo.defect_rate=0")
+    shown = call("preview", "--config", config, "-n", "2", "--set", "generator.echo.defect_rate=0")
     assert shown.code == 0
     for part in (
         "1  law · ",
@@ -39,7 +39,7 @@ def test_rows_are_shown_with_what_every_filter_says(config: Path) -> None:
 
 
 def test_machines_get_a_line_of_json_a_row(config: Path) -> None:
-    shown = gristmill("preview", "--config", config, "-n", "3", "--task", "explain", "--json")
+    shown = call("preview", "--config", config, "-n", "3", "--task", "explain", "--json")
     assert shown.code == 0
     rows = [json.loads(line) for line in shown.out.splitlines()]
     assert [row["number"] for row in rows] == [1, 2, 3]
@@ -51,9 +51,7 @@ def test_machines_get_a_line_of_json_a_row(config: Path) -> None:
 
 
 def test_a_dropped_row_says_why(config: Path) -> None:
-    shown = gristmill(
-        "preview", "--config", config, "-n", "1", "--set", "screen.filters=[{name: length, max_chars: 9}]"
-    )
+    shown = call("preview", "--config", config, "-n", "1", "--set", "screen.filters=[{name: length, max_chars: 9}]")
     assert shown.code == 0
     assert "dropped by length: too_long" in shown.out
     assert "0 of 1 rows pass all filters" in shown.err
@@ -72,7 +70,7 @@ def test_a_dropped_row_says_why(config: Path) -> None:
     ],
 )
 def test_bad_input_is_one_clear_line(config: Path, flags: tuple[str, ...], code: int, words: str) -> None:
-    shown = gristmill("preview", "--config", config, *flags)
+    shown = call("preview", "--config", config, *flags)
     assert shown.code == code
     assert words in shown.err
     assert "Traceback" not in shown.err

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from pipeline.planning.orchestrators import EMITTERS, Schedule, replaced
-from tests.factories.command_line import ROOT, environment, gristmill
+from tests.factories.command_line import ROOT, call, environment
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
 NASTY = "a b%c 'd' \"e\" $HOME $$ ${X} \\n {{ x }} {% y #} ~ * ; & (z) # !"
@@ -164,12 +164,12 @@ def test_a_crontab_keeps_the_lines_of_others():
 
 def test_emit_writes_what_it_would_print(tmp_path):
     line = ["schedule", "emit", "systemd", "--config", "echo"]
-    done = gristmill(*line, "--to", tmp_path)
+    done = call(*line, "--to", tmp_path)
     assert done.code == 0
     assert done.out.split() == [str(tmp_path / f"gristmill-echo.{kind}") for kind in ("service", "timer")]
     for path in done.out.split():
-        assert Path(path).read_text() in gristmill(*line).out
-    assert gristmill(*line, "--json").line["files"].keys() == {"gristmill-echo.service", "gristmill-echo.timer"}
+        assert Path(path).read_text() in call(*line).out
+    assert call(*line, "--json").line["files"].keys() == {"gristmill-echo.service", "gristmill-echo.timer"}
 
 
 CRONTAB = """#!/bin/sh

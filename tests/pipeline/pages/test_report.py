@@ -23,7 +23,7 @@ from stages.generate import Generate
 from stages.pack import Pack
 from stages.record import content_id
 from stages.screen import Screen
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import write_config
 from tests.factories.manifests import domain_figures, manifest_of
 from tests.factories.pages import Page, plant_markup
@@ -208,7 +208,7 @@ def test_a_report_that_cannot_be_made_ends_no_run(tmp_path, finished):
     """A run whose page cannot be written is finished all the same, and the log says why."""
     config = write_config(tmp_path, finished.documents)
     (tmp_path / "out" / "runs" / DATE / "report.html").mkdir(parents=True)
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND)
+    done = call("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND)
     assert (done.code, done.line["status"]) == (0, "done")
     assert "report.html" in (tmp_path / "out" / "runs" / DATE / "log.txt").read_text("utf-8")
 

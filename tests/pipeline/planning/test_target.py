@@ -11,7 +11,7 @@ from configs.load import load
 from pipeline.run.allocation import FIRST_WAVE_SHARDS, MAX_WAVE_GROWTH, DomainYield, next_wave, split_slices
 from stages.storage.records import FileRef
 from stages.storage.stage import StageName
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import write_config, write_documents
 
 SLICES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=6).map(
@@ -77,7 +77,7 @@ def steered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("steered")
     config = write_config(folder, write_documents(folder / "d.jsonl", range(200)))
     flags = ["--set", "domains.law.per_day=160", "--set", "domains.law.target_gb=8e-5"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags)
+    done = call("run", "--config", config, "--date", DATE, "--json", *flags, measured=True)
     assert done.code == 0, done.err
     return config, folder / "out", flags, done.line
 
@@ -102,7 +102,7 @@ def test_passages_that_were_not_asked_for_are_left_to_other_dates(steered):
 @pytest.mark.slow
 def test_the_same_rows_come_again(steered, tmp_path):
     config, _, flags, line = steered
-    again = gristmill("run", "--config", config, "--date", DATE, "--json", "--out", tmp_path / "again", *flags)
+    again = call("run", "--config", config, "--date", DATE, "--json", "--out", tmp_path / "again", *flags)
     assert again.line["digest"] == line["digest"]
 
 
@@ -111,16 +111,16 @@ def test_rows_of_a_later_wave_are_explained_and_traced(steered):
     made = (out / "runs" / DATE / "stages" / "wave2-dedup").glob("part-00000-*.parquet")
     (path,) = (path for path in made if path.name.count(".") == 1)  # not its rejects or keys
     row = pq.read_table(path, columns=["id"])["id"][0].as_py()
-    traced = gristmill("show", row, "--out", out, "--json")
+    traced = call("show", row, "--out", out, "--json")
     assert traced.line["stage"] == "wave2-generate", traced.err
-    assert gristmill("filter", "explain", row, "--out", out).code == 0
+    assert call("filter", "explain", row, "--out", out).code == 0
 
 
 @pytest.mark.slow
 def test_a_target_out_of_reach_is_said(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(60)))
     flags = [*ONE_ROUND, "--set", "domains.law.per_day=40", "--set", "domains.law.target_gb=1"]
-    done = gristmill("run", "--config", config, "--date", DATE, "--json", *flags)
+    done = call("run", "--config", config, "--date", DATE, "--json", *flags)
     assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "out" / "manifests" / f"{DATE}.json").read_text())
     assert manifest["domains"]["law"]["generated"] == 40

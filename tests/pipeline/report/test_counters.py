@@ -44,7 +44,7 @@ from stages.storage.atomic import write_text
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stats import EngineStats, GeneratorStats, MemoryStats, ShardStats
 from tests.factories.audits import WRONG, label, sample_of
-from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, ROOT, TIMEOUT_S, call, command, environment, gristmill
 from tests.factories.documents import passage, write_config
 from tests.factories.manifests import manifest_of
 
@@ -282,8 +282,8 @@ def test_a_taken_port_is_named_before_the_work_begins(finished, data):
 def test_a_missing_folder_is_named_at_once(finished, data):
     with pytest.raises(ConfigError, match=r"metrics\.textfile: no such folder /no/where"):
         watching(data, finished, "metrics.textfile=/no/where")
-    assert gristmill("run", "--config", finished.config, "--metrics-textfile", "/no/where").code == 2
-    assert gristmill("run", "--config", finished.config, "--metrics-port", "70000").code == 2
+    assert call("run", "--config", finished.config, "--metrics-textfile", "/no/where").code == 2
+    assert call("run", "--config", finished.config, "--metrics-port", "70000").code == 2
 
 
 def test_what_cannot_be_written_is_told_once_and_ends_nothing(finished, data, folder):

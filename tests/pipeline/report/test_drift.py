@@ -15,7 +15,7 @@ from pipeline.store.manifest import Diversity, Manifest
 from stages.histograms import add_histograms, canary, sum_histograms
 from stages.ports import ModelCard
 from stages.storage.stats import Histogram
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import write_config, write_documents
 from tests.factories.manifests import domain_figures, manifest_of
 
@@ -111,7 +111,7 @@ def test_a_run_is_compared_with_the_first_one(tmp_path) -> None:
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(160)))
 
     def run(date: str, *more: str):
-        return gristmill("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *more)
+        return call("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *more)
 
     first = run(DATE, "--set", "domains.law.per_day=50")
     assert (first.code, first.line["alarms"]) == (0, [])

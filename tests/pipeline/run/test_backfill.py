@@ -18,7 +18,7 @@ from pipeline.run.dates import day, days, days_before, deadline
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import RunResult
 from pipeline.store.dataset import DataSet
-from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, call, command, environment
 from tests.factories.documents import passage, write_config, write_documents
 from tests.factories.manifests import manifest_of
 
@@ -33,16 +33,16 @@ def table(done):
 @pytest.mark.slow
 def test_a_backfill_makes_what_is_missing_and_then_nothing(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(20)))
-    assert gristmill("run", "--config", config, "--date", "2026-01-03", *FEW).code == 0
+    assert call("run", "--config", config, "--date", "2026-01-03", *FEW).code == 0
     line = ["backfill", "--config", config, "--from", DATE, "--to", "2026-01-05", *FEW]
-    done = gristmill(*line, "--json")
+    done = call(*line, "--json")
     assert table(done) == [
         (DATE, "done", 0), ("2026-01-03", "finished", 0), ("2026-01-04", "done", 0), ("2026-01-05", "nothing", 0),
     ], done.err  # fmt: skip
     assert done.code == 0
     assert "no unused seeds are left" in done.line["dates"][-1]["notes"][0]
     assert done.line["status"] == "done"
-    again = gristmill(*line)
+    again = call(*line)
     assert again.code == 0
     assert again.out.count("finished") == 3
 
@@ -51,16 +51,16 @@ def test_a_backfill_makes_what_is_missing_and_then_nothing(tmp_path):
 def test_catching_up_ends_at_a_failure_or_passes_over_it(tmp_path):
     """The failed date is begun with another configuration, which only --force may change."""
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(100)))
-    assert gristmill("run", "--config", config, "--date", DATE, *FEW).code == 0
-    begun = gristmill("run", "--config", config, "--date", "2026-01-03", *FEW, "--set", "seed=5")
+    assert call("run", "--config", config, "--date", DATE, *FEW).code == 0
+    begun = call("run", "--config", config, "--date", "2026-01-03", *FEW, "--set", "seed=5")
     assert begun.code == 0
     (tmp_path / "out" / "manifests" / "2026-01-03.json").unlink()
     line = ["run", "--config", config, "--date", "2026-01-04", "--json", *FEW]
-    done = gristmill(*line, "--catch-up")
+    done = call(*line, "--catch-up")
     assert (done.code, done.line["status"]) == (2, "failed")
     assert table(done) == [(DATE, "finished", 0), ("2026-01-03", "failed", 2), ("2026-01-04", "left", 0)]
     assert "--force runs it again" in done.line["dates"][1]["notes"][0]
-    done = gristmill(*line, "--catch-up", "2", "--keep-going")
+    done = call(*line, "--catch-up", "2", "--keep-going")
     assert done.code == 2
     assert table(done) == [("2026-01-03", "failed", 2), ("2026-01-04", "done", 0)]
 
@@ -94,7 +94,7 @@ def test_sigterm_in_a_backfill_ends_it_as_deferred_and_names_what_is_left(tmp_pa
 def test_a_held_data_set_ends_a_backfill(finished):
     lock = DataSet.open(str(finished.out)).lock("2026-02-01")
     try:
-        done = gristmill(
+        done = call(
             "backfill", "--config", finished.config, "--from", DATE, "--to", "2026-01-04", "--json", "--keep-going"
         )
     finally:
@@ -126,11 +126,11 @@ def test_flags_that_make_no_sense_are_named(flags, message, capsys):
 
 def test_a_deadline_that_has_passed_begins_nothing(finished, tmp_path):
     line = ["run", "--config", finished.config, "--date", DATE, "--json", "--deadline", "2026-01-02T06:00"]
-    done = gristmill(*line, "--out", tmp_path / "out")
+    done = call(*line, "--out", tmp_path / "out")
     assert (done.code, done.line["status"]) == (3, "deferred")
     assert "the deadline 2026-01-02 06:00 UTC has passed" in done.err + done.out
     assert not (tmp_path / "out" / "runs" / DATE / "stages").exists()
-    assert gristmill(*line).line["status"] == "nothing"
+    assert call(*line).line["status"] == "nothing"
 
 
 def test_a_data_set_is_caught_up_from_its_oldest_date(tmp_path):

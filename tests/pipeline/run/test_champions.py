@@ -25,7 +25,7 @@ from pipeline.store.registry import EvolveVerdict, Variant, VariantAdapter
 from pipeline.store.registry_files import Registry
 from stages.ports import ModelCard
 from stages.storage.atomic import write_text
-from tests.factories.command_line import DATE, gristmill
+from tests.factories.command_line import DATE, call
 from tests.factories.documents import write_config, write_documents
 from tests.factories.manifests import manifest_of
 
@@ -296,7 +296,7 @@ def test_a_champion_writes_a_date_from_its_first_row_on(tmp_path):
     candidate = row.generated.candidate
     assert candidate is not None
     assert (candidate.task, candidate.adapter) == ("explain", variant.adapter.name)
-    done = gristmill("run", *flags, "--json")
+    done = call("run", *flags, "--json")
     assert done.code == 0, done.err
     assert "law: its champion" in done.line["notes"][0]
     manifest = data.manifest(DATE)

@@ -15,7 +15,7 @@ from pipeline.store.dataset import DataSet
 from stages.ports import Generator
 from stages.questions import sampling_of
 from stages.record import ROW
-from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, call, command, environment, gristmill
 from tests.factories.documents import passage, write_config, write_documents
 
 AFTER_SCREEN = ("dedup-sign", "dedup-match", "dedup", "shards")
@@ -136,7 +136,7 @@ def test_a_card_stands_beside_the_data(finished):
 
 def test_a_finished_date_is_left_alone(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.out.rglob("*.parquet")}
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json")
+    done = call("run", "--config", finished.config, "--date", DATE, "--json")
     assert (done.code, done.line["status"]) == (0, "nothing")
     assert done.line["shards"] == finished.result.line["shards"]
     assert "nothing to do" in done.line["notes"][0]
@@ -147,11 +147,11 @@ def test_another_configuration_is_refused_and_forced_on_what_is_still_valid(fini
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
     change = ["--set", "screen.filters=[{name: length, min_chars: 200}, {name: refusal}]", "--out", out]
-    done = gristmill("run", "--config", finished.config, "--date", DATE, *change)
+    done = call("run", "--config", finished.config, "--date", DATE, *change)
     assert done.code == 2
     assert "was finished with another configuration (screen.filters)" in done.err
     generated = sorted(path.stat().st_mtime_ns for path in (out / "runs").rglob("stages/generate/part-*.parquet"))
-    done = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--force", *change)
+    done = call("run", "--config", finished.config, "--date", DATE, "--json", "--force", *change)
     assert (done.code, done.line["status"]) == (0, "done")
     assert "too_short" in done.line["rejected"]
     assert generated == sorted(
@@ -165,9 +165,9 @@ def test_another_configuration_is_refused_and_forced_on_what_is_still_valid(fini
 def test_the_next_days_take_other_seeds_until_none_are_left(finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
-    second = gristmill("run", "--config", finished.config, "--date", "2026-01-03", "--json", "--out", out)
-    third = gristmill("run", "--config", finished.config, "--date", "2026-01-04", "--json", "--out", out)
-    fourth = gristmill("run", "--config", finished.config, "--date", "2026-01-05", "--json", "--out", out)
+    second = call("run", "--config", finished.config, "--date", "2026-01-03", "--json", "--out", out)
+    third = call("run", "--config", finished.config, "--date", "2026-01-04", "--json", "--out", out)
+    fourth = call("run", "--config", finished.config, "--date", "2026-01-05", "--json", "--out", out)
     assert [done.code for done in (second, third, fourth)] == [0, 0, 0]
     assert third.line["notes"] == ["law: 20 of 40 passages were left unused by earlier days; add sources"]
     assert fourth.line["status"] == "nothing"
@@ -211,7 +211,7 @@ def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(
     alone = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True).line
     for path in ("manifests", "data", "index", "used", *(f"runs/{DATE}/stages/{name}" for name in AFTER_SCREEN)):
         shutil.rmtree(out / path)
-    assert gristmill("plan", "--config", config, "--date", DATE, *plain).line["state"] == "started"
+    assert call("plan", "--config", config, "--date", DATE, *plain).line["state"] == "started"
     second = gristmill("run", "--config", config, "--date", days[1], *plain, faults=True)
     first = gristmill("run", "--config", config, "--date", DATE, *plain, faults=True)
     assert (first.code, second.code) == (0, 0), first.err + second.err
@@ -219,9 +219,9 @@ def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(
     assert len({row["seed_id"] for row in made}) == len(made)
     assert len({row["messages"][-1]["content"] for row in made}) == len(made) == 16
     assert first.line["accepted"] < alone["accepted"]
-    third = gristmill("run", "--config", config, "--date", "2026-01-04", *plain)
+    third = call("run", "--config", config, "--date", "2026-01-04", *plain)
     assert third.line["notes"] == ["no unused seeds are left (used 32): add sources, or start a new data set"]
-    other = gristmill("plan", "--config", config, "--date", DATE, *plain, "--set", "seed=2")
+    other = call("plan", "--config", config, "--date", DATE, *plain, "--set", "seed=2")
     assert other.line["state"] == "needs --force"
 
 
@@ -256,41 +256,41 @@ def test_help_is_instant_and_wrong_flags_are_named():
     assert done.code == 0
     assert "deferred" in done.out
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # a promise of CPU, not of time
-    assert gristmill("run", "--config", "echo", "--date", "someday").code == 2
-    assert gristmill("run", "--config", "echo", "--wrokers", "2").code == 2
-    assert gristmill("run", "--config", "echo", "--set", "screen.filters=[{name: lenght}]").code == 2
+    assert call("run", "--config", "echo", "--date", "someday").code == 2
+    assert call("run", "--config", "echo", "--wrokers", "2").code == 2
+    assert call("run", "--config", "echo", "--set", "screen.filters=[{name: lenght}]").code == 2
 
 
 def test_plan_shows_the_graph_and_estimates_from_an_earlier_day(finished):
-    done = gristmill("plan", "--config", finished.config, "--date", "2026-01-09", "--json")
+    done = call("plan", "--config", finished.config, "--date", "2026-01-09", "--json")
     planned = done.line
     assert planned["state"] == "new"
     assert [stage["stage"] for stage in planned["stages"]][:3] == ["seeds", "used", "generate"]
     assert planned["estimate"]["measured_on"] == DATE
     assert 0 < planned["estimate"]["accepted"] <= 40
-    shown = gristmill("plan", "--config", finished.config, "--date", DATE)
+    shown = call("plan", "--config", finished.config, "--date", DATE)
     assert "finished" in shown.out
     assert not (finished.out / "runs" / "2026-01-09").exists()
 
 
 def test_show_tells_a_date_and_a_rows_lineage(finished):
-    assert "accepted" in gristmill("show", DATE, "--out", finished.out).out
+    assert "accepted" in call("show", DATE, "--out", finished.out).out
     row = rows(finished.out)[-1]
-    found = gristmill("show", row["id"][:10], "--out", finished.out, "--json").line
+    found = call("show", row["id"][:10], "--out", finished.out, "--json").line
     assert found["row"]["id"] == row["id"]
     assert found["seed"]["text"] == found["prompt_passage"]
     assert found["raw_answer"]
-    assert row["id"] in gristmill("show", row["id"], "--out", finished.out).out
-    assert gristmill("show", "ffffffffff", "--out", finished.out).code == 1
-    assert "neither a finished date" in gristmill("show", "2026-13-01", "--out", finished.out).err
+    assert row["id"] in call("show", row["id"], "--out", finished.out).out
+    assert call("show", "ffffffffff", "--out", finished.out).code == 1
+    assert "neither a finished date" in call("show", "2026-13-01", "--out", finished.out).err
 
 
 def test_doctor_names_what_is_missing(finished, tmp_path):
-    done = gristmill("doctor", "--config", finished.config, "--json")
+    done = call("doctor", "--config", finished.config, "--json")
     assert done.code == 0, done.out
     assert {finding["what"] for finding in done.line} >= {"Python", "Beam", "disk", "vllm", "seeds"}
     broken = write_config(tmp_path, tmp_path / "nowhere.jsonl")
-    done = gristmill("doctor", "--config", broken)
+    done = call("doctor", "--config", broken)
     assert done.code == 1
     assert "no such file" in done.out
 
@@ -310,6 +310,6 @@ def test_the_resolved_config_is_in_the_run(finished):
     ],
 )
 def test_wrong_seeds_are_named_before_the_run(finished, seeds, message):
-    done = gristmill("run", "--config", finished.config, "--set", f"domains.law.seeds={seeds}", "--date", "2026-03-01")
+    done = call("run", "--config", finished.config, "--set", f"domains.law.seeds={seeds}", "--date", "2026-03-01")
     assert done.code in (1, 2)
     assert message in done.err

@@ -26,7 +26,7 @@ from pipeline.store.remote_maintenance import collect, listing, verify
 from stages.storage import snapshot
 from stages.storage.bucket import Bucket, Conflict
 from tests.factories.audits import WRONG, label, sample_of
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.data_sets import NEXT_DATE, Killed, publish_texts
 from tests.factories.documents import write_config, write_documents
 from tests.factories.s3_server import KEY, SECRET, serving, weed
@@ -522,7 +522,7 @@ def test_a_bucket_that_is_not_there_a_missing_package_and_other_urls(account, tm
 def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     config = write_config(tmp_path, write_documents(tmp_path / "documents.jsonl", range(60)))
     line = ("run", "--config", config, *ONE_ROUND, "--json", "--set", f"publish={bucket.url}")
-    done = gristmill(*line, "--date", DATE)
+    done = call(*line, "--date", DATE)
     assert done.code == 0, done.err
     assert f"{DATE}: published to {bucket.url}" in done.line["notes"]
     data = DataSet(tmp_path / "out")
@@ -631,13 +631,13 @@ def test_a_run_holds_its_date_back(bucket, tmp_path, capsys):
     config = write_config(tmp_path, write_documents(tmp_path / "documents.jsonl", range(60)))
     condition = f"publish={{to: '{bucket.url}', min_rightness: 0.9}}"
     line = ("run", "--config", config, *ONE_ROUND, "--json", "--date", DATE, "--set")
-    result = gristmill(*line, condition)
+    result = call(*line, condition)
     assert result.code == 0, result.err
     assert any(f"{DATE}: not copied to {bucket.url}: not audited" in note for note in result.line["notes"])
     assert seen(bucket) == {}
     assert main(["store", "publish", "--out", str(tmp_path / "out"), "--to", bucket.url]) == 0
     assert "not copied" in capsys.readouterr().out, "the manifest remembers what the config asked for"
-    assert gristmill(*line, f"publish={bucket.url}").line["notes"][-1].startswith(f"{DATE}: not copied")
+    assert call(*line, f"publish={bucket.url}").line["notes"][-1].startswith(f"{DATE}: not copied")
 
 
 def test_publish_may_be_a_section_with_a_condition(tmp_path):

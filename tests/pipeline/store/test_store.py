@@ -22,7 +22,7 @@ from pipeline.store.lineage import lineage
 from pipeline.store.maintenance import garbage, listing, remove, verify
 from stages.storage import snapshot
 from stages.storage.atomic import write_text
-from tests.factories.command_line import DATE, ROOT, gristmill
+from tests.factories.command_line import DATE, ROOT, call
 from tests.factories.data_sets import NEXT_DATE, Killed, kill_at, publish_texts
 
 
@@ -240,22 +240,22 @@ def test_store_commands_on_a_real_date(finished, tmp_path):
     shutil.copytree(finished.out, out)
     row = next(iter(pq.read_table(published_shards(out)[0], columns=["id"])["id"].to_pylist()))
     assert lineage(DataSet(out), row)["row"]["id"] == row
-    assert gristmill("store", "verify", "--out", out).out.endswith("all as published\n")
-    assert "published" in gristmill("store", "list", "--out", out).out
-    done = gristmill("store", "rollback", DATE, "--out", out)
+    assert call("store", "verify", "--out", out).out.endswith("all as published\n")
+    assert "published" in call("store", "list", "--out", out).out
+    done = call("store", "rollback", DATE, "--out", out)
     assert (done.code, "withdrawn" in done.out) == (0, True)
     assert not list(out.glob("data/*/*/*.parquet"))
     line = ["run", "--config", finished.config, "--date", DATE, "--out", out, "--json"]
-    passed = gristmill(*line, "--catch-up")
+    passed = call(*line, "--catch-up")
     assert [day["status"] for day in passed.line["dates"]] == ["withdrawn"]
-    assert gristmill("store", "list", "--out", out, "--json").line[0]["state"] == "withdrawn"
-    again = gristmill(*line)
+    assert call("store", "list", "--out", out, "--json").line[0]["state"] == "withdrawn"
+    again = call(*line)
     assert (again.code, again.line["digest"]) == (0, finished.result.line["digest"])
-    assert gristmill("store", "list", "--out", out, "--json").line[0]["publications"] == [f"history/{DATE}/0001"]
+    assert call("store", "list", "--out", out, "--json").line[0]["publications"] == [f"history/{DATE}/0001"]
     (out / "data" / "left.parquet").touch()
-    assert "add --delete" in gristmill("store", "gc", "--out", out).out
+    assert "add --delete" in call("store", "gc", "--out", out).out
     assert (out / "data" / "left.parquet").exists()
-    assert gristmill("store", "gc", "--out", out, "--delete", "--json").line["paths"] == ["data/left.parquet"]
+    assert call("store", "gc", "--out", out, "--delete", "--json").line["paths"] == ["data/left.parquet"]
     assert not (out / "data" / "left.parquet").exists()
 
 

@@ -4,14 +4,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.factories.command_line import DATE, gristmill
+from tests.factories.command_line import DATE, call
 from tests.factories.documents import write_documents
 
 
 def run(folder, documents, *changes):
     seeds = f"domains={{law: {{seeds: [{{path: '{documents}', licence: MIT}}], tasks: [explain], per_day: 20}}}}"
     sets = [part for change in (seeds, "adapt.enabled=false", *changes) for part in ("--set", change)]
-    result = gristmill("run", "--config", "echo", "--date", DATE, "--json", "--out", folder / "out", *sets)
+    result = call("run", "--config", "echo", "--date", DATE, "--json", "--out", folder / "out", *sets)
     assert "Traceback" not in result.out + result.err
     assert set(result.line) >= {"status", "accepted", "rejected", "bytes", "manifest", "shards"}
     return result
@@ -48,18 +48,14 @@ def test_a_file_that_cannot_be_read_fails_the_run_by_name(tmp_path, name, messag
 
 
 @pytest.mark.parametrize("name", ["bad.txt", "empty.jsonl"])
-def test_a_file_without_a_usable_row_makes_nothing(tmp_path, name):
+def test_a_file_without_a_usable_row_makes_nothing_and_is_named(tmp_path, name):
     result = run(tmp_path, damaged(tmp_path, name))
     assert (result.code, result.line["status"], result.line["shards"]) == (0, "nothing", [])
     (note,) = result.line["notes"]
     assert note in result.err
+    assert name in result.err
     if name == "bad.txt":
         assert "invalid_utf8 1, such as bad.txt file: 'utf-8' codec can't decode byte" in note
-
-
-@pytest.mark.parametrize("name", ["bad.txt", "empty.jsonl"])
-def test_a_file_without_a_usable_row_is_named(tmp_path, name):
-    assert name in run(tmp_path, damaged(tmp_path, name)).err
 
 
 def test_bad_files_beside_good_ones_cost_only_themselves(tmp_path):
@@ -71,7 +67,7 @@ def test_bad_files_beside_good_ones_cost_only_themselves(tmp_path):
     result = run(tmp_path, folder)
     assert (result.code, result.line["status"]) == (0, "done")
     assert result.line["accepted"] > 0
-    shown = gristmill("show", DATE, "--out", tmp_path / "out")
+    shown = call("show", DATE, "--out", tmp_path / "out")
     assert "unread    rows and files of the sources: invalid_utf8 1" in shown.out
 
 

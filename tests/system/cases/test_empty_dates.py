@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import write_config, write_documents
 
 LATER = "2026-01-03"
@@ -14,7 +14,7 @@ def run(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(10)))
 
     def call(date, *flags):
-        return gristmill("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *flags)
+        return call("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *flags)
 
     return call
 
@@ -56,7 +56,7 @@ def test_a_date_that_was_good_is_not_replaced_by_an_empty_one(tmp_path, run):
     good = run(DATE)
     assert good.code == 0
     assert run(DATE, "--force", *NOTHING_PASSES).code == 7
-    assert gristmill("show", DATE, "--out", tmp_path / "out", "--json").line["digest"] == good.line["digest"]
+    assert call("show", DATE, "--out", tmp_path / "out", "--json").line["digest"] == good.line["digest"]
 
 
 def test_one_domain_that_makes_nothing_frees_its_passages_and_the_date_is_published(tmp_path, run):
@@ -75,4 +75,4 @@ def test_one_domain_that_makes_nothing_frees_its_passages_and_the_date_is_publis
         result = run(date, "--set", "domains.law.per_day=3", "--set", "domains.law.tasks=[explain]", *flags)
         assert (result.code, result.line["status"]) == (7, "done")
         assert any(note.startswith("medicine: 0 of 1 rows were accepted: ") for note in result.line["notes"])
-    assert gristmill("show", LATER, "--out", tmp_path / "out", "--json").line["empty"] == ["medicine"]
+    assert call("show", LATER, "--out", tmp_path / "out", "--json").line["empty"] == ["medicine"]

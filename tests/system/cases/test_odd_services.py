@@ -13,7 +13,7 @@ from model.backends import identify, open_generator
 from stages.generate import Generate
 from stages.record import Seed
 from tests.factories.chat_server import chat_server
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import passage, write_config, write_documents
 
 THOUGHTS = 'Okay, the user wants an explanation. {"question": "a draft"}'
@@ -97,7 +97,7 @@ def test_only_answers_are_published(tmp_path: Path) -> None:
     with chat_server() as server:
         server.reply = reply
         flags = [part for change in overrides(server.url) for part in ("--set", change)]
-        result = gristmill("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND, *flags)
+        result = call("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND, *flags)
     assert result.code == 0, result.err
     reasons = Counter(reason for _, reason in FORMS)
     assert result.line["accepted"] == reasons.pop(None)

@@ -16,7 +16,7 @@ from stages.record import SEED
 from stages.seeds import ReadSeeds
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageName
-from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, call, command, environment
 from tests.factories.documents import passage, write_config, write_documents
 from tests.factories.signed_urls import QUERY, SIGNATURE, signed_files
 from tests.system.test_secrets import holds
@@ -34,9 +34,9 @@ def test_a_run_in_its_own_folder_with_a_signed_url_and_files_that_it_cannot_read
         lines = config.read_text().replace(f"out: {tmp_path / 'out'}", "out: ./out")
         config.write_text(lines.replace(f'[{{path: "{tmp_path / "unused"}", licence: CC0-1.0}}]', seeds))
         line = ["--config", config, *ONE_ROUND, "--set", "domains.law.per_day=15"]
-        planned = gristmill("plan", *line, "--json", cwd=tmp_path)
-        first = gristmill("run", *line, "--date", "2026-01-02", cwd=tmp_path)
-        second = gristmill("run", *line, "--date", "2026-01-03", "--json", cwd=tmp_path)
+        planned = call("plan", *line, "--json", cwd=tmp_path)
+        first = call("run", *line, "--date", "2026-01-02", cwd=tmp_path)
+        second = call("run", *line, "--date", "2026-01-03", "--json", cwd=tmp_path)
     assert (planned.code, first.code, second.code) == (0, 0, 0), (planned, first, second)
     assert {source["source"] for source in planned.line["sources"]} == {"d.jsonl", "remote.jsonl"}
     (warning,) = (text for text in planned.line["warnings"] if "passed over" in text)
@@ -87,7 +87,7 @@ def test_a_date_goes_on_with_the_passages_that_it_has_chosen(tmp_path):
     before = records(generate)
     write_documents(folder / "0.jsonl", range(100, 140))
     os.remove(folder / "b.jsonl")
-    result = gristmill(*line)
+    result = call(*line)
     assert result.code == 0, result
     after = records(generate)
     assert before.items() <= after.items()
