@@ -19,7 +19,9 @@ SETS = ["adapt.enabled=false", "evolve.probes=100", "evolve.draws=5"]
 
 def outlook(folder, *sets, sha256=BASE_SHA256, backend="echo"):
     config = load("echo", [f"out={folder}", *SETS, *sets])
-    return evolution_outlook(ResolvedModels(config, ModelCard("echo", sha256, backend, "", 0), None, {}), DATE)
+    found = evolution_outlook(ResolvedModels(config, ModelCard("echo", sha256, backend, "", 0), None, {}), DATE)
+    assert found is not None
+    return found
 
 
 def judged(folder, *changes):

@@ -33,7 +33,7 @@ from tests.system.chaos.reference import (
     registry_content,
 )
 
-FLAVOURS = ("threads", "engines", "pool", "loop", "loop on a pool")  # of chains, in turn
+FLAVOURS = ("threads", "engines", "pool", "loop", "loop", "loop on a pool")  # of chains, in turn
 LIMIT_S = 240  # of one command
 PATIENCE_S = 10  # a fault whose boundary does not come is taken back
 REGISTRY_BOUNDARIES = 30  # in the registry, of an evolution's driver, about

@@ -5,7 +5,7 @@
 
 A chain makes one date beside a published one, on the echo backend, and is hit again and again until it is done:
 processes are killed (supervisor, driver, worker of a Beam pool, engine process), the disk is full or breaks, once or
-until the command has ended, the same command runs twice, the clock jumps over midnight. Two chains in five run
+until the command has ended, the same command runs twice, the clock jumps over midnight. Every second chain runs
 `--evolve`, and most of their faults fall into the loop and its registry. A reader polls `current.json` and the
 registry's pointers all the while. At the end: published files, keys, used seeds, kept answers and pointers are byte for
 byte those of an undisturbed run, verdicts but for their times, `gristmill store verify` and `registry verify` pass,
@@ -47,8 +47,8 @@ def main() -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="gristmill-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     flavours = [flavour for flavour in FLAVOURS if options.only in flavour]
-    loops = sorted({"loop" in flavour for flavour in flavours})
-    references = {loop: Reference(folder / ("loop" if loop else "run"), loop=loop) for loop in loops}
+    references: dict[bool, Reference] = {}  # the first chain of each kind makes its own
+    making = threading.Lock()
     tally = Tally(options.faults, began + options.minutes * 60)
     numbers = iter([options.chain] if options.chain is not None else range(10_000))
 
@@ -59,7 +59,11 @@ def main() -> int:
             if number is None:
                 return
             flavour = flavours[number % len(flavours)]
-            Chain(references["loop" in flavour], flavour, number, options.seed, tally, options.keep).run()
+            loop = "loop" in flavour
+            with making:
+                if loop not in references:
+                    references[loop] = Reference(folder / ("loop" if loop else "run"), loop=loop)
+            Chain(references[loop], flavour, number, options.seed, tally, options.keep).run()
 
     lanes = [threading.Thread(target=lane) for _ in range(options.lanes)]
     for each in lanes:
