@@ -52,7 +52,8 @@ def main() -> int:
 
     options = _options()
     task = {"sampling": {"temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_tokens": options.tokens}}
-    base = load("gpu", ["domains.law.tasks=[explain]", "domains.medicine.tasks=[explain]", "generate.max_attempts=1"])
+    sets = ["domains.law.tasks=[explain]", "domains.medicine.tasks=[explain]"]
+    base = load("gpu", [*sets, "generate.max_attempts=1", "generate.samples=1"])
     explain = schema.Task.model_validate(base.tasks["explain"].model_dump() | task)
     more = {"mps": options.mps, "kv_cache_dtype": options.kv, "max_num_batched_tokens": options.batched}
     more |= {"refill": options.refill, "decode_kernel": not options.no_decode_kernel}

@@ -42,14 +42,15 @@ def plan(
     ] = None,
 ) -> None:
     """Prints the plan of a date."""
+    from pipeline.evolve.outlook import evolution_outlook, outlook_lines
     from pipeline.planning.plan import make_plan, print_plan
     from pipeline.planning.target import target_from_flags
     from pipeline.run.dates import day
 
     now = datetime.now(UTC)
     loaded, planned_date = load_config(config, overrides, {"out": out}), day(date, "--date", now)
-    planned = make_plan(loaded, planned_date, target_from_flags(target_gb, by, keep, now))
+    planned = make_plan(loaded, planned_date, target_from_flags(target_gb, by, keep, now), evolution_outlook)
     if as_json:
         print_json(planned)
     else:
-        print_plan(planned)
+        print_plan(planned, list(outlook_lines(planned["evolution"])) if planned["evolution"] else [])

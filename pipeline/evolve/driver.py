@@ -16,13 +16,13 @@ from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import Evolution
 from pipeline.evolve.evolve import CONFIG, FOLDER
 from pipeline.evolve.graph import graph
-from pipeline.evolve.record import NAME, EvolveRecord
 from pipeline.evolve.verdict import opens_vault, verdicts_on
 from pipeline.run import signed_urls
 from pipeline.run.beam.driver_process import drive
 from pipeline.run.beam.stage_runner import StageRunner
 from pipeline.run.stage_specs import Context
 from pipeline.store.dataset import DataSet
+from pipeline.store.evolve_record import NAME, EvolveRecord
 from pipeline.store.registry_files import Registry
 from stages.seeds import list_sources
 
@@ -75,6 +75,7 @@ def evolve(folder: Path, beam_args: Sequence[str]) -> dict[str, Any]:
         for name in config.domains:
             for verdict in verdicts_on(evolution, registry, name, outcome[name]):
                 registry.commit(verdict)
+            registry.catch_up(name)  # after a verdict whose process was killed before it wrote the pointer
     return {"status": "done", "notes": sources.notes}
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from configs.schema import Config, Evolve
 from pipeline.evolve.candidates import Candidate
-from pipeline.evolve.record import EvolveRecord
 from pipeline.run.stage_specs import Context
+from pipeline.store.evolve_record import EvolveRecord
 from pipeline.store.registry import Variant
 from stages.evolve.passages import ROLES
 from stages.evolve.roles import Role

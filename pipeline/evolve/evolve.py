@@ -1,24 +1,24 @@
 """Evolves the generators of a data set after a date: starts or resumes the driver, reports the verdicts."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from configs import load
-from configs.errors import ConfigError, StoreError
-from pipeline.evolve.attribution import newest_attribution, task_weights_from
-from pipeline.evolve.record import DateAnswers, EvolveRecord
+from configs.errors import ConfigError, GristmillError, StoreError
+from pipeline.evolve.start import start
 from pipeline.pages.evolve import write_evolve_report
 from pipeline.run import signed_urls
-from pipeline.run.cleanup import forgive_failures
+from pipeline.run.cleanup import forget_attempts, forgive_failures
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import Supervisor, Watch
-from pipeline.store.answers import collected_answers, remove_old_answers
+from pipeline.store.answers import remove_old_answers
 from pipeline.store.dataset import DataSet
-from pipeline.store.registry import BY_HAND, DomainRegistry, EvolveVerdict
+from pipeline.store.evolve_record import EvolveRecord
+from pipeline.store.registry import EvolveVerdict, is_decided
 from pipeline.store.registry_files import Registry
 from stages.storage.atomic import write_text
 
@@ -64,13 +64,14 @@ def evolve_date(
     if data.manifest(date) is None:
         raise ConfigError(f"--date: {date} is not finished in {data.root}; run gristmill run --date {date} first")
     if (verdicts := verdicts_of(registry, date, list(config.domains))) is not None:
+        _clean_up(data, registry, date, list(config.domains))
         return EvolveResult("nothing", verdicts, notes=[f"{date} has its verdicts: nothing to do"])
     handle = data.lock(f"the evolution of {date}")
     try:
         folder = data.root / FOLDER / date
         folder.mkdir(parents=True, exist_ok=True)
-        record = _record(models, data, registry, date)
         earlier = EvolveRecord.read(folder)
+        record = start(models, data, registry, date, earlier)
         if earlier is None or earlier.fingerprint != record.fingerprint:
             record.write(folder)
         write_text(folder / CONFIG, load.dump(signed_urls.hidden(config)))
@@ -89,76 +90,41 @@ def evolve_date(
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
+    _write_report(data)
+    return EvolveResult("done", verdicts, notes=result.get("notes", []))
+
+
+def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[str]) -> None:
+    """Finishes what a process that was killed after the last verdict left: pointers, temporary files, the report.
+
+    Does nothing while another process works on the data set, or where the disk cannot be written.
+    """
+    with contextlib.suppress(GristmillError, OSError):
+        handle = data.lock(f"the evolution of {date}")
+        try:
+            data.sweep(date)
+            forget_attempts(data.root / FOLDER / date)
+            with registry.lock(f"the evolution of {date}"):
+                for domain in domains:
+                    registry.catch_up(domain)
+            _write_report(data)
+        finally:
+            os.close(handle)
+
+
+def _write_report(data: DataSet) -> None:
     try:
         write_evolve_report(data)
     except Exception:  # the verdicts stand; `gristmill report evolve` writes it later
         logging.getLogger(__name__).exception("report")
-    return EvolveResult("done", verdicts, notes=result.get("notes", []))
 
 
 def verdicts_of(registry: Registry, date: str, domains: Sequence[str]) -> list[EvolveVerdict] | None:
     """The verdicts of a date, made by evolution; None if a domain has none yet, or only that on its champion."""
     verdicts: list[EvolveVerdict] = []
     for domain in domains:
-        own = [each for each in registry.history(domain) if each.date == date and each.kind not in (*BY_HAND, "base")]
-        if not any(each.kind != "rejudge" or each.status == "rolled back" for each in own):
+        own = registry.verdicts_on(domain, date)
+        if not is_decided(own):
             return None
         verdicts += own
     return verdicts
-
-
-def _record(models: ResolvedModels, data: DataSet, registry: Registry, date: str) -> EvolveRecord:
-    config = models.config
-    answers = [DateAnswers(*each) for each in collected_answers(data, date)]
-    pointers = {name: _pointer(registry, name, models, date) for name in config.domains}
-    attribution = newest_attribution(data, date)
-    weights = {
-        name: task_weights_from(attribution, name, config, pointers[name].champion.task_weights)
-        for name in config.domains
-    }
-    turns = {
-        name: sum(verdict.kind in config.evolve.candidates for verdict in registry.history(name))  # pyright: ignore
-        for name in config.domains
-    }
-    cores = len(os.sched_getaffinity(0))
-    identity = [
-        load.fingerprint(config, models.generator.sha256, models.encoder and models.encoder.sha256, models.filters),
-        config.evolve and config.evolve.model_dump(mode="json"),
-        {name: pointer.model_dump(mode="json") for name, pointer in pointers.items()},
-        [[each.date, each.digest] for each in answers],
-        weights,
-    ]
-    return EvolveRecord(
-        date=date,
-        fingerprint=load.digest(identity),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        generator=models.generator,
-        encoder=models.encoder,
-        filters=models.filters,
-        threads=config.generator.threads or max(cores // config.run.workers, 1),
-        pointers=pointers,
-        turns=turns,
-        task_weights=weights,
-        answers=answers,
-    )
-
-
-def _pointer(registry: Registry, domain: str, models: ResolvedModels, date: str) -> DomainRegistry:
-    """The domain's pointer. Where the base model was replaced, a verdict says so first: no adapter fits any more."""
-    pointer, sha256 = registry.read(domain), models.generator.sha256
-    if pointer.base_sha256 in ("", sha256):
-        return pointer
-    with registry.lock(f"the evolution of {date}"):
-        return registry.commit(
-            EvolveVerdict(
-                number=pointer.last_verdict + 1,
-                domain=domain,
-                date=date,
-                decided=datetime.now(UTC).isoformat(timespec="seconds"),
-                status="kept",
-                kind="base",
-                reason=f"the base model is another one now ({models.generator.name}), which is the champion",
-                base_sha256=sha256,
-                champion=pointer.champion,
-            )
-        )

@@ -14,7 +14,7 @@ from pipeline.evolve.evolution import DomainOutcome, Evolution, Outcome
 from pipeline.run.allocation import cut_into_shards, divide_over_files
 from pipeline.run.champions import with_champions
 from pipeline.run.graph import open_encoder, open_verifier
-from pipeline.run.stage_specs import NameStage, ShardInput, Stage, build_stage
+from pipeline.run.stage_specs import NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.registry import Variant, VariantAdapter
 from stages.evolve import fit, pairs, probe, students
 from stages.evolve.answer import ProbeAnswer, arrow_schema
@@ -188,10 +188,11 @@ def _probe_generate(evolution: Evolution, probed: Outcome) -> tuple[Stage, list[
     for name, each in probed.items():
         ref = each.passages["probe"]
         for generator, variant in each.arms.items():
-            adapter = _payload(evolution, variant.adapter)
+            served = variant.adapter and ServedAdapter.create(run, variant.adapter, variant.round + 1)
+            adapter, depth = served or (None, 1)
             domain = configs[generator].domains[name].model_dump(mode="json", include={"tasks", "task_weights"})
             for batch in cut_into_shards([(ref, 0, ref.rows)], one_answer.shard_rows):
-                payload = {"slices": batch, "adapter": adapter, "depth": variant.round + 1, "generator": generator}
+                payload = {"slices": batch, "adapter": adapter, "depth": depth, "generator": generator}
                 key = payload | {"adapter": adapter and adapter["sha256"], "domain": domain, "generator": ""}
                 inputs.append(ShardInput(payload, sum(stop - start for _, start, stop in batch), name, key))
                 generators.append((name, generator))
@@ -256,12 +257,6 @@ def _students(evolution: Evolution, probed: Outcome, role: Role, name_stage: Nam
             }
             inputs.append(ShardInput(payload, 1, name))
     return build_stage(evolution.run, name_stage, students.TrainStudents(), students.STUDENT, inputs, {})
-
-
-def _payload(evolution: Evolution, adapter: VariantAdapter | None) -> dict[str, str] | None:
-    if adapter is None:
-        return None
-    return {"name": adapter.name, "path": str(evolution.run.root / adapter.path), "sha256": adapter.sha256}
 
 
 def _rows(evolution: Evolution, ref: FileRef) -> Iterator[dict[str, Any]]:

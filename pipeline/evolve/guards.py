@@ -33,6 +33,7 @@ MIN_ACCEPTED = 30  # accepted answers of each arm; with fewer no figure below me
 MIN_CORE_BYTES = 10_000  # of real text, for the surprise of answers
 CHANCE = 0.005  # how often a guard may take chance for a change; there are a dozen of them, against two arms
 MAX_CHARS_PER_ANSWER = 2000  # for compression ratio and distinct 3-grams
+MIN_RISE = 1.5  # of accepted answers: with half as many again the hidden filters have to keep more answers too
 _SHARE_TOLERANCE = 0.01  # of the real share: examples are whole
 
 _Guard = Callable[[Measurement, str, Pair, Gate], Iterator[Check]]
@@ -240,7 +241,11 @@ def _percentiles(student: ByteStudent, rows: Sequence[ProbeAnswer]) -> np.ndarra
 def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
     """The share of accepted answers that filters keep which no run uses: who learns to please the screen loses it.
 
-    Chance excuses twice the limit at most: with few accepted answers it would excuse whatever this guard is for.
+    Chance excuses twice the limit at most: with few accepted answers it would excuse whatever this guard is for. And it
+    excuses nothing of a challenger that is accepted far more often, if the hidden filters keep hardly more of its
+    answers than before: a generator that got better would have as many more of these. It is refused where its share is
+    nearer to what it would be if they kept none of the additional answers than to the reference's, on a log scale.
+    Where the hidden filters keep few answers of anybody, no difference of a few points would show it.
     """
     if any(all(row.hidden is None for row in rows if row.accepted) for rows in pair.arms):
         meaning = "no hidden filter judged any accepted answer (evolve.hidden)"
@@ -249,14 +254,19 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
     figure = share_of(lambda row: row.hidden, lambda row: row.accepted and row.hidden is not None)
     change = pair.change(figure, alpha=gate.alpha)
     ours, theirs = pair.values(figure)
+    accepted, accepted_before = (sum(row.accepted for row in rows) for rows in pair.arms)
+    rise = accepted / accepted_before
+    is_excused = change.high >= 0 and change.value >= -2 * gate.max_hidden_gap
+    pleases = rise >= MIN_RISE and ours < theirs / math.sqrt(rise)
     yield Check(
         name="hidden screen",
-        passed=change.value >= -gate.max_hidden_gap or (change.high >= 0 and change.value >= -2 * gate.max_hidden_gap),
+        passed=not pleases and (change.value >= -gate.max_hidden_gap or is_excused),
         value=change.value,
         low=change.low,
         high=change.high,
         limit=-gate.max_hidden_gap,
-        meaning=f"the hidden filters keep {ours:.0%} of the accepted answers, of the {TITLES[arm]}'s {theirs:.0%}",
+        meaning=f"the hidden filters keep {ours:.0%} of the {accepted} accepted answers, of the {TITLES[arm]}'s "
+        f"{accepted_before} {theirs:.0%}",
     )
 
 

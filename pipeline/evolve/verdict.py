@@ -17,7 +17,7 @@ from pipeline.evolve.measurement import (
     TrainingMix,
     arm_figures,
 )
-from pipeline.store.registry import EvolveVerdict, Variant
+from pipeline.store.registry import EvolveVerdict, Variant, is_decided
 from pipeline.store.registry_files import Registry
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.students import StudentFigure
@@ -26,8 +26,12 @@ from stages.storage.records import FileRef
 
 
 def opens_vault(evolution: Evolution, domain: str, outcome: DomainOutcome) -> bool:
-    """Whether the domain's challenger passed the first test."""
-    return CHALLENGER in outcome.arms and _first_test(evolution, _measurement(evolution, domain, outcome)).passed
+    """Whether the domain's challenger passed the first test, and the champion, if it is on trial, stays."""
+    if CHALLENGER not in outcome.arms:
+        return False
+    measurement = _measurement(evolution, domain, outcome)
+    trial = _trial(evolution, measurement)
+    return (trial is None or trial.passed) and _first_test(evolution, measurement).passed
 
 
 def verdicts_on(
@@ -38,8 +42,10 @@ def verdicts_on(
     A champion that is rolled back ends the date: no candidate takes its place at once. Commit each before the next is
     asked for. Those that an earlier start committed are left out.
     """
+    earlier = registry.verdicts_on(domain, evolution.record.date)
+    if is_decided(earlier):
+        return
     pointer, candidate = evolution.record.pointers[domain], outcome.candidate
-    decided = {verdict.kind for verdict in registry.history(domain) if verdict.date == evolution.record.date}
     measurement = _measurement(evolution, domain, outcome) if outcome.answers else None
     common: dict[str, Any] = {
         "domain": domain,
@@ -48,18 +54,14 @@ def verdicts_on(
         "champion": pointer.champion,
         "arms": _figures(measurement, outcome),
     }
-    if measurement and pointer.rejudgements_left and not pointer.champion.is_base:
-        decision = _on_trial(evolution, measurement)
-        if "rejudge" not in decided:
-            status = "kept" if decision.passed else "rolled back"
-            checks, reason = decision.checks, decision.reason
-            yield _verdict(registry, common, status=status, kind="rejudge", checks=checks, reason=reason)
-        if not decision.passed:
+    trial = _trial(evolution, measurement) if measurement else None
+    if trial and not earlier:
+        status = "kept" if trial.passed else "rolled back"
+        yield _verdict(registry, common, status=status, kind="rejudge", checks=trial.checks, reason=trial.reason)
+        if not trial.passed:
             return
     common["kind"], common["challenger"] = candidate.kind, outcome.arms.get(CHALLENGER)
     common["training"] = _training_figures(outcome)
-    if candidate.kind in decided:
-        return
     if measurement is None or CHALLENGER not in outcome.arms:
         yield _verdict(registry, common, status="kept", reason=_why_none(outcome))
         return
@@ -92,8 +94,11 @@ def _second_test(evolution: Evolution, domain: str, measurement: Measurement) ->
     return judge_vault(measurement, evolution.options.gate, openings=openings)
 
 
-def _on_trial(evolution: Evolution, measurement: Measurement) -> Decision:
-    """The champion against the one before it, which may be the base model."""
+def _trial(evolution: Evolution, measurement: Measurement) -> Decision | None:
+    """The champion against the one before it, which may be the base model; None if it is not on trial."""
+    pointer = evolution.record.pointers[measurement.domain]
+    if not pointer.rejudgements_left or pointer.champion.is_base:
+        return None
     if PREVIOUS not in measurement.answers:
         aliases = {PREVIOUS: measurement.answers[BASE]}
         rows = [replace(row, generator=PREVIOUS) for row in measurement.students if row.generator == BASE]

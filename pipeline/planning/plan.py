@@ -1,6 +1,6 @@
 """`gristmill plan`: everything a run would check, its stages, and an estimate from rates measured earlier."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +19,16 @@ from stages import seeds
 from stages.ports import ModelCard
 
 
-def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[str, Any]:
+def make_plan(
+    config: Config,
+    date: str,
+    wanted: Target | None = None,
+    evolution: Callable[[ResolvedModels, str], dict[str, Any] | None] = lambda models, date: None,
+) -> dict[str, Any]:
     """Raises what `run` would raise before its first stage; writes nothing into the data set.
 
-    With a target, what that takes; ConfigError where nothing tells.
+    With a target, what that takes; ConfigError where nothing tells. `evolution`: says of models and date what
+    `gristmill evolve` would do.
     """
     data = DataSet.open(config.out)
     date_run = DateRun.open(data, date)
@@ -45,6 +51,7 @@ def make_plan(config: Config, date: str, wanted: Target | None = None) -> dict[s
         "champions": {name: variant.id for name, variant in models.champions.items()},
         "stages": _stages(models, data, date, files, passages),
         "sources": _sources(config, files),
+        "evolution": evolution(models, date),
         "estimate": _estimate(data, config, passages, card.sha256),
         "currency": config.price.currency,
         "target": wanted and _target(data, config, wanted, card),
@@ -152,6 +159,12 @@ def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
     if config.evolve is not None and config.generate.samples == 1:
         yield "generate.samples: 1, so that no answers are collected for evolve to train with; set 2 or more"
     for domain_name, domain in config.domains.items():
+        tasks = config.fitting_tasks(domain_name, parameters)
+        if config.evolve is not None and not any(config.tasks[task].writes == "answer" for task in tasks):
+            yield (
+                f"evolve: the model writes no answers for {', '.join(tasks)} in {domain_name}, and a verifier judges "
+                "nothing else, so no candidate will be taken; add a task such as explain, or a larger model"
+            )
         for task in domain.drawn_tasks:
             if 0 < parameters < (needs := config.tasks[task].needs_parameters):
                 left_out = task not in config.fitting_tasks(domain_name, parameters)
@@ -193,8 +206,8 @@ MAX_CHARS_PER_TOKEN = 8  # of running text
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
 
 
-def print_plan(planned: dict[str, Any]) -> None:
-    """The plan as text."""
+def print_plan(planned: dict[str, Any], evolution: Iterable[str] = ()) -> None:
+    """The plan as text. `evolution`: what the evolution after the date would do, in lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -222,6 +235,8 @@ def print_plan(planned: dict[str, Any]) -> None:
         )
     else:
         console.print(Text(f"estimate   none: {estimate['why']}"))
+    for line in evolution:
+        console.print(Text(f"evolve     {line}"), soft_wrap=True)
     if planned["target"]:
         console.print(Text(f"target     {describe_target(planned['target'], planned['currency'])}"), soft_wrap=True)
     for warning in planned["warnings"]:

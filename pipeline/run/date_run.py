@@ -122,8 +122,6 @@ class DateRun:
     def _record(
         self, models: ResolvedModels, fingerprint: str, others: OtherDates, previous: RunRecord | None
     ) -> RunRecord:
-        config = models.config
-        cores = len(os.sched_getaffinity(0))
         packages = PACKAGES + backends.get(models.generator.backend).packages
         return RunRecord(
             date=self.date,
@@ -134,7 +132,7 @@ class DateRun:
             encoder=models.encoder,
             filters=models.filters,
             champions=dict(models.champions),
-            threads=config.generator.threads or max(cores // config.run.workers, 1),
+            threads=models.threads,
             used=others.used,
             index=others.index,
             versions={name: metadata.version(name) for name in packages if _is_installed(name)},

@@ -1,5 +1,6 @@
 """Resolves the models of a configuration, and hashes everything that the rows of a date depend on."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,12 @@ class ResolvedModels:
     filters: dict[str, str]  # by name of a filter, the hash of the files that it reads
     notices: tuple[str, ...] = ()  # what to know of the generator before a run
     champions: Mapping[str, Variant] = field(default_factory=dict)  # by domain; `config` asks as they do
+
+    @property
+    def threads(self) -> int:
+        """Threads of a worker's models: as configured, or this machine's cores shared between the workers."""
+        cores = len(os.sched_getaffinity(0))
+        return self.config.generator.threads or max(cores // self.config.run.workers, 1)
 
 
 def resolve_models(config: Config) -> ResolvedModels:

@@ -6,5 +6,6 @@ folders of shards. `remote` publishes
 dates to an object store; `remote_maintenance` does there what `maintenance` does on disk. What people say of a date's
 rows is in `audit_sample` (the rows), `audit_labels` (what was said) and `audit_figures` (the rates in the manifest).
 `answers` is what dates keep for the training of generators.
-`registry` is which generator each domain's rows are written by, and `registry_files` reads and writes it.
+`registry` is which generator each domain's rows are written by, and `registry_files` reads and writes it;
+`evolve_record` is what a date's evolution was started with.
 """

@@ -57,7 +57,7 @@ class DataSet:
     def sweep(self, date: str) -> None:
         """Removes temporary files of killed drivers. Call it with the lock taken: then nobody else is writing."""
         published = (".tmp-*", "manifests/.tmp-*", f"data/*/*date={date}/.tmp-*", f"*/date={date}/.tmp-*")
-        published += (f"history/{date}/**/.tmp-*", f"evolve/{date}/**/.tmp-*")
+        published += (f"history/{date}/**/.tmp-*", f"evolve/{date}/**/.tmp-*", "evolve/.tmp-*")
         orphans = (path for pattern in published for path in self.root.glob(pattern))
         for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
             orphan.unlink(missing_ok=True)

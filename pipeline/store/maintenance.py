@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +15,11 @@ import pyarrow.parquet as pq
 
 from configs.errors import StoreError
 from model.weights.adapter import CONFIG, WEIGHTS
+from pipeline.store import evolve_record
 from pipeline.store.dataset import DataSet
+from pipeline.store.evolve_record import EvolveRecord
 from pipeline.store.manifest import Manifest
+from pipeline.store.registry import is_decided
 from pipeline.store.registry_files import Registry
 from stages.storage import snapshot
 from stages.storage.checksum import sha256_file
@@ -144,8 +148,10 @@ def _problem(error: OSError) -> str:
 def garbage(data: DataSet, keep: int | None) -> list[Path]:
     """Files and folders that no manifest names: unfinished publications, files of killed writers, unused adapters.
 
-    With `keep`, also old publications: of each date the current one and the `keep` newest others stay. Run folders are
-    never garbage: work may be in progress there. Raises StoreError when a manifest or the registry is damaged.
+    With `keep`, also old publications (of each date the current one and the `keep` newest others stay) and the folders
+    of evolutions that have all their verdicts, but for the `keep` newest, with adapters that only these name. Run
+    folders and other evolutions are never garbage: work may be in progress there. Call it with the data set's lock.
+    Raises StoreError when a manifest or the registry is damaged.
     """
     wanted: set[Path] = set()
     expired: list[Path] = []
@@ -160,7 +166,9 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
         wanted |= {data.root / f"{place}{ref.file}" for ref in manifest.published_files}
         wanted |= {data.root / place / "manifest.json"} if place else set()
         wanted |= {data.root / adapter.path for adapter in manifest.adapters if adapter.path}
-    wanted |= {data.root / path for path in (*_trained(data), *Registry(data.root).adapter_paths())}
+    evolutions = _decided_evolutions(data)
+    expired += evolutions[: len(evolutions) - keep] if keep is not None and keep < len(evolutions) else []
+    wanted |= {data.root / path for path in (*_trained(data, expired), *Registry(data.root).adapter_paths())}
     wanted |= {*snapshot.files(data.root, shown), *data.root.glob("history/*/withdrawn")}
     paths = [path for top in ("data", "index", "used", "answers", "history") for path in data.root.glob(f"{top}/**/*")]
     loose = [path for path in paths if not path.is_dir() and path not in wanted]
@@ -169,13 +177,28 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
     return sorted([*expired, *loose, *adapters, *data.root.glob(".tmp-*"), *data.root.glob("manifests/.tmp-*")])
 
 
-def _trained(data: DataSet) -> Iterable[str]:
-    """Adapters that the folder of a run or of a comparison names: it may be unfinished, or run again later."""
+def _decided_evolutions(data: DataSet) -> list[Path]:
+    """The folders of evolutions whose date has its verdicts in each domain, the oldest date first.
+
+    One whose record is missing or cannot be read is left alone.
+    """
+    registry, folders = Registry(data.root), []
+    for path in sorted(data.root.glob(f"evolve/*/{evolve_record.NAME}")):
+        with suppress(StoreError):
+            record = EvolveRecord.read(path.parent)
+            domains = record.pointers if record and record.date == path.parent.name else {}
+            if domains and all(is_decided(registry.verdicts_on(domain, path.parent.name)) for domain in domains):
+                folders.append(path.parent)
+    return folders
+
+
+def _trained(data: DataSet, expired: Sequence[Path]) -> Iterable[str]:
+    """Adapters that the folder of a run or of an evolution names: it may be unfinished, or run again later."""
     for path in (
         *data.root.glob("runs/*/stages/adapt/part-*.parquet"),
         *data.root.glob("evolve/*/stages/fit/part-*.parquet"),
     ):
-        if is_kept_file(path.name):
+        if is_kept_file(path.name) and not any(path.is_relative_to(folder) for folder in expired):
             try:
                 yield from (row for row in pq.read_table(path, columns=["path"])["path"].to_pylist() if row)
             except (OSError, pa.ArrowException):
@@ -183,10 +206,17 @@ def _trained(data: DataSet) -> Iterable[str]:
 
 
 def remove(data: DataSet, paths: Iterable[Path]) -> None:
-    """Removes files and folders, and parent folders that become empty. Of a publication the manifest goes first."""
+    """Removes files and folders, and parent folders that become empty.
+
+    Of a publication the manifest goes first. Of an evolution the record goes last, so that what a kill leaves of it is
+    listed again.
+    """
     for path in paths:
         if path.is_dir():
             (path / "manifest.json").unlink(missing_ok=True)
+            for folder in path.iterdir() if (path / evolve_record.NAME).exists() else ():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ reads the pointer of a process that was killed between the two gets it with the 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -147,6 +147,14 @@ def next_pointer(pointer: DomainRegistry, verdict: EvolveVerdict) -> DomainRegis
     if not pointer.base_sha256:
         changes["base_sha256"] = verdict.base_sha256
     return pointer.model_copy(update=changes)
+
+
+def is_decided(verdicts: Sequence[EvolveVerdict]) -> bool:
+    """Whether the loop's verdicts of a date on a domain are all of them: the last is about the candidate.
+
+    A verdict on the champion alone is the first of two, unless it is rolled back, which ends the date.
+    """
+    return any(verdict.kind != "rejudge" or verdict.status == "rolled back" for verdict in verdicts)
 
 
 def replay(pointer: DomainRegistry, verdicts: Iterable[EvolveVerdict]) -> DomainRegistry:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from configs.errors import InputError, StoreError
-from pipeline.store.registry import VERSION, DomainRegistry, EvolveVerdict, replay
+from pipeline.store.registry import BY_HAND, VERSION, DomainRegistry, EvolveVerdict, replay
 from stages.storage.atomic import TEMPORARY_PREFIX, write_text
 from stages.storage.lock import HeldError, take_named_lock
 
@@ -64,6 +64,10 @@ class Registry:
     def history(self, domain: str) -> list[EvolveVerdict]:
         """All verdicts of a domain, oldest first. Raises StoreError when one is damaged or of a newer version."""
         return [self._verdict_file(domain, number) for number in self.numbers(domain)]
+
+    def verdicts_on(self, domain: str, date: str) -> list[EvolveVerdict]:
+        """The verdicts that the loop made of a domain after a date, oldest first. Raises StoreError as `history`."""
+        return [each for each in self.history(domain) if each.date == date and each.kind not in (*BY_HAND, "base")]
 
     def verdict(self, domain: str, number: int) -> EvolveVerdict:
         """One verdict. Raises InputError when there is none of this number, StoreError as `history`."""

@@ -4,11 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 
+from pipeline.store.registry_files import Registry
 from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, environment
-from tests.system.chaos.reader import look
+from tests.factories.evolve.registries import verdicts
+from tests.system.chaos.reader import look, look_at_registry
+from tests.system.chaos.reference import differences, registry_content
 
 
 def line(*flags: object) -> list[str]:
@@ -40,6 +44,46 @@ def test_the_reader_sees_what_a_reader_must_not_see(finished, tmp_path):
     assert "torn" in look(out, expected, seen)[0]
     (out / "current.json").unlink()
     assert look(out, expected, seen) == ["current.json is gone"]
+
+
+def test_the_reader_sees_what_is_wrong_with_a_registry(tmp_path):
+    registry = Registry(tmp_path)
+    contents = []
+    for each in verdicts(["refused", "promoted", "kept"]):
+        registry.commit(each)
+        contents.append(registry.pointer_path("law").read_bytes())
+    pointers, seen = {"law": [sha256(content).hexdigest() for content in contents[1:]]}, {}
+    assert look_at_registry(tmp_path, pointers, seen) == []
+    path, history = registry.pointer_path("law"), registry.verdict_path("law", 3)
+    path.write_bytes(contents[1])
+    assert look_at_registry(tmp_path, pointers, seen) == ["the pointer of law went back"]
+    path.write_bytes(contents[0])
+    assert look_at_registry(tmp_path, pointers, seen) == ["the pointer of law is none of the undisturbed loop"]
+    path.write_bytes(contents[2][:-9])
+    assert "torn" in look_at_registry(tmp_path, pointers, seen)[0]
+    path.write_bytes(contents[2])
+    whole = history.read_text()
+    for damaged in (whole[:-9], whole.replace('"number": 3', '"number": 4')):
+        history.write_text(damaged)
+        assert "the pointer names verdict 3" in look_at_registry(tmp_path, pointers, seen)[0]
+    history.unlink()
+    assert "cannot be read" in look_at_registry(tmp_path, pointers, seen)[0]
+    path.unlink()
+    assert look_at_registry(tmp_path, pointers, seen) == ["the pointer of law is gone"]
+
+
+def test_the_end_is_compared_with_the_undisturbed_loop(tmp_path):
+    """Byte for byte, but for the times of verdicts."""
+    for name, status in (("one", "refused"), ("two", "refused"), ("three", "kept")):
+        for each in verdicts([status], decided=f"time of {name}"):
+            Registry(tmp_path / name).commit(each)
+    one, two, three = (registry_content(tmp_path / name) for name in ("one", "two", "three"))
+    assert sorted(one) == ["registry/history/law/0001.json", "registry/law.json"]
+    assert differences(two, one) == []
+    assert differences(three, one) == sorted(one)
+    assert differences({}, one) == sorted(one)
+    (tmp_path / "two" / "registry" / "law.json").write_text("{}")
+    assert differences(registry_content(tmp_path / "two"), one) == ["registry/law.json"]
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ def collect_garbage(
         typer.Option(
             "--keep",
             metavar="N",
-            help="Also list earlier publications of a date, but for the newest N. If left out, all are kept.",
+            help="Also list earlier publications of a date, but for the newest N, and the folders of evolutions that "
+            "have their verdicts, but for the newest N. If left out, all are kept.",
         ),
     ] = None,
 ) -> None:

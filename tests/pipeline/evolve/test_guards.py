@@ -122,6 +122,36 @@ def test_chance_is_no_collapse():
     assert "hidden screen" not in failing(measurement(answers={**half, CHALLENGER: fewer}))
 
 
+@pytest.mark.parametrize(
+    ("kept_before", "accepted", "kept", "refused"),
+    [
+        (8, 80, 10, True),  # twice the rows, and hardly more that the hidden filters keep: 20 % before, 12 % now
+        (8, 60, 8, True),
+        (4, 80, 4, True),  # a gap of five points, where they keep a tenth
+        (8, 80, 16, False),  # it got better
+        (8, 80, 13, False),  # nearer to that than to what pleasing the screen looks like
+        (8, 44, 7, False),  # chance
+        (30, 80, 60, False),
+        (30, 80, 32, True),
+    ],
+)
+def test_more_accepted_answers_are_more_that_the_hidden_filters_keep(kept_before, accepted, kept, refused):
+    """Also where the hidden filters keep few answers of anybody, so that no gap of a few points says much."""
+
+    def judged(arm, accepted, kept):
+        """The answers that count are spread evenly over the passages."""
+        order = [n * 37 % 80 for n in range(80)]
+        rows = answers(arm)
+        return [
+            replace(rows[n], accepted=place < accepted, hidden=place < kept if place < accepted else None)
+            for place, n in enumerate(order)
+        ]
+
+    arms = {arm: judged(arm, 40, kept_before) for arm in (BASE, CHAMPION)}
+    failed = failing(measurement(answers={**arms, CHALLENGER: judged(CHALLENGER, accepted, kept)}))
+    assert failed["hidden screen"] == (2 if refused else 0)
+
+
 def test_diversity_is_of_the_whole_text_at_equal_length():
     assert diversity("one two three four") == (pytest.approx(18 / 26, abs=0.1), 1.0)
     assert diversity("") == (pytest.approx(1 / 8), 1.0)

@@ -68,6 +68,14 @@ def test_settings_that_let_no_row_be_made_are_warned_of(tmp_path, monkeypatch):
     )
 
 
+def test_a_loop_whose_answers_nobody_can_judge_is_warned_of(tmp_path, monkeypatch):
+    sets = ("adapt.enabled=false", "evolve={}", "generate.samples=2")
+    judged = planned(tmp_path, monkeypatch, 0, *sets)
+    assert judged["warnings"] == []
+    (warning,) = planned(tmp_path, monkeypatch, 0, *sets, "domains.law.tasks=[choice, verdict]")["warnings"]
+    assert warning.startswith("evolve: the model writes no answers for choice, verdict in law")
+
+
 def test_warnings_are_shown(tmp_path, monkeypatch, capsys):
     plan.print_plan(planned(tmp_path, monkeypatch, models()[SMOL].parameters))
     warning = f"warning    domains.law.tasks: question-answer needs about 1,000 M parameters, {SMOL}"

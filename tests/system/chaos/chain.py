@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,25 +16,41 @@ from pathlib import Path
 from typing import Any
 
 from model.backends.vllm.queue import MAX_ENGINE_DEATHS
+from pipeline.store import registry_check
 from pipeline.store.dataset import DataSet
 from pipeline.store.maintenance import garbage, verify
+from tests.factories.command_line import free_port
 from tests.system.chaos.fault import Fault, Tally
-from tests.system.chaos.reference import BEFORE, DATE, Reference, environment
+from tests.system.chaos.reference import (
+    BEFORE,
+    DATE,
+    DRIVER,
+    EVOLVE_DRIVER,
+    SUPERVISOR,
+    Reference,
+    differences,
+    environment,
+    registry_content,
+)
 
-FLAVOURS = ("threads", "engines", "pool")  # of chains, in turn
+FLAVOURS = ("threads", "engines", "pool", "loop", "loop", "loop on a pool")  # of chains, in turn
 LIMIT_S = 240  # of one command
 PATIENCE_S = 10  # a fault whose boundary does not come is taken back
-CLOCK_JUMPS = (30, 86_400, -86_400, -60)  # seconds: over midnight, a day on, a day back, before midnight again
+REGISTRY_BOUNDARIES = 30  # in the registry, of an evolution's driver, about
+CLOCK_JUMPS = (240, 86_400, -86_400, -300)  # seconds: over midnight, a day on, a day back, before midnight again
 ARMED = ("number", "role", "at", "action", "after", "errno", "seconds", "publishing")
 
 
 class Chain:
     """One date, made under faults."""
 
-    def __init__(self, reference: Reference, number: int, seed: int, tally: Tally, keep: Path | None) -> None:
+    def __init__(
+        self, reference: Reference, flavour: str, number: int, seed: int, tally: Tally, keep: Path | None
+    ) -> None:
         self.reference, self.number, self.tally, self.keep = reference, number, tally, keep
         self.draw = random.Random(f"{seed}:{number}")
-        self.flavour = FLAVOURS[number % len(FLAVOURS)]
+        self.flavour, self.on_pool, self.loop = flavour, "pool" in flavour, reference.loop
+        self.patience_s = LIMIT_S if self.loop else PATIENCE_S
         self.folder = Path(tempfile.mkdtemp(prefix=f"chain-{number}-", dir=reference.folder))
         self.out, self.chaos = self.folder / "out", self.folder / "chaos"
         shutil.copytree(reference.out, self.out)
@@ -76,7 +91,7 @@ class Chain:
     def _until_done(self) -> None:
         """Starts the command until it ends well, with one fault after another armed."""
         while True:
-            code = self._command(at_midnight=self.flavour == "threads" and self.draw.random() < 0.4)
+            code = self._command(at_midnight=self.flavour in ("threads", "loop") and self.draw.random() < 0.4)
             (self.chaos / "broken").unlink(missing_ok=True)
             if code == 0:
                 return
@@ -89,12 +104,12 @@ class Chain:
         `at_midnight`: for `--date today`, a moment before the day ends; the clock jumps, and nothing else happens.
         """
         flags, known = [], self.environment
-        if self.flavour == "pool":
+        if self.on_pool:
             self._keep_pool()
             flags = ["--pool", f"localhost:{self.port}", "--workers", "2"]
         date = DATE
         if at_midnight:
-            eve = datetime.fromisoformat(DATE).replace(hour=23, minute=59, second=45, tzinfo=UTC)
+            eve = datetime.fromisoformat(DATE).replace(hour=23, minute=57, tzinfo=UTC)  # a loaded machine starts slowly
             (self.chaos / "clock").write_text(str(eve.timestamp() - time.time()))
             known, date = known | {"CHAOS_CLOCK": "1"}, "today"
         line = self.reference.line(self.out, *flags, date=date)
@@ -111,14 +126,14 @@ class Chain:
                 fault, armed = self._arm(at_midnight, early=time.monotonic() - started < 0.3), time.monotonic()
             if fault is not None and fault.action == "broken" and (self.chaos / "broken").exists():
                 pass  # until the command ends
-            elif fault is not None and time.monotonic() - armed > PATIENCE_S and self._taken_back():
+            elif fault is not None and time.monotonic() - armed > self.patience_s and self._taken_back():
                 fault = None
             elif fault is not None and (self.chaos / "fired").exists():
                 if fault.kind == "two runs":
                     rivals.append(subprocess.Popen(line, env=known, stdout=subprocess.DEVNULL, stderr=errors))
                 self._settle(fault)
                 fault = None
-            if self.flavour == "pool":
+            if self.on_pool:
                 self._keep_pool()
             if time.monotonic() - started > LIMIT_S:
                 self._end_all(process)
@@ -138,50 +153,65 @@ class Chain:
 
     def _arm(self, at_midnight: bool, *, early: bool) -> Fault:
         """The chain's next random fault. `early`: the supervisor has not started the driver yet."""
-        draw, last = self.draw, self.reference.boundaries["driver"]
-        late = draw.random() < 0.6 * self._at("shards")  # the end of a run
-        deep = 1 + draw.randrange(60 if late else last // 10 if self.flavour == "pool" else last // 6)
-        kinds = {"supervisor killed": 5, "driver killed": 4, "ENOSPC": 4, "EIO": 4, "two runs": 3}
+        draw = self.draw
+        driver = self._driver(draw)
+        last = self.reference.boundaries[driver]
+        if driver == EVOLVE_DRIVER:
+            late = draw.random() < 0.5 * self._at("probe-screen", "evolve")  # the verdicts and the registry
+            end = REGISTRY_BOUNDARIES
+        else:
+            late, end = draw.random() < 0.6 * self._at("shards"), 60  # the end of a run
+        parts = 15 if self.loop else 10 if self.on_pool else 6  # a command of the loop takes the longest to start
+        deep = 1 + draw.randrange(end if late else last // parts)
+        kinds = {"supervisor killed": 5, "driver killed": 10 if self.loop else 4, "ENOSPC": 4, "EIO": 4, "two runs": 3}
         writing = self._at("adapt") - self._at("adapt-screen") or not self._at("screen")
         # a prompt that is open at three deaths of one command is poison by design, and costs its row
         engines = self.flavour == "engines" and writing and self.engines_killed < MAX_ENGINE_DEATHS - 1
         kinds |= {"engine killed": 15} if engines else {}
-        kinds |= {"worker killed": 25} if self.flavour == "pool" else {}
+        kinds |= {"worker killed": 25 if self.flavour == "pool" else 8} if self.on_pool else {}
         kind = "clock jumped" if at_midnight else draw.choices(list(kinds), list(kinds.values()))[0]
         self.faults += 1
-        fault = Fault(kind, self.faults, "driver", deep, "kill", after=draw.random() < 0.5, publishing=late)
-        own = 1 + draw.randrange(self.reference.boundaries["supervisor"])
+        fault = Fault(kind, self.faults, driver, deep, "kill", after=draw.random() < 0.5, publishing=late)
+        own = 1 + draw.randrange(self.reference.boundaries[SUPERVISOR])
         match kind:
             case "supervisor killed":
                 itself = draw.random() < 0.4 and early
                 fault.action = "kill" if itself else "kill parent"
-                fault.role, fault.at = ("supervisor", own) if itself else ("driver", deep)
+                fault.role, fault.at = (SUPERVISOR, own) if itself else (driver, deep)
             case "ENOSPC" | "EIO":
                 fault.errno = errno.ENOSPC if kind == "ENOSPC" else errno.EIO
                 fault.action = draw.choice(["once", "broken"])
-                role = draw.choices(["driver", "supervisor", "worker"], [6, 3 * early, 6 * (self.flavour == "pool")])[0]
-                fault.role, fault.at = role, {"supervisor": own, "driver": deep}.get(role, 1 + draw.randrange(30))
+                role = draw.choices([driver, SUPERVISOR, "worker"], [6, 3 * early, 6 * self.on_pool])[0]
+                fault.role, fault.at = role, {SUPERVISOR: own, driver: deep}.get(role, 1 + draw.randrange(30))
             case "two runs":
                 fault.action = "tell"
                 if draw.random() < 0.5 and early:  # a moment before the first has taken hold
-                    fault.role, fault.at = "supervisor", 1
+                    fault.role, fault.at = SUPERVISOR, 1
             case "worker killed":
                 fault.role, fault.at = "worker", 1 + draw.randrange(8)
             case "engine killed":
                 fault.role, fault.at = "engine", 1 + draw.randrange(8)
             case "clock jumped":
                 fault.action, fault.seconds = "clock", draw.choice(CLOCK_JUMPS)
-                fault.at = 1 + draw.randrange(last // 3)  # a jump ends nothing: few fit into a run
+                fault.at = 1 + draw.randrange(
+                    last // (6 if self.loop else 3)
+                )  # a jump ends nothing: few fit into a run
         (self.chaos / "fired").unlink(missing_ok=True)
-        fault.publishing &= fault.role == "driver"
+        fault.publishing &= fault.role == driver
         part = self.chaos / "arming"
         part.write_text(json.dumps({key: getattr(fault, key) for key in ARMED}))
         part.rename(self.chaos / "armed")
         return fault
 
-    def _at(self, stage: str) -> bool:
-        """Whether the run has come to this stage."""
-        return (self.out / "runs" / DATE / "stages" / stage).exists()
+    def _driver(self, draw: random.Random) -> str:
+        """Whose boundaries the next fault is at: those of the loop, once the date is published, mostly before too."""
+        if self.loop and (DataSet(self.out).manifest_path(DATE).exists() or draw.random() < 0.6):
+            return EVOLVE_DRIVER
+        return DRIVER
+
+    def _at(self, stage: str, work: str = "runs") -> bool:
+        """Whether the run, or the evolution, has come to this stage."""
+        return (self.out / work / DATE / "stages" / stage).exists()
 
     def _taken_back(self) -> bool:
         """Whether the armed fault is none any more; it may be firing at this moment."""
@@ -210,6 +240,8 @@ class Chain:
         _, _, faults = verify(DataSet(self.out))
         for fault in faults:
             self.tally.lost(self.number, f"{when}: {fault.file} is {fault.what}")
+        for problem in registry_check.verify(DataSet(self.out)):
+            self.tally.lost(self.number, f"{when}: {problem}")
 
     def _check(self) -> None:
         """The date is that of an undisturbed run, whole, and alone."""
@@ -220,14 +252,19 @@ class Chain:
         if data.dates() != [BEFORE, DATE] or data.started() != [BEFORE, DATE]:
             self.tally.lost(self.number, f"dates {data.dates()}, begun {data.started()}")
         known = self.environment | {"CHAOS": ""}
-        line = [sys.executable, "-m", "pipeline", "store", "verify", "--out", str(self.out)]
-        result = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
-        if result.returncode:
-            self.tally.lost(self.number, f"store verify: {result.stdout}{result.stderr}")
         line = self.reference.line(self.out)  # with nothing to do it repairs what was killed after the commit
         again = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
-        if again.returncode or json.loads(again.stdout)["status"] != "nothing":
+        if again.returncode or {json.loads(each)["status"] for each in again.stdout.splitlines()} != {"nothing"}:
             self.tally.lost(self.number, f"a start of the finished date: {again.stdout}{again.stderr}")
+        for command in (("store", "verify"), ("registry", "verify")):
+            line = [sys.executable, "-m", "pipeline", *command, "--out", str(self.out)]
+            result = subprocess.run(line, env=known, capture_output=True, text=True, check=False)
+            if result.returncode:
+                self.tally.lost(self.number, f"{' '.join(command)}: {result.stdout}{result.stderr}")
+        if files := differences(registry_content(self.out), self.reference.registry):
+            self.tally.lost(self.number, f"not as in the undisturbed loop: {', '.join(files)}")
+        if self.loop and not (self.out / "evolve" / "report.html").exists():
+            self.tally.lost(self.number, "no evolve/report.html")
         if not (data.run_folder(DATE) / "report.html").exists():
             self.tally.lost(self.number, "no report.html")
         left = [*self.out.rglob(".*"), *self.out.rglob("*.attempt-*"), *self.out.rglob("*.error"), *garbage(data, None)]
@@ -260,9 +297,3 @@ def end(process: subprocess.Popen[Any] | None) -> None:
     if process is not None:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]

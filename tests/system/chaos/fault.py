@@ -16,7 +16,7 @@ class Fault:
     after: bool = False
     errno: int = 0
     seconds: int = 0
-    publishing: bool = False  # only boundaries outside the run folder count
+    publishing: bool = False  # only boundaries outside the run's or evolution's folder count
     where: str = ""  # the boundary that it fired at
 
     def __str__(self) -> str:

@@ -2,9 +2,10 @@
 
 A boundary is a call that changes the data set: open for writing, a Parquet file's second write, fsync, rename, link,
 unlink, mkdir; of an engine, a step. The folder CHAOS holds what the processes and `chaos.py` tell each other by files:
-`armed` (JSON: number, role, at, action, whether after the call or before, whether only while publishing), `fired`,
-`broken` (an error number while the disk is broken), `clock` (seconds that the wall clock is ahead of the real one),
-`boundaries-<role>` (if the file exists, each boundary adds a line to it).
+`armed` (JSON: number, role, at, action, whether after the call or before, whether only outside of the folder of the
+run or evolution: while publishing, or in the registry), `fired`, `broken` (an error number while the disk is broken),
+`clock` (seconds that the wall clock is ahead of the real one), `boundaries-<role>` (if the file exists, each boundary
+adds a line to it).
 """
 
 import builtins
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from datetime import datetime
+from types import SimpleNamespace
 
 FOLDER = os.environ.get("CHAOS", "")
 ROOT = os.environ.get("CHAOS_ROOT", "")
@@ -26,6 +28,7 @@ ROLE = next(
         role
         for role, mark in (
             ("driver", "-m pipeline.run.driver "),
+            ("evolve driver", "-m pipeline.evolve.driver "),
             ("supervisor", "-m pipeline run "),
             ("worker", "worker_pool_main"),
             ("worker", "SdkHarness"),  # where the pool starts processes
@@ -79,7 +82,8 @@ def boundary(call: str, path: object) -> str:
 
 def _fire(call: str, path: object) -> str:
     armed = json.loads(_text("armed") or "{}")
-    if armed.get("role") != ROLE or (armed["publishing"] and str(path).startswith(f"{ROOT}/runs")):
+    folders = f"{ROOT}/runs", f"{ROOT}/evolve"
+    if armed.get("role") != ROLE or (armed["publishing"] and str(path).startswith(folders)):
         return ""
     count = _counts[armed["number"]] = _counts.get(armed["number"], 0) + 1
     if count < armed["at"]:
@@ -174,12 +178,17 @@ class _Clock(datetime):
 
 def _clock() -> None:
     """The wall clock, where the engine asks for it; another `datetime.datetime` for all would crash Arrow."""
-    from pipeline.commands import run as run_command
-    from pipeline.run import shutdown as stop
-    from pipeline.run import supervisor as run
+    from grpc import _channel
 
-    for module in (run, run_command, stop):
-        module.datetime = _Clock
+    from pipeline.commands import run as run_command
+    from pipeline.evolve import start, verdict
+    from pipeline.run import date_run, publishing
+    from pipeline.run import shutdown as stop
+
+    for module in (run_command, date_run, publishing, start, stop, verdict):
+        vars(module)["datetime"] = _Clock
+    # gRPC hands deadlines to its core, which reads the real clock: far in the past, it would never see a channel ready
+    vars(_channel)["time"] = SimpleNamespace(**vars(time))
     time.time = lambda: _seconds() + _ahead
 
 
