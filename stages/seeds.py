@@ -126,25 +126,25 @@ class ReadSeeds:
         source = payload["source"] | {"file": SourceFile(**payload["source"]["file"])}
         used = used_ids(spec.root, payload["used"], source["domain"])
         limit, duplicates, spare = payload["limit"], 0, 0
-        chosen: dict[str, Seed] = {}  # those with the `limit` lowest orders so far
-        heap: list[_Highest] = []
+        chosen: dict[int, Seed] = {}  # those with the `limit` lowest orders so far
+        heap: list[int] = []  # their orders, negative: the highest order comes first
         for order, seed in self._unused(DomainFile(**source), used, out):
             if order in chosen:
                 duplicates += 1
                 continue
             if len(chosen) == limit:
                 spare += 1
-                if not limit or order > heap[0].order:
+                if not limit or order > -heap[0]:
                     continue
-                del chosen[heapq.heapreplace(heap, _Highest(order)).order]
+                del chosen[-heapq.heapreplace(heap, -order)]
             else:
-                heapq.heappush(heap, _Highest(order))
+                heapq.heappush(heap, -order)
             chosen[order] = seed
         counts = {"spare": spare, "duplicate": duplicates}  # spare: left for other dates
         out.rejected |= {reason: rows for reason, rows in counts.items() if rows}
         out.keep_rows([chosen[order] for order in sorted(chosen)])
 
-    def _unused(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[str, Seed]]:
+    def _unused(self, source: DomainFile, used: set[str], out: ShardWriter) -> Iterator[tuple[int, Seed]]:
         """The passages that no other date used, each with the hash by which they are ordered."""
         domain = self._config.domains[source.domain]
         seeds = read_seeds(domain.seeds[source.place], source.file, source.domain, domain.passages, self._identify)
@@ -156,7 +156,7 @@ class ReadSeeds:
             elif seed.id in used:
                 out.rejected["used"] = out.rejected.get("used", 0) + 1
             else:
-                yield content_id(str(self._config.seed), seed.id), seed
+                yield int(content_id(str(self._config.seed), seed.id), 16), seed
 
 
 class ReserveSeeds:
@@ -178,16 +178,6 @@ class ReserveSeeds:
                 for piece in read_rows(spec.root, FileRef(*ref), start, stop, ["id"]):
                     out.rows_in += piece.num_rows
                     out.keep(pa.RecordBatch.from_arrays([pa.repeat(domain, piece.num_rows), piece["id"]], schema=USED))
-
-
-@dataclass(frozen=True, slots=True)
-class _Highest:
-    """An entry of a heap in which the highest order comes first."""
-
-    order: str
-
-    def __lt__(self, entry: "_Highest") -> bool:
-        return self.order > entry.order
 
 
 def used_ids(root: str, refs: Iterable[Sequence[Any]], domain: str) -> set[str]:
