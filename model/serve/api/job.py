@@ -14,7 +14,7 @@ from model.serve.api.schema.fields import GenerationFields
 from model.serve.api.schema.sampling import choice_options, json_schema, sampling_options, seed_of
 from model.serve.api.schema.shapes import Usage
 from model.serve.api.serving import Serving
-from model.serve.api.text.choice import Choice
+from model.serve.api.text.choice import Choice, ChoiceOptions, TextToken
 from model.serve.api.text.echo import place_prompt
 from model.serve.api.text.tokenizer import Tokenizer
 from model.serve.port import AdapterRef, GenerationRequest, RequestError
@@ -117,33 +117,21 @@ def create_job(
     Raises: ApiError.
     """
     info, limits = serving.engine.info, serving.limits
-    choices = body.n or 1
-    if choices > limits.choices:
-        raise ApiError(400, f"n: {choices} answers; at most {limits.choices}.", param="n")
-    if len(prompts) > limits.prompts:
-        raise ApiError(400, f"prompt: {len(prompts)} prompts; at most {limits.prompts}.", param="prompt")
-    admission = serving.admission
-    if admission is not None and len(prompts) * choices > admission.max_running + admission.max_waiting:
-        most = admission.max_running + admission.max_waiting
-        raise ApiError(400, f"n: {len(prompts) * choices} answers in one request; at most {most}.", param="n")
-    stream = bool(body.stream)
-    if stream and body.prompt_logprobs is not None:
-        raise ApiError(400, "prompt_logprobs: not with stream.", param="prompt_logprobs")
-    if body.stream_options is not None and not stream:
-        raise ApiError(400, "stream_options: only with stream.", param="stream_options")
+    choices, stream = body.n or 1, bool(body.stream)
+    _check_numbers(serving, body, len(prompts))
     policy = serving.policies.select(chosen.public_id, record.client.policy)
-    schema = json_schema(body, info)
     of_prompt = body.prompt_logprobs
     if echo and logprobs is not None:
         of_prompt = max(logprobs, of_prompt or 0)
     if policy.scanners and max(logprobs or 0, of_prompt or 0):
         message = "logprobs: under a policy without alternatives, which could spell what it forbids; ask for 0 of them."
         raise ApiError(400, message, param="logprobs", code="unsupported_value")
-    param = "prompt" if kind == "cmpl" else "messages"
     request_id = f"{kind}-{uuid4().hex}"
-    options = choice_options(body, limits, discard=max_tokens == 0)
+    schema, options = json_schema(body, info), choice_options(body, limits, discard=max_tokens == 0)
+    keeps_tokens = echo or logprobs is not None or bool(body.return_token_ids)
     answers: list[RunningAnswer] = []
     for prompt in prompts:
+        param = "prompt" if kind == "cmpl" else "messages"
         check_tokens(prompt.tokens, info.vocab_size, param)
         _check_policy(policy, prompt, serving, record, param)
         sampling = sampling_options(
@@ -166,16 +154,8 @@ def create_job(
                 json_schema=schema,
                 tokens_per_step=1 if stream or options.stops else TOKENS_PER_STEP,
             )
-            keeps_tokens = echo or logprobs is not None or bool(body.return_token_ids)
             choice = Choice(serving.tokenizer, options, policy.guard(), keeps_tokens=keeps_tokens)
-            placed = (
-                place_prompt(
-                    serving.tokenizer, prompt.tokens, prompt.text, skip_special_tokens=options.skip_special_tokens
-                )
-                if echo
-                else None
-            )
-            answers.append(RunningAnswer(index, request, choice, placed))
+            answers.append(RunningAnswer(index, request, choice, _echoed(serving, prompt, options) if echo else None))
     record.model = chosen.public_id
     record.prompt_tokens = sum(len(prompt.tokens) for prompt in prompts)
     streaming = body.stream_options
@@ -193,6 +173,27 @@ def create_job(
         include_usage=bool(streaming and streaming.include_usage),
         continuous_usage=bool(streaming and streaming.continuous_usage_stats),
     )
+
+
+def _check_numbers(serving: Serving, body: GenerationFields, prompts: int) -> None:
+    """Raises ApiError for too many prompts or answers, and for fields that do not go together."""
+    choices, limits, admission = body.n or 1, serving.limits, serving.admission
+    if choices > limits.choices:
+        raise ApiError(400, f"n: {choices} answers; at most {limits.choices}.", param="n")
+    if prompts > limits.prompts:
+        raise ApiError(400, f"prompt: {prompts} prompts; at most {limits.prompts}.", param="prompt")
+    if admission is not None and prompts * choices > (most := admission.max_running + admission.max_waiting):
+        raise ApiError(400, f"n: {prompts * choices} answers in one request; at most {most}.", param="n")
+    if body.stream and body.prompt_logprobs is not None:
+        raise ApiError(400, "prompt_logprobs: not with stream.", param="prompt_logprobs")
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(400, "stream_options: only with stream.", param="stream_options")
+
+
+def _echoed(serving: Serving, prompt: PromptText, options: ChoiceOptions) -> tuple[str, list[TextToken]]:
+    """The prompt as the beginning of its answer: text and tokens."""
+    special = options.skip_special_tokens
+    return place_prompt(serving.tokenizer, prompt.tokens, prompt.text, skip_special_tokens=special)
 
 
 def _check_policy(policy: GuardPolicy, prompt: PromptText, serving: Serving, record: RequestRecord, param: str) -> None:
