@@ -13,10 +13,10 @@ NOTHING_PASSES = ("--set", "screen.filters=[{name: length, min_chars: 3999}]")
 def run(tmp_path):
     config = write_config(tmp_path, write_documents(tmp_path / "d.jsonl", range(10)))
 
-    def call(date, *flags):
+    def run_date(date, *flags):
         return call("run", "--config", config, "--date", date, "--json", *ONE_ROUND, *flags)
 
-    return call
+    return run_date
 
 
 def dates(folder):
