@@ -15,11 +15,16 @@ COMPLETE = {"stop", "length"}  # finish reasons of answers that are parsed; filt
 
 # What services with OpenAI's protocol call the end of an answer. All other reasons, and none, mean `incomplete`.
 _REASONS = {
-    "stop": "stop eos eos_token end_turn stop_sequence complete completed endoftext finish",
-    "length": "length max_tokens max_new_tokens max_output_tokens max_completion_tokens max_length model_length "
-    "token_limit context_length context_length_exceeded model_context_window_exceeded",
-    "content_filter": "content_filter content_filtered safety image_safety recitation blocklist prohibited_content "
-    "spii sensitive guardrail_intervened guardrails moderation model_armor error_toxic blocked",
+    "stop": "stop stopped stop_sequence stop_token stop_str stop_word stop_criteria stopped_eos stopped_word eos "
+    "eos_token eos_found end end_turn end_of_turn endturn endoftext end_of_sequence complete completed finish finished "
+    "done normal",
+    "length": "length limit max_tokens max_tokens_reached max_new_tokens max_output_tokens max_completion_tokens "
+    "max_length model_length stopped_limit token_limit error_limit context_length context_length_exceeded "
+    "model_context_window_exceeded",
+    "content_filter": "content_filter content_filtered content_policy_violation content_policy policy_violation "
+    "responsible_aipolicy_violation data_inspection_failed risk_control safety image_safety "
+    "unsafe recitation blocklist prohibited_content spii sensitive guardrail_intervened guardrails moderation "
+    "model_armor error_toxic blocked response_blocked",
     "refusal": "refusal refused",
     "error": "error",
 }
@@ -32,6 +37,7 @@ _NO_REASON = (
     "none; if the service leaves it out of whole answers, add an empty text to generator.openai.complete_reasons"
 )
 _PREFIX = re.compile(r"^finish_?reason[._]")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|[\s-]+")  # maxTokens, end-turn
 _SHORT_CHARS = 20  # tags in a sentence with no more between them are talked about: "in <think> and </think> tags"
 _LINE_CHARS = 200  # of a line before a tag that are looked at
 _BETWEEN_TAGS = {"and", "or", "y", "o", "e", "和", "与", "或", "、", ",", "/", "…", "..."}
@@ -81,7 +87,7 @@ def read_completion(completion: Completion) -> Completion:
 
 def finish_reason(word: str | None) -> str:
     """`stop`, `length`, `content_filter`, `refusal`, `error` or `incomplete`, by a service's word for it."""
-    name = re.sub(r"[\s-]+", "_", (word or "").strip()).casefold()
+    name = _CAMEL_CASE.sub("_", (word or "").strip()).casefold()
     return _REASON.get(_PREFIX.sub("", name), "incomplete")
 
 
@@ -123,6 +129,7 @@ def _scan(text: str) -> Reading:
     start = fences = fences_to = 0
     mentioned = -1  # where the last opening tag ends that is talked about, until its closing one
     thinking = thought = ended = False
+    struck_out = _has_struck_out(text)
     for mark, close in zip(marks_in_text, _next_closes(marks_in_text), strict=True):
         if mark.start() < start:
             continue
@@ -149,7 +156,7 @@ def _scan(text: str) -> Reading:
         elif kind == "empty":
             parts.append(text[start : mark.start()])
             start = mark.end()
-        elif not _is_quoted(text, mark) and not _is_struck_out(text, mark):
+        elif not _is_quoted(text, mark) and not (struck_out and mark[0].lower() in ("<s>", "</s>")):
             parts.append(text[start : mark.start()])
             start = mark.end()
             if "".join(parts).strip():
@@ -220,11 +227,9 @@ def _is_mentioned_close(text: str, mark: re.Match[str]) -> bool:
     return bool(line) and line[-1] not in _SENTENCE_ENDS and bool(_GOES_ON.match(text, mark.end()))
 
 
-def _is_struck_out(text: str, mark: re.Match[str]) -> bool:
-    """Whether `<s>` or `</s>` is HTML's and not a tokenizer's: a pair within the text."""
-    if mark[0].lower() not in ("<s>", "</s>"):
-        return False
+def _has_struck_out(text: str) -> bool:
+    """Whether `<s>` and `</s>` are HTML's in a text and not a tokenizer's: a pair within it."""
     first, last = text.find("<s>"), text.rfind("</s>")
     if first < 0 or last < first:
         return False
-    return bool(text[:first].strip()) or bool(text[last + 4 :].split("\n")[0].strip())
+    return bool(text[:first].strip()) or bool(text[last + 4 :].split("\n", 1)[0].strip())

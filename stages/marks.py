@@ -2,34 +2,28 @@
 
 import re
 
-# `<think>`, `<thinking>`, `<seed:think>`, `◁think▷`, `<|think|>`, and with a slash the closing ones
+# `<think>`, `<thinking>`, `<seed:think>`, `<think_fast>`, `◁think▷`, `<|think|>`, and with a slash the closing ones
 _NAME = (
-    r"(?:\w{1,20}:)?(?:think|thinking|thoughts?|thought_process|reasoning|reflection|scratchpad|inner_monologue"
-    r"|chain_of_thought)"
+    r"(?:(?!(?:begin|start|end)_)[a-z0-9]{1,20}[:_])?(?:think|(?:ant)?thinking|thoughts?|reasoning|reflection|scratchpad"
+    r"|monologue|cot|chain_of_thought|思考|推理|pensamientos?|razonamiento)(?:_(?!(?:begin|start|end)\b)\w{1,20})?"
 )
 _LEFT, _RIGHT = r"(?:[<◁＜]|&lt;)[|｜]? ?", r" {0,20}[|｜]?(?:[>▷＞]|&gt;)"
-_BLOCK = r"(?:think(?:ing)?|thought)"
+_BLOCK = r"(?:think(?:ing)?|thought|reasoning)"
 _OPEN = (
     rf"{_LEFT}{_NAME}(?:\s[^<>\n]{{0,200}}?)?{_RIGHT}|<\|(?:begin|start)_(?:of_)?{_BLOCK}\|>"
-    rf"|<\|{_BLOCK}_(?:begin|start)\|>|(?-i:\[THINK(?:ING)?\])|<unused94>(?:thought)?|<\|channel>\w*"
+    rf"|<\|{_BLOCK}_(?:begin|start)\|>|(?-i:\[(?:THINK(?:ING)?|REASONING)\])|<unused94>(?:thought)?|<\|channel>\w*"
 )
 _CLOSE = (
-    rf"{_LEFT}/ ?{_NAME}{_RIGHT}|<\|end_(?:of_)?{_BLOCK}\|>|<\|{_BLOCK}_end\|>"
-    r"|(?-i:\[/THINK(?:ING)?\])|<unused95>|<channel\|>|\[BEGIN FINAL RESPONSE\]"
+    rf"{_LEFT}\\?/ ?{_NAME}{_RIGHT}|<\|end_(?:of_)?{_BLOCK}\|>|<\|{_BLOCK}_end\|>"
+    r"|(?-i:\[/(?:THINK(?:ING)?|REASONING)\])|<unused95>|<channel\|>|\[BEGIN FINAL RESPONSE\]"
 )
 _EMPTY = rf"<{_NAME}\s{{0,20}}/>"
 
-# tokens that begin or end a turn, in the models of Hugging Face's hub
-_TOKEN_NAMES = (
-    "im_start im_end im_sep eot_id eom_id eot start_header_id end_header_id begin_of_text end_of_text endoftext "
-    "startoftext end start return call message channel constrain user assistant system observation end_of_turn "
-    "start_of_turn endofturn start_of_role end_of_role end_of_message begin_of_sentence end_of_sentence "
-    "begin▁of▁sentence end▁of▁sentence START_OF_TURN_TOKEN END_OF_TURN_TOKEN CHATBOT_TOKEN USER_TOKEN SYSTEM_TOKEN "
-    "START_RESPONSE END_RESPONSE begin_of_solution end_of_solution pad bos eos"
-)
+# Tokens that begin or end a turn or a part of it: whatever is in `<|…|>`, and those without bars that models have.
 _TOKEN = (
-    rf"<[|｜](?:{'|'.join(_TOKEN_NAMES.split())})[|｜]>|<(?:start_of_turn|end_of_turn|bos|eos|pad)>|<\|turn>|<turn\|>"
-    r"|(?-i:\[/?INST\])|<</?SYS>>|\[\|(?:endofturn|assistant|user|system)\|\]|\[END FINAL RESPONSE\]|</?s>"
+    r"<[|｜][\w▁ ]{3,40}[|｜]>|<(?:start_of_turn|end_of_turn|end_of_utterance|bos|eos|pad|EOT|\w{1,20}:eos)>"
+    r"|<\|turn>|<turn\|>|(?-i:\[/?INST\]|\[EOS\])|<</?SYS>>|\[\|(?:endofturn|assistant|user|system)\|\]"
+    r"|\[END FINAL RESPONSE\]|</?s>"
 )
 
 ANY = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<empty>{_EMPTY})|(?P<token>{_TOKEN})", re.IGNORECASE)
@@ -52,10 +46,16 @@ PLAIN_FORMS = (
         re.compile(r"\s*Here is my thought process:"),
         re.compile(r"^\W*Here is my response:\s*", re.MULTILINE),
     ),
+    (re.compile(r"\s*<details type=\"reasoning\"[^<>]{0,200}>"), re.compile(r"</details>\s*")),
+    (
+        re.compile(r"\s*```(?:think|thinking|thoughts?|reasoning)[ \t]*\n"),
+        re.compile(r"^```[ \t]*$\s*", re.MULTILINE),
+    ),
 )
 
 WRAPPED = re.compile(
-    r"<(?P<tag>answer|response|output|final_answer)>(?P<text>.*)</(?P=tag)>", re.DOTALL | re.IGNORECASE
+    r"<(?P<tag>answer|response|output|result|final(?:_(?:answer|response|output))?)>(?P<text>.*)</(?P=tag)>",
+    re.DOTALL | re.IGNORECASE,
 )
 
 _TAG = re.compile(r"^((?:[<◁＜\[]|&lt;)[|｜]? ?)([\w:]+)(?:\s.*?)??( {0,20}[|｜]?(?:[>▷＞\]]|&gt;))$")

@@ -45,6 +45,30 @@ ANSWER = {"en": "A copy of the data.", "zh": "数据的副本。", "es": "Una co
         ("en", "[Question]: {q}\n[Answer]: {a}"),
         ("en", "Question #1: {q}\nAnswer #1: {a}"),
         ("en", "Question - {q}\nAnswer – {a}"),
+        ("en", "Q1. {q}\nA1. {a}"),
+        ("en", "i. Question: {q}\nii. Answer: {a}"),
+        ("en", "a) Question: {q}\nb) Answer: {a}"),
+        ("en", "Step 1: Question: {q}\nStep 2: Answer: {a}"),
+        ("en", "> **Question:** {q}\n>\n> **Answer:** {a}"),
+        ("en", "❓ Question: {q}\n✅ Answer: {a}"),
+        ("en", "The question: {q}\nThe answer: {a}"),
+        ("en", "Question (easy): {q}\nAnswer (short): {a}"),
+        ("en", "Question → {q}\nAnswer → {a}"),
+        ("en", "Question = {q}\nAnswer = {a}"),
+        ("en", "<b>Question:</b> {q}\n<b>Answer:</b> {a}"),
+        ("en", "\\textbf{Question:} {q}\n\\textbf{Answer:} {a}"),
+        ("en", "__Question:__ {q}\n__Response:__ {a}"),
+        ("en", '```json\n{"Question": "{q}", "Answer": "{a}"}\n```'),
+        ("zh", "【问】{q}\n【答】{a}"),
+        ("zh", "一、问题：{q}\n二、答案：{a}"),
+        ("zh", "（一）问题：{q}\n（二）答案：{a}"),
+        ("zh", "第一步，问题：{q}\n第二步，答案：{a}"),
+        ("zh", "问题是：{q}\n答案是：{a}"),
+        ("zh", "参考问题：{q}\n参考答案：{a}"),
+        ("zh", "「问题」：{q}\n「答案」：{a}"),
+        ("es", "P.- {q}\nR.- {a}"),
+        ("es", "La pregunta: {q}\nLa respuesta: {a}"),
+        ("es", "Pregunta n.º 1: {q}\nRespuesta n.º 1: {a}"),
         ("zh", "问题：{q}\n答案：{a}"),
         ("zh", "问题一：{q}\n答案一：{a}"),
         ("zh", "問：{q}\n答：{a}"),
@@ -112,6 +136,8 @@ OBJECT = {"topic": "copies", "terms": [{"name": "copy"}]}
         ("Sure! Here is {the} object:\n```\n{}\n```\nI hope {this} helps.", True),
         ("Sure, for {name}: {} Anything else?", True),
         ('A draft: {"topic": 1}\nThe object: {}', True),
+        ("[{}]", True),
+        ('{"result": {}}', True),
     ],
 )
 def test_the_object_that_fits_is_read(text, more):
@@ -125,6 +151,16 @@ def test_damaged_json_is_repaired_whole():
     assert read_json(damaged, lambda value: "topic" in value) == (OBJECT, True)
 
 
+def test_an_object_in_a_string_is_read_and_text_without_one_is_none():
+    assert read_json(json.dumps(json.dumps(OBJECT)), lambda value: "topic" in value) == (OBJECT, True)
+    assert read_json("(" * 20_000, bool) == (None, False)
+
+
+def test_labels_that_look_like_bullets_are_labels():
+    labels = {"first": "Step 1", "second": "Step 2"}
+    assert read_labelled(labels, "Step 1: Wash.\nStep 2: Dry.") == {"first": "Wash.", "second": "Dry."}
+
+
 @settings(max_examples=50)
 @given(st.sampled_from(["Q:", "**Answer", "1. ", "\n", "问：", "{", "```"]), st.text(), st.text())
 def test_any_text_can_be_read(piece, before, after):
@@ -132,7 +168,7 @@ def test_any_text_can_be_read(piece, before, after):
     assert fields is None or set(fields) == {"question", "answer"}
 
 
-@pytest.mark.parametrize("piece", [" ", ".", "*", ". ", "1.", "- ", "\n ", "Question", "Q: ", "```{"])
+@pytest.mark.parametrize("piece", [" ", "*", ". ", "(1", "i.", "- ", "\n ", "Question", "Q: ", "```{"])
 def test_long_texts_of_decorations_are_read_in_linear_time(piece):
     """A quadratic reader takes minutes."""
     text = piece * 20_000

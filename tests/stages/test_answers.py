@@ -28,6 +28,14 @@ PAIRS = [
     ("<|thinking_start|>", "<|thinking_end|>"),
     ("&lt;think&gt;", "&lt;/think&gt;"),
     ("< think >", "</ think >"),
+    ("<internal_monologue>", "</internal_monologue>"),
+    ("<think_fast>", "</think_fast>"),
+    ("<antThinking>", "</antThinking>"),
+    ("<思考>", "</思考>"),
+    ("<razonamiento>", "</razonamiento>"),
+    ("[REASONING]", "[/REASONING]"),
+    ("<|begin_reasoning|>", "<|end_reasoning|>"),
+    ("<|reasoning_start|>", "<|reasoning_end|>"),
 ]
 
 
@@ -66,6 +74,11 @@ def test_thoughts_between_parts_of_an_answer_are_left_out():
         "<think>Hm.</think><answer>{}</answer>",
         "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>{}<|END_RESPONSE|>",
         "<|begin_of_thought|>Hm.<|end_of_thought|>\n<|begin_of_solution|>{}<|end_of_solution|>",
+        "<think>Hm.</think>\n<|begin_of_box|>{}<|end_of_box|>",
+        "<think>Hm.</think><final>{}</final>",
+        "<think>Hm.<\\/think>{}",
+        "```thinking\nHm.\n```\n{}",
+        '<details type="reasoning" done="true">\n<summary>Thought for 3 s</summary>\nHm.\n</details>\n{}',
     ],
 )
 def test_channels_and_wrapped_answers(text):
@@ -113,6 +126,12 @@ def test_channels_without_an_answer(text):
         "{}<|im_end|>\n<|im_start|>user\nAnd then?<|im_end|>\n<|im_start|>assistant\n<think>Hm.</think>More.",
         "{}</s>[INST] And then? [/INST] More.",
         "{}<|end|><|user|>And then?",
+        "{}<|role_end|>",
+        "{}<|endofassistant|>",
+        "{}<seed:eos>",
+        "{}<end_of_utterance>",
+        "{}[EOS]",
+        "<|header_start|>assistant<|header_end|>\n\n{}<|eot|>",
     ],
 )
 def test_special_tokens_end_the_answer(text):
@@ -151,8 +170,12 @@ def test_texts_that_mention_tags_stay(text):
     ("words", "reason"),
     [
         (["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "FinishReason.STOP"], "stop"),
+        (["EndTurn", "stopSequence", "end_of_turn", "stopped_eos", "stop_str", "finished"], "stop"),
         (["length", "max_tokens", "MAX_TOKENS", "max-tokens", "model_length", "FINISH_REASON_MAX_TOKENS"], "length"),
+        (["maxTokens", "limit", "stopped_limit", "ERROR_LIMIT"], "length"),
         (["content_filter", "SAFETY", "RECITATION", "guardrail_intervened", "sensitive"], "content_filter"),
+        (["contentFilter", "content_policy_violation", "ResponsibleAIPolicyViolation", "unsafe"], "content_filter"),
+        (["DataInspectionFailed", "risk_control", "RESPONSE_BLOCKED"], "content_filter"),
         (["refusal"], "refusal"),
         (["tool_calls", "function_call", "abort", "network_error", "never heard of", "null", "", None], "incomplete"),
     ],
@@ -184,7 +207,9 @@ def test_any_text_can_be_read(before, tag, after):
     assert len(reading.text) <= len(before + tag + after + tag)
 
 
-@pytest.mark.parametrize("piece", ["a <think> ", "a </think>, ", "<think", "`<s>` ", " ", "<|channel|>", "</think "])
+@pytest.mark.parametrize(
+    "piece", ["a <think> ", "a </think>, ", "<think", "`<s>` ", "<s>", "</s>", " ", "<|channel|>", "</think "]
+)
 def test_long_texts_of_tags_are_read_in_linear_time(piece):
     """A quadratic reader takes minutes."""
     text = piece * 20_000

@@ -3,9 +3,11 @@
 `top_k`, `repetition_penalty` and adapters are not part of the API; they are not sent.
 """
 
+import json
 import logging
 import os
 import random
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +31,15 @@ _MAX_WAIT_S = 60.0
 _RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx
 _FATAL_STATUS = {401, 403, 404}
 _OTHER_REFUSALS = {404, 500, 501}  # with which some services refuse a field, by its name
+_MOVED_STATUS = {301, 302, 303, 307, 308}
+_FILTERED = re.compile(  # words about a prompt, not about an account
+    r"content (?:management |safety |moderation |usage )?(?:policy|filter|exists risk|moderation)"
+    r"|safety (?:system|filter)"
+    r"|(?:input|prompt|request|content|messages?)\b[^.\n]{0,60}\b(?:flagged|moderat\w+|high risk|inappropriate)"
+    r"|(?:inappropriate|sensitive|harmful|unsafe) content|敏感|不安全|违规|内容安全",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(r"<title[^<>]{0,100}>([^<]{1,200})", re.IGNORECASE)
 _MAX_REASON_CHARS = 200
 _PROBE_MESSAGES = ({"role": "user", "content": "Which day comes after Monday?"},)
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -43,11 +54,15 @@ class _Unanswered(Exception):
 
 
 class _Refused(Exception):
-    """The service refuses the request as it is. `code`: its word for the error; `parameter`: the field it names."""
+    """The service refuses the request as it is.
+
+    `code`: its word for the error; `parameter`: the field it names; `filtered`: it refuses what the prompt is about.
+    """
 
     def __init__(self, reason: str, words: str, code: str, parameter: str):
         super().__init__(reason)
-        self.words, self.code, self.parameter = words, code, parameter
+        self.words, self.parameter = words, parameter
+        self.filtered = finish_reason(code) == "content_filter" or _FILTERED.search(words) is not None
 
 
 class OpenAIGenerator:
@@ -178,8 +193,8 @@ class OpenAIGenerator:
                 first = first or failure
                 name = self.form.next_refused(body, failure.words, failure.parameter)
                 if name is None:
-                    if finish_reason(first.code) == "content_filter":
-                        return Completion("", 0, 0, first.code, detail=str(first))
+                    if first.filtered:
+                        return Completion("", 0, 0, "content_filter", detail=str(first))
                     return _failed(f"refused: {first}")
                 refused |= {name}
                 continue
@@ -200,7 +215,8 @@ class OpenAIGenerator:
         except httpx.RequestError as error:
             raise _Unanswered(f"{type(error).__name__}: {error}") from None
         status, reply = response.status_code, _json(response)
-        reason = self._words(response.text) or response.reason_phrase
+        text = response.text if reply is None else json.dumps(reply, ensure_ascii=False)
+        reason = self._words(text) or response.reason_phrase
         if status == 200:
             try:
                 if reply is None:
@@ -211,20 +227,27 @@ class OpenAIGenerator:
                     raise _Unanswered(self._words(str(error))) from None
                 status, reason = error.status, self._words(str(error))
         words, code, parameter = error_in(reply)
-        refusal = _Refused(f"status {status} ({reason})", words or response.text, str(code or ""), parameter)
-        if status in _OTHER_REFUSALS and self.form.next_refused(body, refusal.words, parameter):
+        refusal = _Refused(f"status {status} ({reason})", words or text, str(code or ""), parameter)
+        if status in _OTHER_REFUSALS and self.form.next_refused(body, refusal.words, parameter, explicit=True):
             raise refusal
-        if status in _FATAL_STATUS:
+        if status == 403 and refusal.filtered:
+            raise refusal
+        if status in _MOVED_STATUS:
+            reason = f"moved to {response.headers.get('Location', 'another address')}"
+        if status in _FATAL_STATUS | _MOVED_STATUS:
             raise BackendError(
                 f"generator.openai.base_url: {self.options.base_url} answers {status} ({reason}); check the "
                 f"address, the model name {self.card.name!r} and the key in {self.options.api_key_env}"
             )
         if status in _RETRIED_STATUS or status >= 500:
-            raise _Unanswered(f"status {status} ({reason})", retry_after_s(response.headers.get("Retry-After")))
+            wait_s = retry_after_s(response.headers, response.text)
+            raise _Unanswered(f"status {status} ({reason})", wait_s)
         raise refusal
 
     def _words(self, text: str) -> str:
-        """The beginning of a service's text, without the key, which some services repeat."""
+        """The beginning of a service's text, or the title of its page, without the key, which some services repeat."""
+        if title := _TITLE.search(text[:20_000]):
+            text = title[1]
         text = text.replace(self.key, "[KEY]") if self.key else text
         return " ".join(text.split())[:_MAX_REASON_CHARS]
 

@@ -1,8 +1,18 @@
 """When a request to a service may be sent."""
 
 import email.utils
+import re
 import threading
 import time
+from collections.abc import Mapping
+
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"\d{1,12}(?:\.\d{1,9})?\s?(?:ms|hours?|h|minutes?|mins?|m|seconds?|secs?|s)"
+_DURATION = re.compile(rf"-?\d{{1,12}}(?:\.\d{{1,9}})?|{_PART}(?:\s?{_PART}){{0,2}}")
+_WAIT_WORDS = re.compile(
+    rf"(?:(?:try(?: again)?|retry)(?: your request)? (?:in|after)|retryDelay\W{{1,6}})\s?({_PART}(?:\s?{_PART}){{0,2}})"
+)
+_MAX_WORDS_CHARS = 5000
 
 
 class RateLimit:
@@ -23,15 +33,29 @@ class RateLimit:
         time.sleep(max(0.0, start - time.monotonic()))
 
 
-def retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if not value:
+def retry_after_s(headers: Mapping[str, str], words: str = "") -> float | None:
+    """Seconds to wait by an answer's headers (a number, a duration, a date), else by its words: `try again in 20s`."""
+    if (milliseconds := _duration_s(headers.get("retry-after-ms", "") + "ms")) is not None:
+        return milliseconds
+    value = headers.get("retry-after", "").split(",")[0].strip()
+    if (seconds := _duration_s(value)) is not None:
+        return seconds
+    if value:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+        except (TypeError, ValueError):
+            pass
+    match = _WAIT_WORDS.search(words[:_MAX_WORDS_CHARS])
+    return _duration_s(match[1]) if match else None
+
+
+def _duration_s(value: str) -> float | None:
+    """Seconds of `20`, `-1`, `1.5s`, `1m30s`, `500ms` or `42 seconds`."""
+    if not _DURATION.fullmatch(value):
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    if value.startswith("-"):
+        return 0.0
+    parts = re.findall(r"([\d.]+)\s?([a-z]*)", value)
+    return float(
+        sum(float(number) * _UNITS_S[unit[:2] if unit.startswith("ms") else unit[:1]] for number, unit in parts)
+    )

@@ -4,9 +4,13 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from stages.answers import finish_reason
 from stages.ports import Completion
 
-_TEXT_PARTS = {"text", "output_text", None}  # types of parts that are the answer; others are thoughts, calls, images
+# types of parts that are the answer, in lower case; others are thoughts, calls, images
+_TEXT_PARTS = {"text", "output_text", "input_text", "text/plain", "markdown", ""}
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "thoughts")
+_FINISH_REASONS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 _MAX_DETAIL_CHARS = 200
 
 
@@ -32,16 +36,17 @@ def read_reply(reply: Any, complete_reasons: Collection[str] = ()) -> Completion
         raise NoCompletionError(f"not a chat completion, it has no choices: {_words(reply)}")
     choice = choices[0]
     _raise_error(choice)
+    reason = next((word for name in _FINISH_REASONS if (word := _string(choice.get(name)))), "")
     message = choice.get("message")
+    if message is None and finish_reason(reason) in ("content_filter", "refusal"):
+        message = {}
     if not isinstance(message, dict):
         raise NoCompletionError(f"not a chat completion, it has no message: {_words(choice)}")
     text, refusal = _content(message.get("content"))
     refusal = _string(message.get("refusal")) or refusal
-    thoughts = _string(message.get("reasoning_content")) or _string(message.get("reasoning"))
+    thoughts = next((thoughts for name in _THOUGHTS if (thoughts := _string(message.get(name)))), "")
     if not text.strip() and thoughts:
         text = f"<think>{thoughts}"
-    reason = choice.get("finish_reason")
-    reason = reason if isinstance(reason, str) else ""
     detail = ""
     if refusal:
         text, reason, detail = text or refusal, "refusal", refusal[:_MAX_DETAIL_CHARS]
@@ -80,9 +85,13 @@ def _content(content: Any) -> tuple[str, str]:
     if content is None or isinstance(content, str):
         return content or "", ""
     if isinstance(content, dict):
-        if not {"type", "text"} & set(content):
+        if not isinstance(content.get("parts"), list) and not {"text"} <= set(content) <= {
+            "text",
+            "type",
+            "annotations",
+        }:
             return json.dumps(content, ensure_ascii=False), ""
-        content = [content]
+        content = content.get("parts", [content])
     if not isinstance(content, list):
         raise NoCompletionError(f"not a chat completion, its content is {_words(content)}")
     texts, refusals = [], []
@@ -90,9 +99,9 @@ def _content(content: Any) -> tuple[str, str]:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, dict):
-            value = part.get("text")
+            value = part.get("text", part.get("content"))
             value = value.get("value") if isinstance(value, dict) else value
-            if part.get("type") in _TEXT_PARTS and not part.get("thought"):
+            if _string(part.get("type")).lower() in _TEXT_PARTS and not part.get("thought"):
                 texts.append(_string(value))
             elif part.get("type") == "refusal":
                 refusals.append(_string(part.get("refusal")))

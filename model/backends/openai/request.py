@@ -21,11 +21,16 @@ _REFUSING = re.compile(
     r"unsupported|not (?:\w+ )?support|un(?:recogni[sz]ed|known|expected|available)|not (?:permitted|allowed|available|"
     r"implemented|accepted|valid|recogni[sz]ed|enabled|compatible)|extra (?:inputs?|fields?)|extra_forbidden|"
     r"additional propert|invalid (?:param|argument|field|key|type)|does(?: not|n't) (?:accept|exist|have)|"
-    r"only the default|cannot (?:both )?be|no longer|deprecated|disallowed|removed|incompatible|max_completion_tokens"
-    r"|must (?:contain|alternate)|不支持|未知|无效|no (?:se )?(?:admite|soporta|permite)|desconocid",
+    r"only the default|only \w+ and \w+ roles|can(?:not|['’]t| not) (?:both )?be|no longer|deprecated|disallowed"
+    r"|removed|incompatible|forbidden|invalid|is(?: not|n['’]t) (?:\w+ )?(?:supported|allowed|permitted|enabled)"
+    r"|not a \w+ (?:field|parameter)|max_completion_tokens|must (?:contain|alternate)"
+    r"|不支持|不允许|不合法|未知|无效|非法|no (?:se )?(?:es compatible|admite|soporta|permite)|desconocid|inv[aá]lid",
     re.IGNORECASE,
 )
-_SYSTEM = re.compile(r"\bsystem\b|messages?\W+0\W+role|roles must alternate", re.IGNORECASE)
+_LENGTH = re.compile(r"context|too (?:large|long|high)|at (?:most|least)|exceed|maximum|minimum", re.IGNORECASE)
+_SYSTEM = re.compile(
+    r"\bsystem\b|developer instruction|messages?\W+0\W+role|roles must alternate|only \w+ and \w+ roles", re.IGNORECASE
+)
 
 
 class RequestForm:
@@ -60,16 +65,21 @@ class RequestForm:
         body |= self.fixed
         return {name: value for name, value in body.items() if value is not None}
 
-    def next_refused(self, body: dict[str, Any], words: str, parameter: str) -> str | None:
+    def next_refused(self, body: dict[str, Any], words: str, parameter: str, explicit: bool = False) -> str | None:
         """The name to add to the refused ones, by a service's words about this body; None if they name no field.
 
-        `parameter`: the field that the error itself names, or "".
+        To name a field is enough, since the request is whole without it. `max_tokens` and the system message must be
+        refused in words: they are also named where a prompt is too long, or filtered. `parameter`: the field that the
+        error itself names, or "". `explicit`: any field must be refused in words.
         """
-        if not _REFUSING.search(words):
+        refusing = _REFUSING.search(words) is not None
+        if explicit and not refusing:
             return None
-        if body["messages"][0]["role"] == "system" and _SYSTEM.search(words):
+        if refusing and body["messages"][0]["role"] == "system" and _SYSTEM.search(words):
             return "system"
         named = [name for name in _named(words, parameter) if name in body and name not in self.fixed]
+        if "max_tokens" in named and (not refusing or _LENGTH.search(words)):
+            named.remove("max_tokens")
         if {"temperature", "top_p"} <= set(named):  # services that take one of the two: the temperature says more
             named.remove("temperature")
         if not named:

@@ -10,6 +10,7 @@ from configs import schema
 from configs.errors import BackendError, ConfigError
 from model.backends import identify, open_generator
 from model.backends.openai.generator import OpenAIGenerator
+from model.backends.openai.rate_limit import retry_after_s
 from tests.factories.chat_server import ChatServer, chat_server
 from tests.factories.requests import PASSAGE, SCHEMA, answered, ask
 
@@ -36,6 +37,24 @@ def test_a_fault_that_passes_is_tried_again(server: ChatServer, service: OpenAIG
     rows = service.generate([ask(PASSAGE, seed) for seed in range(3)])
     assert all(map(answered, rows))
     assert len(server.seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("headers", "words", "seconds"),
+    [
+        ({"retry-after": "7"}, "", 7),
+        ({"retry-after": "1m30s"}, "", 90),
+        ({"retry-after": "-3"}, "", 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, "", 0),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, "", 1.5),
+        ({}, "Rate limit reached. Please try again in 1m30.5s.", 90.5),
+        ({}, '"retryDelay": "34s"', 34),
+        ({"retry-after": "soon"}, "Please retry after 42 seconds.", 42),
+        ({"retry-after": "nan"}, "Try again later.", None),
+    ],
+)
+def test_how_long_a_service_asks_to_wait(headers: dict[str, str], words: str, seconds: float | None) -> None:
+    assert retry_after_s(headers, words) == seconds
 
 
 def test_a_refused_row_fails_alone_and_once(server: ChatServer, service: OpenAIGenerator) -> None:

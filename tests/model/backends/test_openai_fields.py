@@ -96,6 +96,22 @@ REFUSALS = [
         {"response_format"},
         {"max_tokens": 12},
     ),
+    (400, {"seed": openai_error("seed must be an integer between 0 and 65535")}, {"seed"}, {"top_p": 0.95}),
+    (400, {"seed": openai_error("参数非法：seed")}, {"seed"}, {"top_p": 0.95}),
+    (400, {"temperature": openai_error("temperature must be 1 for this model")}, {"temperature"}, {"top_p": 0.95}),
+    (400, {"max_tokens": openai_error("'max_tokens' is invalid")}, {"max_tokens"}, {"max_completion_tokens": 12}),
+    (
+        422,
+        {"json_schema": {"detail": "Input should be 'text' or 'json_object'"}},
+        set(),
+        {"response_format": {"type": "json_object"}},
+    ),
+    (
+        400,
+        {"json_schema": openai_error("Invalid schema for response_format 'answer': 'type' is required")},
+        set(),
+        {"response_format": {"type": "json_object"}},
+    ),
     (
         400,
         {"top_p": openai_error("`temperature` and `top_p` cannot both be specified for this model.")},
@@ -133,6 +149,8 @@ def test_a_refused_field_is_left_out_from_then_on(
         openai_error("Unsupported value: 'messages[0].role' does not support 'system' with this model."),
         {"message": "System role not supported", "code": 400},
         openai_error("Conversation roles must alternate user/assistant/user/assistant/..."),
+        openai_error("Developer instruction is not enabled for models/gemma-3-27b-it"),
+        openai_error("Only user and assistant roles are supported!"),
     ],
 )
 def test_a_refused_system_message_goes_before_the_users(
@@ -167,13 +185,33 @@ def test_other_refusals_leave_the_fields_as_they_are(
     assert server.seen[1][1]["max_tokens"] == 12
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, openai_error("The prompt was filtered", code="content_filter")),
+        (
+            400,
+            openai_error("Your request was rejected as a result of our safety system", code="content_policy_violation"),
+        ),
+        (400, openai_error("Output data may contain inappropriate content.", code="data_inspection_failed")),
+        (400, openai_error("Content Exists Risk")),
+        (400, openai_error("系统检测到输入内容可能包含敏感内容", code="1301")),
+        (403, openai_error("x requires moderation on Y. Your input was flagged for violence", code=403)),
+    ],
+)
 def test_a_prompt_that_the_service_filters_is_its_own_reason(
-    server: ChatServer, service: Callable[..., Generator]
+    server: ChatServer, service: Callable[..., Generator], status: int, error: dict
 ) -> None:
-    server.reply = lambda body: (400, openai_error("The prompt was filtered", code="content_filter"))
+    server.reply = lambda body: (status, error)
     (row,) = service().generate([ask(PASSAGE)])
     assert (row.finish_reason, row.error) == ("content_filter", None)
-    assert "The prompt was filtered" in row.detail
+    assert error["error"]["message"] in row.detail
+
+
+def test_an_account_that_is_flagged_ends_the_run(server: ChatServer, service: Callable[..., Generator]) -> None:
+    server.reply = lambda body: (403, openai_error("Your account has been flagged"))
+    with pytest.raises(BackendError, match="has been flagged"):
+        service().generate([ask(PASSAGE)])
 
 
 def test_a_refusal_without_the_fields_name_names_the_switch(

@@ -24,6 +24,9 @@ def reply(content: object, finish: object = "stop", **message: object) -> dict:
         [{"text": "Let me look", "thought": True}, {"text": ANSWER}],
         [ANSWER],
         {"type": "text", "text": ANSWER},
+        [{"type": "TEXT", "text": ANSWER}],
+        [{"type": "text", "content": ANSWER}],
+        {"parts": [{"text": ANSWER}]},
         [{"type": "text", "text": {"value": ANSWER}}],
         f"<think>Let me look</think>\n\n{ANSWER}",
         [{"type": "text", "text": f"◁think▷Let me look◁/think▷{ANSWER}"}],
@@ -35,7 +38,7 @@ def test_the_text_is_the_answer(content: object) -> None:
     assert (completion.prompt_tokens, completion.output_tokens) == (9, 4)
 
 
-@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_in_a_field_of_their_own_are_no_answer(field: str) -> None:
     assert read_reply(reply(ANSWER, **{field: "Let me look"})).text == ANSWER
     for content in (None, "", []):
@@ -45,6 +48,7 @@ def test_thoughts_in_a_field_of_their_own_are_no_answer(field: str) -> None:
 
 def test_an_object_as_content_is_json() -> None:
     assert read_reply(reply({"topic": "copies"})).text == '{"topic": "copies"}'
+    assert read_reply(reply({"text": "a", "topic": "b"})).text == '{"text": "a", "topic": "b"}'
 
 
 NO_REASON = (
@@ -67,6 +71,10 @@ NO_REASON = (
         (reply(ANSWER, None), "incomplete", NO_REASON),
         (reply(ANSWER, 3), "incomplete", NO_REASON),
         (reply(ANSWER, "end_turn"), "stop", ""),
+        ({"choices": [{"message": {"content": ANSWER}, "finishReason": "STOP"}]}, "stop", ""),
+        ({"choices": [{"message": {"content": ANSWER}, "stop_reason": "end_turn"}]}, "stop", ""),
+        ({"choices": [{"message": None, "finish_reason": "SAFETY"}]}, "content_filter", "finish_reason: SAFETY"),
+        ({"choices": [{"finish_reason": "content_filter"}]}, "content_filter", "finish_reason: content_filter"),
     ],
 )
 def test_what_is_not_a_whole_answer_has_a_reason(answer: dict, reason: str, detail: str) -> None:
