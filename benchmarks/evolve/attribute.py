@@ -2,8 +2,8 @@
 
     python -m benchmarks.evolve attribute [--draws 20] [--ranks 3]
 
-Groups are real passages of packaged corpora. Two questions, each asked anew with other documents in every draw, with 4
-students for each group as `gristmill attribute` has them (ranks with 16 too):
+Groups are real passages of packaged corpora. Two questions, each asked anew with other documents in every draw, with as
+many students for each group as `gristmill attribute` has (ranks with fewer too):
 
 - planted: of 8 groups of like passages one has its letters in random order. Is it the last? Asked again with its words
   in random order, of which a student that sees six bytes at a time knows little: how far that is found is a limit.
@@ -39,7 +39,7 @@ GROUPS = 8  # of the planted test
 PLANTED_BYTES_EACH = MAX_BYTES_EACH
 GRADED_BYTES_EACH = 8_000  # of each of the 12 groups
 LEAVE_OUT_DRAWS = 40
-MANY_STUDENTS_PER_GROUP = 16
+FEW_STUDENTS_PER_GROUP = 4
 _PASSAGE_CHARS = (300, 1200)
 _PASSAGES_PER_DOCUMENT = 4
 Documents = dict[str, list[list[str]]]  # by source, passages by document
@@ -173,7 +173,7 @@ def main(argv: Sequence[str]) -> int:
         for draw in range(arguments.ranks):
             groups, held_out, core = graded_groups(sources, random.Random(draw))
             truth = left_out(groups, core, held_out, draw)
-            for each in (STUDENTS_PER_GROUP, MANY_STUDENTS_PER_GROUP):
+            for each in (FEW_STUDENTS_PER_GROUP, STUDENTS_PER_GROUP):
                 effects = group_effects(
                     groups, core, held_out, bytes_each=GRADED_BYTES_EACH, students=each * len(groups), seed=draw
                 )
@@ -182,7 +182,8 @@ def main(argv: Sequence[str]) -> int:
             name = (
                 f"attribute: Spearman with leave-one-group-out, {each} students a group, {domain}, {len(values)} draws"
             )
-            figures.put(f"{name}, mean", float(np.mean(values)), 0.8)
+            aim = 0.8 if each == STUDENTS_PER_GROUP else None
+            figures.put(f"{name}, mean", float(np.mean(values)), aim)
             figures.put(f"{name}, least", min(values))
     if not arguments.draws:
         return 0

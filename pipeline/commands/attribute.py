@@ -44,7 +44,7 @@ def attribute(
         ),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option("--draws", metavar="M", help="Students; 4 for each group if left out.")
+        int | None, typer.Option("--draws", metavar="M", help="Students; 16 for each group if left out.")
     ] = None,
     bytes_each: Annotated[
         int | None,

@@ -21,7 +21,7 @@ from pipeline.store.manifest import Attribution, DomainAttribution, GroupWorth, 
 from stages.storage.lock import HeldError
 
 COLUMNS = ("task", "source", "date", "language", "licence", "generator", "adapter", "depth")
-STUDENTS_PER_GROUP = 4
+STUDENTS_PER_GROUP = 16
 MAX_GROUPS = 128
 MAX_BYTES_IN_ALL = 1_000_000  # that students learn of all groups: bounds time and memory
 MIN_BYTES_EACH = 2_000  # with less a student learns nothing that can be measured

@@ -4,7 +4,9 @@ regression tells the groups' effects apart (Ilyas et al. 2022, "Datamodels": the
 Every student learns the same real core, and of half of the groups random rows with the same number of bytes each, so
 neither a group's size nor the students' total stands for worth. That number is at most half of what the scarcest group
 has: then students differ in their rows as fresh samples of the group would (half-samples, see `interval`), and the
-intervals hold for the group, not only for the rows that were drawn. Halves come in pairs, a half and the others.
+intervals hold for the group, not only for the rows that were drawn. Halves come in pairs, a half and the others; so do
+rows: a student learns of a group those that the last one to learn it left. What is special about one half of the groups
+or rows then cancels out.
 
 The effect of a group is relative to the average group: what is saved where it takes an average group's place. The sum
 of all effects is 0; the regression's penalty, chosen by generalised cross-validation (Golub, Heath and Wahba 1979),
@@ -59,10 +61,15 @@ def group_effects(
     chosen = np.zeros((len(members), len(texts)), np.int32)
     chosen[:, 0] = 1
     bounds = np.cumsum([1, *map(len, groups)])
+    left: dict[int, np.ndarray] = {}  # rows of each group that the last student that learnt it did not draw
     for student, choice in enumerate(members):
         for group in np.flatnonzero(choice):
-            rows = np.arange(bounds[group], bounds[group + 1])
-            chosen[student, draw_rows(rows, sizes[rows], bytes_each, random)] = 1
+            rest = left.pop(group, None)
+            rows = np.arange(bounds[group], bounds[group + 1]) if rest is None else rest
+            drawn = draw_rows(rows, sizes[rows], bytes_each, random)
+            chosen[student, drawn] = 1
+            if rest is None:
+                left[group] = np.setdiff1d(rows, drawn)
     flat = [text for document in held_out for text in document]
     document = np.repeat(np.arange(len(held_out)), [len(texts) for texts in held_out])
     bits = StudentPool(texts, flat).bits(chosen)

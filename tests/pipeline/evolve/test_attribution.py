@@ -48,7 +48,7 @@ def test_groups_of_a_finished_date_are_measured_on_other_documents(measured, fin
     law = attribution.domains["law"]
     assert notes == []
     assert {worth.group["task"]: worth.rows for worth in law.groups} == finished.manifest["tasks"]
-    assert law.students == 4 * len(law.groups)
+    assert law.students == 16 * len(law.groups)
     assert law.real_text == "sources of the configuration"
     assert law.documents >= 12
     effects = [worth.effect for worth in law.groups]

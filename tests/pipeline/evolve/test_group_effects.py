@@ -40,6 +40,33 @@ def test_rows_are_drawn_to_the_budget_and_never_twice(sizes, budget):
         assert abs(spent - budget) <= max(sizes) / 2
 
 
+def test_students_in_turn_learn_the_rows_that_the_one_before_left(monkeypatch):
+    """Each row of a group is then learnt as often as the others, and which half was drawn says nothing of the group."""
+    learnt = []
+
+    class Pool:
+        def __init__(self, texts, held_out):
+            self.held_out = len(held_out)
+
+        def bits(self, chosen):
+            learnt.append(chosen)
+            return np.random.default_rng(0).uniform(1, 2, (len(chosen), self.held_out))
+
+    monkeypatch.setattr("pipeline.evolve.group_effects.StudentPool", Pool)
+    groups = [[f"{group} {row:02} " * 10 for row in range(20)] for group in "abcd"]
+    size = sum(len(text) for text in groups[0])
+    group_effects(groups, ["core"], [["one"], ["two"]], bytes_each=size // 2, students=16)
+    (chosen,) = learnt
+    assert chosen.max() == 1
+    for group in range(4):
+        rows = chosen[:, 1 + 20 * group : 21 + 20 * group]
+        rows = rows[rows.any(1)]
+        assert len(rows) == 8, "half of the students"
+        assert rows.sum(1) == pytest.approx(10, abs=1)
+        assert (rows.sum(0) == 4).all(), "every row as often"
+        assert (rows[::2] + rows[1::2] == 1).all()
+
+
 @pytest.mark.parametrize("groups", [2, 3, 7, 12])
 def test_planted_effects_come_back_relative_to_the_average(groups):
     random = np.random.default_rng(groups)
