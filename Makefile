@@ -49,7 +49,7 @@ chaos: setup ## 200 faults in real runs: processes killed, disks full, two runs 
 install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 
 test-vllm: install-vllm ## the real vLLM engine through the pipeline, the Triton kernels in their interpreter
-	$(VLLM)/bin/python -m pytest -m "vllm or triton"
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m "vllm or triton" -n 2 --dist loadfile
 
 check: setup ## lint, types, import rules, and whether the locks are up to date
 	$(BIN)/ruff check .

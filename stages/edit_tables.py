@@ -29,25 +29,25 @@ OPPOSITES = {
     """,
     "es": """
         aumento descenso; aumenta disminuye; aumentó disminuyó; aumentar disminuir; aumentan disminuyen; mayor menor;
-        inferior superior >; antes después; máximo mínimo; primera última; público privado;
+        inferior superior >; antes después; máximo mínimo; público privado;
         pública privada; demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
         benigno maligno; benigna maligna; izquierdo derecho >; izquierda derecha; deberá podrá >; deberán podrán >;
         podrá deberá >; no_podrá podrá >; no_podrán podrán >; no_deberá podrá >; no_deberán podrán >;
         puede no_puede; pueden no_pueden; no_es es >; no_son son >; no_será será >; no_está está >;
         no_se_puede se_puede >; permite impide; permiten impiden; permitido prohibido; permitida prohibida;
-        aceptado rechazado; aceptada rechazada; obligatorio voluntario; obligatoria voluntaria; válido nulo;
+        aceptado rechazado; aceptada rechazada; obligatorio voluntario >; obligatoria voluntaria >; válido nulo;
         válida nula; con_fines_de_lucro sin_fines_de_lucro; con_ánimo_de_lucro sin_ánimo_de_lucro;
         con_autorización sin_autorización; con_consentimiento sin_consentimiento; con_receta sin_receta;
         con_fiebre sin_fiebre; interno externo; interna externa; activo inactivo; activa inactiva;
         automático manual; automática manual >; posible imposible; necesario innecesario; necesaria innecesaria;
-        compatible incompatible; correcto incorrecto; correcta incorrecta; fácil difícil; rápido lento; rápida lenta;
+        compatible incompatible; fácil difícil; rápido lento; rápida lenta;
         diario semanal; anual mensual >; mensual semanal >; parcial total; temporal permanente; más_de menos_de;
         al_menos como_máximo
     """,
     "zh": """
         应当 可以; 不得 可以 >; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后; 有效 无效;
-        原告 被告; 公开 保密; 合法 非法; 全部 部分; 同意 拒绝; 必须 可以 >; 上级 下级; 最高 最低;
+        原告 被告; 公开 保密; 合法 非法; 全部 部分; 必须 可以 >; 上级 下级; 最高 最低;
         国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人
     """,
 }

@@ -54,6 +54,9 @@ _NEGATION_BEFORE = {  # "X, not Y" about a word that is negated where it stands 
 }
 _COMPARATIVE = re.compile(r"\w+er$|more|fewer|least|most")  # not later than
 _FIXED_SPANISH_NEGATION = re.compile(r"\b(?:sino|ni|no s[oó]lo|o no|a menos|salvo)\b")  # no es A, sino B
+_SPANISH_SCOPE = re.compile(
+    r"\b(?:cualquier|cualquiera|tod[oa]s|amb[oa]s|nadie|ning[uú]n\w*)\b", re.I
+)  # "all cannot" is unclear
 _HAN_PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
     "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
 )
@@ -172,9 +175,12 @@ def _fits(match: re.Match[str], language: str) -> bool:
         has_pronoun = re.search(
             r"\b(?:[mts]e|l[aeo]s?|nos)\s$", sentence[: match.start()]
         )  # no se puede, not: se no puede
-        return not (has_pronoun or _FIXED_SPANISH_NEGATION.search(sentence))
+        scope = _FIXED_SPANISH_NEGATION.search(sentence) or _SPANISH_SCOPE.search(sentence)
+        return not (has_pronoun or scope or re.match(r" (?:no|parecer)\b", sentence[match.end() :]))
     if word == "国务院":
         return _HAN_PARTY_ENDS.match(sentence, match.end()) is not None
+    if word in ("升高", "降低") and re.match(r".{0,4}(?:影响|风险|成本)", sentence[match.end() :]):
+        return False
     if word == "应当" and sentence[: match.start()].endswith("或者"):  # knew or should have known
         return False
     return not (word in ("合法", "非法") and _HAN_UNLAWFUL.search(sentence))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from configs.schema import Config
+from stages.body import PerProcess
 from stages.evolve.answer import PLANTED_BAD, PLANTED_GOOD, ProbeAnswer
-from stages.execute import PerProcess
 from stages.generate import Generate
 from stages.ports import EVERYTHING, Filter, Generator, ModelCard, Verdict
 from stages.record import Candidate

@@ -137,6 +137,9 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "La función se puede activar en el panel.", "se no puede"),
         ("zh", "国务院证券监督管理机构应当及时处理。", "全国人民代表大会"),
         ("zh", "自保险人知道或者应当知道有解除事由之日起计算。", "可以知道"),
+        ("es", "Cualquier persona puede pulsar el botón.", "no puede"),
+        ("es", "Genera paquetes que pueden no estar disponibles.", "no pueden"),
+        ("zh", "应采取降低负面影响的措施。", "升高"),
         # it is there twice
         ("zh", "国务院自然资源主管部门根据国务院授权履行职责。", "全国人民代表大会"),
         # the sentence shows itself that it is wrong
