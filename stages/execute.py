@@ -21,7 +21,6 @@ from typing import Any
 import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
-from stages.body import PerProcess as PerProcess
 from stages.body import StageBody
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import NoteWriter
