@@ -42,6 +42,9 @@ _AND_A_HALF = re.compile(r"\s(?:and a half|y medi[oa])\b")
 _MAX_ADDED_BY_AND = {"en": ("hundred", "scale"), "es": ("ten",)}
 
 
+_OF = re.compile(r"\s(?:of|del?)\b")
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """A number in words. `counts`: whether it is surely meant as a number, as `five` is, and not `second` or `half`."""
@@ -142,7 +145,8 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Ite
         if role == "other" or not counted:  # "the third part", "a quarter"
             yield Word(start, end, Decimal(value), False)
             return
-        yield Word(start, end, Decimal(counted[0][3]) / Decimal(value), False)
+        surely = counted[0][3] > 1 or _OF.match(text, end) is not None  # not "one third party"
+        yield Word(start, end, Decimal(counted[0][3]) / Decimal(value), surely)
         return
     total = section = 0
     for _, _, role, value in run:

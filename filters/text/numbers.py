@@ -114,7 +114,7 @@ def read_numbers(text: str, language: str) -> tuple[Number, ...]:
         numbers += _in_han(text)
     if language != "zh":
         words = read_words(text, language)
-        numbers += [Number(word.start, word.end, ((word.value,),), word.counts, True) for word in words]
+        numbers += [Number(word.start, word.end, _rounded(word.value), word.counts, True) for word in words]
         for match in _ROMAN.finditer(text):
             if (value := from_roman(match[0])) is not None:
                 numbers.append(Number(match.start(), match.end(), ((Decimal(value),),), False, True))
@@ -183,6 +183,12 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
 
 def _times(readings: tuple[tuple[Decimal, ...], ...], scale: Decimal) -> tuple[tuple[Decimal, ...], ...]:
     return tuple(tuple(value * scale for value in reading) for reading in readings)
+
+
+def _rounded(value: Decimal) -> tuple[tuple[Decimal, ...], ...]:
+    """What a number in words may mean: two thirds is 0.67 and 0.667 too, as in 67 % and 66.7 %."""
+    digits = [round(value, places) for places in (2, 3)] if value < 1 else []
+    return tuple((each,) for each in dict.fromkeys([value, *digits]))
 
 
 def _decimal_mark(text: str, language: str) -> str:
@@ -279,14 +285,14 @@ def _in_han(text: str) -> Iterator[Number]:
         readings: tuple[tuple[Decimal, ...], ...] = ((value,),)
         counts = _COUNTED.match(text, end) is not None
         if match[1]:
-            counts = match[1] == "百"
-            divisor = han_value(match[1])
-            readings = ((value,), (value / 100,)) if counts else ((value / divisor if divisor else value,),)
+            counts, divisor = True, han_value(match[1])
+            readings = (
+                ((value,), (value / 100,)) if match[1] == "百" else _rounded(value / divisor if divisor else value)
+            )
         elif half := _HALF.match(text, end):
             readings, end = ((value + Decimal("0.5"),),), half.end()
         elif text.startswith("成", end):
             readings = ((value * 10,), (value,))
         yield Number(start, end, readings, counts, True)
-    if "半" in text:
-        start = text.index("半")
+    for start in [place for place, character in enumerate(text) if character == "半"]:
         yield Number(start, start + 1, ((Decimal("0.5"),),), False, True)

@@ -14,6 +14,7 @@ _UNIT_OF_LENGTH = re.compile(r"(?<![^\W\d_])(?:[cdkmnμµ]?m|ft|in|s|h)$")
 _MIDDLE_DOT = re.compile(r"(?<=\d)[·∙⋅](?=\d)(?!10[\^⁰-⁹¹²³⁻])")  # 0·5, but not 5·10³
 _CIRCLED = re.compile("[①-⑳]")
 _HARD_SPACE = re.compile("(?<=[0-9])[\u00a0\u2007-\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_CURLED_APOSTROPHE = re.compile(r"(?<=\d)’(?=\d{3}(?!\d))")  # 5’000
 _WIDE_COMMA = re.compile("(?<![０-９])，|，(?![０-９])")
 _ORDINAL_MARK = re.compile(r"(?<=\d)\.?[ºª]")
 _DASHES: dict[int, str] = dict.fromkeys((0x2010, 0x2011, 0x2212), "-")
@@ -36,6 +37,7 @@ def plain(text: str) -> str:
     text = _RAISED.sub(_raised, text)
     text = _CIRCLED.sub(lambda match: f"({unicodedata.digit(match[0], ord(match[0]) - 0x245F)})", text)
     text = _HARD_SPACE.sub("'", text)
+    text = _CURLED_APOSTROPHE.sub("'", text)
     text = _WIDE_COMMA.sub(", ", text)
     return unicodedata.normalize("NFKC", text).translate(_DASHES)
 

@@ -9,6 +9,7 @@ symbols and as words in English, Spanish and Chinese. Compounds such as mg/dL, m
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from filters.text.numbers import Number, read_numbers
@@ -28,7 +29,7 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "dl": ("volume", 100, "dl decilitre deciliter decilitro 分升"),
     "μl": ("volume", 1e-3, "μl ul microlitre microliter microlitro 微升"),
     "iu": ("activity", 1, "iu ui u unit unidades 国际单位 单位"),
-    "mmhg": ("pressure", 1, "mmhg 毫米汞柱"),
+    "mmhg": ("pressure", 1, "mmhg mm_hg 毫米汞柱"),
     "kpa": ("pressure", 7.50062, "kpa 千帕"),
     "bpm": ("rate", 1, "bpm lpm beats/min 次/分钟 次/分"),
     "°c": ("heat", 1, "°c 摄氏度"),
@@ -84,6 +85,9 @@ _PER = re.compile(r"\s?/\s?|\s(?:per|por|cada|por cada|al)\s(?:el\s)?")
 _UNIT_AFTER = re.compile(rf"\s?-?(?P<unit>{_UNIT})(?P<below>(?:(?:{_PER.pattern})(?:{_LOW})){{0,2}})")
 _JOINT = re.compile(r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?")
 _ONE = {1}
+_HALF = {Decimal("0.5")}
+_ARTICLE_AFTER_HALF = re.compile(r"\san?(?=\s)")
+_FOR_EACH = re.compile(r"每(?P<unit>公斤|千克|kg)(?:体重)?(?:每[日天次])?(?:给予|用|服|为)?\s?$")  # 每公斤5毫克
 _NO_DURATION = frozenset("日年")  # of a date: 5月3日, 2024年
 _SYMBOLS = r"(?:mg|mcg|μg|ml|mmhg|mmol|毫克|微克|毫升)"
 _BLANK = re.compile(r"__|\[|\?\?|xx")  # is in all that the first of the patterns can match
@@ -183,7 +187,9 @@ def read_quantities(text: str, language: str) -> tuple[list[Quantity], list[str]
         else:
             per = _number_after(lower, unit, by_start)
             end = per[1].end() if per else max(number.end, unit.end())
-            quantities += _quantities_of(number, unit, lower[number.start : end][:80], per)
+            below = _FOR_EACH.search(lower, max(0, number.start - 16), number.start) if "每" in lower else None
+            below = below["unit"] if below and not unit["below"] else ""
+            quantities += _quantities_of(number, unit, lower[number.start : end][:80], per, below)
     patterns = _MALFORMED if _BLANK.search(lower) else _MALFORMED[1:]
     malformed = [match[0].strip() for pattern in patterns for match in pattern.finditer(lower)]
     return quantities, malformed, bare
@@ -193,12 +199,16 @@ def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
     before = lower[number.start - 1 : number.start]
     if before.isascii() and (before.isalpha() or before in ("_", "/")) and not number.words:
         return None
-    match = _UNIT_AFTER.match(lower, number.end)
+    half = number.words and number.values == _HALF
+    article = _ARTICLE_AFTER_HALF.match(lower, number.end) if half else None  # half an hour
+    match = _UNIT_AFTER.match(lower, article.end() if article else number.end)
     if match is None or text[match.start("unit") : match.end("unit")] in "GM":  # a needle's gauge, million
         return None
     if match["unit"] in _NO_DURATION and (before == "月" or max(number.values, default=0) >= 1000):
         return None
-    if number.words and (not number.counts or lower[number.start : number.end] == "一"):  # "a second hour", 统一升级
+    if number.words and (
+        (not number.counts and not half) or lower[number.start : number.end] == "一"
+    ):  # "a second hour", 统一升级
         return None
     return match
 
@@ -225,11 +235,11 @@ def _times_below(kind: str, factor: float, name: str) -> tuple[str, float, str]:
 
 
 def _quantities_of(
-    number: Number, match: re.Match[str], written: str, per: tuple[Number, re.Match[str]] | None
+    number: Number, match: re.Match[str], written: str, per: tuple[Number, re.Match[str]] | None, before: str
 ) -> Iterator[Quantity]:
     unit = _unit_named(match["unit"])
     kind, factor, _ = _UNITS[unit]
-    for below in filter(None, _PER.split(match["below"])):
+    for below in filter(None, [*_PER.split(match["below"]), before]):
         kind, factor, low = _times_below(kind, factor, below)
         unit = f"{unit}/{low}" if low else unit
     readings = number.readings

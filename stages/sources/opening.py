@@ -18,6 +18,8 @@ from stages.sources.formats import suffixes
 
 BUFFER_BYTES = 1 << 16
 ZSTD_BLOCK_BYTES = 1 << 10  # compressed; its content is in memory, and may be some 30,000 times as large
+_MAGIC = {b"\x1f\x8b\x08": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+_MAGIC_BYTES = 6
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*(?:::|://)", re.IGNORECASE)
 _QUERY = re.compile(r"(https?://[^\s?#'\")]*)[?#][^\s'\")]*")
 ARCHIVES = ("zip", "tar", "libarchive")
@@ -71,13 +73,32 @@ def open_bytes(url: str) -> io.BufferedReader:
 
 
 def open_file(url: str, parts: Sequence[tuple[int, int]] = ()) -> io.BufferedReader:
-    """Opens a file decompressed; of `parts`, pairs of byte offsets, only these. Raises InputError, as `open_bytes`."""
+    """Opens a file decompressed; of `parts`, pairs of byte offsets, only these. Raises InputError, as `open_bytes`.
+
+    How a file is compressed is seen by its first bytes where these say it: browsers and servers decompress files, or
+    compress them once more, and keep their names.
+    """
     stored, kept = _open(url)
-    if compression := suffixes(url)[1]:
-        stream: Any = _DECOMPRESSORS[compression](stored)
-    else:
-        stream = _Parts(stored, parts) if parts else stored
-    return io.BufferedReader(_Reported(url, stream, stored, kept), BUFFER_BYTES)
+    buffered: Any = io.BufferedReader(_Reported(url, stored, stored, kept), BUFFER_BYTES)
+    compression = _compression(buffered.peek(_MAGIC_BYTES), suffixes(url)[1])
+    if parts and compression:
+        buffered.close()
+        raise InputError(f"{without_secrets(url, url)}: is compressed; add {compression} to its name")
+    if parts:
+        ranges: Any = _Parts(buffered, parts)
+        return io.BufferedReader(_Reported(url, ranges, stored, kept), BUFFER_BYTES)
+    if compression:
+        buffered = io.BufferedReader(_Reported(url, _DECOMPRESSORS[compression](buffered), stored, kept), BUFFER_BYTES)
+        if again := _compression(buffered.peek(_MAGIC_BYTES), ""):
+            buffered = io.BufferedReader(_Reported(url, _DECOMPRESSORS[again](buffered), stored, kept), BUFFER_BYTES)
+    return buffered
+
+
+def _compression(head: bytes, named: str) -> str:
+    """The suffix of a file's compression by its first bytes; that of its name where these are no text either."""
+    compression = next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), "")
+    text = len(head) >= _MAGIC_BYTES and min(head) >= ord("\t")
+    return compression or ("" if text else named)
 
 
 def local_path(path: str) -> str:

@@ -20,6 +20,7 @@ from stages.sources import formats, parts
 from stages.sources import pdf as pdf_reader
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import list_files, list_source
+from stages.sources.opening import open_file
 from stages.sources.parts import parts_of
 from stages.sources.passages import cut, first_sentence, split_sentences
 from stages.sources.readers import read_documents
@@ -189,6 +190,28 @@ def test_suffixes_and_compressions_in_any_case(tmp_path, name, compress):
     path = write(tmp_path / name, compress(LINES.encode()))
     assert [file.name for file in list_files(str(tmp_path))] == [name]
     assert texts(path) == ["first text", "second text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [
+        ("a.jsonl.gz", bytes),
+        ("a.jsonl", gzip.compress),
+        ("a.jsonl.gz", bz2.compress),
+        ("a.jsonl.xz", gzip.compress),
+        ("a.jsonl.gz", lambda data: gzip.compress(gzip.compress(data))),
+        ("a.txt", lzma.compress),
+    ],
+)
+def test_a_file_is_decompressed_by_what_it_is_and_not_by_its_name(tmp_path, name, compress):
+    path = write(tmp_path / name, compress(b'{"text": "The lease ends in May."}\n'))
+    assert "The lease ends in May." in texts(path)[0]
+
+
+def test_a_large_compressed_file_without_its_suffix_is_named(tmp_path):
+    path = write(tmp_path / "a.jsonl", gzip.compress(b'{"text": "a"}\n'))
+    with pytest.raises(InputError, match=r"a\.jsonl: is compressed; add \.gz to its name"):
+        open_file(str(path), [(0, 5)])
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.bz2", "a.jsonl.xz", "a.jsonl.zst"])
