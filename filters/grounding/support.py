@@ -99,7 +99,11 @@ def _unknown_numbers(answer: str, candidate: Candidate) -> list[str]:
     if not unknown:
         return []
     converted = _converted(answer, candidate)
-    signed = known | {-value for value in known} if _is_negative(answer, candidate.passage) else known
+    signed = (
+        known | {-value for value in known if isinstance(value, Decimal)}
+        if _is_negative(answer, candidate.passage)
+        else known
+    )
     text = plain(answer)
     written = [text[number.start : number.end] for number in unknown if not number.is_in(signed | converted)]
     return sorted(dict.fromkeys(written))
