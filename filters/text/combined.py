@@ -134,7 +134,8 @@ def scale_in(number: str) -> Decimal:
     return scale
 
 
-def times(readings: tuple[tuple[Decimal, ...], ...], scale: Decimal) -> tuple[tuple[Decimal, ...], ...]:
+def multiplied(readings: tuple[tuple[Decimal, ...], ...], scale: Decimal) -> tuple[tuple[Decimal, ...], ...]:
+    """The readings, multiplied."""
     return tuple(tuple(value * scale for value in reading) for reading in readings)
 
 
@@ -163,7 +164,7 @@ def combine(text: str, numbers: Sequence[Number]) -> list[Number]:
         scale = scale_in(text[last.start : last.end])
         if scale != 1 and scale_in(text[first.start : first.end]) == 1 and RANGE.fullmatch(text, first.end, last.start):
             # 5 to 10 million: five million, or five
-            combined[place] = replace(first, readings=(*times(first.readings, scale), *first.readings))
+            combined[place] = replace(first, readings=(*multiplied(first.readings, scale), *first.readings))
     return combined
 
 

@@ -10,7 +10,7 @@ from datetime import time
 from decimal import Decimal
 from functools import lru_cache
 
-from filters.text.combined import RANGE, Number, combine, rounded, scale_after, times
+from filters.text.combined import RANGE, Number, combine, multiplied, rounded, scale_after
 from filters.text.number_words import read_words
 from filters.text.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
 from filters.text.plain import plain
@@ -95,7 +95,7 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
                 readings = tuple(tuple(value.scaleb(int(power)) for value in reading) for reading in readings[:1])
         if not match["bar"] or len(readings[0]) == 1:
             scale, end = scale_after(text, before[0] if ends_range else start, end, language)
-            readings = times(readings, scale)
+            readings = multiplied(readings, scale)
             if half := _HALF.match(text, end):
                 readings, end = (
                     tuple(tuple(value + Decimal("0.5") for value in reading) for reading in readings),
