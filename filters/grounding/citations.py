@@ -27,8 +27,9 @@ class Citations:
     or if they are numbers of the passage's own paragraphs and points: `Article 5(1)(a)` is supported by "Article 5"
     above "1. … (a) …", and not by "Article 5(1) and Article 6(2)(a)". Chinese 款 have no numbers in the text and are
     not checked. EU acts and Spanish laws are compared by their number and their kind (regulation, directive, decision;
-    ley, real decreto, decreto, orden); US codes by title and section; cases by their number, or by the names on both
-    sides of "v."; Chinese acts by their title, without 中华人民共和国.
+    ley, real decreto, decreto, orden); federal rules of the US by their number and, where both texts name it, their
+    code (Fed. R. Civ. P. 12 is Rule 12, and not Fed. R. Crim. P. 12); US codes by title and section; cases by their
+    number, or by the names on both sides of "v."; Chinese acts by their title, without 中华人民共和国.
 
     `malformed: false` checks support only.
     """
@@ -62,7 +63,7 @@ class _Source:
         references, self.malformed = read.items, read.malformed
         self._known = {(reference.kind, reference.number) for reference in references}
         self._instruments = {
-            (reference.number, reference.instrument) for reference in references if reference.instrument
+            (reference.kind, reference.number, reference.instrument) for reference in references if reference.instrument
         }
         self._parts = bare_parts(text)  # of provisions that are not named
         self._parts_of: dict[tuple[str, str], set[str]] = {}
@@ -88,8 +89,9 @@ class _Source:
             return False
         if claim.kind == "":
             return claim.number in self._all_parts
-        if claim.kind == "act" and claim.instrument:
-            known = {instrument for number, instrument in self._instruments if number == claim.number}
+        if claim.instrument:
+            named = (claim.kind, claim.number)
+            known = {instrument for *reference, instrument in self._instruments if (*reference,) == named}
             if known and claim.instrument not in known:
                 return False
         main, dot, part = claim.number.partition(".")  # artículo 5.1 is 5(1)

@@ -51,8 +51,9 @@ class Support:
     The score is the share of the answer's content words that are in the passage. Words are compared by their first five
     letters; in Chinese, pairs of characters are compared, and 0.6 of `min_share` is enough. Numbers may also come from
     the instruction. Their values are compared (`filters/text/numbers.py`), however they are written: in digits or
-    words, with separators, as a fraction, a power of ten, or a quantity in another unit. A name
-    (`filters/text/names.py`) is supported if its words are in the passage or the prompt. Answers with fewer than
+    words, with separators, as a fraction, a share (1 in 5), a power of ten, a time of day (14:30, 2:30 pm), or a
+    quantity in another unit. A name (`filters/text/names.py`) is supported if its words are in the passage or the
+    prompt. Answers with fewer than
     `min_words` content words are judged by their numbers and names only.
     """
 
@@ -99,7 +100,11 @@ def _unknown_numbers(answer: str, candidate: Candidate) -> list[str]:
     if not unknown:
         return []
     converted = _converted(answer, candidate)
-    signed = known | {-value for value in known} if _is_negative(answer, candidate.passage) else known
+    signed = (
+        known | {-value for value in known if isinstance(value, Decimal)}
+        if _is_negative(answer, candidate.passage)
+        else known
+    )
     text = plain(answer)
     written = [text[number.start : number.end] for number in unknown if not number.is_in(signed | converted)]
     return sorted(dict.fromkeys(written))

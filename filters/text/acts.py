@@ -20,12 +20,25 @@ _SPANISH = re.compile(
 _SPANISH_FAMILIES = {"ley": "ley", "lo": "ley", "r": "real decreto", "d": "decreto", "o": "orden"}
 _CODE = re.compile(
     r"\b(\d+)\s(U\.?\s?S\.?\s?C\.?(?:\s?A\.?)?|C\.?\s?F\.?\s?R\.?)\s*(?:§§?|[Ss]ec(?:tions?|s?\.)?)?\s*(\d+\w*)"
+    r"(?:(?<=\d)\s?(?:[-–]|to|through)\s?(\d{1,6})(?!\w))?"
 )
+_MAX_SECTIONS = 500  # of a range that is read
 _REPORTER = re.compile(r"\b(\d+)\s(F\.\s?(?:2d|3d|4th|Supp\.(?:\s?[23]d)?|App'?x)|U\.\s?S\.|S\.\s?Ct\.)\s(\d+)\b")
 _SPACED = re.compile(r"[\s.]")
 _COURT = re.compile(r"\b([CTF])[-‑–](\d{1,7})/(\d\d)\b")
 _ECLI = re.compile(r"\bECLI:[A-Z]{2}:[A-Z0-9.]{1,7}:\d{4}:[A-Z0-9.]{1,25}\b")
 _DOCKET = re.compile(r"\b(\d{1,2}):(\d\d)-?([a-z]{2})-?(\d{2,6})\b")
+# the federal rules of the US, in lower case: Fed. R. Civ. P. 12, FRE 403, Federal Rule of Criminal Procedure 11
+_FEDERAL = {
+    "civil": r"civ(?:il|\.)?\s?(?:procedure|proc\.|p\b\.?)?|f\.?r\.?c\.?p\b\.?",
+    "criminal": r"crim(?:inal|\.)?\s?(?:procedure|proc\.|p\b\.?)?|frcrp|frcrimp",
+    "appellate": r"app(?:ellate|\.)?\s?(?:procedure|proc\.|p\b\.?)?|frap",
+    "bankruptcy": r"bankr(?:uptcy|\.)?\s?(?:procedure|proc\.|p\b\.?)?|frbp",
+    "evidence": r"evid(?:ence|\.)?|f\.?r\.?e\b\.?",
+}
+_FEDERAL = {name: rf"(?:fed\.?|federal)\s?(?:rules?\sof\s|r\.?\s?){pattern}" for name, pattern in _FEDERAL.items()}
+RULES = "|".join(_FEDERAL.values())
+_FEDERAL_RULES = [(re.compile(pattern), name) for name, pattern in _FEDERAL.items()]
 _NAME = r"[A-ZÁÉÍÓÚÑ][\w'’-]+"
 _CASE = re.compile(rf"\b({_NAME})(?:,?\s(?:Inc|Corp|Co|Ltd|LLC)\.?)?\s(?:v|vs)\.?\s(?:the\s)?({_NAME})")
 _NO_ACT = re.compile(rf"{_INSTRUMENT}\s\({_COMMUNITY}\)(?!\s?{_NO}\d+/\d)")
@@ -40,7 +53,8 @@ class Reference:
         number: normalised number or name.
         parts: the provision's parts from the outside in: 1, a for Article 5(1)(a).
         written: the text as it was written.
-        instrument: of an EU act: regulation, directive or decision; of a Spanish one: ley, real decreto …
+        instrument: of an EU act: regulation, directive or decision; of a Spanish one: ley, real decreto …; of a US
+            federal rule: civil, criminal …
     """
 
     kind: str
@@ -48,6 +62,11 @@ class Reference:
     parts: tuple[str, ...]
     written: str
     instrument: str = ""
+
+
+def rules_of(unit: str) -> str:
+    """Which federal rules a unit in lower case names: civil for fed. r. civ. p.; "" if none."""
+    return next((name for pattern, name in _FEDERAL_RULES if pattern.fullmatch(unit)), "")
 
 
 def acts_of_the_union(text: str) -> tuple[list[Reference], list[str]]:
@@ -65,8 +84,8 @@ def acts_of_the_union(text: str) -> tuple[list[Reference], list[str]]:
     return items, malformed
 
 
-def acts(text: str) -> Iterator[Reference]:
-    """Spanish laws, amendments to the US constitution, and sections of US codes."""
+def acts(text: str, spans: bool) -> Iterator[Reference]:
+    """Spanish laws, amendments to the US constitution, and sections of US codes, with `spans` all of §§ 1981-1988."""
     for match in _SPANISH.finditer(text) if "/" in text else ():
         name = match[1].lower()
         family = next((kind for start, kind in _SPANISH_FAMILIES.items() if name.startswith(start)), "")
@@ -77,6 +96,12 @@ def acts(text: str) -> Iterator[Reference]:
     for match in _CODE.finditer(text) if "C" in text else ():
         code = "usc" if match[2].startswith("U") else "cfr"
         yield Reference(code, f"{match[1]} {match[3].lower()}", (), match[0])
+        low, high = (
+            (int(match[3]), int(match[4])) if match[4] and match[3].isdecimal() and len(match[3]) < 7 else (0, 0)
+        )
+        if low < high <= low + _MAX_SECTIONS:
+            for section in range(low + 1, high + 1) if spans else (high,):
+                yield Reference(code, f"{match[1]} {section}", (), match[0])
 
 
 def decisions(text: str) -> Iterator[Reference]:

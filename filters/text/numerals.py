@@ -3,9 +3,10 @@
 import re
 from decimal import Decimal
 
-HAN_DIGITS = "〇零一二三四五六七八九十百千万亿两"
+HAN_DIGITS = "〇零一二三四五六七八九十百千万亿两廿卅"
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _UNITS = {"十": 10, "百": 100, "千": 1000}
+_TENS = {"廿": 20, "卅": 30}
 _LARGE_UNITS = {"万": 10_000, "亿": 100_000_000}
 FINANCIAL_HAN = str.maketrans("壹贰叁肆伍陆柒捌玖拾佰仟萬億零", "一二三四五六七八九十百千万亿零")
 MAX_HAN_CHARS = 40  # of one number
@@ -68,7 +69,7 @@ def spanish_ordinal(text: str) -> int | None:
 def from_han(text: str) -> int:
     """二百三十 -> 230, 二〇二四 -> 2024, 一亿二千万 -> 120000000."""
     text = text[:MAX_HAN_CHARS]
-    if not set(text) & {"十", "百", "千", "万", "亿"}:
+    if not set(text) & {"十", "百", "千", "万", "亿", "廿", "卅"}:
         return int("".join(str(_DIGITS[character]) for character in text)[:18])
     total = large = section = digit = 0
     for character in text:
@@ -81,6 +82,8 @@ def from_han(text: str) -> int:
             section = 0
         elif character in _UNITS:
             section, digit = section + (digit or 1) * _UNITS[character], 0
+        elif character in _TENS:
+            section += _TENS[character]
         else:
             digit = _DIGITS[character]
     return total + large + section + digit

@@ -22,6 +22,8 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "g": ("mass", 1e3, "g gram gramme gramo 克"),
     "mcg": ("mass", 1e-3, "mcg μg ug microgram microgramme microgramo 微克"),
     "lb": ("mass", 453_592, "lb lbs pound libra 磅"),
+    "jin": ("mass", 500_000, "斤 市斤"),
+    "liang": ("mass", 50_000, "两"),
     "pg": ("mass", 1e-9, "pg picogram picogramme picogramo 皮克"),
     "ng": ("mass", 1e-6, "ng nanogram nanogramo 纳克"),
     "ml": ("volume", 1, "ml cc millilitre milliliter mililitro 毫升"),
@@ -84,8 +86,11 @@ _LOW = _either({name: "" for name in [*_BELOW_BY_NAME, *_BY_NAME] if name not in
 _PER = re.compile(r"\s?/\s?|\s(?:per|por|cada|por cada|al)\s(?:el\s)?")
 _UNIT_AFTER = re.compile(rf"\s?-?(?P<unit>{_UNIT})(?P<below>(?:(?:{_PER.pattern})(?:{_LOW})){{0,2}})")
 _JOINT = re.compile(r"\s?(?:-|–|—|/|~|至|到|to|and|or|a|y|o|±|\+/-)\s?")
+_OLD_WEIGHTS = ("斤", "两")
+_NO_WEIGHT = re.compile("[个個天次年月周日种项名位人倍小点分滴片粒杯口针千百万]")  # 一两天
 _ONE = {1}
 _HALF = {Decimal("0.5")}
+_HALF_WORDS = ("half", "medio", "media")
 _ARTICLE_AFTER_HALF = re.compile(r"\san?(?=\s)")
 _FOR_EACH = re.compile(r"每(?P<unit>公斤|千克|kg)(?:体重)?(?:每[日天次])?(?:给予|用|服|为)?\s?$")  # 每公斤5毫克
 _NO_DURATION = frozenset("日年")  # of a date: 5月3日, 2024年
@@ -199,15 +204,23 @@ def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
     before = lower[number.start - 1 : number.start]
     if before.isascii() and (before.isalpha() or before in ("_", "/")) and not number.words:
         return None
+    if number.exact:  # 2:30 pm
+        return None
     half = number.words and number.values == _HALF
+    ends_in_half = number.words and lower.endswith(_HALF_WORDS, number.start, number.end)
+    if ends_in_half and (within := _UNIT_AFTER.match(lower, number.start)):  # hora y media
+        return within
     article = _ARTICLE_AFTER_HALF.match(lower, number.end) if half else None  # half an hour
     match = _UNIT_AFTER.match(lower, article.end() if article else number.end)
     if match is None or text[match.start("unit") : match.end("unit")] in "GM":  # a needle's gauge, million
         return None
+    if match["unit"] == "两" and _NO_WEIGHT.match(lower, match.end()):
+        return None
     if match["unit"] in _NO_DURATION and (before == "月" or max(number.values, default=0) >= 1000):
         return None
     if number.words and (
-        (not number.counts and not half) or lower[number.start : number.end] == "一"
+        (not number.counts and not half)
+        or (number.values == _ONE and lower[number.start : number.end] == "一" and match["unit"] not in _OLD_WEIGHTS)
     ):  # "a second hour", 统一升级
         return None
     return match

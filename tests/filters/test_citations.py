@@ -169,3 +169,80 @@ def test_long_numbers_cost_no_more_than_others(text):
 
 def test_roman():
     assert [from_roman(text) for text in ("IV", "XIV", "MMXXVI", "IIII", "IC", "")] == [4, 14, 2026, None, None, None]
+
+
+NO = "unsupported_citation"
+KINDS = [
+    # a rule or provision abbreviated
+    ("Fed. R. Civ. P. 12(b)(6) applies.", "Rule 12(b)(6) applies.", None),
+    ("Rule 12(b)(6) applies.", "Fed. R. Civ. P. 12(b)(6) applies.", None),
+    ("Federal Rule of Civil Procedure 12(b)(6) applies.", "FRCP 12(b)(6) and Fed.R.Civ.P. 12(b)(6) apply.", None),
+    ("The motion under Rule 12(b)(6) fails.", "Rule 12(b)(6) of the Federal Rules of Civil Procedure.", None),
+    ("Fed. R. Civ. P. 12(b)(6) applies.", "Rule 12(b)(1) applies.", NO),
+    ("Fed. R. Civ. P. 12(b)(6) applies.", "Rule 13(b)(6) applies.", NO),
+    ("Rule 12(b)(6) applies.", "Fed. R. Civ. P. 12(b)(1) applies.", NO),
+    ("Fed. R. Evid. 403 applies.", "FRE 403 applies.", None),
+    ("Fed. R. Evid. 403 applies.", "FRE 404 applies.", NO),
+    ("Fed. R. Crim. P. 11 applies.", "Fed. R. Civ. P. 11 applies.", NO),
+    ("Rule 10b-5 applies.", "Rule 10b-6 applies.", NO),
+    ("Amendment XIV applies.", "U.S. Const. amend. XIV applies.", None),
+    ("U.S. Const. amend. XIV applies.", "The Fifth Amendment applies.", NO),
+    ("Schedule 2 applies.", "Sch. 2 applies.", None),
+    ("Disposición adicional tercera.", "La disp. adic. 3.ª se aplica.", None),
+    ("Disposición adicional tercera.", "La D.A. 3.ª se aplica.", None),
+    ("Disposición adicional tercera.", "La D.T. 3.ª se aplica.", NO),
+    ("Párrafo 3 y apartado 2.", "El párr. 3 y el apdo. 2.", None),
+    # a number with a suffix
+    ("El artículo 5 bis se aplica.", "El art. 5.bis se aplica.", None),
+    ("El artículo 5.bis se aplica.", "El artículo 5 (bis) se aplica.", None),
+    ("El artículo 5 BIS se aplica.", "El artículo 5.º bis se aplica.", None),
+    ("El artículo 5 bis se aplica.", "El art. 5.ter se aplica.", NO),
+    ("El artículo 5 bis se aplica.", "El art. 5. Bisontes hay en el norte.", NO),
+    ("El artículo 5 se aplica.", "El art. 5. Bisontes hay en el norte.", None),
+    # a range bears out what is within it
+    ("Articles 5 to 7 apply.", "Article 6 applies.", None),
+    ("Articles 5 to 7 apply.", "Article 8 applies.", NO),
+    ("Articles 5 to 7 apply.", "Articles 5 to 8 apply.", NO),
+    ("Articles 5 through 7 apply.", "Article 6 applies.", None),
+    ("Article 5 to Article 7 apply.", "Article 6 applies.", None),
+    ("Article 5 and Article 7 apply.", "Article 6 applies.", NO),
+    ("Articles 5 and 7 apply.", "Article 6 applies.", NO),
+    ("Los artículos 5 a 7.", "El artículo 6.", None),
+    ("Los artículos 5 a 7.", "El artículo 4.", NO),
+    ("Del artículo 5 al artículo 7.", "El artículo 6.", None),
+    ("Desde el artículo 5 hasta el 7.", "El artículo 6.", None),
+    ("Los artículos 5 bis a 7.", "El artículo 6.", None),
+    ("§§ 10-12 apply.", "§ 11 applies.", None),
+    ("§§ 10–12 apply.", "Section 13 applies.", NO),
+    ("§§ 10a-10d apply.", "§ 10c applies.", None),
+    ("§§ 10a-d apply.", "§ 10e applies.", NO),
+    ("Sections 5.1 to 5.4 apply.", "Section 5.3 applies.", None),
+    ("Sections 5.1 to 5.4 apply.", "Section 5.5 applies.", NO),
+    ("Between Articles 5 and 7 it applies.", "Article 6 applies.", None),
+    ("Entre los artículos 5 y 7.", "El artículo 8.", NO),
+    ("Articles 5 bis to 5 quinquies apply.", "Article 5 quater applies.", None),
+    ("Articles 5 bis to 5 quinquies apply.", "Article 5 sexies applies.", NO),
+    ("Recitals (26) to (30) apply.", "Recital 28 applies.", None),
+    ("Recitals (26) to (30) apply.", "Recital 31 applies.", NO),
+    ("Chapters II to IV apply.", "Chapter III applies.", None),
+    ("42 U.S.C. §§ 1981-1988 apply.", "42 U.S.C. § 1983 applies.", None),
+    ("42 U.S.C. §§ 1981-1988 apply.", "42 U.S.C. § 1989 applies.", NO),
+    ("42 U.S.C. 20e5-30 applies.", "42 U.S.C. 20e5 applies.", None),
+    ("42 U.S.C. § 2000e-5 applies.", "42 U.S.C. § 2000f applies.", NO),
+    ("第五至七条适用。", "第六条适用。", None),
+    ("第五至七条适用。", "第八条适用。", NO),
+    ("第五条至第七条适用。", "第6条适用。", None),
+    ("第5-7条适用。", "第六条适用。", None),
+    ("第五条到第七条适用。", "第五至八条适用。", NO),
+    ("第五、七条适用。", "第七条适用。", None),
+    ("第五、七条适用。", "第六条适用。", NO),
+    ("第五条适用。", "第五、六条适用。", NO),
+    ("第二至四章适用。", "第三章适用。", None),
+    ("第三章、第五条适用。", "第三条适用。", NO),
+    ("第廿一条适用。", "第21条适用。", None),
+]
+
+
+@pytest.mark.parametrize(("passage", "answer", "reason"), KINDS)
+def test_abbreviations_suffixes_and_ranges(passage, answer, reason):
+    assert Citations()([candidate(answer, passage=passage)])[0].reason == reason

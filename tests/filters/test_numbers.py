@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.grounding.doses import Doses
+from filters.grounding.support import Support
 from filters.text.numbers import known_numbers, read_numbers
 from filters.text.plain import plain
+from tests.factories.candidates import candidate
 
 VALUES = [
     # decimal points and commas
@@ -97,6 +100,31 @@ VALUES = [
     ("zh", "零点五", {0.5}),
     ("zh", "第一百二十条", {120}),
     ("zh", "37，38", {37, 38}),
+    ("zh", "1亿5000万", {150_000_000}),
+    ("zh", "2万3000元", {23_000}),
+    ("zh", "3万 5元", {30_000, 5}),
+    ("zh", "廿一日", {21}),
+    ("zh", "卅", {30}),
+    ("zh", "三两", {3}),
+    ("zh", "一两天", {1}),
+    ("zh", "两千两百", {2200}),
+    ("zh", "八成", {80, 0.8}),
+    ("zh", "三成员", {3}),
+    ("zh", "8.5折", {85, 0.85}),
+    ("zh", "八五折", {85, 0.85}),
+    ("zh", "3折叠", {3}),
+    ("es", "1 millón 200 mil", {1_200_000}),
+    ("en", "3 million 5 people", {3_000_000, 5}),
+    # shares and halves
+    ("en", "1 in 5", {1, 5, 0.2, 20}),
+    ("es", "2 de cada 3", {2, 3, 2 / Decimal(3), 0.67, 0.667, 66.7, 67}),
+    ("zh", "每5人中有1人", {1, 5, 0.2, 20}),
+    ("en", "5 in 2 cases", {5, 2}),
+    ("en", "two tablets and a half", {2.5}),
+    ("es", "hora y media", {1.5}),
+    ("es", "dos comprimidos y medio", {2.5}),
+    ("zh", "一个半小时", {1.5}),
+    ("zh", "每天半片", {0.5}),
     # ranges and signs
     ("en", "5-10", {5, 10}),
     ("en", "$5-10M", {5_000_000, 5, 10_000_000}),
@@ -131,6 +159,103 @@ def test_values(language, text, values):
     assert known_numbers(text, language) == {Decimal(str(value)) for value in values}
 
 
+# language, passage, answer
+SAME = [
+    # times of day
+    ("en", "at 14:30", "at 2:30 pm"),
+    ("en", "at 2:30 pm", "at 14:30"),
+    ("en", "at 2:30", "at 2:30 pm"),
+    ("en", "at 08:00", "at 8 a.m."),
+    ("en", "at 8 a.m.", "at 08:00"),
+    ("en", "at 8 pm", "at 8"),
+    ("en", "from 8 to 10 a.m.", "at 8 a.m."),
+    ("en", "open 9am-5pm", "open from 09:00 to 17:00"),
+    ("en", "at 12:30 am", "at 00:30"),
+    ("en", "at noon", "at 12 pm"),
+    ("en", "at midnight", "at 00:00"),
+    ("en", "2 tablets in the morning", "2 in the morning"),
+    ("en", "diluted 1:10", "diluted 1 to 10"),
+    ("es", "a las 14:30", "a las 2:30 de la tarde"),
+    ("es", "a las 14.30 h", "a las 2:30 p. m."),
+    ("es", "a las 11 de la noche", "a las 23:00"),
+    ("es", "a las 3 de la madrugada", "a las 03:00"),
+    ("zh", "下午2点30分", "14:30"),
+    ("zh", "14时30分", "下午两点半"),
+    ("zh", "晚上8点", "20:00"),
+    ("zh", "中午12点", "12:00"),
+    # several words, one number
+    ("zh", "1亿5000万", "1.5亿"),
+    ("zh", "23000元", "2万3千元"),
+    ("es", "1.200.000 euros", "1 millón 200 mil euros"),
+    # shares
+    ("en", "1 in 5", "20%"),
+    ("en", "20%", "one in five"),
+    ("en", "1 in 3", "33 percent"),
+    ("en", "2 in 3", "66.7%"),
+    ("en", "5 out of every 20", "25%"),
+    ("es", "uno de cada cinco", "20 %"),
+    ("zh", "每五名患者中就有一名", "20%"),
+    ("zh", "八成", "80%"),
+    ("zh", "80%", "8折"),
+    # halves
+    ("en", "0.5 tablets", "half a tablet"),
+    ("en", "30 minutes", "half an hour"),
+    ("en", "an hour and a half", "90 minutes"),
+    ("es", "hora y media", "90 minutos"),
+    ("es", "90 minutos", "una hora y media"),
+    ("es", "año y medio", "18 meses"),
+    ("es", "0,5 comprimidos", "medio comprimido"),
+    ("zh", "0.5片", "半片"),
+    ("zh", "一年半", "18个月"),
+    ("zh", "收入1元", "上半年收入一元"),
+    # old weights
+    ("zh", "1斤", "500克"),
+    ("zh", "50克", "一两"),
+    ("zh", "半斤", "250克"),
+]
+OTHER = [
+    ("en", "at 14:30", "at 2:30 am"),
+    ("en", "at 2:30 pm", "at 02:30"),
+    ("en", "at 8 a.m.", "at 20:00"),
+    ("en", "at 8 a.m.", "at 8 p.m."),
+    ("es", "a las 2:30 de la tarde", "a las 2:30 de la madrugada"),
+    ("zh", "下午2点30分", "上午2点30分"),
+    ("zh", "1亿5000万", "1亿"),
+    ("zh", "1亿5000万", "5000万"),
+    ("zh", "廿日", "30日"),
+    ("en", "1 in 5", "1 in 4"),
+    ("en", "1 in 5", "25%"),
+    ("zh", "六成", "八成"),
+    ("zh", "八成", "六成"),
+    ("zh", "8折", "20%"),
+    ("en", "one tablet", "half a tablet"),
+    ("en", "two hours", "two hours and a half"),
+    ("en", "one hour", "half an hour"),
+    ("es", "un comprimido", "medio comprimido"),
+    ("es", "dos comprimidos y medio", "medio comprimido"),
+    ("es", "hora y media", "60 minutos"),
+    ("zh", "一片", "半片"),
+    ("zh", "半片", "两片半"),
+    ("zh", "1斤", "1公斤"),
+    ("zh", "3两", "300克"),
+]
+
+
+def _reasons(language, passage, answer):
+    row = candidate(answer, language, passage=passage, instruction="")
+    return {judge([row])[0].reason for judge in (Support(names=False, min_words=50), Doses())} - {None}
+
+
+@pytest.mark.parametrize(("language", "passage", "answer"), SAME)
+def test_one_number_in_two_spellings_is_borne_out(language, passage, answer):
+    assert not _reasons(language, passage, answer)
+
+
+@pytest.mark.parametrize(("language", "passage", "answer"), OTHER)
+def test_another_number_is_not_borne_out(language, passage, answer):
+    assert _reasons(language, passage, answer)
+
+
 @pytest.mark.parametrize(
     ("text", "normal"),
     [
@@ -157,7 +282,14 @@ def test_separators_do_not_change_a_number(number):
         assert known_numbers(str(number), language) == {Decimal(number)}
 
 
-@given(st.text(st.sampled_from("0123456789.,½²⁻/ -–x×^e%一二百千万亿点分之半and twohundred mil"), max_size=60))
+@given(
+    st.text(
+        st.sampled_from(
+            "0123456789.,:½²⁻/ -–x×^e%一二两廿百千万亿点时分之半成折下午每中and in pm twohundred mil y media hora"
+        ),
+        max_size=60,
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_read(text):
     normal = plain(text)
