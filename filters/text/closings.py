@@ -42,7 +42,8 @@ _TRAILING_PARTS = 40  # tags, rules and hashtags after the last sentence
 
 _NUMBER = r"(?:\d(?:[\w.:/–-]{0,24}\w)?|(?-i:[IVXLC]{1,8}))(?:\s?\(\w{1,5}\)){0,5}"
 _REFERENCE = re.compile(
-    r"(?:§{1,2}|¶{1,2}|\((?:eu|ue|ec|ce)\)|\b(?:arts?\.?|articles?|art[ií]culos?|secs?\.|sections?|secci[oó]n|paras?\.|paragraphs?"
+    r"(?:§{1,2}|¶{1,2}|\((?:eu|ue|ec|ce)\)|\b(?:arts?\.?|articles?|art[ií]culos?|secs?\.|sections?|secci[oó]n|paras?\."
+    r"|paragraphs?"
     r"|p[aá]rrafos?|apartados?|clauses?|cl[aá]usulas?|rules?|reglas?|chapters?|ch\.|cap[ií]tulos?|title|t[ií]tulo"
     r"|annex|anexo|appendix|ap[eé]ndice|schedule|exhibit|recitals?|considerandos?|nos?\.|n[uú]ms?\.|n\.?º|pp?\."
     r"|p[aá]gs?\.|p[aá]ginas?|pages?|tables?|tablas?|fig(?:ure|ura)?s?\.?|c\.?f\.?r\.|u\.\s?s\.(?:\s?c\.)?"
@@ -62,6 +63,11 @@ _NO_CLAUSE = re.compile(
     r"[^,，.!?。！？;；]{0,120}\Z",
     re.I,
 )
+# "… is done. CHAPTER V" is the heading of what is missing.
+_HEADING = re.compile(
+    r"(?:chapter|section|article|title|annex|schedule|cap[ií]tulo|secci[oó]n|art[ií]culo|t[ií]tulo|anexo|第|附)", re.I
+)
+_SENTENCE_BEGINS = re.compile(r"(?:^|[.!?。！？]\s{0,3})[*#\s]{0,6}\Z")
 
 _PIECE = r"(?:(?-i:[^\W\d_a-z])[\w.'’&-]{0,30}|de|del|la|las|los|y|of|van|von|at|for|and)"
 _NAME = re.compile(rf"{_PIECE}(?:,?\s{_PIECE}){{0,7}}")
@@ -116,7 +122,10 @@ def is_reference(line: str) -> bool:
     reference = _REFERENCE.search(tail) or _REFERENCE_HAN.search(tail)
     if not reference or any(tail.count(first) > tail.count(last) for last, first in OPENERS.items() if first in tail):
         return False
-    return not _NO_CLAUSE.search(tail[: reference.start()])
+    before = tail[: reference.start()]
+    if _HEADING.match(reference[0]) and _SENTENCE_BEGINS.search(before):
+        return False
+    return not _NO_CLAUSE.search(before)
 
 
 def is_signature(text: str) -> bool:

@@ -23,8 +23,10 @@ _ORDINAL = (
     r"|First(?:ly)?|Second(?:ly)?|Third(?:ly)?|Fourth(?:ly)?|Fifth(?:ly)?|Sixth(?:ly)?|Finally"
 )
 _ITEM = re.compile(
-    rf"\s*(?:[-*•·●▪‣◦–—→]\s|\(?(?:\d{{1,3}}|[a-zA-Z]|[ivxIVX]{{1,5}})(?:[.)]|\.?[-–—])\s|\d{{1,2}}(?:\.\d{{1,2}}){{1,3}}\.?\s"
-    rf"|\d{{1,2}}\.?[ºª°][.:)]?[-–—]?\s|(?:{_ORDINAL})(?:[.:)]\s?[-–—]?|\s?[-–—])\s?|第[一二三四五六七八九十]{{1,3}}[,、:.]|其[一二三四五六][,、:]"
+    rf"\s*(?:[-*•·●▪‣◦–—→]\s|\(?(?:\d{{1,3}}|[a-zA-Z]|[ivxIVX]{{1,5}})(?:[.)]|\.?[-–—])\s"
+    rf"|\d{{1,2}}(?:\.\d{{1,2}}){{1,3}}\.?\s"
+    rf"|\d{{1,2}}\.?[ºª°][.:)]?[-–—]?\s|(?:{_ORDINAL})(?:[.:)]\s?[-–—]\s?|[.:)]\s|\s?[-–—]\s)"
+    rf"|第[一二三四五六七八九十]{{1,3}}[,、:.]|其[一二三四五六][,、:]"
     r"|[（(]?[\d一二三四五六七八九十]{1,3}[）)、.．]|[①-⑳])\s*\S"
 )
 _EMPTY_ITEM = re.compile(
@@ -38,7 +40,8 @@ _LABELLED = re.compile(r"\W{0,4}[^\W\d_][\w /'’()-]{0,40}\.?[*_]{0,2}\s?[:：]
 _NO_MARKS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese, Khmer: spaces end sentences
 # Abbreviations that something must follow. "etc." or "Inc." may end a sentence.
 _ABBREVIATED = re.compile(
-    r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs?|viz|Arts?|Secs?|Figs?|approx|p\.\s?ej|núms?|págs?|pp|párrs?|Dra?|Mrs?|Ms|Sra?|Prof|Hon"
+    r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs?|viz|Arts?|Secs?|Figs?|approx|p\.\s?ej|núms?|págs?|pp|párrs?|Dra?|Mrs?|Ms|Sra?"
+    r"|Prof|Hon"
     r"|(?:el|del|al|los|las|en|según|under|in) arts?)\.\s*\Z"
 )
 # Words that no phrase ends in.
