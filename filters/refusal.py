@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.text.refusals import disclaimers, missing_answers, refusals
+from filters.text.missing import missing_answers
+from filters.text.refusals import disclaimers, refusals
 from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate
@@ -17,9 +18,9 @@ _CLOSED = re.compile('["”」』»]')
 class Refusal:
     """Reasons: refusal, model_disclaimer, no_answer (kept with `no_answer: false`).
 
-    A refusal begins one of the first sentences and is about what an assistant gives (help, advice, an answer), or asks
-    for the passage. What the passage says too is content, and so is what is within quotation marks: "the court declined
-    to", "I cannot pay".
+    A refusal begins one of the first sentences and is about what an assistant gives (help, advice, an answer), or says
+    that the passage is missing. What the passage says too is content, and so is what somebody else says: "the court
+    declined to", "“I cannot pay,”", "I cannot answer that, the witness stated".
     """
 
     no_answer: bool = True

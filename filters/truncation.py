@@ -17,8 +17,9 @@ class Truncation:
     """Reasons: truncated (the generator reached its token limit), unfinished (the text ends in the middle).
 
     A text may end in a final mark, and without one in a list, a labelled line, a note such as [1], a title in 《》, a
-    quotation, a bracket, an address, an emoji, a table or a block of code. Answers of up to `short_chars` characters
-    may be a phrase and need no full stop. An abbreviation such as "Art." is no end, and neither is an empty item.
+    quotation, a bracket, an address, an emoji, a table, a block of code, a reference such as § 1983, a signature,
+    hashtags or a closing tag. Answers of up to `short_chars` characters may be a phrase and need no full stop. An
+    abbreviation such as "Art." is no end, and neither is an empty item.
     """
 
     short_chars: Annotated[int, Field(ge=0)] = 80

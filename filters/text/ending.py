@@ -2,10 +2,14 @@
 
 import re
 
+from filters.text.closings import OPENERS, fold, is_reference, is_signature, without_trailing
+from filters.text.words import HAN
+
 # The final marks of a sentence; the second line has those of Arabic, Urdu, Hindi, Burmese, Amharic and Khmer.
-_MARKS = ".!?。！？…;；｡．‼⁇⁉" + "؟۔।॥။።៕"
-_CLOSERS = "\"'”’»」』）)】〉》]*`_~"
+_MARKS = ".!?。…;‼⁇⁉‽⸮" + "؟۔।॥။።៕։"
+_CLOSERS = "\"'*`_~～〜" + "".join(last for last in OPENERS if last != "“")
 _END = re.compile(rf"[{_MARKS}][{re.escape(_CLOSERS)}]*\s*\Z")
+_WAVE = re.compile(rf"{HAN.pattern}[~～〜]{{1,9}}\Z")  # 好的～
 # Notes after the last mark: [1], [2, 3], (4), ^5, ¹, †
 _NOTES = re.compile(r"(?:\s?(?:\[\^?\d{1,3}(?:\s?[-–,]\s?\d{1,3}){0,9}\]|\^\d{1,3}|[¹²³⁰-⁹†‡*]))+\s*\Z")
 _EMOJI = re.compile(
@@ -14,31 +18,30 @@ _EMOJI = re.compile(
 _ADDRESS = re.compile(
     r"(?:^|[\s(<:：“\"（])(?:https?://|www\.|doi:|mailto:)\S{3,}\Z|\S{1,64}@[\w-]{1,63}\.[\w.-]{2,63}\Z", re.I
 )
-_OPEN = {
-    "”": "“",
-    "’": "‘",
-    "»": "«",
-    "」": "「",
-    "』": "『",
-    "）": "（",
-    ")": "(",
-    "】": "【",
-    "〉": "〈",
-    "》": "《",
-    "]": "[",
-    "“": "„",
-}
+_ORDINAL = (
+    r"(?:Primer|Segund|Tercer|Cuart|Quint|Sext|S[eé]ptim|Octav|Noven|D[eé]cim|[UÚ]nic)[oa]"
+    r"|First(?:ly)?|Second(?:ly)?|Third(?:ly)?|Fourth(?:ly)?|Fifth(?:ly)?|Sixth(?:ly)?|Finally"
+)
 _ITEM = re.compile(
-    r"\s*(?:[-*•·●▪‣◦–—→]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s|[（(]?[\d一二三四五六七八九十]{1,3}[）)、.．]|[①-⑳])\s*\S"
+    rf"\s*(?:[-*•·●▪‣◦–—→]\s|\(?(?:\d{{1,3}}|[a-zA-Z]|[ivxIVX]{{1,5}})(?:[.)]|\.?[-–—])\s"
+    rf"|\d{{1,2}}(?:\.\d{{1,2}}){{1,3}}\.?\s"
+    rf"|\d{{1,2}}\.?[ºª°][.:)]?[-–—]?\s|(?:{_ORDINAL})(?:[.:)]\s?[-–—]\s?|[.:)]\s|\s?[-–—]\s)"
+    rf"|第[一二三四五六七八九十]{{1,3}}[,、:.]|其[一二三四五六][,、:]"
+    r"|[（(]?[\d一二三四五六七八九十]{1,3}[）)、.．]|[①-⑳])\s*\S"
 )
 _EMPTY_ITEM = re.compile(
-    r"(?:^|\n)\s*(?:[-*•·●▪‣◦]|\(?(?:\d{1,3}|[a-zA-Z])[.)]|[（(]?[一二三四五六七八九十]{1,3}[）)、])\s*\Z"
+    rf"(?:^|\n)\s*(?:[-*•·●▪‣◦]|\(?(?:\d{{1,3}}|[a-zA-Z])[.)][-–—]?|(?:{_ORDINAL})\.?[-–—]"
+    r"|[（(]?[一二三四五六七八九十]{1,3}[）)、])\s*\Z"
 )
-_LABELLED = re.compile(r"\W{0,4}[^\W\d_][\w /'’()-]{0,40}[*_]{0,2}\s?[:：][*_]{0,2}\s?\S")
+# "… pagar. Segundo.- reparar" within a line, and "… is done. Total: 42"
+_ITEM_IN_LINE = re.compile(rf"[.;:]\s(?:{_ORDINAL})\.?[-–—]\s?\w[^.!?\n]{{0,200}}\Z")
+_VALUE = re.compile(r"[.!?。]\s{0,2}\w[\w ]{0,30}[:=]\s?[-−]?[$€£¥]?\d[\d.,]{0,20}\s?(?:%|[€元円])?\Z")
+_LABELLED = re.compile(r"\W{0,4}[^\W\d_][\w /'’()-]{0,40}\.?[*_]{0,2}\s?[:：][*_]{0,2}\s?\S")
 _NO_MARKS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese, Khmer: spaces end sentences
 # Abbreviations that something must follow. "etc." or "Inc." may end a sentence.
 _ABBREVIATED = re.compile(
-    r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs?|viz|Arts?|Secs?|Figs?|approx|p\.\s?ej|núms?|págs?|pp|párrs?|Dra?|Mrs?|Ms|Sra?|Prof|Hon"
+    r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs?|viz|Arts?|Secs?|Figs?|approx|p\.\s?ej|núms?|págs?|pp|párrs?|Dra?|Mrs?|Ms|Sra?"
+    r"|Prof|Hon"
     r"|(?:el|del|al|los|las|en|según|under|in) arts?)\.\s*\Z"
 )
 # Words that no phrase ends in.
@@ -60,25 +63,27 @@ def unfinished(text: str, short: bool) -> str | None:
     """Why a text has not ended, or None if it has. A `short` text may be a phrase, and needs no full stop.
 
     A full stop may be missing after a list's item, a labelled line (`Conclusion: granted`), a note ([1]), a title in
-    《》, a closed quotation or bracket, an address, an emoji, a row of a table and a closed block of code or data.
+    《》, a closed quotation or bracket, an address, an emoji, a row of a table, a closed block of code or data, a
+    reference (§ 1983), a signature, hashtags, and a closing tag. Rules and tags after the last sentence do not count.
     """
-    text = text.rstrip()
-    if not text:
-        return None
+    text = fold(text.rstrip())
     if text.count("```") % 2:
         return "a block of code is open"
+    text, closed = without_trailing(text)
+    if not text:
+        return None
     last_line = text[text.rfind("\n") + 1 :][-2000:]
     if "\n" in text and _EMPTY_ITEM.search(text[-_MAX_TAIL_CHARS:]):
         return "an item of a list is empty"
     tail = text[-_MAX_TAIL_CHARS:]
     if _END.search(tail):
         return "an abbreviation is the last word" if _ABBREVIATED.search(tail) else None
-    if short or _may_end_without_mark(text, last_line):
+    if short or _may_end_without_mark(text, last_line, closed):
         return None
     return "the last sentence has no end"
 
 
-def _may_end_without_mark(text: str, last_line: str) -> bool:
+def _may_end_without_mark(text: str, last_line: str, closed: bool) -> bool:
     tail = text[-_MAX_TAIL_CHARS:]
     if _EMOJI.search(tail) or _ADDRESS.search(last_line[-300:]) or _NO_MARKS.search(tail[-1:]):
         return True
@@ -91,8 +96,12 @@ def _may_end_without_mark(text: str, last_line: str) -> bool:
     if _is_closed(last_line):
         return True
     stripped = last_line.rstrip(_CLOSERS)
-    if stripped.endswith((",", "，", ":", "：", "、", "-", "–", "—", "/", "(", "（")) or _dangles(stripped):
+    if stripped.endswith((",", ":", "、", "-", "–", "—", "/", "(")) or _dangles(stripped):
         return False
+    if closed or _WAVE.search(tail) or is_reference(last_line) or is_signature(text):
+        return True
+    if _ITEM_IN_LINE.search(last_line[-300:]) or _VALUE.search(last_line[-100:]):
+        return True
     return bool((_ITEM.match(last_line) and "\n" in text) or _LABELLED.match(last_line[:90]))
 
 
@@ -110,7 +119,7 @@ def _is_closed(line: str) -> bool:
         return line.count(last) % 2 == 0
     if last == "'":
         return _QUOTED.search(line[-400:]) is not None
-    left = _OPEN.get(last)
+    left = OPENERS.get(last)
     return left is not None and line.count(left) >= line.count(last)
 
 

@@ -1,9 +1,10 @@
-"""Refusals, disclaimers and "the passage does not say" in English, Spanish and Chinese, as chat models write them."""
+"""Refusals and disclaimers in English, Spanish and Chinese, as chat models write them."""
 
 import re
 from collections.abc import Iterator
 
-from filters.text.words import HAN
+from filters.text import missing
+from filters.text.words import is_chinese, simplified
 
 _REFUSAL_CHARS = 300  # refusals come first; further on, "I cannot" is a witness or a patient speaking
 
@@ -70,21 +71,26 @@ _ENGLISH = (
     r"|information|internet|article|link|file|data)|information (?:to|needed|required)|context (?:to|needed"
     r"|required)"
     r"|details to|(?:passage|text|context|excerpt) (?:to|you)|personal (?:opinions?|beliefs|experiences?|feelings))"
-    r"|I (?:do not|don['’]t|cannot|can['’]t) see (?:any|a|the) (?:passage|text|excerpt|attachment|document"
-    r"|question)\b"
-    r"|(?:there (?:is|was) no|no) (?:passage|text|context|excerpt|source text) (?:(?:was|has been|is) )?(?:provided"
-    r"|given|included|attached|supplied|here|to (?:work|answer|summari[sz]e))"
-    r"|(?:it (?:seems|looks|appears)(?: like| that| as if)?|you(?:['’]ve| have)?) (?:that )?(?:you )?(?:did(?: not"
-    r"|n['’]t)|have(?: not|n['’]t)|forgot(?:ten)? to) (?:provide|include|attach|share|paste|give|specif)\w*"
-    r"|(?:please|could you|can you|would you|kindly)(?: please| kindly)? (?:provide|share|paste|supply|give|send"
-    r"|include|upload|insert|enter|post)(?: me)?(?: with)? "
-    r"(?:(?:the|a|an|your|more|some|me|with|full|actual|specific|complete|original|relevant"
-    r"|additional) )+(?:(?:passage|excerpt|source text|context|prompt)\b"
-    r"|(?:text|article|document|details|questions?|information|content|file)\b[^.!?\n]{0,40}\b(?:so (?:that )?I"
-    r"|and I|you(?:['’]d| would| want|['’]re| are)|for me|I(?:['’]ll| will| can)|to (?:summari[sz]e|analy[sz]e"
-    r"|work with)))"
-    r"|(?:it (?:is|would be)|it['’]s) (?:not appropriate|inappropriate|unethical|irresponsible"
-    r"|not possible) for me to\b"
+    rf"|{missing.ENGLISH}"
+    r"|(?:it (?:is|would be)|it['’]s) (?:not appropriate|inappropriate|unethical|irresponsible|not possible|impossible"
+    rf"|not (?:right|ethical|responsible)) for me to (?:{_ACTS}|(?:comment|speculate|opine|say)\b"
+    rf"|{_ACTS_WITH_GOODS}{_GOODS})"
+    rf"|I (?:do not|don['’]t) (?:think|believe) (?:that )?I(?: can| could| should| am able to|['’]m able to)"
+    rf" (?:{_ACTS}|{_ACTS_WITH_GOODS}{_GOODS})"
+    r"|(?:this|that|it)(?: is|['’]s) (?:(?:not something|nothing) (?:that )?I(?: can| could| am able|['’]m (?:able"
+    r"|allowed))"
+    r"|(?:something|a (?:topic|question|request|subject)) (?:that )?I(?: can(?:not|['’]t)|(?: am|['’]m) (?:unable"
+    r"|not able)))\b"
+    r"|(?:sorry\W{1,3}(?:but )?)?(?:I['’]m |I am |we are |we['’]re )?(?:unable to|not able to|cannot|can['’]t"
+    r"|we can(?:not|['’]t))"
+    r" (?:assist|help|comply|answer|respond|fulfil|fulfill|complete|process)(?: you)?(?: with| to)? (?:this|that"
+    r"|your)\b"
+    r"|I (?:do not|don['’]t) (?:provide|offer|give) (?:any )?(?:(?:legal|medical|financial|personal|professional|tax"
+    r"|such)"
+    r" )+(?:advice|opinions?|recommendations?|diagnos[ie]s)"
+    rf"|I (?:refuse|decline) to (?:{_ACTS}|{_ACTS_WITH_GOODS}{_GOODS})"
+    r"|I(?: do not| don['’]t| am not sure|['’]m not sure)(?: know)? how to (?:answer|respond|help)"
+    r"|(?:no comment|I (?:do not|don['’]t) know(?: the answer(?: to (?:this|that|your) question)?)?)(?=[.!]?\s{0,3}\Z)"
     r"|(?:this|that|it|(?:your|the|this|such a) (?:request|question)) (?:goes against|violates|is against) (?:my"
     r"|our) (?:programming|guidelines|polic\w+|principles|values|ethic\w*)"
     r"|my (?:programming|guidelines|safety guidelines|ethical guidelines|instructions) (?:do(?: not|n['’]t)|prohibit"
@@ -93,7 +99,8 @@ _ENGLISH = (
 _SPANISH = (
     r"(?:lo siento|lamento|lo lamento|disculp[ae]|perd[oó]n|me temo),?[^.!?\n]{0,40}\bno (?:puedo|podr[eé]"
     r"|me es posible|es posible|estoy|tengo|dispongo|hay|se (?:ha|me ha))\b"
-    r"|no (?:puedo|podr[eé]|podr[ií]a|me es posible|soy capaz de|estoy (?:autorizad[oa]|capacitad[oa]|cualificad[oa]"
+    r"|no (?:(?:te|le|les|os) )?(?:puedo|podr[eé]|podr[ií]a|me es posible|soy capaz de|estoy (?:autorizad[oa]"
+    r"|capacitad[oa]|cualificad[oa]"
     r"|calificad[oa]|programad[oa]|diseñad[oa]|en condiciones|en posici[oó]n)"
     r"(?: para| de)?|tengo (?:la )?(?:capacidad|autoridad|facultad)(?: de| para)?)\s(?:ayudar|asistir|responder"
     r"|contestar|generar|crear|cumplir|proporcionar|atender|continuar con|participar|hacer eso)"
@@ -110,48 +117,71 @@ _SPANISH = (
     r"|no (?:dispongo de|tengo|cuento con) (?:acceso (?:a|al|a la|a los) (?:texto|pasaje|documento|informaci"
     r"|internet|fuentes)|(?:suficiente |la )?(?:informaci[oó]n|contexto) (?:suficiente"
     r"|necesari[oa]|para)|suficiente (?:informaci[oó]n|contexto)|opiniones|creencias)"
-    r"|(?:por favor|¿?podr[ií]as?|¿?puedes?),? (?:proporcion|compart|facilit|suministr|env[ií]|incluy|pega|adjunt"
-    r"|indi[cq])\w* (?:(?:el|la|un|una|tu|su|m[aá]s|me) )*(?:pasaje|texto (?:que|para|completo|original)|fragmento"
-    r"|contexto|m[aá]s (?:informaci[oó]n|detalles))"
-    r"|(?:parece que )?no (?:has|ha|se ha) (?:proporcionado|incluido|adjuntado|compartido) (?:el|la|un|una"
-    r"|ning[uú]n) (?:pasaje|texto|fragmento|contexto)"
+    rf"|{missing.SPANISH}"
+    r"|(?:me (?:es|resulta) imposible|no me resulta posible|no es posible para m[ií]|no sabr[ií]a"
+    r"|no s[eé] c[oó]mo) (?:responder"
+    r"|contestar"
+    r"|ayudar|asistir|generar|cumplir)|imposible (?:responder|contestar|ayudar)\b"
+    r"|(?:me niego a|rechazo|declino|no voy a) (?:responder|contestar|ayudar|opinar|proporcionar|generar)\b"
+    r"|no (?:te |le )?(?:responder|contestar|ayudar|opinar)é\b"
+    r"|no me siento c[oó]mod[oa] (?:respondiendo|contestando|dando|generando|ayudando|opinando|con (?:esta|esa))"
+    r"|no (?:ofrezco|brindo|doy|proporciono) (?:asesor\w+|consejos?|opiniones|diagn[oó]sticos?|recomendaciones)"
+    r"|(?:(?:eso|esto|es[at]a? (?:solicitud|pregunta|petici[oó]n)) )?(?:queda|est[aá]|se sale|excede"
+    r"|supera)(?: fuera)?(?: de)?"
+    r" (?:mi alcance|mis (?:capacidades|posibilidades|competencias|funciones))"
+    r"|(?:sin comentarios|no lo s[eé]|no s[eé] la respuesta)(?=[.!]?\s{0,3}\Z)"
     r"|(?:va|ir[ií]a|est[aá]) en contra de mis (?:principios|directrices|pol[ií]ticas|normas|valores)"
 )
-_GOODS_ZH = r"(?:信息|建议|答案|回答|答复|服务|帮助|内容|意见|诊断|解答|协助|指导|总结|摘要|分析|结论|请求|问题|要求)"
+_GOODS_ZH = (
+    r"(?:信息|建议|答案|回答|答复|服务|帮助|内容|意见|诊断|解答|协助|指导|总结|摘要|分析|结论|请求|问题|要求|话题|段落"
+    r"|原文|文章|链接)"
+)
+_STILL = r"(?:目前|暂时|现在|实在|并|也|还|真的|确实|恐怕|可能|暂){0,3}"
 _CHINESE = (
     r"(?:很|非常|十分|真的|真)?(?:抱歉|对不起|不好意思|很遗憾|请原谅|恕我直言)[^。！？\n]{0,16}(?:无法|不能|没办法"
-    r"|没法|不便|难以|没有(?:提供|看到|找到|足够)|不会(?:提供|回答))"
-    rf"|我(?:目前|暂时|现在|实在|并)?(?:无法|不能|没法|没办法|不便|不会|难以|不可以)(?:直接|继续|为您|给您|向您|为你"
+    r"|没法|不便|不(?:太)?方便|难以|没有(?:提供|看到|找到|足够)|不会(?:提供|回答))"
+    rf"|我{_STILL}(?:无法|不能|没法|没办法|不便|不太?方便|不会|难以|不可以)(?:直接|继续|为您|给您|向您|为你"
     rf"|给你|对此|就此|帮您|帮你)?"
     rf"(?:给到|回答|答复|作答|协助|帮助|满足|生成|遵从|执行(?:您|你|该|这)|(?:提供|给出|给予|完成|处理|透露|讨论"
     rf"|撰写|创作|总结|翻译|访问|查看|判断|评论|做出"
     rf"|作出)[^。！？\n]{{0,20}}?{_GOODS_ZH}|提供(?:$|[。，,]))"
     r"|我(?:必须|不得不|只能|需要|应当)(?:礼貌地|恭敬地|遗憾地|委婉地)?(?:拒绝(?:回答|提供|您|你|该|这|此)|婉拒|谢绝)"
-    r"|恕(?:我)?(?:无法|不能|难以|难)(?:回答|提供|从命|奉告|协助)"
+    r"|恕(?:我)?(?:无法|不能|难以|难|不)(?:回答|提供|从命|奉告|协助)"
     r"|(?:暂时|目前)?(?:无法|不能|难以)(?:提供(?:相关|有关|此类|该|这|具体|任何)|回答(?:该|这|您|你|此)|为(?:您"
     r"|你)(?:提供|解答))"
     rf"[^。！？，,\n]{{0,12}}?{_GOODS_ZH}(?!的|，应)"
-    r"|(?:这个|这一|该|您的|你的|此)(?:问题|请求|要求)(?:，)?我(?:无法|不能|没法|难以|不便)"
+    rf"|(?:这个|这一|这类|此类|该|您的|你的|此)(?:问题|请求|要求|话题)[，,]?我{_STILL}(?:无法|不能|没法|没办法|难以"
+    rf"|不便|不太?方便)"
+    rf"|(?:这个|这一|这类|此类|您的|你的)(?:问题|请求|要求|话题)[，,]?{_STILL}(?:无法|不能|没法|没办法|难以|不便"
+    rf"|不太?方便)"
+    r"(?:回答|答复|解答|处理|满足|评论|讨论|作答|协助)(?!的)"
     r"|(?:这个|这一|该|您的|你的|此)(?:问题|请求|要求)超出(?:了)?我"
     r"|我需要(?:更多|进一步|具体)(?:的)?(?:信息|上下文|资料|背景|内容)[^。！？\n]{0,8}(?:才能|来|以便|方能)"
     r"|我拒绝(?:回答|提供|生成|执行|协助)|我不便(?:对此|就此)?(?:发表|置评|评论|透露)|(?:我)?爱莫能助"
     r"|我没有(?:足够的?|相关的?|能力|权限|办法)(?:信息|上下文|资料|访问|回答|提供|来|去)"
     r"|我(?:不具备|不适合|不方便|无权)(?:提供|回答|给出|讨论)"
-    r"|请(?:您|你)?(?:先|再)?(?:提供|给出|补充|上传|粘贴|发送|输入|附上|分享)(?:一下|给我)?(?:您的|你的|更多的?"
-    r"|具体的?|相关的?|完整的?|需要\w{0,6}的)*(?:的)?(?:段落"
-    r"|文段|原文|文本|上下文|全文|文章|片段"
-    r"|(?:材料|信息|内容|问题|细节|资料)[^。！？\n]{0,12}(?:以便我|我才能|我会|我将|让我|方便我))"
-    r"|(?:您|你)(?:似乎|好像|并)?(?:没有|未)(?:提供|附上|给出|上传)(?:任何|具体|相关)?(?:的)?(?:段落|文本|原文|文章"
-    r"|内容|上下文)"
+    rf"|{missing.CHINESE}"
+    r"|我(?:还)?(?:没有?学会|不(?:太)?(?:知道|清楚|确定)该?(?:怎么|如何|怎样)?)(?:如何|怎么)?(?:回答|答复|答案)"
+    r"|(?:我|对此|对于?(?:这个|该|此)问题){0,2}(?:无可奉告|不予(?:置评|评论|回答|回应|答复))(?=[。！，,]|\s{0,3}\Z)"
+    r"|(?:我们|让我们|咱们|请)?(?:还是)?(?:换(?:个|一个)(?:话题|问题)|聊(?:点|些)别的)(?:吧|试试|再试|聊聊)"
+    r"|这(?:已经?)?超[出过]了?我的?(?:能力|知识|权限|职责|范围)|我?(?:实在)?(?:回答|答复|解答)不了"
+    r"|(?:此|该)问题(?:暂时|目前)?(?:无法|不便|不能|难以)(?:回答|答复|解答)(?=[。！，,]|\s{0,3}\Z)"
+    r"|(?:拒绝(?:回答|作答)|暂?不(?:回答|作答)|(?:无法|不能)(?:提供|回答|作答|答复)|我不知道)(?=[。！]?\s{0,3}\Z)"
+    rf"|这个我{_STILL}(?:无法|不能|回答不了|没法|不便)|我{_STILL}帮不(?:了|上)(?:您|你|忙|这)"
     r"|(?:该|此|您的|你的|这个|这一)(?:请求|问题|要求)(?:违反|违背|超出)(?:了)?(?:我|我的|我们)"
 )
 # A refusal begins a sentence, or follows "Unfortunately," and the like; within quotation marks somebody else speaks.
 _BEGINS = (
     r"(?:^|[.!?。！？\n]\s{0,3}|(?:unfortunately|however|regrettably|therefore|sadly|hello|hi|thank you|thanks|sure"
     r"|okay|but|so"
+    r"|(?:I(?:['’]m| am) )?(?:(?:so|very|really|truly) )?sorry|regretfully|alas|well|(?:good|great) question|dear user"
+    r"|lo siento(?: mucho)?|disculp[ae]|perd[oó]n|buenos d[ií]as|buenas tardes|estimad[oa] usuari[oa]"
     r"|as such|(?:my )?apologies|desafortunadamente|lamentablemente|sin embargo|por desgracia|hola|gracias|por ello"
     r"|pero)"
-    r"[,!]?\s{1,3}|(?:很遗憾|遗憾的是|您好|你好|但是?|因此|所以)[，,！]?"
+    r"(?:\s?[,!.:;—–…-]{1,3})?\s{1,3}(?:but |pero )?"
+    r"|(?:很遗憾|遗憾的是|您好|你好|但是?|因此|所以|亲爱的用户|尊敬的用户|感谢您的\w{2,4}|谢谢|不好意思|抱歉"
+    r"|对不起)[，,！!。～~：:]{0,2}"
+    r"|(?:关于|对于|针对|由于|鉴于)[^。！？，,\n]{1,24}[，,]"
     r"|\b(?:without|based on|given|(?:in order )?to answer|with (?:all )?due respect|due to|since|because|as an?"
     r"|con el debido"
     r" respeto|sin el|para responder|debido a)\b[^.!?\n,]{0,60},\s)[*_\s]{0,3}"
@@ -186,53 +216,6 @@ _MODEL = re.compile(
     r"|我的(?:训练数据|知识截止|知识库截止)",
     re.IGNORECASE,
 )
-_TEXT = (
-    r"(?:passage|text|context|excerpt|information provided|provided passage"
-    r"|(?:provided|given|above) (?:text|document|information|context|article))"
-)
-_TEXT_ES = r"(?:texto|pasaje|contexto|fragmento|extracto|documento (?:proporcionado|facilitado))"
-_TEXT_ZH = r"(?:文中|本文|该文|文章|段落|文段|原文|材料|文本|上文|给定的?内容|所给\w{0,4})"
-_NO_ANSWER_ENGLISH = re.compile(
-    rf"\b(?:{_TEXT}|the document) (?:(?:above|provided|given) )?(?:does not|doesn['’]t|do not"
-    rf"|did not) (?:explicitly |directly |specifically |clearly )?"
-    r"(?:mention|provide|contain|specify|include|say|give|state|discuss|address|indicate|explain|describe|offer"
-    r"|answer)"
-    rf"|\b(?:is|are|was) not (?:explicitly |directly |specifically |clearly )?(?:mentioned|stated|specified|provided"
-    rf"|given|discussed|found|included|addressed|contained|available) in the {_TEXT}"
-    rf"|\bno (?:information|mention|details?|answer|reference|indication)\b[^.!?\n]{{0,60}} in the {_TEXT}"
-    rf"|\b(?:cannot|can['’]t|can not|impossible to|not possible to|unable to) (?:be )?(?:answer\w*|determin\w+"
-    rf"|inferr?\w*|conclud\w+|known?|establish\w*)\b[^.!?\n]{{0,60}}\b(?:from|based on|with|using) the (?:{_TEXT}"
-    rf"|information)"
-    rf"|\b(?:based on|from|according to) the {_TEXT}(?: (?:above|provided|given))?,? (?:it (?:is|was) (?:impossible"
-    rf"|not possible|unclear|unknown)|there (?:is|was) no (?:information|mention|indication|answer))"
-    rf"|\b(?:not enough|insufficient) (?:information|context)\b[^.!?\n]{{0,40}}(?: in the {_TEXT}| to (?:answer"
-    rf"|determine|tell))",
-    re.IGNORECASE,
-)
-_NO_ANSWER_SPANISH = re.compile(
-    rf"\bel {_TEXT_ES}(?: (?:proporcionado|facilitado|dado|anterior))? no (?:\w+ )?(?:menciona|proporciona|contiene"
-    rf"|especifica|indica|dice|incluye|explica|aborda"
-    rf"|ofrece|aclara|responde|señala)"
-    rf"|\bel documento no (?:proporciona|contiene|ofrece|incluye) informaci"
-    rf"|\bseg[uú]n el {_TEXT_ES},? no (?:es posible|se puede) (?:responder|determinar|saber|concluir)"
-    rf"|\bno se (?:menciona|especifica|indica|proporciona|incluye|explica|aclara|dice"
-    rf"|encuentra)\b[^.!?\n]{{0,60}}\ben el {_TEXT_ES}"
-    rf"|\bno hay (?:suficiente )?(?:informaci[oó]n|menci[oó]n|datos|contexto)\b[^.!?\n]{{0,60}}\b(?:en el {_TEXT_ES}"
-    rf"|para (?:responder|determinar|contestar))"
-    rf"|\bno es posible (?:responder|determinar|saber|concluir)\b[^.!?\n]{{0,60}}\b(?:a partir del?|con el|con la"
-    rf"|seg[uú]n el|bas\w+ en el) (?:{_TEXT_ES}|informaci[oó]n)",
-    re.IGNORECASE,
-)
-_NO_ANSWER_CHINESE = re.compile(
-    rf"{_TEXT_ZH}(?:中)?(?:并|均|都|里)?(?:没有|未|未曾|没)(?:明确|具体|直接|详细)?(?:提及|提到|提供|说明|给出|涉及"
-    rf"|指出|包含|交代|回答|写明|描述)"
-    rf"|(?:根据|从|由|依据|按照){_TEXT_ZH}[^。！？\n]{{0,6}}(?:无法|不能|难以)(?:得出|判断|确定|得知|回答|推断|知道)"
-    rf"|{_TEXT_ZH}(?:中)?(?:并)?没有(?:任何)?(?:相关|有关|对应)(?:的)?(?:信息|内容|答案|说明|描述)"
-    rf"|(?:无法|不能|难以)(?:从|根据|通过|由){_TEXT_ZH}[^。！？\n]{{0,12}}(?:得出|判断|确定|得知|回答|推断|知道)"
-    rf"|无法确定答案|(?:信息|内容)(?:不足"
-    rf"|不够)[^。！？\n]{{0,6}}(?:无法|以回答)",
-    re.IGNORECASE,
-)
 # Words of which each match of a pattern has one: looking for them is faster than trying the pattern at each place.
 _MODEL_WORDS = (
     *(
@@ -250,13 +233,23 @@ _MODEL_WORDS = (
     *("asistente", "de entrenamiento", "mi fecha", "mi entrenamiento", "an ai"),
 )
 _MODEL_WORDS_CHINESE = ("ai", "人工智能", "语言模型", "助手", "训练数据", "知识")
-_TEXT_WORDS = ("passage", "text", "excerpt", "information", "document", "article")
-_TEXT_WORDS_SPANISH = ("texto", "pasaje", "fragmento", "extracto", "documento", "informaci")
-
-
-# Traditional characters of the patterns' words
-_SIMPLIFIED = str.maketrans(
-    "無醫議問題這個請給對幫為沒辦絕內說應該據來論遺語輔導", "无医议问题这个请给对帮为没办绝内说应该据来论遗语辅导"
+# ", the witness stated." and "，证人说。" after the words: somebody whom the text is about has said them.
+_SAID = (
+    r"(?:said|stated|replied|answered|told|testified|explained|wrote|added|declared|insisted|argued|responded"
+    r"|complained"
+    r"|claimed|dijo|declar[oó]|afirm[oó]|respondi[oó]|contest[oó]|explic[oó]|manifest[oó]|señal[oó]|añadi[oó]|aleg[oó]"
+    r"|insisti[oó]|escribi[oó]|refiri[oó]|refiere)"
+)
+_REPORTED = re.compile(
+    rf"[^.!?\n]{{0,120}}?[,—–]\s?(?:{_SAID}\s(?!I\b|that\b|que\b)\w"
+    rf"|(?!(?:as|I|you|which|and|but|because|since|what|so|como|pero|porque|(?:the|el) (?:passage|text|texto"
+    rf"|pasaje))\b)"
+    rf"(?:[\w'’-]{{1,20}}\.?\s){{1,4}}{_SAID}\b)",
+    re.IGNORECASE,
+)
+_REPORTED_CHINESE = re.compile(
+    r"[^。！？\n]{0,60}?[，,](?!请|因为|但|如果|文|原|这|所以)[^。！？，,\n我您你]{1,8}"
+    r"(?:说|称|表示|陈述|答道|解释|声明)道?(?=[。！]|\s{0,3}\Z)"
 )
 
 
@@ -265,8 +258,9 @@ def refusals(text: str) -> Iterator[tuple[int, str]]:
     head = text[:_REFUSAL_CHARS]
     chinese = is_chinese(text)
     pattern = _REFUSAL_CHINESE if chinese else _REFUSAL_LATIN
-    for match in pattern.finditer(head.translate(_SIMPLIFIED) if chinese else head):
-        yield match.start("refusal"), head[match.start("refusal") : match.end()]
+    for match in pattern.finditer(simplified(head) if chinese else head):
+        if not (_REPORTED_CHINESE if chinese else _REPORTED).match(text, match.end()):
+            yield match.start("refusal"), head[match.start("refusal") : match.end()]
 
 
 def disclaimers(text: str) -> Iterator[tuple[int, str]]:
@@ -275,24 +269,3 @@ def disclaimers(text: str) -> Iterator[tuple[int, str]]:
     if any(word in lower for word in (_MODEL_WORDS_CHINESE if is_chinese(text) else _MODEL_WORDS)):
         for match in _MODEL.finditer(text):
             yield match.start(), match[0]
-
-
-def missing_answers(text: str) -> Iterator[tuple[int, str]]:
-    """Where a text says that the passage has no answer, and the words."""
-    lower = text.lower()
-    patterns: list[re.Pattern[str]] = []
-    if chinese := is_chinese(text):
-        patterns.append(_NO_ANSWER_CHINESE)
-    elif any(word in lower for word in _TEXT_WORDS):
-        patterns.append(_NO_ANSWER_ENGLISH)
-    if any(word in lower for word in _TEXT_WORDS_SPANISH):
-        patterns.append(_NO_ANSWER_SPANISH)
-    searched = text.translate(_SIMPLIFIED) if chinese else text
-    for pattern in patterns:
-        for match in pattern.finditer(searched):
-            yield match.start(), text[match.start() : match.end()]
-
-
-def is_chinese(text: str) -> bool:
-    """Whether a text has a Chinese character."""
-    return not text.isascii() and HAN.search(text) is not None

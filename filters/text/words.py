@@ -29,3 +29,22 @@ def words(text: str) -> list[str]:
 def ngrams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
     """All runs of n tokens, in order."""
     return list(zip(*(tokens[start:] for start in range(n)), strict=False))
+
+
+# Traditional characters of the words that filters look for
+_SIMPLIFIED = str.maketrans(
+    "無醫議問題這個請給對幫為沒辦絕內說應該據來論遺語輔導暫現實並確會學換話處麼難從關於針類見稱輸檔傳訊時復體權診斷協"
+    "滿總結譯訪評創寫執謝貼發補細節資讓們丟檢測記標還適愛違試點別親夠煩將證",
+    "无医议问题这个请给对帮为没办绝内说应该据来论遗语辅导暂现实并确会学换话处么难从关于针类见称输档传讯时复体权诊断协"
+    "满总结译访评创写执谢贴发补细节资让们丢检测记标还适爱违试点别亲够烦将证",
+)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a text has a Chinese character."""
+    return not text.isascii() and HAN.search(text) is not None
+
+
+def simplified(text: str) -> str:
+    """A text with simplified characters in the words that filters look for; as long as before."""
+    return text.translate(_SIMPLIFIED)

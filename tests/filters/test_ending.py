@@ -97,13 +97,124 @@ BROKEN = [
     f"{ZH}：\n（一）租金\n（二）",
 ]
 
+ENDED_BY_WHAT_NO_SENTENCE_NEEDS = [
+    # references to provisions, acts, cases and pages
+    f"{FILL}. 42 U.S.C. § 1983",
+    f"{FILL}. See 410 U.S. 113",
+    f"{FILL}, as required by §§ 5–7",
+    f"{FILL}, as required by Article 6(1)(f)",
+    f"{FILL}. Regulation (EU) 2016/679",
+    f"{FILL}, Annex IV",
+    f"{ES}. Véase el art. 5 bis",
+    f"{ES}, conforme al artículo 27.2",
+    f"{ES}. Ley 29/1994",
+    f"{ZH}。参见《合同法》第五条",
+    f"{ZH}。见《民法典》第５６３条第二款",
+    f"{ZH}，依据第十二条之一",
+    f"{ZH}。法释〔2020〕17号",
+    f"{ZH}。详见附件二",
+    # markup and hashtags
+    f"{FILL}.</p>",
+    f"<div><p>{FILL}</p></div>",
+    f"{FILL}.</b><br/>",
+    f"{FILL}.<sup>3</sup>",
+    f"<ul><li>{FILL}</li></ul>",
+    f"{FILL}.\n\n---",
+    f"{ES}.\n* * *",
+    f"{ZH}。\n————",
+    f"{FILL}.\n\n#law #rent",
+    f"{ES} #derecho",
+    f"{ZH}。 #法律# #租赁#",
+    # full-width, small and vertical punctuation, other brackets
+    f"{ZH}﹗",
+    f"{ZH}﹖",
+    f"{ZH}．",
+    f"{ZH}︒",
+    f"{ZH}。～",
+    f"{ZH}～",
+    f"{ZH}〔2020〕",
+    f"{ZH}［一］",
+    f"{ZH}﹙一﹚",
+    f"{ZH}〖完〗",
+    f"{ZH}。｣",
+    # signatures and dates
+    f"{FILL}.\nSigned,\nJohn Smith",
+    f"{FILL}.\n\nYours sincerely,\n\nJane O'Neill\nAttorney at Law",
+    f"{FILL}.\n/s/ John Smith",
+    f"{FILL}.\nMay 5, 2020",
+    f"{ES}.\nFdo.: Juan Pérez",
+    f"{ES}.\nAtentamente,\nMaría de la Fuente",
+    f"{ES}.\nFirmado por Ana Ruiz",
+    f"{ES}.\nMadrid, a 5 de mayo de 2020",
+    f"{ZH}。\n此致\n敬礼",
+    f"{ZH}。\n此致\n某某人民法院",
+    f"{ZH}。\n二〇二〇年五月一日",
+    # ordinals as items
+    f"{ES}:\nPrimero.- pagar la renta\nSegundo.- reparar el tejado",
+    f"{ES}. Primero.- pagar. Segundo.- reparar el tejado",
+    f"{ES}:\n1.- la renta\n2.- la fianza",
+    f"{ES}:\n1º la renta\n2º la fianza",
+    f"{FILL}:\nFirst: the rent\nSecond - the deposit",
+    f"{FILL}:\n1.1 the rent\n1.2 the deposit",
+    f"{ZH}：\n第一，租金\n第二，押金",
+    f"{FILL}. Total: $1,200",
+]
+BROKEN_BESIDE_THEM = [
+    f"{FILL} under §",
+    f"{FILL} under section",
+    f"{FILL}. Under Article 5",
+    f"{FILL}. CHAPTER V",
+    f"{FILL}.\n\n## Article 5",
+    f"{FILL}:\n\nThird-Party",
+    f"{ES}. Artículo 5",
+    f"{ZH}。第五条",
+    f"{FILL}. 42 U.S.C.  §",
+    f"{FILL} (see Article 5",
+    f"{FILL} of the 5",
+    f"{ES}. Según el artículo 5",
+    f"{ES}, conforme al artículo",
+    f"{ES}, de la",
+    f"{ZH}，参见《合同法》第",
+    f"{ZH}，参见《合同法》第五",
+    f"{ZH}。根据《合同法》第五条",
+    f"{ZH}，参见（第五条",
+    f"{ZH}，因为",
+    f"{FILL}</b>",
+    f"<p>{FILL} and the</p>",
+    f"<p>{FILL},</p>",
+    f"<p>{FILL}</p",
+    f"{FILL}\n\n---",
+    f"{FILL} and the\n---",
+    f"{FILL} --",
+    f"{FILL} and #",
+    f"{FILL} of the #law",
+    f"{ZH}，",
+    f"{ZH}﹐",
+    f"{ZH}︓",
+    f"{ZH}从5～",
+    f"{ZH}〔2020",
+    f"{FILL}.\nSigned,",
+    f"{FILL}.\nYours sincerely,\nSigned by:",
+    f"{FILL}.\nSigned,\nJohn Smith of the",
+    f"{FILL}.\nSincerely,\nthe tenant had paid the",
+    f"{FILL}.\nBy contrast, the tenant",
+    f"{FILL}.\nBest practice\nJohn Smith",
+    f"{ES}.\nFdo.:",
+    f"{ES}.\nAtentamente,",
+    f"{ES}.\nMadrid, a 5 de",
+    f"{ZH}。\n此致\n因为",
+    f"{ES}:\nPrimero.- pagar\nSegundo.-",
+    f"{ES}:\nPrimero.- pagar\nSegundo.- reparar el",
+    f"{FILL}:\n1.1 the rent\n1.2 the",
+]
 
-@pytest.mark.parametrize("text", ENDED, ids=lambda text: text[-40:])
+
+@pytest.mark.parametrize("text", ENDED + ENDED_BY_WHAT_NO_SENTENCE_NEEDS, ids=lambda text: text[-40:])
 def test_ended(text):
     assert unfinished(text, short=False) is None
 
 
-@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[-40:])
+@pytest.mark.parametrize("text", BROKEN + BROKEN_BESIDE_THEM, ids=lambda text: text[-40:])
 def test_broken_off(text):
     assert unfinished(text, short=False)
 
@@ -120,3 +231,10 @@ def test_any_text_is_judged(text, short):
     assert why is None or why
     if not short and why is None:
         assert unfinished(text, short=True) is None
+
+
+@pytest.mark.parametrize(
+    "part", ["</p>", "#a ", "\n---", "- ", "A", "A, ", "§", "art. 5 ", "Segundo.- ", "第五条", "1.", "(", "～"]
+)
+def test_long_runs_are_judged_at_once(part):
+    assert unfinished(part * 20_000 + "and the", short=False)

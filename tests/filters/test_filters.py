@@ -285,3 +285,10 @@ def test_every_filter_that_declares_redact_masks_and_the_others_do_not():
 def test_a_verdict_takes_the_former_name_of_its_findings():
     assert Verdict(found=("email",)) == Verdict(findings=("email",))
     assert Verdict().findings == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["the passage you ", "I can't provide ", "Sorry - ", "no hay ", "您的问题没有提供的", "well, "]
+)
+def test_long_runs_are_judged_at_once(part):
+    assert built("refusal")([candidate(part * 20_000)])[0].reason in (None, "refusal")
