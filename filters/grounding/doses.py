@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.text.quantities import Quantity, read_quantities
+from filters.text.numbers.quantities import Quantity, read_quantities
 from filters.text.words import reply
 from stages.ports import KEEP, Verdict
 from stages.record import Candidate

@@ -10,10 +10,10 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.text.names import unsupported
-from filters.text.numbers import known_numbers, read_numbers
-from filters.text.numerals import NAMED
+from filters.text.numbers.numbers import known_numbers, read_numbers
+from filters.text.numbers.numerals import NAMED
+from filters.text.numbers.quantities import read_quantities
 from filters.text.plain import plain
-from filters.text.quantities import read_quantities
 from filters.text.words import HAN, reply, words
 from stages.ports import Verdict
 from stages.record import Candidate
@@ -50,7 +50,7 @@ class Support:
 
     The score is the share of the answer's content words that are in the passage. Words are compared by their first five
     letters; in Chinese, pairs of characters are compared, and 0.6 of `min_share` is enough. Numbers may also come from
-    the instruction. Their values are compared (`filters/text/numbers.py`), however they are written: in digits or
+    the instruction. Their values are compared (`filters/text/numbers`), however they are written: in digits or
     words, with separators, as a fraction, a share (1 in 5), a power of ten, a time of day (14:30, 2:30 pm), or a
     quantity in another unit. A name (`filters/text/names.py`) is supported if its words are in the passage or the
     prompt. Answers with fewer than

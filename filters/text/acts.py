@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from filters.text.numerals import ENGLISH_ORDINALS
+from filters.text.numbers.numerals import ENGLISH_ORDINALS
 
 _AMENDMENT = re.compile(rf"\b(?i:({'|'.join(ENGLISH_ORDINALS)})|(\d\d?)(?:st|nd|rd|th))\s(?i:amendments?)\b")
 _INSTRUMENT = r"(?i:regulations?|directives?|decisions?|reglamentos?|directivas?|decisi[oó]n(?:es)?)"

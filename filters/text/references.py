@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from filters.text.acts import RULES, Reference, acts, acts_of_the_union, decisions, rules_of
-from filters.text.numerals import (
+from filters.text.numbers.numerals import (
     HAN_DIGITS,
     NAMED,
     SPANISH_ORDINAL,

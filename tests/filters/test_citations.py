@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.grounding.citations import Citations
-from filters.text.numerals import from_roman
+from filters.text.numbers.numerals import from_roman
 from filters.text.references import References
 from tests.factories.candidates import candidate
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.grounding.doses import Doses
-from filters.text.quantities import read_quantities
+from filters.text.numbers.quantities import read_quantities
 from tests.factories.candidates import candidate
 
 PASSAGE = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filters.grounding.doses import Doses
 from filters.grounding.support import Support
-from filters.text.numbers import known_numbers, read_numbers
+from filters.text.numbers.numbers import known_numbers, read_numbers
 from filters.text.plain import plain
 from tests.factories.candidates import candidate
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Literal
 
-from filters.text.numerals import ACCENTS, ENGLISH_ORDINALS, NAMED, SPANISH_ORDINAL_STEMS
+from filters.text.numbers.numerals import ACCENTS, ENGLISH_ORDINALS, NAMED, SPANISH_ORDINAL_STEMS
 
 # hundred multiplies (two hundred), hundreds adds (doscientos); part: thirds, a divisor; other: counts by itself, and
 # is not always meant as a number

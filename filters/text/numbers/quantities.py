@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from filters.text.numbers import Number, read_numbers
+from filters.text.numbers.numbers import Number, read_numbers
 from filters.text.plain import lowered, plain
 
 # unit: kind, factor to the kind's first unit, names; words may have a plural s

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import time
 
-from filters.text.numerals import from_han
+from filters.text.numbers.numerals import from_han
 
 _AM = r"a\.?\s?m\b\.?|in the morning\b|de la (?:mañana|madrugada)\b"
 _PM = r"p\.?\s?m\b\.?|in the (?:afternoon|evening)\b|de la tarde\b"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from math import prod
 
-from filters.text.clock import read_times
+from filters.text.numbers.clock import read_times
 
 RANGE = re.compile(r"\s?(?:[-–—~～至到]|\b(?:to|and|or|a|y|o|hasta)\b)\s?(?:[$€£¥₹]\s?)?")
 _TIMES = {

@@ -10,9 +10,9 @@ from datetime import time
 from decimal import Decimal
 from functools import lru_cache
 
-from filters.text.combined import RANGE, Number, combine, multiplied, rounded, scale_after
-from filters.text.number_words import read_words
-from filters.text.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
+from filters.text.numbers.combined import RANGE, Number, combine, multiplied, rounded, scale_after
+from filters.text.numbers.number_words import read_words
+from filters.text.numbers.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
 from filters.text.plain import plain
 
 MAX_DIGITS = 60  # of a number that is read as one; longer ones are strings of digits
