@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -75,7 +76,7 @@ def call(*arguments: object, cwd: Path | None = None, measured: bool = False) ->
         mock.patch.dict(os.environ, environment(measured=measured), clear=True),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        _same_threads(),
+        _same_process(),
     ):
         code = main([str(argument) for argument in arguments])
     printed, errors = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
@@ -83,13 +84,14 @@ def call(*arguments: object, cwd: Path | None = None, measured: bool = False) ->
 
 
 @contextlib.contextmanager
-def _same_threads() -> Iterator[None]:
-    """Commands set torch's threads for their whole process."""
-    torch = sys.modules.get("torch")
+def _same_process() -> Iterator[None]:
+    """Commands set torch's threads and the level of logs for their whole process."""
+    torch, level = sys.modules.get("torch"), logging.root.level
     before = torch.get_num_threads() if torch else 0
     try:
         yield
     finally:
+        logging.root.setLevel(level)
         if torch:
             torch.set_num_threads(before)
 
