@@ -18,6 +18,9 @@ _WRITTEN = re.compile(r"[^\W_]")  # a line of signs is a rule between parts
 _FILL_IN = set("_.-=*…—")  # lines to fill in, and rules between parts
 
 
+LEAST_REPEATS = 4  # of a frequent n-gram: what stands three times in a sentence is what it is about
+
+
 @dataclass(frozen=True)
 class Repetition:
     """Reasons: repeated_lines, repeated_ngrams, frequent_ngram, repeated_character. Shares are of lines, of words, and
@@ -54,7 +57,8 @@ class Repetition:
         if len(tokens) >= 6 * n:
             gram, count = Counter(ngrams(tokens, n // 2)).most_common(1)[0]
             characters = sum(map(len, tokens))  # "of the" is not much of a text, however often it stands there
-            if (share := count * sum(map(len, gram)) / characters) > self.max_frequent_ngram:
+            share = count * sum(map(len, gram)) / characters
+            if count >= LEAST_REPEATS and share > self.max_frequent_ngram:
                 return Verdict("frequent_ngram", share, f"{' '.join(gram)!r} {count} times")
         return KEEP
 

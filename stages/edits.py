@@ -54,6 +54,11 @@ _NEGATION_BEFORE = {  # "X, not Y" about a word that is negated where it stands 
 }
 _COMPARATIVE = re.compile(r"\w+er$|more|fewer|least|most")  # not later than
 _FIXED_SPANISH_NEGATION = re.compile(r"\b(?:sino|ni|no s[oó]lo|o no|a menos|salvo)\b")  # no es A, sino B
+_ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is no statement
+    r"\b(?:accordance|line|conjunction|conformity|connection|compli\w+|comply|consistent\w*|compatible|associated|deal\w*|dealt"
+    r"|together|along|combined|compar\w+|interfer\w+|agree\w*|conflict\w*|contact|relationship|provided|charged|begin\w*"
+    r"|concerned|familiar|faced|met|diagnosed|fused|mixed|correlat\w+)\s$"
+)
 _SPANISH_SCOPE = re.compile(
     r"\b(?:cualquier|cualquiera|tod[oa]s|amb[oa]s|nadie|ning[uú]n\w*)\b", re.I
 )  # "all cannot" is unclear
@@ -168,6 +173,8 @@ def _fits(match: re.Match[str], language: str) -> bool:
     sentence, word = match.string, match[0]
     negation = _NEGATION_BEFORE.get(language)
     if negation and negation.search(sentence[: match.start()]) and not _COMPARATIVE.fullmatch(word):
+        return False
+    if word in ("with", "without") and _ASKS_FOR_WITH.search(sentence[: match.start()]):
         return False
     if language == "es":
         if "no " not in (word[:3], _table("es")[word][:3]):

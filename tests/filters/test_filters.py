@@ -79,6 +79,14 @@ ROWS = [
         "frequent_ngram",
     ),
     (
+        "repetition",  # a term, three times: 23 % of the characters
+        candidate(
+            "Seats shall be reserved for the Scheduled Castes and the Scheduled Tribes, except the Scheduled Tribes in "
+            "the autonomous districts of Assam, in the Assembly of every State. A seat is for one term."
+        ),
+        None,
+    ),
+    (
         "repetition",  # four times "of the" are 24 % of the words, and 9 % of the characters
         candidate(
             "The expiry of the limitation period of the claims arising under the provisions of the Regulation "

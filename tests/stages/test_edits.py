@@ -135,6 +135,8 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "El programa es compatible con otros formatos.", "sin otros"),
         ("es", "Puede comunicarse con gran parte del mundo.", "sin gran"),
         ("es", "La función se puede activar en el panel.", "se no puede"),
+        ("en", "It shall assess the standard in accordance with the Regulation.", "without"),
+        ("en", "The syndrome is associated with a rash.", "without"),
         ("zh", "国务院证券监督管理机构应当及时处理。", "全国人民代表大会"),
         ("zh", "自保险人知道或者应当知道有解除事由之日起计算。", "可以知道"),
         ("es", "Cualquier persona puede pulsar el botón.", "no puede"),
