@@ -62,6 +62,7 @@ _ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is n
 _SPANISH_SCOPE = re.compile(
     r"\b(?:cualquier|cualquiera|tod[oa]s|amb[oa]s|nadie|ning[uú]n\w*)\b", re.I
 )  # "all cannot" is unclear
+_PRONOUN_BEFORE = re.compile(r"\b(?:[mts]e|l[aeo]s?|nos)\s$")  # "se puede" is negated as "no se puede"
 _HAN_PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
     "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
 )
@@ -179,9 +180,7 @@ def _fits(match: re.Match[str], language: str) -> bool:
     if language == "es":
         if "no " not in (word[:3], _table("es")[word][:3]):
             return True
-        has_pronoun = re.search(
-            r"\b(?:[mts]e|l[aeo]s?|nos)\s$", sentence[: match.start()]
-        )  # no se puede, not: se no puede
+        has_pronoun = _PRONOUN_BEFORE.search(sentence[: match.start()])
         scope = _FIXED_SPANISH_NEGATION.search(sentence) or _SPANISH_SCOPE.search(sentence)
         return not (has_pronoun or scope or re.match(r" (?:no|parecer)\b", sentence[match.end() :]))
     if word == "国务院":
