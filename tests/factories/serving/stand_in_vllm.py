@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 VOCABULARY = 100
-DIES, HANGS, BREAKS, GARBLES = 90, 91, 92, 93  # what the server does after the first token of such a prompt
+DIES, HANGS, BREAKS, GARBLES, WAITS = 90, 91, 92, 93, 94  # what the server does after the first token of such a prompt
+RELEASES = 95  # such a prompt lets those go on that wait
 TOKEN_S = 0.005
 FAULT = "STAND_IN_FAULT"  # variable with a message: the process prints it as an error and ends
 ROOT = Path(__file__).parents[3]
@@ -53,6 +54,7 @@ def main() -> None:
     arguments = dict(zip(sys.argv, sys.argv[1:], strict=False))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)  # its engine"])
     state: dict[str, Any] = {"running": 0, "prompt": 0, "generated": 0, "healthy": True, "adapters": set()}
+    released = asyncio.Event()
 
     async def complete(request: Any) -> Response:
         body = await request.json()
@@ -78,6 +80,10 @@ def main() -> None:
                     return
                 if body["prompt"][0] == GARBLES:
                     yield "data: {]\n\n"
+                if body["prompt"][0] == RELEASES:
+                    released.set()
+                if body["prompt"][0] == WAITS:
+                    await released.wait()
                 await asyncio.sleep(TOKEN_S)
             yield "data: [DONE]\n\n"
         finally:
