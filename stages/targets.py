@@ -1,6 +1,7 @@
 """Targets: the sentence of a passage that a row is about, where a task does not ask about the whole passage."""
 
 import re
+from itertools import zip_longest
 
 from stages.sources.passages import length_factor, split_sentences
 
@@ -20,11 +21,26 @@ _LEANING = {
 }
 _LEANING_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
 _LEANING_HAN = re.compile(r"^(?:其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|上述|以上|他|她|它|对此|所以)")
+_EXCEPTION = {  # such a sentence takes back a part of the one before it
+    "en": re.compile(
+        r"provided (?:further )?that|by way of derogation|(?:this|the \w+|paragraphs?)\b.{0,40}\bnot apply\b",
+        re.IGNORECASE,
+    ),
+    "es": re.compile(r"(?:sin embargo|no obstante|salvo|se except[úu]a)", re.IGNORECASE),
+    "zh": re.compile(r"但|有下列情形之一的除外"),
+}
 # "in" leans only in phrases such as these
 _IN_PHRASE = re.compile(
     r"^in (?:addition|this|these|that|such|contrast|particular|other|all|both|its|their)\b", re.IGNORECASE
 )
-_SPOKEN = re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$")  # what is said to somebody
+_SPOKEN = {  # what is said to somebody
+    "en": re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$"),
+    "es": re.compile(
+        r"^(?:\w+,? )?\w+[aei]mos\b"  # describamos, primero veamos
+        r"|^(?:sepa|recuerde|consulte|tenga|note|vea|observe|aseg[uú]rese|imagine|suponga|considere)\b",
+        re.IGNORECASE,
+    ),
+}
 _TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
 _OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
 _ABBREVIATED = re.compile(
@@ -38,15 +54,19 @@ def targets(passage: str, language: str) -> list[str]:
     """The sentences of a passage that say something by themselves.
 
     Such a sentence ends with a full stop, has MIN_CHARS to MAX_CHARS characters (a third of it in Chinese), begins with
-    a capital, and does not lean on the sentence before ("It …", "However, …"). Names of speakers and numbers of clauses
-    before it are left out. A passage that is hardly longer than the sentence has none: it would give the answer away.
+    a capital, does not lean on the sentence before ("It …", "However, …"), and is not limited by the one after it
+    ("Provided that …"). Names of speakers and numbers of clauses before it are left out. A passage that is hardly
+    longer than the sentence has none: it would give the answer away.
     """
-    sentences = []
-    for raw in split_sentences(passage):
-        sentence = _NUMBERING.sub("", _SPEAKER.sub("", raw))
-        if _stands_alone(sentence, language) and len(passage) >= MIN_PASSAGE_SHARE * len(sentence):
-            sentences.append(sentence)
-    return sentences
+    sentences = [_NUMBERING.sub("", _SPEAKER.sub("", raw)) for raw in split_sentences(passage)]
+    exception = _EXCEPTION.get(language)
+    return [
+        sentence
+        for sentence, following in zip_longest(sentences, sentences[1:], fillvalue="")
+        if _stands_alone(sentence, language)
+        and len(passage) >= MIN_PASSAGE_SHARE * len(sentence)
+        and not (exception and exception.match(following))
+    ]
 
 
 def _stands_alone(sentence: str, language: str) -> bool:
@@ -57,7 +77,7 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     if sentence.count('"') % 2 or "<" in sentence:  # half of a quotation, or markup
         return False
-    if language == "en" and _SPOKEN.search(sentence):
+    if (spoken := _SPOKEN.get(language)) and spoken.search(sentence):
         return False
     if _TWO_SENTENCES.search(sentence) or _OPENED.search(sentence) or _ABBREVIATED.search(sentence):
         return False

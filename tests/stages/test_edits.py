@@ -27,6 +27,8 @@ def open_edits(sentence: str, language: str = "en") -> set[tuple[str, str]]:
         ("The provider shall keep the logs.", "The provider shall not keep the logs."),
         ("The provider shall not keep the logs.", "The provider shall keep the logs."),
         ("The court did not rule on the motion.", "The court did rule on the motion."),
+        ("The cyst can rupture.", "The cyst cannot rupture."),
+        ("The cyst cannot rupture.", "The cyst can rupture."),
         ("The notice is due within 72 hours.", "The notice is due within 72 days."),
         ("A panel of three judges heard it.", "A panel of four judges heard it."),
         ("On May 3 the Supreme Court ruled.", "On May 3 the District Court ruled."),
@@ -142,6 +144,24 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "Cualquier persona puede pulsar el botón.", "no puede"),
         ("es", "Genera paquetes que pueden no estar disponibles.", "no pueden"),
         ("zh", "应采取降低负面影响的措施。", "升高"),
+        ("es", "Es información que se puede hacer público hoy.", "privado"),
+        ("es", "Esta opción no es la del uso diario del equipo.", "semanal"),
+        ("es", "Reduce el espacio necesario en el disco.", "innecesario"),
+        ("es", "El paquete puede necesitar cambios locales.", "no puede"),
+        ("es", "Tanto el cliente como el servidor pueden cifrar.", "no pueden"),
+        ("es", "Para ahorrar espacio el sistema puede borrar datos.", "no puede"),
+        # the rest of the sentence contradicts
+        ("es", "La única desventaja es una transición que es difícil.", "fácil"),
+        ("es", "Los paquetes no pueden descargarse porque desaparecieron.", "paquetes pueden"),
+        # of the last four also the last three
+        ("es", "Las últimas cuatro reglas rechazan el correo.", "tres"),
+        ("en", "The last four rules reject such mail at once.", "three"),
+        # nobody has the choice that the other word would give
+        ("zh", "单位和个人应当遵守宪法和法律。", "可以"),
+        ("zh", "申请人应当对材料的真实性负责。", "可以"),
+        ("zh", "任何单位不得擅自改动装置。", "可以"),
+        # both include the level that is named
+        ("zh", "县级以上地方人民政府负责本区域的工作。", "以下"),
         # it is there twice
         ("zh", "国务院自然资源主管部门根据国务院授权履行职责。", "全国人民代表大会"),
         # the sentence shows itself that it is wrong
@@ -162,6 +182,7 @@ def test_words_that_give_themselves_away_or_are_bound_stay(language: str, senten
         ("zh", "特发性高血压的ICD-10编码为I10，由心脏科诊治。"),
         ("es", "Para más información consulte la sección 10.2 del manual."),
         ("en", "The doses that were given are listed in Table 3 of the annex."),
+        ("es", "La imagen es para procesadores de 32 bits del año."),
     ],
 )
 def test_codes_and_places_in_a_document_are_no_numbers(language: str, sentence: str) -> None:
@@ -189,6 +210,22 @@ def test_a_comparison_after_not_is_changed() -> None:
 def test_what_the_generator_writes_is_taken_where_it_fits(old: str, text: str, new: str | None) -> None:
     sentence = f"It takes {old} days."
     assert Edit("number", sentence, sentence.index(old), old, None).replacement(text) == new
+
+
+@pytest.mark.parametrize(
+    ("before", "fits"),
+    [
+        ("the period referred to in paragraphs 4 and", False),
+        ("notified in accordance with Article", False),
+        ("los plazos de los apartados 4 y", False),
+        ("it has to be paid within", True),
+        ("Article 4 applies to parties of", True),
+    ],
+)
+def test_a_number_of_a_reference_stays_near(before: str, fits: bool) -> None:
+    edit = Edit("number", f"{before} 5 ends.", len(before) + 1, "5", None)
+    assert edit.replacement("60 of") == ("60" if fits else None)
+    assert edit.replacement("7 of") == "7"
 
 
 @given(st.text(max_size=300), st.sampled_from(["en", "es", "zh"]), st.integers(0, 2**30))

@@ -10,6 +10,8 @@ LEASE = "The tenant shall return the keys on the last day of the lease at noon."
 RENT = "A tenant who pays the rent late owes interest of two per cent a month."
 LEANING = "It shall also apply to every contract that was made before the first of May."
 
+LEANING_ES = "Esto se aplica también a los contratos que se hicieron antes del primero de mayo."
+
 
 def test_each_sentence_that_stands_alone_is_a_target() -> None:
     assert targets(f"{LEASE} {LEANING} {RENT}", "en") == [LEASE, RENT]
@@ -54,6 +56,30 @@ def test_the_term_of_a_definition_stays() -> None:
 def test_in_begins_a_sentence_that_stands_alone_unless_it_points_back() -> None:
     alone = "In May the court ordered the landlord to return the deposit to all of the tenants."
     assert targets(f"{alone} {LEANING}", "en") == [alone]
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "exception"),
+    [
+        ("en", LEASE, "Provided that the landlord has not agreed to a later day."),
+        ("en", LEASE, "Paragraph 1 shall not apply to leases of less than a month."),
+        (
+            "es",
+            "El arrendatario devolverá las llaves el último día del arrendamiento.",
+            "No obstante, podrá pedir más.",
+        ),
+        ("zh", "董事不得利用职务便利谋取属于公司的商业机会和利益。", "但是，有下列情形之一的除外。"),
+    ],
+)
+def test_a_sentence_that_the_next_one_limits_is_no_target(language: str, sentence: str, exception: str) -> None:
+    lead = {"en": LEANING, "es": LEANING_ES, "zh": "其他规定见本法有关条款和国务院的有关规定以及实施细则。"}[language]
+    assert targets(f"{lead}\n{sentence}", language) == [sentence]
+    assert targets(f"{lead}\n{sentence}\n{exception}", language) == []
+
+
+@pytest.mark.parametrize("start", ["Primero describamos", "Veamos ahora", "Recuerde que elegimos", "Consulte"])
+def test_what_is_said_to_the_reader_is_no_target(start: str) -> None:
+    assert targets(f"{LEANING_ES}\n{start} la opción que instala el paquete en todos los equipos.", "es") == []
 
 
 def test_a_passage_of_one_sentence_would_give_the_answer_away() -> None:

@@ -1,8 +1,19 @@
-"""Pairs of words that make a sentence wrong when one takes the other's place, by language.
+"""Words that make a sentence wrong when one takes the other's place, by language."""
 
-Of `a b; c d` each of a pair becomes the other; of `a b >` only a becomes b. `_` stands for a space.
-"""
-
+# In order: one becomes the next or the one before.
+NUMBER_WORDS = {
+    "en": "two three four five six seven eight nine ten twelve fifteen twenty thirty forty fifty sixty ninety",
+    "es": "dos tres cuatro cinco seis siete ocho nueve diez doce quince veinte treinta cuarenta cincuenta sesenta",
+}
+UNITS = {
+    "en": ["minutes hours days weeks months years", "minute hour day week month year"],
+    "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
+}
+MONTHS = {
+    "en": "January February March April May June July August September October November December",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+}
+# Of `a b; c d` each of a pair becomes the other; of `a b >` only a becomes b. `_` stands for a space.
 OPPOSITES = {
     "en": """
         increase decrease; increases decreases; increased decreased; increasing decreasing; higher lower;
@@ -23,7 +34,7 @@ OPPOSITES = {
         plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
         buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee; insurer insured;
         President Governor; controller processor; House Council; Supreme_Court District_Court;
-        Parliament Legislature; mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
+        mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
         annually monthly >; annual monthly >; yearly monthly >; once twice; twice once >; prior_to after >;
         following preceding; until after >; during after >
     """,

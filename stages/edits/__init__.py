@@ -1,0 +1,11 @@
+"""Edits: changes of one place of a sentence that make it wrong, such as another number, party, time or direction.
+
+They give wrong statements that differ from the real one in the fact alone. Words come from tables of pairs; what other
+number would be plausible is left to the generator. Read `edit` for what an edit is, `search` for how a sentence's edits
+are found, `tables` for the words, and `english`, `spanish`, `chinese` for where a word must stay.
+"""
+
+from stages.edits.edit import Edit
+from stages.edits.search import find_edits
+
+__all__ = ["Edit", "find_edits"]

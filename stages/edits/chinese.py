@@ -1,0 +1,33 @@
+"""Chinese: which words stay where they stand."""
+
+import re
+
+_NEGATION_BEFORE = re.compile(r"(?:不|不予|未|未予|未经|不得|禁止|无|非)$")
+_PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
+    "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
+)
+_UNLAWFUL = re.compile("处罚|处分|没收|追究|罚款|取缔")  # what is lawful is not punished
+_NO_CHOICE = re.compile(  # nobody may choose whether to obey the law, or to forge
+    r"(?<=应当)(?:依法|严格|自觉)?(?:符合|遵守|坚持|忠于|尊重|承担[^，。；]{0,6}责任|对[^，。；]{0,24}负责)"
+    "|(?<=不得)[^，。；]{0,12}(?:擅自|损毁|毁坏|破坏|侵犯|侵占|伪造|变造|抽回|抽逃|虚假|贿|非法|泄露|歧视|虐待)"
+)
+
+
+def fits(match: re.Match[str], new: str) -> bool:
+    """Whether a word means what it says where it stands, and the new one can stand there."""
+    sentence, before, word = match.string, match.string[: match.start()], match[0]
+    if _NEGATION_BEFORE.search(before):
+        return False
+    match word:
+        case "国务院":
+            return _PARTY_ENDS.match(sentence, match.end()) is not None
+        case "升高" | "降低":
+            return not re.match(r".{0,4}(?:影响|风险|成本)", sentence[match.end() :])
+        case "以上" | "以下":
+            return not before.endswith("级")  # either includes the level that is named
+        case "应当" | "不得":
+            is_known = before.endswith("或者")  # knew or should have known
+            return not is_known and _NO_CHOICE.match(sentence, match.end()) is None
+        case "合法" | "非法":
+            return not _UNLAWFUL.search(sentence)
+    return True

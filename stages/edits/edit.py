@@ -1,0 +1,50 @@
+"""An edit, and what the generator may put in its place."""
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-])")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_REFERENCE = re.compile(  # numbers of one text's parts are near each other: not "paragraphs 4 and 60"
+    r"\b(?:articles?|art[ií]culos?|paragraphs?|apartados?|sections?|points?|clauses?|chapters?|parts?)"
+    r"(?:\s(?:[\d,()]+|and|or|to|y|o))*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of `sentence` at `start`: from `old` to `new`, or if that is None to what the generator writes."""
+
+    kind: str  # opposite | modal | negation | number | unit | month
+    sentence: str
+    start: int
+    old: str
+    new: str | None
+
+    @property
+    def before(self) -> str:
+        """The sentence up to the change, without a space at its end."""
+        return self.sentence[: self.start].rstrip()
+
+    def apply(self, new: str) -> str:
+        """The wrong sentence."""
+        return self.sentence[: self.start] + new + self.sentence[self.start + len(self.old) :]
+
+    def replacement(self, text: str) -> str | None:
+        """The number that the generator's continuation of `before` has in the place of `old`; None if none fits."""
+        match = _NUMBER.match(text.strip())
+        if not match or not _plausible(self.old, match[1]):
+            return None
+        is_near = len(match[1]) == len(self.old) or not _REFERENCE.search(self.before)
+        return match[1] if is_near else None
+
+
+def _plausible(old: str, new: str) -> bool:
+    """Whether a number is of the kind of another one, and not equal to it."""
+    left, right = (text.replace(",", "") for text in (old, new))
+    if float(left) == float(right) or ("." in left) != ("." in right):
+        return False
+    if _YEAR.fullmatch(left) or _YEAR.fullmatch(right):
+        return bool(_YEAR.fullmatch(left) and _YEAR.fullmatch(right))
+    return abs(len(left.split(".")[0]) - len(right.split(".")[0])) <= 1

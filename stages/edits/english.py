@@ -1,0 +1,53 @@
+"""English: which words stay where they stand, and changes that no table of pairs makes."""
+
+import re
+from collections.abc import Iterator
+
+from stages.edits.edit import Edit
+
+_AUXILIARY = "is|are|was|were|shall|must|will|can|may|should|could|would"
+_NEGATED = re.compile(rf"\b(?:({_AUXILIARY}|does|do|did|has|have|had) not|(can)not)\b")
+_NOT_NEGATED = re.compile(
+    rf"\b({_AUXILIARY})\b(?= [a-z])(?! (?:not|no|also be|either|neither|to|un\w+)\b)"
+    r"|\b(has|have|had)\b(?= (?:been|\w+ed)\b)"
+)
+_MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "may not": "may", "must not": "may"}
+_MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
+# "no one shall" and "no one may" are the same
+_FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b")
+# "whether it is" and "whether it is not" are the same
+_FIXED_NEGATION = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether)\b")
+_NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
+_COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
+_ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
+_ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is no statement
+    r"\b(?:accordance|line|conjunction|conformity|connection|compli\w+|comply|consistent\w*|compatible|associated|deal\w*|dealt"
+    r"|together|along|combined|compar\w+|interfer\w+|agree\w*|conflict\w*|contact|relationship|provided|charged|begin\w*"
+    r"|concerned|familiar|faced|met|diagnosed|fused|mixed|correlat\w+)\s$"
+)
+_FIXED_WITH = re.compile(r" (?:it|them|regard|respect)")  # goes on after "with" or "without"
+
+
+def fits(match: re.Match[str], new: str) -> bool:
+    """Whether a word means what it says where it stands, and the new one can stand there."""
+    before, word, after = match.string[: match.start()], match[0], match.string[match.end() :]
+    if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
+        return False  # "a" would have to be "an"
+    if word in ("above", "below") and not after.startswith(" "):
+        return False  # "as described above" points at the text, not at an amount
+    if word in ("with", "without") and (_FIXED_WITH.match(after) or _ASKS_FOR_WITH.search(before)):
+        return False
+    return not _NEGATION_BEFORE.search(before) or _COMPARATIVE.fullmatch(word) is not None
+
+
+def modals_and_negations(sentence: str) -> Iterator[Edit]:
+    """The edits of "shall", "must" and "may", and one that negates the sentence or takes its "not" away."""
+    for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):
+        yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
+    if _FIXED_NEGATION.search(sentence):
+        return
+    if match := _NEGATED.search(sentence):
+        yield Edit("negation", sentence, match.start(), match[0], match[1] or match[2])
+    elif match := _NOT_NEGATED.search(sentence):
+        new = "cannot" if match[0] == "can" else f"{match[0]} not"
+        yield Edit("negation", sentence, match.start(), match[0], new)

@@ -1,0 +1,124 @@
+"""Finds the edits of a sentence."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import zip_longest
+
+from stages.edits import chinese, english, spanish
+from stages.edits.edit import Edit
+from stages.edits.tables import MONTHS, NUMBER_WORDS, OPPOSITES, UNITS
+from stages.record import content_id
+
+_FITS: dict[str, Callable[[re.Match[str], str], bool]] = {
+    "en": english.fits,
+    "es": spanish.fits,
+    "zh": chinese.fits,
+}
+_NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
+_HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
+_PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
+    r"\b(?:tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$",
+    re.IGNORECASE,
+)
+# what is true of the last four is true of the last three
+_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s)\s$", re.IGNORECASE)
+_BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
+_LISTED = re.compile(r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)")  # what is counted follows: two aims: …
+_MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
+
+
+def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
+    """The edits of a sentence, one of each kind in turn, in an order that follows from a random number.
+
+    Words that the sentence has twice stay: "X, not Y" would not say which of them is meant.
+    """
+    by_kind: dict[str, list[Edit]] = {}
+    for edit in _all_edits(sentence, language, draw):
+        word = re.escape(edit.old)
+        if len(re.findall(word if language == "zh" else rf"(?<!\w){word}(?!\w)", sentence)) < 2:
+            by_kind.setdefault(edit.kind, []).append(edit)
+
+    def order(edit: Edit) -> str:
+        return content_id(str(draw), edit.kind, str(edit.start))
+
+    kinds = [sorted(edits, key=order) for edits in by_kind.values()]
+    kinds.sort(key=lambda edits: order(edits[0]))
+    return [edit for turn in zip_longest(*kinds) for edit in turn if edit is not None]
+
+
+def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    yield from _opposites(sentence, language)
+    yield from _numbers(sentence, language)
+    yield from _number_words(sentence, language, draw)
+    yield from _months(sentence, language, draw)
+    if language == "en":
+        yield from english.modals_and_negations(sentence)
+
+
+@cache
+def _table(language: str) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for entry in OPPOSITES.get(language, "").split(";"):
+        words = [word.replace("_", " ") for word in entry.split()]
+        one_way = ">" in words
+        if len(words) < 2 or words[1] == ">":
+            continue
+        table.setdefault(words[0], words[1])
+        if not one_way:
+            table.setdefault(words[1], words[0])
+    return table
+
+
+@cache
+def _table_pattern(language: str) -> re.Pattern[str]:
+    words = "|".join(re.escape(word) for word in sorted(_table(language), key=lambda word: (-len(word), word)))
+    return re.compile(words if language == "zh" else rf"\b(?<!-)(?:{words})\b(?!-)")
+
+
+def _opposites(sentence: str, language: str) -> Iterator[Edit]:
+    table = _table(language)
+    for match in _table_pattern(language).finditer(sentence) if table else ():
+        new = table[match[0]]
+        rest = sentence[: match.start()] + sentence[match.end() :]
+        # "before or after": both are there, and either may be true
+        if new.casefold() not in rest.casefold() and _FITS[language](match, new):
+            kind = "negation" if "no " in (match[0][:3], new[:3]) else "opposite"
+            yield Edit(kind, sentence, match.start(), match[0], new)
+
+
+def _numbers(sentence: str, language: str) -> Iterator[Edit]:
+    pattern = _HAN_NUMBER if language == "zh" else _NUMBER
+    for match in pattern.finditer(sentence):
+        before = sentence[: match.start(1)]
+        is_bound = _PLACE.search(before) or _CHOSEN.search(before) or _BITS.match(sentence, match.end(1))
+        if len(before) >= _MIN_BEFORE and not is_bound:
+            yield Edit("number", sentence, match.start(1), match[1], None)
+
+
+def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    numbers = NUMBER_WORDS.get(language, "").split()
+    units = [line.split() for line in UNITS.get(language, [])]
+    counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
+    for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
+        word, before = match[0], sentence[: match.start()]
+        is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
+        # not the three of "fifty three"
+        if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
+            yield Edit("number", sentence, match.start(), word, _neighbour(numbers, word, up=draw % 2 == 1))
+        for line in units:
+            if word in line and counted.search(before):
+                yield Edit("unit", sentence, match.start(), word, _neighbour(line, word, up=draw % 3 > 0))
+
+
+def _neighbour(words: list[str], word: str, *, up: bool) -> str:
+    place = words.index(word)
+    return words[place + 1] if place == 0 or (up and place + 1 < len(words)) else words[place - 1]
+
+
+def _months(sentence: str, language: str, draw: int) -> Iterator[Edit]:
+    months = MONTHS.get(language, "").split()
+    for match in re.finditer(r"\b(?:" + "|".join(months) + r")\b(?= \d| de)", sentence) if months else ():
+        new = months[(months.index(match[0]) + 1 + draw % 11) % 12]
+        if new not in sentence:
+            yield Edit("month", sentence, match.start(), match[0], new)
