@@ -80,7 +80,10 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
     table = _table(language)
     for match in _table_pattern(language).finditer(sentence) if table else ():
         new = table[match[0]]
-        rest = sentence[: match.start()] + sentence[match.end() :]
+        before = sentence[: match.start()]
+        if before.count("(") > before.count(")"):  # said by the way
+            continue
+        rest = before + sentence[match.end() :]
         # "before or after": both are there, and either may be true
         if new.casefold() not in rest.casefold() and _FITS[language](match, new):
             kind = "negation" if "no " in (match[0][:3], new[:3]) else "opposite"

@@ -9,7 +9,7 @@ _BOUND_NEGATION = re.compile(
     r"|^Para \w+[aei]r\b"
 )
 _SCOPE = re.compile(  # "all cannot" is unclear, and "both can" is negated as "neither can"
-    r"\b(?:cualquier|cualquiera|tod[oa]s|amb[oa]s|nadie|ning[uú]n\w*|alg[uú]n\w*|tanto|tambi[eé]n|siempre)\b",
+    r"\b(?:cualquier|cualquiera|tod[oa]s|amb[oa]s|nadie|ning[uú]n\w*|alg[uú]n\w*|tanto|tambi[eé]n|siempre|similarmente|asimismo)\b",
     re.IGNORECASE,
 )
 _PERHAPS = re.compile(  # "puede ser" says perhaps, of which "no puede ser" is not the opposite
@@ -17,10 +17,19 @@ _PERHAPS = re.compile(  # "puede ser" says perhaps, of which "no puede ser" is n
 )
 _PRONOUN_BEFORE = re.compile(r"\b(?:[mts]e|l[aeo]s?|nos)\s$")  # "se puede" is negated as "no se puede"
 # the only drawback is that it is difficult: "easy" would contradict
-_ATTITUDE = re.compile(r"\b(?:limitaci[oó]n|restricci[oó]n|(?:des)?ventaja|inconveniente|problema)\b")
+_ATTITUDE = re.compile(
+    r"\b(?:limitaci[oó]n|restricci[oó]n|(?:des)?ventaja|inconveniente|problema|(?:des)?afortunadamente|obviamente)\b",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(r"[^.]*[:;(]")  # … pueden filtrarse: presione la tecla l
+_SERVES = re.compile(
+    r"^Para \w+[aei]r\b|\b(?:servicio|opci[oó]n|orden|herramienta|programa)s? que $"
+)  # what serves, permits
 _PHRASE = re.compile(
     r"\b(?:hacer(?:lo|la|se)?|dominio|clave|salud|opini[oó]n|vida|uso)\s$", re.IGNORECASE
 )  # uso diario
+# more than one, the greater part; "stays active and goes on" would contradict
+_BOUND_WORD = re.compile(r"(?:m[aá]s|menos) de (?:un[ao]?|1)\b|(?:mayor|menor) parte\b|(?:in)?activ[oa] y\b")
 _PREDICATE = re.compile(r"(?:in)?necesari[oa]|(?:im)?posible|f[aá]cil|dif[ií]cil")  # says something only after a copula
 _COPULA = re.compile(r"\b(?:es|son|sea|sean|ser|ser[áa]n?|fue|era|eran|resulta|resultan|est[áa]n?|queda)\s$")
 
@@ -32,5 +41,7 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False
     if "no " in (word[:3], new[:3]):
         is_bound = _BOUND_NEGATION.search(sentence) or _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before)
-        return not (is_bound or _PERHAPS.match(sentence, match.end()))
+        return not (is_bound or _PERHAPS.match(sentence, match.end()) or _GOES_ON.match(sentence, match.end()))
+    if _BOUND_WORD.match(sentence, match.start()) or (word.startswith(("permit", "impid")) and _SERVES.search(before)):
+        return False
     return not _PREDICATE.fullmatch(word) or _COPULA.search(before) is not None

@@ -53,7 +53,7 @@ OPPOSITES = {
         con_fiebre sin_fiebre; interno externo; interna externa; activo inactivo; activa inactiva;
         automático manual; automática manual >; posible imposible; necesario innecesario; necesaria innecesaria;
         compatible incompatible; fácil difícil; rápido lento; rápida lenta;
-        diario semanal; anual mensual >; mensual semanal >; parcial total; temporal permanente; más_de menos_de;
+        diario semanal; anual mensual >; mensual semanal >; temporal permanente; más_de menos_de;
         al_menos como_máximo
     """,
     "zh": """

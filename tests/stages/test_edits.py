@@ -153,6 +153,13 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         # the rest of the sentence contradicts
         ("es", "La única desventaja es una transición que es difícil.", "fácil"),
         ("es", "Los paquetes no pueden descargarse porque desaparecieron.", "paquetes pueden"),
+        ("es", "Los patrones pueden usarse para filtrar: presione la tecla l.", "no pueden"),
+        ("es", "El servicio continuará activo y seguirá trabajando.", "inactivo"),
+        ("es", "El servicio necesita más de una aplicación.", "menos de"),
+        ("es", "La mayor parte de la migración ya se completó.", "menor"),
+        ("es", "Es un servicio que permite ver la consola.", "impide"),
+        # it is said by the way
+        ("en", "The patients recovered (after the second dose) at home.", "before"),
         # of the last four also the last three
         ("es", "Las últimas cuatro reglas rechazan el correo.", "tres"),
         ("en", "The last four rules reject such mail at once.", "three"),
