@@ -1,7 +1,17 @@
-"""Chinese: which words stay where they stand."""
+"""Chinese: which words stay where they stand, and amounts in words."""
 
 import re
+from collections.abc import Iterator
 
+from stages.edits.edit import Edit
+from stages.edits.tables import NUMBER_WORDS, UNITS, neighbour
+
+_NUMBERS = NUMBER_WORDS["zh"].split()
+_TIMES = UNITS["zh"][0].split()
+_AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
+    rf"(?<![第零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
+    rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人|次))"
+)
 _NEGATION_BEFORE = re.compile(r"(?:不|不予|未|未予|未经|不得|禁止|无|非)$")
 _PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
     "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
@@ -31,3 +41,13 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "合法" | "非法":
             return not _UNLAWFUL.search(sentence)
     return True
+
+
+def amounts(sentence: str, draw: int) -> Iterator[Edit]:
+    """The edits of amounts in words: another number of the unit, or the number of another unit of time."""
+    for match in _AMOUNT.finditer(sentence):
+        percent, number, unit = match[1] or "", match[2], match[3] or ""
+        new = percent + neighbour(_NUMBERS, number, up=draw % 2 == 1) + unit
+        yield Edit("number", sentence, match.start(), match[0], new)
+        if unit in _TIMES:
+            yield Edit("unit", sentence, match.start(), match[0], number + neighbour(_TIMES, unit, up=draw % 3 > 0))

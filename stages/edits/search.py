@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from stages.edits import chinese, english, spanish
 from stages.edits.edit import Edit
-from stages.edits.tables import MONTHS, NUMBER_WORDS, OPPOSITES, UNITS
+from stages.edits.tables import MONTHS, NUMBER_WORDS, OPPOSITES, UNITS, neighbour
 from stages.record import content_id
 
 _FITS: dict[str, Callable[[re.Match[str], str], bool]] = {
@@ -50,8 +50,11 @@ def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
 def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     yield from _opposites(sentence, language)
     yield from _numbers(sentence, language)
-    yield from _number_words(sentence, language, draw)
-    yield from _months(sentence, language, draw)
+    if language == "zh":
+        yield from chinese.amounts(sentence, draw)
+    else:
+        yield from _number_words(sentence, language, draw)
+        yield from _months(sentence, language, draw)
     if language == "en":
         yield from english.modals_and_negations(sentence)
 
@@ -108,15 +111,10 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
         # not the three of "fifty three"
         if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
-            yield Edit("number", sentence, match.start(), word, _neighbour(numbers, word, up=draw % 2 == 1))
+            yield Edit("number", sentence, match.start(), word, neighbour(numbers, word, up=draw % 2 == 1))
         for line in units:
             if word in line and counted.search(before):
-                yield Edit("unit", sentence, match.start(), word, _neighbour(line, word, up=draw % 3 > 0))
-
-
-def _neighbour(words: list[str], word: str, *, up: bool) -> str:
-    place = words.index(word)
-    return words[place + 1] if place == 0 or (up and place + 1 < len(words)) else words[place - 1]
+                yield Edit("unit", sentence, match.start(), word, neighbour(line, word, up=draw % 3 > 0))
 
 
 def _months(sentence: str, language: str, draw: int) -> Iterator[Edit]:

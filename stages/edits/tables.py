@@ -4,10 +4,12 @@
 NUMBER_WORDS = {
     "en": "two three four five six seven eight nine ten twelve fifteen twenty thirty forty fifty sixty ninety",
     "es": "dos tres cuatro cinco seis siete ocho nueve diez doce quince veinte treinta cuarenta cincuenta sesenta",
+    "zh": "一 二 三 四 五 六 七 八 九 十 十二 十五 二十 三十 四十 五十 六十 八十 九十 一百 二百 三百 五百",
 }
 UNITS = {
     "en": ["minutes hours days weeks months years", "minute hour day week month year"],
     "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
+    "zh": ["小时 日 个月 年"],
 }
 MONTHS = {
     "en": "January February March April May June July August September October November December",
@@ -62,3 +64,9 @@ OPPOSITES = {
         国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人
     """,
 }
+
+
+def neighbour(words: list[str], word: str, *, up: bool) -> str:
+    """The word after or before one of a list; at either end the only one there is."""
+    place = words.index(word)
+    return words[place + 1] if place == 0 or (up and place + 1 < len(words)) else words[place - 1]

@@ -50,6 +50,10 @@ def test_english(sentence: str, changed: str) -> None:
         ("zh", "用人单位应当支付工资。", "用人单位可以支付工资。"),
         ("zh", "由国务院批准后实施。", "由全国人民代表大会批准后实施。"),
         ("zh", "原告提起了上诉。", "被告提起了上诉。"),
+        ("zh", "应当在三十日内答复。", "应当在二十日内答复。"),
+        ("zh", "应当在三十日内答复。", "应当在三十个月内答复。"),
+        ("zh", "处五万元以下罚款。", "处六万元以下罚款。"),
+        ("zh", "不得超过百分之十。", "不得超过百分之九。"),
     ],
 )
 def test_other_languages(language: str, sentence: str, changed: str) -> None:
@@ -158,6 +162,8 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "El servicio necesita más de una aplicación.", "menos de"),
         ("es", "La mayor parte de la migración ya se completó.", "menor"),
         ("es", "Es un servicio que permite ver la consola.", "impide"),
+        # numbers of a reference
+        ("zh", "依照本法第三年度报告的规定办理。", "第二"),
         # it is said by the way
         ("en", "The patients recovered (after the second dose) at home.", "before"),
         # of the last four also the last three
