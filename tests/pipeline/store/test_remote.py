@@ -1,6 +1,7 @@
 """A data set on an object store, asked of a real S3 server: whole or not at all, whoever dies or comes at once."""
 
 import http.client
+import itertools
 import json
 import sys
 import threading
@@ -183,10 +184,11 @@ def test_of_one_date_by_two_publishers_the_last_is_shown_and_both_are_kept(bucke
     assert seen(bucket) == {DATE: ("a",)}
 
 
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("again", "after"), [(False, False), (True, True)], ids=["first, before the call", "over another, after the call"]
 )
-def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path, monkeypatch, again, after):
+def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path, monkeypatch, again, after, step):
     left = [10**9]
 
     def dying(real):
@@ -205,10 +207,8 @@ def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path,
 
     for name in CALLS:
         monkeypatch.setattr(Bucket, name, dying(getattr(Bucket, name)))
-    number = 0
     place = new_place()
-    while True:
-        number += 1
+    for number in itertools.count(1, step):
         bucket = Bucket.open(f"{place.url}/{number}")
         data = DataSet(tmp_path / str(number))
         publish_texts(data, NEXT_DATE, ["other"])
