@@ -1,7 +1,6 @@
 """Evolves the generators of a data set after a date: starts or resumes the driver, reports the verdicts."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,8 +63,8 @@ def evolve_date(
     if data.manifest(date) is None:
         raise ConfigError(f"--date: {date} is not finished in {data.root}; run gristmill run --date {date} first")
     if (verdicts := verdicts_of(registry, date, list(config.domains))) is not None:
-        _clean_up(data, registry, date, list(config.domains))
-        return EvolveResult("nothing", verdicts, notes=[f"{date} has its verdicts: nothing to do"])
+        notes = _clean_up(data, registry, date, list(config.domains))
+        return EvolveResult("nothing", verdicts, notes=[f"{date} has its verdicts: nothing to do", *notes])
     handle = data.lock(f"the evolution of {date}")
     try:
         folder = data.root / FOLDER / date
@@ -90,14 +89,13 @@ def evolve_date(
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
-    _write_report(data)
-    return EvolveResult("done", verdicts, notes=result.get("notes", []))
+    return EvolveResult("done", verdicts, notes=[*result.get("notes", []), *_write_report(data)])
 
 
-def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[str]) -> None:
+def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[str]) -> list[str]:
     """Finishes what a process that was killed after the last verdict left: pointers, temporary files, the report.
 
-    Does nothing while another process works on the data set, or where the disk cannot be written.
+    Does nothing while another process works on the data set, or where the disk cannot be written. Returns notes.
     """
     with contextlib.suppress(GristmillError, OSError):
         handle = data.lock(f"the evolution of {date}")
@@ -107,16 +105,19 @@ def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[st
             with registry.lock(f"the evolution of {date}"):
                 for domain in domains:
                     registry.catch_up(domain)
-            _write_report(data)
+            return _write_report(data)
         finally:
             os.close(handle)
+    return []
 
 
-def _write_report(data: DataSet) -> None:
+def _write_report(data: DataSet) -> list[str]:
+    """Writes the loop's page. Returns a note if that fails: the verdicts stand."""
     try:
         write_evolve_report(data)
-    except Exception:  # the verdicts stand; `gristmill report evolve` writes it later
-        logging.getLogger(__name__).exception("report")
+    except (GristmillError, OSError) as error:
+        return [f"the loop's page was not written ({error}); gristmill report evolve --out {data.root} writes it"]
+    return []
 
 
 def verdicts_of(registry: Registry, date: str, domains: Sequence[str]) -> list[EvolveVerdict] | None:

@@ -29,9 +29,9 @@ def move_former_shards(data: DataSet) -> None:
         if any(shard.file.startswith(_FORMER_PREFIX) for shard in manifest.shards):
             try:
                 data.rename_shards(manifest.date, lambda name, date=manifest.date: _renamed(name, date))
-            except (GristmillError, OSError):
-                logging.getLogger(__name__).exception(
-                    "%s: its shards stay in the folders of an earlier version", manifest.date
+            except (GristmillError, OSError) as error:
+                logging.getLogger(__name__).warning(
+                    "%s: its shards stay in the folders of an earlier version: %s", manifest.date, error
                 )
 
     for folder in data.root.glob(f"{_FORMER_PREFIX}*"):

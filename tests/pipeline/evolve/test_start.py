@@ -138,3 +138,16 @@ def test_a_call_after_the_last_verdict_finishes_what_a_kill_left(models, data):
     assert registry.pointer_path("law").read_bytes() == pointer
     assert not any(path.exists() for path in leftovers)
     assert (data.root / "evolve" / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_a_note(models, data):
+    data.manifest_path(DATE).parent.mkdir(parents=True)
+    data.manifest_path(DATE).write_text(manifest_of(date=DATE).to_json())
+    for domain in models.config.domains:
+        judged(data, models, domain)
+    page = data.root / "evolve" / "report.html"
+    page.mkdir(parents=True)
+    result = evolve_date(models, DATE, beam_args=(), watch=lambda folder: None, stop=Stop(1, None, print))
+    assert result.status == "nothing"
+    assert str(page) in result.notes[-1]
+    assert f"gristmill report evolve --out {data.root}" in result.notes[-1]
