@@ -16,6 +16,7 @@ _NEGATION_BEFORE = re.compile(r"(?:不|不予|未|未予|未经|不得|禁止|�
 _PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务院证券监督管理机构
     "应当|可以|不得|负责|批准|制定|规定|决定|有权|根据|依照|报告|备案|提出|认为|授权|同意|审批|[、，。；和或及与对在]|$"
 )
+_PREDICATE_ENDS = re.compile("[，。；：的]|$")
 _UNLAWFUL = re.compile("处罚|处分|没收|追究|罚款|取缔")  # what is lawful is not punished
 _NO_CHOICE = re.compile(  # nobody may choose whether to obey the law, or to forge
     r"(?<=应当)(?:依法|严格|自觉)?(?:符合|遵守|坚持|忠于|尊重|承担[^，。；]{0,6}责任|对[^，。；]{0,24}负责)"
@@ -39,7 +40,9 @@ def fits(match: re.Match[str], new: str) -> bool:
             is_known = before.endswith("或者")  # knew or should have known
             return not is_known and _NO_CHOICE.match(sentence, match.end()) is None
         case "合法" | "非法":
-            return not _UNLAWFUL.search(sentence)
+            return not _UNLAWFUL.search(sentence) and not sentence.startswith("权益", match.end())
+        case "有效" | "无效":
+            return _PREDICATE_ENDS.match(sentence, match.end()) is not None  # not 有效措施
     return True
 
 

@@ -162,6 +162,8 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "El servicio necesita más de una aplicación.", "menos de"),
         ("es", "La mayor parte de la migración ya se completó.", "menor"),
         ("es", "Es un servicio que permite ver la consola.", "impide"),
+        ("zh", "国家保护公民的合法权益。", "非法"),
+        ("zh", "应当采取有效措施保护水资源。", "无效"),
         # numbers of a reference
         ("zh", "依照本法第三年度报告的规定办理。", "第二"),
         # it is said by the way
