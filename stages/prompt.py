@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import zip_longest
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError
@@ -15,7 +14,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from configs.errors import ConfigError
 from configs.schema import Task
 from stages.answer_forms import read_json, read_labelled
-from stages.edits import Edit, find_edits
+from stages.edits import Edit, passage_edits
 from stages.record import content_id
 from stages.sources.passages import first_sentence
 from stages.targets import targets
@@ -83,11 +82,10 @@ def render(
         sentences = targets(passage, language)
         values["swap"] = draw % 2 == 1
         if task.target == "edit":
-            edits = [find_edits(sentence, language, draw // 2) for sentence in sentences]
-            in_turn = [edit for turn in zip_longest(*_rotated(edits, draw // 2)) for edit in turn if edit is not None]
-            if sample >= len(in_turn):
+            edits = passage_edits(sentences, language, draw // 2)
+            if sample >= len(edits):
                 return None
-            edit = in_turn[sample]
+            edit = edits[sample]
             values |= {"sentence": edit.sentence, "old": edit.old}
         elif not sentences:
             return None
@@ -100,11 +98,6 @@ def render(
     messages += ({"role": "user", "content": user},)
     parts = [system, user] if edit is None else [system, user, edit.sentence, str(edit.start), edit.new or ""]
     return Prompt(messages, _fill(task.prompt[language], blank), values, content_id(*parts), edit)  # type: ignore[index]
-
-
-def _rotated(rows: list[Any], by: int) -> list[Any]:
-    start = by % len(rows) if rows else 0
-    return rows[start:] + rows[:start]
 
 
 def converse(

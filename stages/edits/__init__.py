@@ -6,6 +6,6 @@ are found, `tables` for the words, and `english`, `spanish`, `chinese` for where
 """
 
 from stages.edits.edit import Edit
-from stages.edits.search import find_edits
+from stages.edits.search import find_edits, passage_edits
 
-__all__ = ["Edit", "find_edits"]
+__all__ = ["Edit", "find_edits", "passage_edits"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from stages.edits.edit import Edit
 from stages.edits.tables import NUMBER_WORDS, UNITS, neighbour
 
+MODALS = frozenset({"应当", "可以", "必须", "不得"})
 _NUMBERS = NUMBER_WORDS["zh"].split()
 _TIMES = UNITS["zh"][0].split()
 _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.edits import Edit, find_edits
+from stages.edits import Edit, find_edits, passage_edits
 
 
 def wrong(sentence: str, language: str = "en") -> set[str]:
@@ -202,6 +202,20 @@ def test_words_that_give_themselves_away_or_are_bound_stay(language: str, senten
 )
 def test_codes_and_places_in_a_document_are_no_numbers(language: str, sentence: str) -> None:
     assert open_edits(sentence, language) == set()
+
+
+def test_two_passages_of_three_keep_chinese_modals_where_there_is_another_edit() -> None:
+    sentences = ["申请人应当在三十日内答复。", "用人单位应当支付工资。"]
+    kinds = [{edit.kind for edit in passage_edits(sentences, "zh", draw)} for draw in range(6)]
+    assert [("modal" in each) for each in kinds] == [True, False, False] * 2
+    assert {edit.kind for edit in passage_edits(sentences[1:], "zh", 1)} == {"modal"}
+
+
+def test_the_sentences_of_a_passage_come_in_turn() -> None:
+    sentences = ["The court ruled after May.", "The fee was increased.", "A table."]
+    edits = passage_edits(sentences, "en", 4)
+    assert [edit.sentence for edit in edits[:2]] == [sentences[1], sentences[0]]
+    assert passage_edits([], "en", 4) == []
 
 
 def test_a_comparison_after_not_is_changed() -> None:
