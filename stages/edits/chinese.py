@@ -4,11 +4,25 @@ import re
 from collections.abc import Iterator
 
 from stages.edits.edit import Edit
-from stages.edits.tables import NUMBER_WORDS, UNITS, neighbour
+from stages.edits.tables import neighbour
 
 MODALS = frozenset({"应当", "可以", "必须", "不得"})
-_NUMBERS = NUMBER_WORDS["zh"].split()
-_TIMES = UNITS["zh"][0].split()
+# In order: one becomes the next or the one before.
+_NUMBERS = [
+    *"一二三四五六七八九十",
+    "十二",
+    "十五",
+    "二十",
+    "三十",
+    "四十",
+    "五十",
+    "六十",
+    "八十",
+    "九十",
+    "一百",
+    "二百",
+]
+_TIMES = ["小时", "日", "个月", "年"]
 _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
     rf"(?<![第零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
     rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人|次))"
@@ -26,7 +40,7 @@ _NO_CHOICE = re.compile(  # nobody may choose whether to obey the law, or to for
 
 
 def fits(match: re.Match[str], new: str) -> bool:
-    """Whether a word means what it says where it stands, and the new one can stand there."""
+    """Whether the new word gives a sentence that is grammatical and says something else."""
     sentence, before, word = match.string, match.string[: match.start()], match[0]
     if _NEGATION_BEFORE.search(before):
         return False
@@ -47,11 +61,12 @@ def fits(match: re.Match[str], new: str) -> bool:
     return True
 
 
-def amounts(sentence: str, draw: int) -> Iterator[Edit]:
+def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     """The edits of amounts in words: another number of the unit, or the number of another unit of time."""
     for match in _AMOUNT.finditer(sentence):
         percent, number, unit = match[1] or "", match[2], match[3] or ""
         new = percent + neighbour(_NUMBERS, number, up=draw % 2 == 1) + unit
-        yield Edit("number", sentence, match.start(), match[0], new)
+        if new not in sentence:
+            yield Edit("number", sentence, match.start(), match[0], new)
         if unit in _TIMES:
             yield Edit("unit", sentence, match.start(), match[0], number + neighbour(_TIMES, unit, up=draw % 3 > 0))

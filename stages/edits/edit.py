@@ -32,12 +32,16 @@ class Edit:
         return self.sentence[: self.start] + new + self.sentence[self.start + len(self.old) :]
 
     def replacement(self, text: str) -> str | None:
-        """The number that the generator's continuation of `before` has in the place of `old`; None if none fits."""
+        """The number with which the generator goes on after `before`.
+
+        None if it is implausible in place of `old`, or the sentence has it already.
+        """
         match = _NUMBER.match(text.strip())
         if not match or not _plausible(self.old, match[1]):
             return None
         is_near = len(match[1]) == len(self.old) or not _REFERENCE.search(self.before)
-        return match[1] if is_near else None
+        is_there = re.search(rf"(?<![\d.,]){re.escape(match[1])}(?![\d]|[.,]\d)", self.sentence)
+        return match[1] if is_near and not is_there else None
 
 
 def _plausible(old: str, new: str) -> bool:

@@ -25,11 +25,11 @@ _ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is n
     r"|together|along|combined|compar\w+|interfer\w+|agree\w*|conflict\w*|contact|relationship|provided|charged|begin\w*"
     r"|concerned|familiar|faced|met|diagnosed|fused|mixed|correlat\w+)\s$"
 )
-_FIXED_WITH = re.compile(r" (?:it|them|regard|respect)")  # goes on after "with" or "without"
+_FIXED_WITH = re.compile(r" (?:it|them|regard|respect)\b")  # goes on after "with" or "without"
 
 
 def fits(match: re.Match[str], new: str) -> bool:
-    """Whether a word means what it says where it stands, and the new one can stand there."""
+    """Whether the new word gives a sentence that is grammatical and says something else."""
     before, word, after = match.string[: match.start()], match[0], match.string[match.end() :]
     if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
         return False  # "a" would have to be "an"
@@ -40,7 +40,7 @@ def fits(match: re.Match[str], new: str) -> bool:
     return not _NEGATION_BEFORE.search(before) or _COMPARATIVE.fullmatch(word) is not None
 
 
-def modals_and_negations(sentence: str) -> Iterator[Edit]:
+def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     """The edits of "shall", "must" and "may", and one that negates the sentence or takes its "not" away."""
     for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):
         yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])

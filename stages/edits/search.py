@@ -1,27 +1,33 @@
 """Finds the edits of a sentence."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import zip_longest
+from typing import Protocol
 
 from stages.edits import chinese, english, spanish
 from stages.edits.edit import Edit
 from stages.edits.tables import MONTHS, NUMBER_WORDS, OPPOSITES, UNITS, neighbour
 from stages.record import content_id
 
-_FITS: dict[str, Callable[[re.Match[str], str], bool]] = {
-    "en": english.fits,
-    "es": spanish.fits,
-    "zh": chinese.fits,
-}
+
+class _Language(Protocol):
+    """What the module of a language declares."""
+
+    def fits(self, match: re.Match[str], new: str) -> bool: ...
+
+    def more_edits(self, sentence: str, draw: int) -> Iterator[Edit]: ...
+
+
+LANGUAGES: dict[str, _Language] = {"en": english, "es": spanish, "zh": chinese}
 _NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
 _HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
 _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
     r"\b(?:tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$",
     re.IGNORECASE,
 )
-# what is true of the last four is true of the last three
+# "the last four" stays true with a smaller number
 _CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s)\s$", re.IGNORECASE)
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
 _LISTED = re.compile(r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)")  # what is counted follows: two aims: …
@@ -31,8 +37,8 @@ _MIN_BEFORE = 12  # characters before a number: the generator needs something to
 def passage_edits(sentences: Sequence[str], language: str, draw: int) -> list[Edit]:
     """The edits of a passage's sentences, one of each sentence in turn, in an order that follows from a random number.
 
-    In Chinese law nearly every sentence has 应当 or 可以, and a model finds their change the likeliest. So two passages
-    of three keep them where there is another edit.
+    In Chinese law nearly every sentence has 应当 or 可以, and a model finds their change the likeliest. So in two of
+    three passages they are left alone when another edit exists.
     """
     edits = [find_edits(sentence, language, draw) for sentence in sentences]
     others = [[edit for edit in each if edit.kind != "modal"] for each in edits]
@@ -64,26 +70,21 @@ def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
 def _all_edits(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     yield from _opposites(sentence, language)
     yield from _numbers(sentence, language)
-    if language == "zh":
-        yield from chinese.amounts(sentence, draw)
-    else:
-        yield from _number_words(sentence, language, draw)
-        yield from _months(sentence, language, draw)
-    if language == "en":
-        yield from english.modals_and_negations(sentence)
+    yield from _number_words(sentence, language, draw)
+    yield from _months(sentence, language, draw)
+    if language in LANGUAGES:
+        yield from LANGUAGES[language].more_edits(sentence, draw)
 
 
 @cache
 def _table(language: str) -> dict[str, str]:
     table: dict[str, str] = {}
-    for entry in OPPOSITES.get(language, "").split(";"):
-        words = [word.replace("_", " ") for word in entry.split()]
-        one_way = ">" in words
-        if len(words) < 2 or words[1] == ">":
-            continue
-        table.setdefault(words[0], words[1])
-        if not one_way:
-            table.setdefault(words[1], words[0])
+    for entry in filter(None, map(str.strip, OPPOSITES.get(language, "").split(";"))):
+        left, right = (word.replace("_", " ") for word in entry.replace(" > ", " ").split())
+        changes = {left: right} if " > " in entry else {left: right, right: left}
+        if twice := changes.keys() & table.keys():
+            raise ValueError(f"stages/edits/tables.py: {language}: {', '.join(sorted(twice))} stands twice")
+        table |= changes
     return table
 
 
@@ -102,7 +103,7 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
             continue
         rest = before + sentence[match.end() :]
         # "before or after": both are there, and either may be true
-        if new.casefold() not in rest.casefold() and _FITS[language](match, new):
+        if new.casefold() not in rest.casefold() and LANGUAGES[language].fits(match, new):
             yield Edit(_kind(match[0], new), sentence, match.start(), match[0], new)
 
 
@@ -123,6 +124,8 @@ def _numbers(sentence: str, language: str) -> Iterator[Edit]:
 
 def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     numbers = NUMBER_WORDS.get(language, "").split()
+    if not numbers:
+        return
     units = [line.split() for line in UNITS.get(language, [])]
     counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
     for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
@@ -130,7 +133,9 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
         # not the three of "fifty three"
         if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
-            yield Edit("number", sentence, match.start(), word, neighbour(numbers, word, up=draw % 2 == 1))
+            new = neighbour(numbers, word, up=draw % 2 == 1)
+            if not re.search(rf"\b{new}\b", sentence):
+                yield Edit("number", sentence, match.start(), word, new)
         for line in units:
             if word in line and counted.search(before):
                 yield Edit("unit", sentence, match.start(), word, neighbour(line, word, up=draw % 3 > 0))

@@ -4,69 +4,69 @@
 NUMBER_WORDS = {
     "en": "two three four five six seven eight nine ten twelve fifteen twenty thirty forty fifty sixty ninety",
     "es": "dos tres cuatro cinco seis siete ocho nueve diez doce quince veinte treinta cuarenta cincuenta sesenta",
-    "zh": "一 二 三 四 五 六 七 八 九 十 十二 十五 二十 三十 四十 五十 六十 八十 九十 一百 二百 三百 五百",
 }
 UNITS = {
     "en": ["minutes hours days weeks months years", "minute hour day week month year"],
     "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
-    "zh": ["小时 日 个月 年"],
 }
 MONTHS = {
     "en": "January February March April May June July August September October November December",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
-# Of `a b; c d` each of a pair becomes the other; of `a b >` only a becomes b. `_` stands for a space.
+# Of `a b; c d` each of a pair becomes the other; of `a > b` only a becomes b. `_` stands for a space.
 OPPOSITES = {
     "en": """
         increase decrease; increases decreases; increased decreased; increasing decreasing; higher lower;
         highest lowest; above below; before after; more fewer; most least; greater smaller; longer shorter;
-        earlier later; early late; upper lower; left right; proximal distal; anterior posterior; medial lateral;
-        superior inferior; internal external; inner outer; positive negative; acute chronic; mild severe;
-        benign malignant; bilateral unilateral; partial complete; maximum minimum; presence absence;
-        normal abnormal; male female; men women; boys girls; maternal paternal; older younger; with without;
-        include exclude; includes excludes; including excluding; granted denied; grants denies; affirmed reversed;
-        upheld overturned; allowed prohibited; permitted forbidden; lawful unlawful; valid void; public private;
-        federal state; civil criminal; temporary permanent; optional mandatory; voluntary compulsory; first last;
-        accepted rejected; won lost; start stop; started stopped; begin end; began ended; improved worsened;
-        better worse; faster slower; reduced increased; rapid slow; thick thin; wide narrow; large small; high low;
-        strong weak; frequent rare; common rare; at_least at_most; no_more_than no_less_than; agreed refused;
-        in_favor_of against >; in_favour_of against >; success failure; excess deficiency; open closed;
+        earlier later; early late; upper > lower; left right; proximal distal; anterior posterior;
+        medial lateral; superior inferior; internal external; inner outer; positive negative; acute chronic;
+        mild severe; benign malignant; bilateral unilateral; partial complete; maximum minimum;
+        presence absence; normal abnormal; male female; men women; boys girls; maternal paternal;
+        older younger; with without; include exclude; includes excludes; including excluding; granted denied;
+        grants denies; affirmed reversed; upheld overturned; allowed prohibited; permitted forbidden;
+        lawful unlawful; valid void; public private; federal state; civil criminal; temporary permanent;
+        optional mandatory; voluntary compulsory; first last; accepted rejected; won lost; start stop;
+        started stopped; begin end; began ended; improved worsened; better worse; faster slower;
+        reduced > increased; rapid slow; thick thin; wide narrow; large small; high low; strong weak;
+        frequent rare; common > rare; at_least at_most; no_more_than no_less_than; agreed refused;
+        in_favor_of > against; in_favour_of > against; success failure; excess deficiency; open closed;
         dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
         hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
-        plaintiff's defendant's; appellant respondent; employer employee; employers employees; landlord tenant;
-        buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee; insurer insured;
-        President Governor; controller processor; House Council; Supreme_Court District_Court;
-        mother father; brother sister; daily weekly; weekly monthly >; monthly weekly >;
-        annually monthly >; annual monthly >; yearly monthly >; once twice; twice once >; prior_to after >;
-        following preceding; until after >; during after >
+        plaintiff's defendant's; appellant respondent; employer employee; employers employees;
+        landlord tenant; buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee;
+        insurer insured; President Governor; controller processor; House > Council;
+        Supreme_Court District_Court; mother father; brother sister; daily weekly; monthly > weekly;
+        annually > monthly; annual > monthly; yearly > monthly; once twice; prior_to > after;
+        following preceding; until > after; during > after
     """,
     "es": """
-        aumento descenso; aumenta disminuye; aumentó disminuyó; aumentar disminuir; aumentan disminuyen; mayor menor;
-        inferior superior >; antes después; máximo mínimo; público privado;
-        pública privada; demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
+        aumento descenso; aumenta disminuye; aumentó disminuyó; aumentar disminuir; aumentan disminuyen;
+        mayor menor; inferior > superior; antes después; máximo mínimo; público privado; pública privada;
+        demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
-        benigno maligno; benigna maligna; izquierdo derecho >; izquierda derecha; deberá podrá >; deberán podrán >;
-        podrá deberá >; no_podrá podrá >; no_podrán podrán >; no_deberá podrá >; no_deberán podrán >;
-        puede no_puede; pueden no_pueden; no_es es >; no_son son >; no_será será >; no_está está >;
-        no_se_puede se_puede >; permite impide; permiten impiden; permitido prohibido; permitida prohibida;
-        aceptado rechazado; aceptada rechazada; obligatorio voluntario >; obligatoria voluntaria >; válido nulo;
-        válida nula; con_fines_de_lucro sin_fines_de_lucro; con_ánimo_de_lucro sin_ánimo_de_lucro;
-        con_autorización sin_autorización; con_consentimiento sin_consentimiento; con_receta sin_receta;
-        con_fiebre sin_fiebre; interno externo; interna externa; activo inactivo; activa inactiva;
-        automático manual; automática manual >; posible imposible; necesario innecesario; necesaria innecesaria;
-        compatible incompatible; fácil difícil; rápido lento; rápida lenta;
-        diario semanal; anual mensual >; mensual semanal >; temporal permanente; más_de menos_de;
-        al_menos como_máximo
+        benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
+        deberán > podrán; podrá > deberá; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
+        no_deberán > podrán; puede no_puede; pueden no_pueden; no_es > es; no_son > son; no_será > será;
+        no_está > está; no_se_puede > se_puede; permite impide; permiten impiden; permitido prohibido;
+        permitida prohibida; aceptado rechazado; aceptada rechazada; obligatorio > voluntario;
+        obligatoria > voluntaria; válido > nulo; válida > nula; con_fines_de_lucro sin_fines_de_lucro;
+        con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
+        con_consentimiento sin_consentimiento; con_receta sin_receta; con_fiebre sin_fiebre; interno externo;
+        interna externa; activo inactivo; activa inactiva; automático manual; automática > manual;
+        posible imposible; necesario innecesario; necesaria innecesaria; compatible incompatible;
+        fácil difícil; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
+        temporal permanente; más_de menos_de; al_menos como_máximo
     """,
     "zh": """
-        应当 可以; 不得 可以 >; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后; 有效 无效;
-        原告 被告; 公开 保密; 合法 非法; 全部 部分; 必须 可以 >; 上级 下级; 最高 最低;
-        国务院 全国人民代表大会 >; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方; 出租人 承租人
+        应当 可以; 不得 > 可以; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后;
+        有效 无效; 原告 被告; 公开 保密; 合法 非法; 全部 部分; 必须 > 可以; 上级 下级; 最高 最低;
+        国务院 > 全国人民代表大会; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方;
+        出租人 承租人
     """,
 }
 
 
 def neighbour(words: list[str], word: str, *, up: bool) -> str:
-    """The word after or before one of a list; at either end the only one there is."""
+    """The word after or before one of a list; at either end the only neighbour."""
     place = words.index(word)
     return words[place + 1] if place == 0 or (up and place + 1 < len(words)) else words[place - 1]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.edits import Edit, find_edits, passage_edits
+from stages.edits import Edit, find_edits, passage_edits, search
 
 
 def wrong(sentence: str, language: str = "en") -> set[str]:
@@ -168,6 +168,10 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("zh", "依照本法第三年度报告的规定办理。", "第二"),
         # it is said by the way
         ("en", "The patients recovered (after the second dose) at home.", "before"),
+        ("es", "Puede ser necesario reiniciar el equipo.", "innecesario"),
+        ("es", "Le pueden servir las herramientas.", "no pueden"),
+        ("es", "Se inicia después que el BIOS cede el control.", "antes"),
+        ("es", "Con escasa o nula validación de los datos.", "válida"),
         # of the last four also the last three
         ("es", "Las últimas cuatro reglas rechazan el correo.", "tres"),
         ("en", "The last four rules reject such mail at once.", "three"),
@@ -218,6 +222,19 @@ def test_the_sentences_of_a_passage_come_in_turn() -> None:
     assert passage_edits([], "en", 4) == []
 
 
+@pytest.mark.parametrize("language", ["en", "es", "zh"])
+def test_a_word_of_the_tables_has_one_opposite(language: str) -> None:
+    table = search._table(language)
+    assert len(table) > 20
+    assert all(old != new and table.get(new, old) == old for old, new in table.items() if table.get(new) == old)
+
+
+def test_a_word_that_stands_twice_in_the_tables_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(search.OPPOSITES, "xx", "up down; high > up; up high")
+    with pytest.raises(ValueError, match="xx: high, up stands twice"):
+        search._table("xx")
+
+
 def test_a_comparison_after_not_is_changed() -> None:
     assert "It is due not earlier than May." in wrong("It is due not later than May.")
 
@@ -266,3 +283,10 @@ def test_an_edit_changes_one_place_of_any_text(sentence: str, language: str, dra
         assert edit.apply(edit.old) == sentence
         assert edit.new != edit.old
         edit.replacement(sentence)
+
+
+def test_a_number_that_the_sentence_has_already_is_not_taken() -> None:
+    sentence = "The server listens on port 4500 (or on port 500 without NAT)."
+    edit = Edit("number", sentence, sentence.index("4500"), "4500", None)
+    assert (edit.replacement("500 if"), edit.replacement("4501 if")) == (None, "4501")
+    assert not any("two of the keys" in text for text in wrong("He has three of the keys and two of the rooms."))
