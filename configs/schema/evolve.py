@@ -84,8 +84,8 @@ class Evolve(Section):
     )
     hidden: tuple[FilterSpec, ...] = Field(
         default=(),
-        description="Filters that candidates are measured with and that no run uses. Unset: support, with limits "
-        "stricter than the run's.",
+        description="Filters that candidates are measured with and that no run uses. Unset: support with "
+        "min_share 0.5, and grounded.",
     )
     keep_days: int | None = Field(
         default=90, ge=1, description="Days that the answers of a date are kept for training. null: for ever."

@@ -159,7 +159,7 @@ def _utility(
 
 
 def _yield(measurement: Measurement, gate: Gate, arm: str) -> list[Check]:
-    """Bytes of accepted text for a token of prompts and answers: what a GPU's second yields, but deterministic."""
+    """Bytes of accepted text per token of prompts and answers: a proxy for throughput that depends on no clock."""
     pair = Pair(measurement.answers[CHALLENGER], measurement.answers[arm])
     if any(not any(row.accepted for row in rows) for rows in pair.arms):
         return []  # the guards say that there are too few rows

@@ -30,10 +30,10 @@ from stages.evolve.answer import ProbeAnswer
 from stages.evolve.student import ByteStudent
 
 MIN_ACCEPTED = 30  # accepted answers of each arm; with fewer no figure below means anything
-MIN_CORE_BYTES = 10_000  # of real text, for the surprise of answers
+MIN_CORE_CHARS = 10_000  # of real text, for the surprise of answers
 CHANCE = 0.005  # how often a guard may take chance for a change; there are a dozen of them, against two arms
 MAX_CHARS_PER_ANSWER = 2000  # for compression ratio and distinct 3-grams
-MIN_RISE = 1.5  # of accepted answers: with half as many again the hidden filters have to keep more answers too
+MIN_RISE = 1.5  # of accepted answers: from there on the hidden filters have to keep more answers too
 _SHARE_TOLERANCE = 0.01  # of the real share: examples are whole
 
 _Guard = Callable[[Measurement, str, Pair, Gate], Iterator[Check]]
@@ -133,7 +133,7 @@ def diversity(text: str) -> tuple[float, float]:
 def _coverage(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
     """The effective number of passages with accepted answers, and the largest share of a source.
 
-    By chance fewer passages have an accepted answer; that answers crowd on some of them is never chance.
+    That fewer passages have an accepted answer may be chance; more answers for each of these passages is not excused.
     """
     ours, theirs = pair.values(coverage)
     accepted, accepted_before = (sum(row.accepted for row in rows) for rows in pair.arms)
@@ -205,8 +205,8 @@ def _surprise(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Ite
     The measure is an n-gram model of real core passages, not the base model's likelihood: it costs no GPU and is the
     same for each base model.
     """
-    if sum(len(text) for text in measurement.core) < MIN_CORE_BYTES:
-        meaning = f"the core has less than {MIN_CORE_BYTES:,} characters of real text to measure with (evolve.core)"
+    if sum(len(text) for text in measurement.core) < MIN_CORE_CHARS:
+        meaning = f"the core has less than {MIN_CORE_CHARS:,} characters of real text to measure with (evolve.core)"
         yield Check(name="surprise", passed=False, limit=gate.max_surprise_change, meaning=meaning)
         return
     student = _student(tuple(measurement.core))
@@ -239,12 +239,12 @@ def _percentiles(student: ByteStudent, rows: Sequence[ProbeAnswer]) -> np.ndarra
 
 
 def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:
-    """The share of accepted answers that filters keep which no run uses: who learns to please the screen loses it.
+    """The share of accepted answers that filters keep which no run uses: it falls if only the screen was learnt.
 
-    Chance excuses twice the limit at most: with few accepted answers it would excuse whatever this guard is for. And it
-    excuses nothing of a challenger that is accepted far more often, if the hidden filters keep hardly more of its
-    answers than before: a generator that got better would have as many more of these. It is refused where its share is
-    nearer to what it would be if they kept none of the additional answers than to the reference's, on a log scale.
+    Chance excuses twice the limit at most: with few accepted answers it would excuse whatever this guard is for.
+
+    A challenger with r times as many accepted answers, r ≥ MIN_RISE, is refused below 1 / √r of the reference's share:
+    halfway, on a log scale, between "they keep none of the additional answers" (1 / r) and "the share is the same".
     Where the hidden filters keep few answers of anybody, no difference of a few points would show it.
     """
     if any(all(row.hidden is None for row in rows if row.accepted) for rows in pair.arms):
@@ -257,10 +257,10 @@ def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Itera
     accepted, accepted_before = (sum(row.accepted for row in rows) for rows in pair.arms)
     rise = accepted / accepted_before
     is_excused = change.high >= 0 and change.value >= -2 * gate.max_hidden_gap
-    pleases = rise >= MIN_RISE and ours < theirs / math.sqrt(rise)
+    is_over_optimised = rise >= MIN_RISE and ours < theirs / math.sqrt(rise)
     yield Check(
         name="hidden screen",
-        passed=not pleases and (change.value >= -gate.max_hidden_gap or is_excused),
+        passed=not is_over_optimised and (change.value >= -gate.max_hidden_gap or is_excused),
         value=change.value,
         low=change.low,
         high=change.high,

@@ -88,7 +88,7 @@ def print_verdict(verdict: EvolveVerdict) -> None:
             table.add_row(role, str(arm.answers), accepted, right, str(arm.copies), length, *bits)
         console.print(table)
     if verdict.checks:
-        right_columns = [Column(name, justify="right") for name in ("figure", "95 % interval", "limit")]
+        right_columns = [Column(name, justify="right") for name in ("figure", "interval", "limit")]
         table = Table("check", "against", *right_columns, "passed", title="checks", **LOOK)
         for check in verdict.checks:
             style = "" if check.passed else "bold"

@@ -62,7 +62,7 @@ class Variant(RegistryPart):
 
 
 class Check(RegistryPart):
-    """One test of a verdict: a figure with its 95 % interval where it has one, the limit, and what they mean."""
+    """One test of a verdict: a figure with its interval where it has one, the limit, and what they mean."""
 
     name: str
     passed: bool
