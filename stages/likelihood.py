@@ -1,9 +1,9 @@
 """Scores of a candidate by the generator's own likelihood: how much the row's texts say about each other.
 
 For an answer: `log_p`, log P(answer | prompt); `pmi`, the same less log P(answer), per token; and `gain`,
-log P(passage | answer) less log P(passage), per token. For a question: `gain`, of the sentence that it asks about. For a
-distractor: `plausibility`, log P(distractor) less log P(the real sentence), per token. All in nats. What a passage says
-is better predicted after a text with its facts; an invented text does not help.
+log P(passage | answer) less log P(passage), per token. For a question: `gain`, of the sentence that it asks about. For
+a distractor: `plausibility`, log P(distractor) less log P(the real sentence), per token. All in nats. What a passage
+says is better predicted after a text with its facts; an invented text does not help.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
