@@ -128,7 +128,10 @@ def _sample(logits_BV: torch.Tensor, rows: Sequence[Draws]) -> list[int]:
 
 
 def _pick_cut(p_BV: torch.Tensor, uniform_B: torch.Tensor, rows: Sequence[Draws]) -> list[int]:
-    """Returns a token of each row, all of which have a top-k, a top-p or a min-p."""
+    """Returns a token of each row, all of which have a top-k, a top-p or a min-p.
+
+    As in vLLM, top-p is a share of what min-p and top-k leave.
+    """
     device, width = p_BV.device, p_BV.shape[1]
     top_k = torch.tensor([row.options.top_k or width for row in rows], device=device)
     top_p = torch.tensor([row.options.top_p for row in rows], device=device)
@@ -136,14 +139,17 @@ def _pick_cut(p_BV: torch.Tensor, uniform_B: torch.Tensor, rows: Sequence[Draws]
     count = min(width, MAX_CANDIDATES)
     best = torch.topk(p_BV, count, dim=1)
     cumulated = best.values.sum(1)
-    is_enough = (cumulated >= top_p) | (top_k <= count) | (best.values[:, -1] < min_p * best.values[:, 0])
+    is_limited = (top_k <= count) | (best.values[:, -1] < min_p * best.values[:, 0])
+    is_enough = is_limited | ((top_k >= width) & (cumulated >= top_p))
     if count < width and not bool(is_enough.all()):
         best = torch.sort(p_BV, dim=1, descending=True)
+        is_limited |= True
     p_BK, token_BK = best
-    before_BK = p_BK.cumsum(1) - p_BK  # the first candidate always stays: nothing is before it
     rank_K = torch.arange(p_BK.shape[1], device=device)
-    is_out = (before_BK >= top_p[:, None]) | (rank_K >= top_k[:, None]) | (p_BK < min_p[:, None] * p_BK[:, :1])
-    place_B = _pick(p_BK.masked_fill(is_out, 0), uniform_B)
+    p_BK = p_BK.masked_fill((rank_K >= top_k[:, None]) | (p_BK < min_p[:, None] * p_BK[:, :1]), 0)
+    left_B = torch.where(is_limited, p_BK.sum(1), 1.0)
+    before_BK = p_BK.cumsum(1) - p_BK  # the first candidate always stays: nothing is before it
+    place_B = _pick(p_BK.masked_fill(before_BK >= (top_p * left_B)[:, None], 0), uniform_B)
     return token_BK.gather(1, place_B[:, None])[:, 0].tolist()
 
 
