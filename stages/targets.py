@@ -1,7 +1,6 @@
 """Targets: the sentence of a passage that a row is about, where a task does not ask about the whole passage."""
 
 import re
-from itertools import zip_longest
 
 from stages.sources.passages import length_factor, split_sentences
 
@@ -20,7 +19,9 @@ _LEANING = {
     "zh": "",
 }
 _LEANING_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
-_LEANING_HAN = re.compile(r"^(?:其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|上述|以上|他|她|它|对此|所以)")
+_LEANING_HAN = re.compile(
+    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|上述|以上|他|她|它|对此|所以)"
+)
 _EXCEPTION = {  # such a sentence takes back a part of the one before it
     "en": re.compile(
         r"provided (?:further )?that|by way of derogation|(?:this|the \w+|paragraphs?)\b.{0,40}\bnot apply\b",
@@ -62,8 +63,9 @@ def targets(passage: str, language: str) -> list[str]:
     exception = _EXCEPTION.get(language)
     return [
         sentence
-        for sentence, following in zip_longest(sentences, sentences[1:], fillvalue="")
+        for before, sentence, following in zip(["", *sentences], sentences, [*sentences[1:], ""], strict=False)
         if _stands_alone(sentence, language)
+        and not before.endswith("；")  # whose subject it may share
         and len(passage) >= MIN_PASSAGE_SHARE * len(sentence)
         and not (exception and exception.match(following))
     ]

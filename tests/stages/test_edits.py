@@ -164,6 +164,10 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "Es un servicio que permite ver la consola.", "impide"),
         ("zh", "国家保护公民的合法权益。", "非法"),
         ("zh", "应当采取有效措施保护水资源。", "无效"),
+        ("zh", "被告人提起了上诉。", "原告"),
+        ("zh", "不得阻挠或者非法收取费用。", "合法"),
+        ("zh", "听证期限不少于三十日。", "二十日"),
+        ("zh", "罚款不得超过三十日的收入。", "四十日"),
         # numbers of a reference
         ("zh", "依照本法第三年度报告的规定办理。", "第二"),
         # it is said by the way

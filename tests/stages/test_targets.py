@@ -48,6 +48,10 @@ def test_speakers_and_numbers_are_left_out(lead: str) -> None:
     assert targets(f"{LEANING}\n{lead}{LEASE}", "en") == [LEASE]
 
 
+def test_what_follows_a_semicolon_may_lack_its_subject() -> None:
+    assert targets("个人信息处理者应当公开其规则；在规则变更之后的三十日以内应当及时通知有关的个人。" * 2, "zh") == []
+
+
 def test_the_term_of_a_definition_stays() -> None:
     definition = "Digenic inheritance: A type of inheritance that is governed by two gene loci."
     assert targets(f"{LEANING}\n{definition}", "en") == [definition]
