@@ -1,5 +1,6 @@
 """`DsaSlots`: the DSA model over slots. The arenas are the `Pages` of its layers, one row a slot."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ class DsaSlots(SlotModel):
         """Returns the bytes of keys, values and block summaries for each token."""
         config = network.config
         keys_and_values = 2 * config.num_key_value_heads * config.head_dim
-        summaries = config.num_key_value_heads * config.gate_dim * 8 // (7 * config.block) + 1
+        levels = config.fanout / (config.fanout - 1)  # of summaries, each smaller by `fanout` than the one below
+        summaries = math.ceil(config.num_key_value_heads * config.gate_dim * levels / config.block)
         return config.num_hidden_layers * (keys_and_values + summaries) * network.dtype.itemsize
 
     @torch.inference_mode()
