@@ -187,7 +187,10 @@ class _EngineCollector(Collector):
         yield _counter("tokens", "Tokens of the engine, read (prompt) and written (output).", "kind", tokens)
         steps = {"sparse": stats.sparse_steps, "dense": stats.dense_steps}
         yield _counter("steps", "Steps of the engine, with sparse or with dense attention.", "attention", steps)
-        restarts = CounterMetricFamily("gristmill_serve_engine_restarts", "Starts of vLLM after it failed; for the embedded engine failed steps, after which it goes on.")
+        restarts = CounterMetricFamily(
+            "gristmill_serve_engine_restarts",
+            "Starts of vLLM after it failed; for the embedded engine failed steps, after which it goes on.",
+        )
         restarts.add_metric((), stats.restarts)
         yield restarts
 
