@@ -161,7 +161,7 @@ class Verifier(Protocol):
 
 
 class Contrast(Protocol):
-    """Two passages and two claims: passage 0 bears out claim 0 and not claim 1, passage 1 the other way round.
+    """Two passages and two claims: passage 0 supports claim 0 and not claim 1, passage 1 the other way round.
 
     `answers`: what a generator wrote about each passage, or (). Nobody knows whether they are right, but on the whole
     they are less so than the claims, and more so than the claims about the other passage. `sure`: False where the

@@ -1,4 +1,4 @@
-"""Drops answers with a sentence that the passage does not bear out: a BERT that reads both, sentence by sentence."""
+"""Drops answers with a sentence that the passage does not support: a BERT that reads both, sentence by sentence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Trains a cross-encoder by LoRA (Hu et al. 2021) on quadruples: two passages, two claims, each borne out by one.
+"""Trains a cross-encoder by LoRA (Hu et al. 2021) on quadruples: two passages, two claims, each supported by one.
 
 The loss has two terms: cross-entropy of the four pairs, and a ranking term (RankNet: Burges et al. 2005, section 3) by
 which a claim scores higher with its own passage than with the other one, and a passage higher with its own claim. Only

@@ -199,7 +199,7 @@ KINDS = [
     ("El artículo 5 bis se aplica.", "El art. 5.ter se aplica.", NO),
     ("El artículo 5 bis se aplica.", "El art. 5. Bisontes hay en el norte.", NO),
     ("El artículo 5 se aplica.", "El art. 5. Bisontes hay en el norte.", None),
-    # a range bears out what is within it
+    # a range supports what is within it
     ("Articles 5 to 7 apply.", "Article 6 applies.", None),
     ("Articles 5 to 7 apply.", "Article 8 applies.", NO),
     ("Articles 5 to 7 apply.", "Articles 5 to 8 apply.", NO),

@@ -1,4 +1,4 @@
-"""Names by evidence: found where a capital says something, borne out by words, never at a sentence's head alone."""
+"""Names by evidence: found where a capital says something, supported by words, never at a sentence's head alone."""
 
 import pytest
 from hypothesis import given

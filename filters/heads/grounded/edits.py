@@ -1,6 +1,6 @@
 """Edits: one fact of a text is changed into another by replacing words, in a claim and in its passage alike.
 
-The same replacement in both keeps a borne-out claim borne out; in one of them it makes it wrong. The kinds are faults
+The same replacement in both keeps a supported claim supported; in one of them it makes it wrong. The kinds are faults
 of generators: another number, party, time, cause, quantity, a negation more or less, duty for permission.
 """
 

@@ -1,4 +1,4 @@
-"""Answers that people labelled as borne out by their passage or not: to measure and set limits, never to train on."""
+"""Answers that people labelled as supported by their passage or not: to measure and set limits, never to train on."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ class GroundedLabel(BaseModel):
     """One labelled answer.
 
     Attributes:
-        faithful: 1 if every claim of the answer is borne out by the passage, else 0; several readers' as a list.
+        faithful: 1 if every claim of the answer is supported by the passage, else 0; several readers' as a list.
         fault: what is wrong with it; several readers' as a list.
         kept: whether the other filters keep it; None if nobody says so. A key that begins with `kept_by` counts too.
         scores: likelihoods of the answer, by name (log_p, pmi).

@@ -1,4 +1,4 @@
-"""Quadruples: two passages and two claims, each claim borne out by one of the passages and not by the other.
+"""Quadruples: two passages and two claims, each claim supported by one of the passages and not by the other.
 
 All training data have this form, so that neither a claim nor a passage alone says anything: each is in as many good
 pairs as bad ones. A model that reads claims only is at chance by construction.
@@ -14,8 +14,8 @@ from filters.heads.grounded.statements import Passage, Statement, coverage
 from filters.heads.grounded.wording import framed
 
 EASY_KINDS = ("removed", "addition", "neighbour", "vague", "generator", "answers")
-MAX_COVERAGE = 0.75  # of a claim's words in the passage that shall not bear it out
-SHARED = 0.3  # the share of quadruples whose claims begin with a sentence that both passages bear out
+MAX_COVERAGE = 0.75  # of a claim's words in the passage that shall not support it
+SHARED = 0.3  # the share of quadruples whose claims begin with a sentence that both passages support
 EDITS_PER_STATEMENT = 2
 _SPLITS = {
     "spliced_subject": re.compile(r"\s(?=(?:shall|may|must|will|can|is|are|was|were|has|have|had|did|does)\s)"),
@@ -37,7 +37,7 @@ _VAGUE = (
 
 @dataclass(frozen=True, slots=True)
 class Quadruple:
-    """Passage 0 bears out claim 0 and not claim 1; passage 1 the other way round.
+    """Passage 0 supports claim 0 and not claim 1; passage 1 the other way round.
 
     `sure`: False where the claims are a generator's own answers: each passage bears its own out better than the other
     does, but perhaps not well. `answers`: a generator's, one about each passage; as a rule they are worse than the
@@ -143,7 +143,7 @@ def vague(one: Passage, another: Passage, rng: random.Random) -> Quadruple | Non
 
 
 def with_shared_start(quadruple: Quadruple, shared: Statement) -> Quadruple:
-    """Both claims after a sentence that both passages bear out; the quadruple as it is where they do not."""
+    """Both claims after a sentence that both passages support; the quadruple as it is where they do not."""
     evidence = [shared.passage.sentences[number] for number in shared.evidence]
     if not all(sentence in text for sentence in evidence for text in quadruple.passages):
         return quadruple
@@ -154,7 +154,7 @@ def with_shared_start(quadruple: Quadruple, shared: Statement) -> Quadruple:
 
 
 def _distinct(passages: tuple[Passage, Passage], claims: tuple[str, str], kind: str, human: bool) -> Quadruple | None:
-    """A quadruple, unless a passage has most of the words of the claim that it shall not bear out."""
+    """A quadruple, unless a passage has most of the words of the claim that it shall not support."""
     texts = passages[0].text, passages[1].text
     if coverage(claims[0], passages[1]) > MAX_COVERAGE or coverage(claims[1], passages[0]) > MAX_COVERAGE:
         return None

@@ -1,4 +1,4 @@
-"""Statements: sentences that a passage bears out, with the sentences of the passage that they rest on.
+"""Statements: sentences that a passage supports, with the sentences of the passage that they rest on.
 
 They come from people, who wrote summaries and notes of documents, and from the passages themselves: a sentence is
 shortened, put in other words and given a frame ("The text states that …"), so that copying does not pay.
@@ -50,7 +50,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement that a passage bears out. `evidence`: the numbers of the sentences that it rests on."""
+    """A statement that a passage supports. `evidence`: the numbers of the sentences that it rests on."""
 
     claim: str
     passage: Passage

@@ -96,7 +96,7 @@ class Number:
         return any(all(_is_known(value, known) for value in reading) for reading in self.readings)
 
     def bears_out(self) -> "frozenset[Decimal | time]":
-        """What a text with this number bears out."""
+        """What a text with this number supports."""
         return self.times if self.exact else self.values | self.times
 
 
