@@ -1,10 +1,11 @@
 """Which change to the generator a date tries: one a domain, so that a verdict is about one change."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from configs.schema import Config
+from configs.schema import Config, Evolve
 from configs.schema.evolve import CandidateKind
-from pipeline.store.registry import DomainRegistry, Variant
+from pipeline.store.registry import DomainRegistry, EvolveVerdict, Variant
 
 TRAINED: tuple[CandidateKind, ...] = ("sft", "dpo")
 
@@ -23,6 +24,11 @@ class Candidate:
         return self.kind in TRAINED
 
 
+def turn_of(history: Iterable[EvolveVerdict], options: Evolve) -> int:
+    """How many verdicts on candidates of `evolve.candidates` there are, tried or not: whose turn is next follows."""
+    return sum(verdict.kind in options.candidates for verdict in history)
+
+
 def next_candidate(
     config: Config,
     domain: str,
@@ -38,7 +44,7 @@ def next_candidate(
         config: its `evolve.candidates` are tried in turn.
         domain: of which domain.
         pointer: the champion and whether the domain is frozen.
-        turn: how many candidates were judged before.
+        turn: as of `turn_of`.
         task_weights: weights that an attribution of the tasks suggests; {} without one.
         trains_adapters: whether the generator's backend can train adapters.
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 from model import backends
 from pipeline.evolve.attribution import newest_attribution, task_weights_from
-from pipeline.evolve.candidates import next_candidate
+from pipeline.evolve.candidates import next_candidate, turn_of
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.answers import collected_answers
 from pipeline.store.dataset import DataSet
@@ -35,8 +35,8 @@ def evolution_outlook(models: ResolvedModels, date: str) -> dict[str, Any] | Non
         pointer = registry.read(name)
         if pointer.base_sha256 not in ("", models.generator.sha256):  # no adapter fits any more
             pointer = DomainRegistry(domain=name)
-        turn = sum(verdict.kind in options.candidates for verdict in registry.history(name))
         weights = task_weights_from(attribution, name, config, pointer.champion.task_weights)
+        turn = turn_of(registry.history(name), options)
         candidate = next_candidate(config, name, pointer, turn, weights, trains_adapters=trains)
         generators = _generators(pointer, is_candidate=not candidate.reason)
         domains[name] = {

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from configs import load
 from pipeline.evolve.attribution import newest_attribution, task_weights_from
+from pipeline.evolve.candidates import turn_of
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.answers import collected_answers
 from pipeline.store.dataset import DataSet
@@ -27,6 +28,7 @@ def start(
     Raises StoreError when a manifest or the registry is damaged.
     """
     config = models.config
+    assert config.evolve is not None
     answers = [DateAnswers(*each) for each in collected_answers(data, date)]
     pointers: dict[str, DomainRegistry] = {}
     turns: dict[str, int] = {}
@@ -35,7 +37,7 @@ def start(
             pointers[name], turns[name] = earlier.pointers[name], earlier.turns[name]
         else:
             pointers[name] = _pointer(registry, name, models, date)
-            turns[name] = sum(verdict.kind in config.evolve.candidates for verdict in registry.history(name))  # pyright: ignore
+            turns[name] = turn_of(registry.history(name), config.evolve)
     attribution = newest_attribution(data, date)
     weights = {
         name: task_weights_from(attribution, name, config, pointers[name].champion.task_weights)
@@ -43,7 +45,7 @@ def start(
     }
     identity = [
         load.fingerprint(config, models.generator.sha256, models.encoder and models.encoder.sha256, models.filters),
-        config.evolve and config.evolve.model_dump(mode="json"),
+        config.evolve.model_dump(mode="json"),
         {name: pointer.model_dump(mode="json") for name, pointer in pointers.items()},
         [[each.date, each.digest] for each in answers],
         weights,
