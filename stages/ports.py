@@ -122,7 +122,12 @@ class Verdict:
 KEEP = Verdict()
 
 
-EVERYTHING = frozenset({"answer", "extract", "question", "distractor"})
+_ALL_WRITTEN = frozenset({"answer", "extract", "question", "distractor"})
+
+
+def judged_by(judge: object) -> frozenset[str]:
+    """The kinds of text (`Candidate.writes`) that a filter judges: its `judges`, or all."""
+    return getattr(judge, "judges", _ALL_WRITTEN)
 
 
 class Filter(Protocol):

@@ -95,6 +95,10 @@ class Candidate:
     scores: list[dict[str, str | float]] = field(default_factory=list)
     sketch: bytes | None = None  # of the answer's embedding, for dedup
 
+    def score(self, name: str) -> float | None:
+        """The score that a filter or the generator's likelihood gave; None without one."""
+        return next((float(score["score"]) for score in self.scores if score["filter"] == name), None)
+
     @property
     def reply(self) -> str:
         """The generator's text as the row shows it: the assistant's turns, without prompt and passage; or the question

@@ -14,7 +14,7 @@ import pyarrow as pa
 from configs.errors import GristmillError
 from stages.body import PerProcess
 from stages.histograms import canary
-from stages.ports import EVERYTHING, Filter, Verdict
+from stages.ports import Filter, Verdict, judged_by
 from stages.record import FILTER_ERROR, SAMPLE_SCORE, Candidate, reject_row
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -91,7 +91,7 @@ class Screen:
         self, spec: ShardSpec, name: str, judge: Filter, rows: list[Candidate], out: ShardWriter
     ) -> list[Candidate]:
         """The rows that a filter keeps, with its score; the others become rejects."""
-        judged = getattr(judge, "judges", EVERYTHING)
+        judged = judged_by(judge)
         verdicts = iter(judge_all(judge, [row for row in rows if row.writes in judged]))
         kept: list[Candidate] = []
         for row in rows:
@@ -121,7 +121,7 @@ class Screen:
 
     def _score_canary(self, out: ShardWriter) -> None:
         for name, judge in self._filters.value:
-            if "answer" not in getattr(judge, "judges", EVERYTHING):
+            if "answer" not in judged_by(judge):
                 continue
             for number, verdict in enumerate(judge_all(judge, canary())):
                 if not isinstance(verdict, Exception) and verdict.score is not None:

@@ -19,8 +19,8 @@ class Contrast:
 
     A distractor is a real sentence with one place changed. It is dropped as `supported` if it differs from the sentence
     in nothing that the passage does not have: then it may be true. With the score `plausibility`
-    (`stages/likelihood.py`, in nats a token) below `min_plausibility` it is `implausible`: fluency alone would tell it
-    from the real sentence. Above `max_plausibility` too: words of the domain were replaced by common ones.
+    (`stages/likelihood.py`, in nats per token) below `min_plausibility` it is `implausible`: fluency alone would tell
+    it from the real sentence. Above `max_plausibility` too: words of the domain were replaced by common ones.
     """
 
     min_plausibility: Annotated[float, Field(le=0)] = -0.4
@@ -35,9 +35,7 @@ class Contrast:
         known = set(ngrams(words(candidate.passage), _CONTEXT_WORDS))
         if not set(ngrams(words(reply(candidate)), _CONTEXT_WORDS)) - known:
             return Verdict("supported", None, "all of it is in the passage")
-        plausibility = next(
-            (float(score["score"]) for score in candidate.scores if score["filter"] == "plausibility"), 0.0
-        )
+        plausibility = candidate.score("plausibility") or 0.0
         if not self.min_plausibility <= plausibility <= self.max_plausibility:
             return Verdict("implausible", plausibility, f"{plausibility:+.2f} nats a token against the real sentence")
         return KEEP

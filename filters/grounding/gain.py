@@ -14,7 +14,7 @@ Nats = Annotated[float, Field(ge=-10, le=10)]
 
 @dataclass(frozen=True)
 class Gain:
-    """Reason: low_gain. Reads the score `gain` of `stages/likelihood.py`, in nats a token.
+    """Reason: low_gain. Reads the score `gain` of `stages/likelihood.py`, in nats per token.
 
     It is log P(evidence | text) less log P(evidence), where the evidence is the sentence that a question asks about, or
     the passage that an answer is about: the pointwise mutual information of the two. Below `min_question` and
@@ -30,7 +30,7 @@ class Gain:
         return [self._judge(candidate) for candidate in batch]
 
     def _judge(self, candidate: Candidate) -> Verdict:
-        gain = next((float(score["score"]) for score in candidate.scores if score["filter"] == "gain"), None)
+        gain = candidate.score("gain")
         least = self.min_question if candidate.writes == "question" else self.min_answer
         if gain is None or gain >= least:
             return KEEP

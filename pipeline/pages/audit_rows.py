@@ -17,14 +17,14 @@ from pipeline.store.audit_sample import AuditSample, SampledRow
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import generating_stages, inside
 from pipeline.store.manifest import Manifest
-from stages.record import content_id
+from stages.record import FILTER_ERROR, content_id
 from stages.storage.shard import is_kept_file
 from stages.storage.stage import Counts, StageKind
 
 STRATUM = ("domain", "task", "language")
 REJECTED_SHARE = 0.25  # rejected rows for each accepted row of the sample
 REJECTS_READ = 4  # for each one that is taken: only then their tasks and languages are known
-NOT_JUDGED = ("better_sample", "filter_error:")  # starts of reasons that say nothing against a row
+NOT_JUDGED = ("better_sample", FILTER_ERROR)  # starts of reasons that say nothing against a row
 PASSAGE_MARK = "[passage]"  # in a user's turn, where the passage is repeated
 
 Item = TypeVar("Item")

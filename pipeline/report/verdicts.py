@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.schema import Config
 from filters.build import INJECTED, build_filters
-from stages.ports import EVERYTHING, Encoder, Filter, Verdict, Verifier
+from stages.ports import Encoder, Filter, Verdict, Verifier, judged_by
 from stages.record import Candidate
 from stages.screen import judge_all
 
@@ -58,7 +58,7 @@ def open_filters(config: Config) -> list[tuple[str, Filter]]:
 def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[FilterVerdict]:
     """Asks each filter that judges such rows, in order. Where one masks the row, the next ones see the masked row."""
     for name, judge in filters:
-        if row.writes not in getattr(judge, "judges", EVERYTHING):
+        if row.writes not in judged_by(judge):
             continue
         (verdict,) = judge_all(judge, [row])
         if isinstance(verdict, Exception):

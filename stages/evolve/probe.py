@@ -10,8 +10,8 @@ from configs.schema import Config
 from stages.body import PerProcess
 from stages.evolve.answer import PLANTED_BAD, PLANTED_GOOD, ProbeAnswer
 from stages.generate import Generate
-from stages.ports import EVERYTHING, Filter, Generator, ModelCard, Verdict
-from stages.record import Candidate
+from stages.ports import Filter, Generator, ModelCard, Verdict, judged_by
+from stages.record import FILTER_ERROR, Candidate
 from stages.screen import judge_all
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -105,7 +105,7 @@ def judge_answers(filters: ProbeFilters, generator: str, rows: Sequence[Candidat
     for name, judge in filters.screen:
         for index, verdict in _verdicts(judge, judged, [not reason or name == VERIFIER for reason in reasons]):
             if isinstance(verdict, Exception):
-                reasons[index] = reasons[index] or f"filter_error:{name}"
+                reasons[index] = reasons[index] or f"{FILTER_ERROR}{name}"
                 continue
             judged[index] = verdict.row or judged[index]
             if verdict.score is not None:
@@ -170,7 +170,7 @@ def own_text(row: Candidate) -> str:
 
 def _verdicts(judge: Filter, rows: Sequence[Candidate], asked: Sequence[bool]) -> list[tuple[int, Verdict | Exception]]:
     """The filter's verdicts on the rows that it is asked about and judges, each with the row's index."""
-    judges = getattr(judge, "judges", EVERYTHING)
+    judges = judged_by(judge)
     indices = [index for index, row in enumerate(rows) if asked[index] and row.writes in judges]
     return list(zip(indices, judge_all(judge, [rows[index] for index in indices]), strict=True))
 

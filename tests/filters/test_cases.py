@@ -16,7 +16,7 @@ import yaml
 
 from filters import FILTERS
 from filters.build import filter_class, reads_embeddings
-from stages.ports import EVERYTHING
+from stages.ports import judged_by
 from stages.record import Candidate
 from tests.factories.candidates import candidate
 
@@ -82,7 +82,7 @@ ROWS = [
 @pytest.mark.parametrize(("name", "file", "reason", "finding", "language", "case"), ROWS)
 def test_case(name, file, reason, finding, language, case, folder):
     text = row(case, language, file)
-    assert text.writes in getattr(filter_class(name, ""), "judges", EVERYTHING)
+    assert text.writes in judged_by(filter_class(name, ""))
     (verdict,) = judge(name, folder)([text])
     assert (verdict.reason, verdict.detail if verdict.reason != reason else "") == (reason, "")
     assert finding in verdict.findings if finding else not verdict.findings or reason

@@ -14,7 +14,7 @@ from filters import FILTERS
 from filters.build import build_filters, check_screen, filter_class, redact
 from filters.language import identify
 from filters.repetition import repeated_share
-from stages.ports import EVERYTHING, Verdict
+from stages.ports import Verdict, judged_by
 from tests.factories.candidates import DOSE, EDGES, ES, GOOD, PASSAGE, ZH, candidate
 
 # the others read a model or evaluation sets, and have test files of their own
@@ -164,7 +164,7 @@ def test_reason(name, row, reason):
 @pytest.mark.parametrize("name", ALONE)
 def test_good_answers_pass(name):
     judge = filter_class(name, "")()
-    if "answer" not in getattr(judge, "judges", EVERYTHING):
+    if "answer" not in judged_by(judge):
         pytest.skip("judges no answers")
     answers = [
         candidate(GOOD),

@@ -11,7 +11,7 @@ from filters.build import build_filters
 from model.backends import open_generator
 from model.encoder.encoder import open_encoder
 from stages.generate import Generate
-from stages.ports import EVERYTHING, Completion, ModelCard
+from stages.ports import Completion, ModelCard, judged_by
 from stages.record import Candidate, Seed
 from stages.screen import judge_all
 
@@ -133,7 +133,7 @@ def candidate(task: str, language: str) -> Candidate:
 def test_a_right_answer_passes_every_filter(task: str, language: str) -> None:
     row = candidate(task, language)
     for name, judge in cascade():
-        if row.writes in getattr(judge, "judges", EVERYTHING):
+        if row.writes in judged_by(judge):
             (verdict,) = judge_all(judge, [row])
             assert not isinstance(verdict, Exception)
             assert verdict.reason is None, (name, verdict, row.reply)
