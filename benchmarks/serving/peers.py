@@ -1,11 +1,13 @@
 """SmolLM2-135M on a CPU through HTTP: the embedded engine, transformers' own server and vLLM's CPU build.
 
-    python -m benchmarks.serving.peers [--vllm-python PYTHON] [--rounds N]
+    python -m benchmarks.serving.peers [--vllm-python PYTHON] [--against CHECKOUT] [--rounds N]
 
 All servers run at the same time, but each stands still (SIGSTOP) while another is measured. A round measures all of
 them, so that whatever else the machine does falls on all alike; ratios are the medians over the rounds. float32, a
 thread each. The same texts for all: STREAMS prompts of PROMPT tokens at once, answers of OUTPUT tokens, greedy. Their
-prompts are in the time. Writes benchmarks/results/serving.json.
+prompts are in the time. The processor time of a token is that of all processes of a server: it says more than the
+clock on a machine that does other work. `--against` adds the embedded engine of another checkout of this project.
+Writes benchmarks/results/serving.json.
 """
 
 import argparse
@@ -36,7 +38,9 @@ FIRST_TOKENS = 5  # answers that are timed to their first token in a round, one 
 
 @dataclass
 class Peer:
-    """A server that is measured, and what was measured: tokens/s of STREAMS answers, seconds to a first token."""
+    """A server that is measured, and what was measured: of STREAMS answers tokens/s and seconds of processor time a
+    token, and seconds to a first token.
+    """
 
     name: str
     command: list[str]
@@ -44,13 +48,16 @@ class Peer:
     model: str
     fields: load.Fields = load.exact_length
     rates: list[float] = field(default_factory=list)
+    processor_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
 
-    def measure(self, texts: list[str]) -> None:
+    def measure(self, server: load.Server, texts: list[str]) -> None:
         """One round. All texts are different, so that no server finds one in its cache."""
-        requests = [(text, OUTPUT) for text in texts[:STREAMS]]
+        requests, begin = [(text, OUTPUT) for text in texts[:STREAMS]], server.processor_s
         answers, seconds = asyncio.run(load.together(self.port, self.model, requests, self.fields))
-        self.rates.append(sum(answer.tokens for answer in answers) / seconds)
+        tokens = sum(answer.tokens for answer in answers)
+        self.rates.append(tokens / seconds)
+        self.processor_s.append((server.processor_s - begin) / tokens)
         for text in texts[STREAMS:]:
             answer = asyncio.run(load.stream(self.port, self.model, text, 2, fields=self.fields))
             self.first_s.append(answer.first_token_s)
@@ -62,11 +69,15 @@ def generation_config(max_tokens: int) -> dict[str, Any]:
     return {"generation_config": json.dumps(options)}
 
 
-def peers(folder: Path, vllm_python: str | None) -> list[Peer]:
+def peers(folder: Path, vllm_python: str | None, against: Path | None) -> list[Peer]:
     """All servers; the embedded engine is the first."""
-    port = load.free_port()
     sizes = ["--slots", str(STREAMS), "--max-length", str(LONGEST), "--served-name", "m", "--dtype", "float32"]
-    found = [Peer("embedded", load.gristmill(folder, port, "--engine", "embedded", *sizes), port, "m")]
+    found = []
+    for name, checkout in (("embedded", load.ROOT), ("embedded, before", against)):
+        if checkout is not None:
+            port = load.free_port()
+            command = load.gristmill(folder, port, "--engine", "embedded", *sizes)
+            found.append(Peer(name, ["env", f"--chdir={checkout}", f"PYTHONPATH={checkout}", *command], port, "m"))
     for name, flags in (("transformers serve", []), ("transformers serve, batching", BATCHING)):
         port = load.free_port()
         command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--host", "127.0.0.1"]
@@ -106,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logs", type=Path, default=Path("data/bench"))
     parser.add_argument("--vllm-python")
+    parser.add_argument("--against", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
@@ -117,15 +129,17 @@ def main() -> None:
     started: list[tuple[Peer, load.Server]] = []
     raw: list[float] = []
     with contextlib.ExitStack() as stack:
-        for number, peer in enumerate(peers(folder, options.vllm_python)):
+        for number, peer in enumerate(peers(folder, options.vllm_python, options.against)):
             log = options.logs / f"peer-{number}.log"
             try:
                 server = stack.enter_context(load.server(peer.command, peer.port, log))
-                peer.measure([words(tokenizer, PROMPT, 900 + seed) for seed in range(2)])  # compiles, fills caches
+                texts = [words(tokenizer, PROMPT, 900 + seed) for seed in range(2)]
+                peer.measure(server, texts)  # compiles, fills caches
             except (SystemExit, RuntimeError) as error:
                 print(f"{peer.name}: FAILED {str(error)[-1500:]}", flush=True)
                 continue
             peer.rates.clear()
+            peer.processor_s.clear()
             server.pause()
             started.append((peer, server))
             print(f"{peer.name}: up in {server.start_s:.0f} s", flush=True)
@@ -134,10 +148,12 @@ def main() -> None:
             raw.append(raw_rate(network, tokenizer, texts))
             for peer, server in started:
                 server.resume()
-                peer.measure(texts)
+                peer.measure(server, texts)
                 server.pause()
-                print(f"round {number}, {peer.name}: {peer.rates[-1]:.1f} tokens/s", flush=True)
-    put(Figures("serving", "python -m benchmarks.serving.peers", processor()), started, raw)
+                times = f"{peer.rates[-1]:.1f} tokens/s, {1000 * peer.processor_s[-1]:.1f} ms of processor time a token"
+                print(f"round {number}, {peer.name}: {times}", flush=True)
+    command = "python -m benchmarks.serving.peers" + " --vllm-python PYTHON" * bool(options.vllm_python)
+    put(Figures("serving", command + " --against BEFORE" * bool(options.against), processor()), started, raw)
 
 
 def put(figures: Figures, started: list[tuple[Peer, load.Server]], raw: list[float]) -> None:
@@ -147,10 +163,14 @@ def put(figures: Figures, started: list[tuple[Peer, load.Server]], raw: list[flo
         name = f"CPU, SmolLM2-135M, {peer.name}"
         figures.put(f"{name}: seconds until it answers", server.start_s, better="lower")
         figures.put(f"{name}: {STREAMS} streams, tokens/s over HTTP", statistics.median(peer.rates))
+        figures.put(f"{name}: processor time a token, ms", 1000 * statistics.median(peer.processor_s), better="lower")
         figures.put(f"{name}: TTFT p50 of {PROMPT} tokens, ms", load.median_ms(peer.first_s), better="lower")
     for name, rates in [("bare loop", raw), *((peer.name, peer.rates) for peer, _ in started[1:])]:
         ratio = statistics.median(mine / other for mine, other in zip(embedded.rates, rates, strict=True))
         figures.put(f"CPU, SmolLM2-135M, embedded / {name}", ratio, 0.7 if name == "bare loop" else None)
+    for peer, _ in started[1:]:
+        ratio = statistics.median(b / a for a, b in zip(embedded.processor_s, peer.processor_s, strict=True))
+        figures.put(f"CPU, SmolLM2-135M, {peer.name} / embedded: processor time a token", ratio)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,15 @@ class ApiError(HTTPException):
         return Response(content, self.status_code, self.headers, media_type="application/json")
 
 
+def context_error(length: int, wrong: str, param: str) -> ApiError:
+    """A request that does not fit into the context of `length` tokens. `wrong`: its prompt or answer, and the fix.
+
+    Clients know it by the words: LangChain and LiteLLM do not look at the code.
+    """
+    message = f"This model's maximum context length is {length} tokens, and {wrong}"
+    return ApiError(400, message, param=param, code="context_length_exceeded")
+
+
 def of_http(error: HTTPException) -> ApiError:
     """An error of the framework: no such route or method, a body that is no JSON."""
     texts = {

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from model.serve.access import Client
 from model.serve.api.chat_answer import ChatAnswer
 from model.serve.api.completion_answer import CompletionAnswer
-from model.serve.api.errors import ApiError, ErrorBody
+from model.serve.api.errors import ApiError, ErrorBody, context_error
 from model.serve.api.generation import api_error
 from model.serve.api.generation_response import GenerationResponse
 from model.serve.api.health import health_of
@@ -218,8 +218,7 @@ def _check_length(serving: Serving, characters: int, param: str) -> None:
     """Refuses a text that cannot fit before it is tokenized, which may take seconds."""
     length = serving.engine.info.max_length
     if characters > length * serving.tokenizer.longest_token:
-        message = f"{param}: {characters} characters do not fit into the model's context of {length} tokens."
-        raise ApiError(400, message, param=param, code="context_length_exceeded")
+        raise context_error(length, f"the prompt is too long: it has {characters} characters. Shorten it.", param)
 
 
 def _model_ids(serving: Serving, client: Client) -> Sequence[str]:

@@ -31,6 +31,8 @@ class HfSlots(SlotModel):
                 "the embedded engine cannot serve it, use --engine vllm"
             )
         super().__init__(network, slots, max_length, network.get_decoder().layers, None)
+        if network.device.type == "cpu" and network.dtype == torch.float32 and torch.backends.mkl.is_available():
+            _store_by_columns(network.get_decoder())
         layers = network.config.get_text_config().num_hidden_layers
         self._window = _Window()
         self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length + 1) for _ in range(layers)])
@@ -158,3 +160,13 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self._max_length
+
+
+def _store_by_columns(network: torch.nn.Module) -> None:
+    """Stores the weights of linear layers, [out, in], by columns: MKL multiplies four to eight rows faster with them.
+
+    docs/lab/serving.md has the times. The values are the same.
+    """
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = module.weight.data.t().contiguous().t()

@@ -43,7 +43,7 @@ class RunningServer:
 
 
 @contextmanager
-def running(serving: Serving, grace_s: float = 5.0) -> Iterator[RunningServer]:
+def running(serving: Serving, grace_s: float = 5.0, start_timeout_s: float = 120.0) -> Iterator[RunningServer]:
     """A server that runs inside the block; its engine is started and closed."""
     listener = listen("127.0.0.1", 0)
     server = ApiServer(serving, grace_s)
@@ -57,7 +57,7 @@ def running(serving: Serving, grace_s: float = 5.0) -> Iterator[RunningServer]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
-    assert started.wait(120), "the engine did not start"
+    assert started.wait(start_timeout_s), "the engine did not start"
     try:
         yield RunningServer(serving, address(listener), server, loop)
     finally:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from model.serve.api.errors import ApiError
+from model.serve.api.errors import ApiError, context_error
 from model.serve.api.json_text import json_bytes
 from model.serve.api.schema.fields import MAX_SEED, GenerationFields
 from model.serve.api.serving import Limits
@@ -52,13 +52,12 @@ def sampling_options(
     room = info.max_length - prompt_tokens
     asked = max_tokens or 0
     if room < max(asked, 1):
-        raise ApiError(
-            400,
-            f"The model's context has {info.max_length} tokens; the prompt has {prompt_tokens} and the answer may have "
-            f"{max(asked, 1)}. Shorten the prompt or lower max_tokens.",
-            param="prompt" if hasattr(body, "prompt") else "messages",
-            code="context_length_exceeded",
+        wrong = (
+            f"the prompt is too long: it has {prompt_tokens}. Shorten it."
+            if room < 1
+            else f"the prompt has {prompt_tokens} and max_tokens is {asked}. Shorten the prompt or lower max_tokens."
         )
+        raise context_error(info.max_length, wrong, "prompt" if hasattr(body, "prompt") else "messages")
     if limits.max_tokens is not None and asked > limits.max_tokens:
         message = f"max_tokens: {asked}; this server generates at most {limits.max_tokens}."
         raise ApiError(400, message, param="max_tokens")

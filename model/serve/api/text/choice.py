@@ -51,7 +51,7 @@ class ChoiceOptions:
     stops: tuple[str, ...] = ()
     include_stop: bool = False
     skip_special_tokens: bool = True
-    min_tokens: int = 0  # stop strings are not looked for before
+    min_tokens: int = 0  # stop strings that end in these tokens do not count, as end tokens do not
     discard: bool = False  # only the prompt is wanted; an engine generates one token in any case
 
 
@@ -102,10 +102,7 @@ class Choice:
         for number, token in enumerate(step.tokens):
             self.generated += 1
             piece = self._piece(token, step, number)
-            if self.generated < self.options.min_tokens:
-                text += self._stops.finish() + piece
-                continue
-            passed, is_stopped = self._stops.feed(piece)
+            passed, is_stopped = self._stops.feed(piece, ignore=self.generated <= self.options.min_tokens)
             text += passed
             if is_stopped:
                 return self._leave(text, "stop", is_cut=True)
@@ -113,7 +110,7 @@ class Choice:
             return self._leave(text)
         rest = self._detokenizer.finish()
         self._complete(rest)
-        passed, is_stopped = self._stops.feed(rest)
+        passed, is_stopped = self._stops.feed(rest, ignore=self.generated <= self.options.min_tokens)
         text += passed + self._stops.finish()
         return self._leave(text, "stop" if is_stopped else step.finish_reason, is_cut=is_stopped)
 

@@ -12,14 +12,15 @@ class StopStrings:
         self._longest = max(map(len, stops), default=0)
         self._held = ""
 
-    def feed(self, piece: str) -> tuple[str, bool]:
+    def feed(self, piece: str, *, ignore: bool = False) -> tuple[str, bool]:
         """Takes the next piece. Returns the text that may leave, and whether a stop string was found behind it.
 
-        Nothing may be fed after one was found.
+        Nothing may be fed after one was found. `ignore`: stop strings that end in this piece are text like any other.
         """
-        text = self._held + piece
-        found_at = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found_at:
+        text, known = self._held + piece, len(self._held)  # only what ends behind the known characters counts
+        places = [(stop, text.find(stop, max(0, known - len(stop) + 1))) for stop in self._stops]
+        found_at = [(place + len(stop), place) for stop, place in places if place >= 0]
+        if found_at and not ignore:
             end, start = min(found_at)
             self._held = ""
             return text[: end if self._include else start], True

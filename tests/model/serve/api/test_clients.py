@@ -1,9 +1,12 @@
-"""What LangChain, guidellm and `vllm bench serve` send, field by field; and LangChain itself, where it is installed."""
+"""What LangChain, guidellm and `vllm bench serve` send, field by field; and LangChain itself."""
 
 import json
 
 import httpx
 import pytest
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI, OpenAI
 
 from tests.factories.serving.servers import running, scripted
 
@@ -102,10 +105,13 @@ def test_what_is_not_supported_is_named_by_its_place(server, fields, words):
 
 
 @pytest.fixture(scope="module")
-def chat(server):
-    langchain = pytest.importorskip("langchain_openai", reason="needs pip install langchain-openai")
-    options = {"base_url": f"{server.url}/v1", "api_key": "none", "model": "tiny", "max_retries": 0}
-    return langchain.ChatOpenAI(**options)
+def options(server):
+    return {"base_url": f"{server.url}/v1", "api_key": "none", "model": "tiny", "max_retries": 0}
+
+
+@pytest.fixture(scope="module")
+def chat(options):
+    return ChatOpenAI(**options)
 
 
 def test_langchain_invokes_streams_and_batches(chat):
@@ -118,6 +124,31 @@ def test_langchain_invokes_streams_and_batches(chat):
     assert next(piece.usage_metadata for piece in pieces if piece.usage_metadata) == answer.usage_metadata
 
 
+def test_langchain_gets_several_answers_that_stop_with_their_log_probabilities(options):
+    chat = ChatOpenAI(**options, n=2, logprobs=True, top_logprobs=1, stop=["given"], seed=1, logit_bias={"5": -1})
+    (answers,) = chat.generate([[HumanMessage("How long?")]]).generations
+    assert [answer.text for answer in answers] == ["The tenant must be "] * 2
+    places = answers[1].message.response_metadata["logprobs"]["content"]
+    assert "".join(place["token"] for place in places) == "The tenant must be "
+
+
+def test_langchain_completes_texts(options):
+    llm = OpenAI(**options, max_tokens=100, logprobs=0)
+    assert llm.batch(["How long?", "And then?"]) == [ANSWER] * 2
+    assert "".join(llm.stream("How long?")) == ANSWER
+    result = llm.generate(["How long?"])
+    assert "".join(result.generations[0][0].generation_info["logprobs"]["tokens"]).startswith(ANSWER)
+    assert result.llm_output["token_usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("words", [400, 100_000])
+def test_langchain_learns_that_the_prompt_is_too_long(chat, options, words):
+    with pytest.raises(ContextOverflowError):
+        chat.invoke("word " * words)
+    with pytest.raises(Exception, match="prompt is too long"):
+        OpenAI(**options).invoke("word " * words)
+
+
 @pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
 def test_langchain_is_told_what_the_engine_cannot_do(chat, method):
     schema = {"title": "Days", "type": "object", "properties": {"days": {"type": "integer"}}}
@@ -126,9 +157,8 @@ def test_langchain_is_told_what_the_engine_cannot_do(chat, method):
 
 
 def test_langchain_gets_structured_output_where_the_engine_can():
-    langchain = pytest.importorskip("langchain_openai", reason="needs pip install langchain-openai")
     schema = {"title": "Days", "type": "object", "properties": {"days": {"type": "integer"}}}
     with running(scripted('{"days": 30}', engine={"supports_json_schema": True})) as server:
-        chat = langchain.ChatOpenAI(base_url=f"{server.url}/v1", api_key="none", model="tiny", max_retries=0)
+        chat = ChatOpenAI(base_url=f"{server.url}/v1", api_key="none", model="tiny", max_retries=0)
         for method in ("json_schema", "json_mode"):
             assert chat.with_structured_output(schema, method=method).invoke("In JSON?") == {"days": 30}

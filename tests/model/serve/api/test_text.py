@@ -184,8 +184,24 @@ def test_offsets_are_those_of_the_text():
             assert text[token.offset :].encode().startswith(content)
 
 
-def test_stop_strings_wait_for_min_tokens():
+@pytest.mark.parametrize(
+    ("stops", "min_tokens", "text"),
+    [
+        (("#",), 1, "a"),
+        (("#",), 2, "a#b"),
+        (("#",), 3, "a#b"),
+        (("#",), 4, "a#b#c"),
+        (("b#",), 3, "a#"),  # begins in the third token, ends in the fourth
+        (("#b#",), 3, "a"),
+        (("#b#", "b"), 3, "a"),  # the shorter one is over, the longer one not
+        (("b", "#b#x"), 3, "a#b#c"),
+        (("c",), 5, "a#b#c"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_stop_strings_that_end_in_the_first_min_tokens_do_not_count(stops, min_tokens, text, size):
     tokenizer = tokenizer_of("byte_level")
     tokens = [tokenizer.encode_now(text, add_special_tokens=False)[0] for text in "a#b#c"]
-    _, deltas = chosen(tokens, [1], ChoiceOptions(stops=("#",), min_tokens=3))
-    assert "".join(delta.text for delta in deltas) == "a#b"
+    _, deltas = chosen(tokens, [size], ChoiceOptions(stops=stops, min_tokens=min_tokens))
+    assert "".join(delta.text for delta in deltas) == text
+    assert deltas[-1].finish_reason == ("length" if text == "a#b#c" else "stop")

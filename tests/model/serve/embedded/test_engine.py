@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from configs.errors import ConfigError  # noqa: E402
 from model.serve.embedded import EmbeddedEngine, EmbeddedOptions  # noqa: E402
+from model.serve.embedded.loading import load_slots  # noqa: E402
 from model.serve.port import (  # noqa: E402
     AdapterRef,
     EngineDownError,
@@ -305,3 +306,14 @@ def test_what_does_not_fit_is_named(models: Any) -> None:
         with_engine(folder, work, EmbeddedOptions(slots=1000, max_length=256, cpu_cache_bytes=2**16))
     with pytest.raises(ConfigError, match="reads at most 256"):
         with_engine(folder, work, EmbeddedOptions(max_length=257))
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or not torch.backends.mkl.is_available(), reason="is for MKL alone")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_are_stored_by_columns_where_products_of_few_rows_are_faster_so(models: Any, dtype: str) -> None:
+    folder, network = models["llama"]
+    served = dict(load_slots(folder, dtype, 2, 64, 2**26).network.named_parameters())
+    for name, weight in network.named_parameters():
+        assert torch.equal(served[name], weight.to(served[name].dtype))
+        by_columns = "_proj" in name and dtype == "float32"
+        assert served[name].stride() == (weight.t().contiguous().t() if by_columns else weight).stride()
