@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from filters.text.phrases import compiled
 from filters.text.words import HAN
 
 
@@ -41,16 +42,9 @@ _HASHTAG = re.compile(r"(?:^|(?<=[\s.!?。！？#]))#[^\W\d_][\w-]{0,60}#?\Z")
 _TRAILING_PARTS = 40  # tags, rules and hashtags after the last sentence
 
 _NUMBER = r"(?:\d(?:[\w.:/–-]{0,24}\w)?|(?-i:[IVXLC]{1,8}))(?:\s?\(\w{1,5}\)){0,5}"
-_REFERENCE = re.compile(
-    r"(?:§{1,2}|¶{1,2}|\((?:eu|ue|ec|ce)\)|\b(?:arts?\.?|articles?|art[ií]culos?|secs?\.|sections?|secci[oó]n|paras?\."
-    r"|paragraphs?"
-    r"|p[aá]rrafos?|apartados?|clauses?|cl[aá]usulas?|rules?|reglas?|chapters?|ch\.|cap[ií]tulos?|title|t[ií]tulo"
-    r"|annex|anexo|appendix|ap[eé]ndice|schedule|exhibit|recitals?|considerandos?|nos?\.|n[uú]ms?\.|n\.?º|pp?\."
-    r"|p[aá]gs?\.|p[aá]ginas?|pages?|tables?|tablas?|fig(?:ure|ura)?s?\.?|c\.?f\.?r\.|u\.\s?s\.(?:\s?c\.)?"
-    r"|f\.\s?(?:2d|3d|4th|supp\.)|ley(?: org[aá]nica)?|decreto(?:-ley)?|directiva|reglamento|directive|regulation"
-    rf"))\s?{_NUMBER}(?:(?:\s?[-–,]\s?|,? (?:and|or|to|y|o|a|al) ){_NUMBER}){{0,4}}"
-    r"(?:\.?\s?(?:bis|ter|quater|quinquies|et seq|ff?))?\Z",
-    re.I,
+_REFERENCE = (
+    rf"{{provisions}}\s?{_NUMBER}(?:(?:\s?[-–,]\s?|,? (?:and|or|to|y|o|a|al) ){_NUMBER}){{0,4}}"
+    r"(?:\.?\s?(?:bis|ter|quater|quinquies|et seq|ff?))?\Z"
 )
 _REFERENCE_HAN = re.compile(
     r"(?:第[\d〇零一二三四五六七八九十百千]{1,9}[条條款项項章节節编編号號页頁目段](?:之[一二三四五六七八九十])?"
@@ -71,14 +65,7 @@ _SENTENCE_BEGINS = re.compile(r"(?:^|[.!?。！？]\s{0,3})[*#\s]{0,6}\Z")
 
 _PIECE = r"(?:(?-i:[^\W\d_a-z])[\w.'’&-]{0,30}|de|del|la|las|los|y|of|van|von|at|for|and)"
 _NAME = re.compile(rf"{_PIECE}(?:,?\s{_PIECE}){{0,7}}")
-_VALEDICTION = re.compile(
-    r"(?:signed(?: by)?|(?:yours )?(?:very )?(?:sincerely|truly|faithfully|respectfully|cordially)(?: yours)?"
-    r"|respectfully submitted|(?:(?:with )?(?:kind|best|warm) )?regards|(?:with )?best(?: wishes)?|thank you|thanks"
-    r"|so ordered|by|(?:muy )?atentamente|firmad[oa](?: por)?|fdo|(?:cordiales |un cordial )?saludos?"
-    r"|un saludo cordial|cordialmente|respetuosamente|此致|敬礼|敬禮|谨上|謹上|顺颂商祺|签名|簽名|签字|署名|具状人)"
-    r"(?:[.,:;，!]{1,2}(?!\w)|\Z)",
-    re.I,
-)
+_VALEDICTION = r"{valedictions}(?:[.,:;，!]{1,2}(?!\w)|\Z)"
 _SIGNED_LINE = re.compile(
     rf"(?:(?:signed|firmad[oa]|fdo)[.,:]{{0,2}}(?: by| por)?|/s/)\s?{_NAME.pattern}|敬礼|敬禮|[\w ]{{1,20}}敬上",
     re.I,
@@ -119,7 +106,7 @@ def without_trailing(text: str) -> tuple[str, bool]:
 def is_reference(line: str) -> bool:
     """Whether a line ends in a provision, an act, a case or a page (§ 1983, art. 5 bis, 第五条) outside of brackets."""
     tail = line[-300:]
-    reference = _REFERENCE.search(tail) or _REFERENCE_HAN.search(tail)
+    reference = compiled(_REFERENCE).search(tail) or _REFERENCE_HAN.search(tail)
     if not reference or any(tail.count(first) > tail.count(last) for last, first in OPENERS.items() if first in tail):
         return False
     before = tail[: reference.start()]
@@ -131,14 +118,14 @@ def is_reference(line: str) -> bool:
 def is_signature(text: str) -> bool:
     """Whether a text ends in names below a valediction, in "Fdo. Juan Pérez", or in a line that is a date."""
     lines = [line.strip(" \t*_") for line in text[-600:].split("\n") if line.strip()]
-    if len(lines) < 2 or (_VALEDICTION.match(lines[-1]) and not _SIGNED_LINE.fullmatch(lines[-1])):
+    if len(lines) < 2 or (compiled(_VALEDICTION).match(lines[-1]) and not _SIGNED_LINE.fullmatch(lines[-1])):
         return False
     if _SIGNED_LINE.fullmatch(lines[-1]) or _DATE_LINE.fullmatch(lines[-1]):
         return True
     for line in reversed(lines[-_SIGNATURE_LINES:]):
         if len(line) > _SIGNATURE_CHARS:
             return False
-        if _VALEDICTION.match(line):
+        if compiled(_VALEDICTION).match(line):
             return True
         if not (_NAME.fullmatch(line) or HAN.match(line) or _DATE_LINE.fullmatch(line)):
             return False

@@ -180,6 +180,7 @@ def test_the_wheel_holds_presets_tasks_and_heads(tmp_path):
     data = [
         *(ROOT / "configs").rglob("*.yaml"),
         *(ROOT / "filters" / "heads" / "shipped").glob("*.json"),
+        *(ROOT / "filters" / "text" / "phrases").glob("*.txt"),
         *(ROOT / "model" / "encoder" / "shipped").glob("*/*"),
         *(ROOT / "pipeline" / "pages" / "templates").iterdir(),
     ]
