@@ -62,6 +62,11 @@ def _written(data: "DataSet", what: str) -> "Path":
         from pipeline.pages.evolve import write_evolve_report
 
         return write_evolve_report(open_data_set(str(data.root)))
+    from configs.errors import InputError
+    from pipeline.command_line.data_set import parse_date
     from pipeline.pages.report import write_report
+    from pipeline.store.run_record import why_unfinished
 
+    if what not in data.dates() and (why := why_unfinished(data.run_folder(parse_date(what)))):
+        raise InputError(why)
     return write_report(data, what)
