@@ -22,7 +22,7 @@ from configs.errors import StoreError
 from pipeline.store.folder import folder_of
 from pipeline.store.manifest import Attribution, AuditFigures, Manifest
 from stages.storage import snapshot
-from stages.storage.atomic import replacing, sync_folder, write_text
+from stages.storage.atomic import replacing, sync, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
 from stages.storage.lock import HeldError, take_named_lock
@@ -294,4 +294,4 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
         with target.open("rb") as stream:
-            os.fsync(stream.fileno())
+            sync(stream.fileno())

@@ -9,6 +9,7 @@ import pytest
 from pipeline.run.supervisor import _signs_of_life
 from stages.sources.documents import Fields
 from stages.sources.listing import list_files
+from stages.sources.passages import cut
 from stages.sources.readers import read_documents
 from stages.storage import activity
 from stages.storage.checksum import sha256_file
@@ -56,6 +57,13 @@ def test_a_file_that_is_looked_through_is_life_before_its_first_row(tmp_path, la
     assert {what.partition(" ")[0] for what in said} <= {"listing", "reading"}
     assert all(str(tmp_path) in what for what in said)
     assert len(said) > 20 or work != "read"
+
+
+def test_a_document_of_one_paragraph_is_life_before_its_first_passage():
+    said = []
+    with activity.reported_to(lambda what, at_once: said.append(what)):
+        next(cut("The court decides. " * 1000, 100, 200))
+    assert len(said) >= 1000
 
 
 def test_work_without_a_row_is_a_sign_of_life_of_a_shard_and_of_a_driver(tmp_path):
