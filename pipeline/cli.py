@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from pipeline.command_line.folder import CommandFolder
 from pipeline.command_line.output import print_notice, standard_streams, usable_width
-from pipeline.exit_codes import DONE, FAILED, MEANINGS, USAGE
+from pipeline.exit_codes import DEFERRED, DONE, FAILED, MEANINGS, USAGE
 
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
@@ -19,6 +19,8 @@ EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEA
 # and the others burn the time that it needs (docs/lab/busy-neighbour.md). It is read when torch is imported, here and
 # in the processes that a command starts.
 WAITING = {"OMP_WAIT_POLICY": "passive"}
+
+INTERRUPTED = 130  # Typer's code for Ctrl-C before a command is called, while it is imported
 
 app = typer.Typer(
     cls=CommandFolder,
@@ -52,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _call(arguments: list[str]) -> int:
     """Runs one command, and puts wrong usage into words. Returns its exit code."""
     try:
-        return get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or 0
+        code = get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or DONE
+        if code != INTERRUPTED:
+            return code
+        print_notice("stopped")
+        return DEFERRED
     except typer.TyperException as error:  # wrong flags: a command's own errors do not come here
         context: Any = getattr(error, "ctx", None)
         program = context.command_path if context else "gristmill"
