@@ -63,10 +63,9 @@ def _written(data: "DataSet", what: str) -> "Path":
 
         return write_evolve_report(open_data_set(str(data.root)))
     from configs.errors import InputError
-    from pipeline.command_line.data_set import parse_date
     from pipeline.pages.report import write_report
     from pipeline.store.run_record import why_unfinished
 
-    if what not in data.dates() and (why := why_unfinished(data.run_folder(parse_date(what)))):
-        raise InputError(why)
+    if what in data.started() and what not in data.dates():
+        raise InputError(why_unfinished(data.run_folder(what)))
     return write_report(data, what)

@@ -29,8 +29,8 @@ def print_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
     """
     is_date = len(what) == 10 and what[4] == what[7] == "-"
     manifest = data.manifest(what) if is_date else None
-    if is_date and manifest is None and (why := why_unfinished(data.run_folder(what))):
-        raise InputError(why)
+    if manifest is None and what in data.started():
+        raise InputError(why_unfinished(data.run_folder(what)))
     if as_json:
         content = manifest.to_dict() if manifest else lineage(data, what)
         print(json.dumps(content, ensure_ascii=False, default=str))

@@ -47,9 +47,7 @@ class RunRecord(BaseModel):
 
 
 def why_unfinished(run_folder: Path) -> str:
-    """What became of a date that was started and is not finished, as a sentence; empty for one that never was."""
-    if not (run_folder / NAME).exists():
-        return ""
+    """What became of a date that was started and is not finished, as a sentence."""
     try:
         result = json.loads((run_folder / RESULT).read_text("utf-8"))
         status, causes = result["status"], [*result.get("notes", []), *filter(None, [result.get("error")])]
