@@ -10,8 +10,8 @@ import typer
 from typer.main import get_command
 
 from pipeline.command_line.folder import CommandFolder
-from pipeline.command_line.output import print_notice, standard_streams
-from pipeline.exit_codes import MEANINGS, USAGE
+from pipeline.command_line.output import print_notice, standard_streams, usable_width
+from pipeline.exit_codes import DEFERRED, DONE, FAILED, MEANINGS, USAGE
 
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
@@ -19,6 +19,8 @@ EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEA
 # and the others burn the time that it needs (docs/lab/busy-neighbour.md). It is read when torch is imported, here and
 # in the processes that a command starts.
 WAITING = {"OMP_WAIT_POLICY": "passive"}
+
+INTERRUPTED = 130  # Typer's code for Ctrl-C before a command is called, while it is imported
 
 app = typer.Typer(
     cls=CommandFolder,
@@ -39,17 +41,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
-    with standard_streams():
-        try:
-            return get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or 0
-        except typer.TyperException as error:  # wrong flags: a command's own errors do not come here
-            context: Any = getattr(error, "ctx", None)
-            program = context.command_path if context else "gristmill"
-            message = f"{error.format_message().rstrip('.')} (see {program} --help)"
-            if "--json" in arguments:
-                print(json.dumps({"status": "failed", "error": message, "code": USAGE}, ensure_ascii=False))
-            print_notice(message)
-            return USAGE
+    usable_width()
+    with standard_streams() as output:
+        code = _call(arguments)
+        output.flush()
+        if not output.failure:
+            return code
+        print_notice(f"standard output: {output.failure}; what was printed is lost, what was done is kept")
+        return FAILED if code == DONE else code
+
+
+def _call(arguments: list[str]) -> int:
+    """Runs one command, and puts wrong usage into words. Returns its exit code."""
+    try:
+        code = get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False) or DONE
+        if code != INTERRUPTED:
+            return code
+        print_notice("stopped")
+        return DEFERRED
+    except typer.TyperException as error:  # wrong flags: a command's own errors do not come here
+        context: Any = getattr(error, "ctx", None)
+        program = context.command_path if context else "gristmill"
+        message = f"{error.format_message().rstrip('.')} (see {program} --help)"
+        if "--json" in arguments:
+            print(json.dumps({"status": "failed", "error": message, "code": USAGE}, ensure_ascii=False))
+        print_notice(message)
+        return USAGE
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:

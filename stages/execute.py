@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from configs.errors import GristmillError, StoreError
 from stages.body import StageBody
+from stages.storage.activity import reported_to
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import NoteWriter
 from stages.storage.records import quarantine
@@ -47,7 +48,11 @@ with _left_out("pandas", "pymongo"):
     import apache_beam as beam
 logging.disable(logging.NOTSET)
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# of the disk, of a limit on files (ulimit), or of a mount that has gone: not the shard's fault
+_DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.EMFILE),
+    *(errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO),
+}
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
 
 
@@ -151,10 +156,12 @@ class RunShard(beam.DoFn):
         spec.clear_attempts()
 
     def _attempt(self, spec: ShardSpec, marker: Path) -> None:
-        out = ShardWriter(spec, self._schema, self._compression_level, NoteWriter(marker))
+        notes = NoteWriter(marker)
+        out = ShardWriter(spec, self._schema, self._compression_level, notes)
         started = time.perf_counter()
         try:
-            self._body.process(spec, out)
+            with reported_to(notes.working):
+                self._body.process(spec, out)
             out.stats.seconds = time.perf_counter() - started
             out.stats.ended = time.time()
             out.stats.loading, self._loading_s = self._loading_s, 0.0
@@ -176,6 +183,6 @@ def _disk_errors_reported(spec: ShardSpec) -> Iterator[None]:
         if error.errno not in _DISK_ERRORS:
             raise
         raise StoreError(
-            f"{Path(spec.root, spec.file)}: cannot write ({os.strerror(error.errno or 0)}); free space or fix the "
-            "permissions, then run the same command again: committed shards are kept"
+            f"{Path(spec.root, spec.file)}: cannot write ({os.strerror(error.errno or 0)}); free space, or fix the "
+            "permissions, limits (ulimit) or the mount, then run the same command again: committed shards are kept"
         ) from error

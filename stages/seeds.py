@@ -197,6 +197,6 @@ def _reject(dropped: Dropped, domain: str) -> dict[str, str]:
         "domain": domain,
         "stage": "seeds",
         "reason": dropped.reason,
-        "detail": f"{dropped.source} {dropped.location}: {dropped.detail}",
+        "detail": f"{dropped.source} {dropped.location}: {dropped.detail}".removesuffix(": "),
         "text": dropped.text,
     }

@@ -121,7 +121,8 @@ class Run(Section):
     stall_timeout_s: float = Field(
         default=1800,
         gt=0,
-        description="If no row of any shard is finished for so many seconds, the driver is restarted.",
+        description="If for so many seconds no row of any shard is finished and no piece of a file read, the driver is "
+        "restarted.",
     )
     grace_s: float = Field(
         default=120, ge=0, description="Seconds that running shards have to finish after a signal or the deadline."

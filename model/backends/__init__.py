@@ -48,6 +48,7 @@ class Backend:
     continues: bool = False  # whether it goes on from the beginning of an answer (`Request.begin`)
     scores: bool = False  # whether it gives the log-probability of an answer (`Request.scored`)
     scores_with_adapters: bool = True  # also where it serves adapters
+    repeats: bool = True  # whether the hash of its weights says what it answers: False of a service
     owns_gpus: bool = False  # one process takes all GPUs of its host: a second one would have none left
 
 

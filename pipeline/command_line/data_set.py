@@ -20,7 +20,7 @@ def open_data_set(out: str) -> "DataSet":
     from pipeline.store.dataset import DataSet
 
     data = DataSet.open(out)
-    if not (data.root / "manifests").is_dir():
+    if not any((data.root / name).is_dir() for name in ("manifests", "runs")):
         raise ConfigError(f"--out: {out!r} is no data set; name the folder that gristmill run wrote")
     return data
 

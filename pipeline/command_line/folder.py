@@ -91,8 +91,17 @@ class Command(TyperCommand):
 
 def _named(error: OSError) -> GristmillError:
     """An error of the operating system that nothing else has put into words: a folder that cannot be written, say."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
+        return GristmillError("the folder that you are in was removed; change to another one and run the command again")
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     return GristmillError(f"{place}{error.strerror or error}; fix it and run the same command again")
+
+
+def _has_working_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 class CommandFolder(TyperGroup):

@@ -11,6 +11,8 @@ from typing import Any, TextIO, cast
 
 from pipeline.report.control_characters import without_control_characters
 
+MIN_COLUMNS = 20  # with fewer, tables and messages are no longer readable
+
 
 def print_json(value: object) -> None:
     """One line of JSON on standard output."""
@@ -26,12 +28,14 @@ def print_notice(notice: object) -> None:
 class UntilReaderLeaves:
     """A text stream that drops what is written once its reader has closed the pipe.
 
-    So `gristmill store verify | head -1` verifies everything and ends with the exit code of what it has found.
+    So `gristmill store verify | head -1` verifies everything and ends with the exit code of what it has found. Where
+    writing fails for another reason, such as a full disk, that is in `failure`.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._closed = False
+        self.failure = ""
 
     def write(self, text: str) -> int:
         self._attempt(lambda: self._stream.write(text))
@@ -45,8 +49,9 @@ class UntilReaderLeaves:
             return
         try:
             call()
-        except BrokenPipeError:
+        except OSError as error:
             self._closed = True
+            self.failure = "" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
             with contextlib.suppress(
                 OSError, ValueError, AttributeError
             ):  # else Python fails to flush it when it exits
@@ -59,20 +64,27 @@ class UntilReaderLeaves:
 
 
 @contextlib.contextmanager
-def standard_streams() -> Iterator[None]:
+def standard_streams() -> Iterator[UntilReaderLeaves]:
     """Inside, any text can be written to standard output and error, whatever the terminal or pipe behind them takes.
 
     What their encoding lacks is written as JSON writes it (`\\u6cd5`), so that `--json` stays whole. A reader may close
-    them, and they may be closed from the start (`>&-`).
+    them, and they may be closed from the start (`>&-`). Yields standard output; at the end its `failure` is known.
     """
     codecs.register_error(_ESCAPED, _escape)
     out, err = UntilReaderLeaves(_any_text(sys.stdout)), UntilReaderLeaves(_any_text(sys.stderr))
     with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, err)):
         try:
-            yield
+            yield out
         finally:
             out.flush()
             err.flush()
+
+
+def usable_width() -> None:
+    """Forgets a width of the terminal with which nothing could be read (COLUMNS=0, COLUMNS=1)."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < MIN_COLUMNS:
+        del os.environ["COLUMNS"]
 
 
 _ESCAPED = "gristmill.escaped"

@@ -17,7 +17,10 @@ COUNTS = ("accepted", "rejected", "bytes", "quarantined", "digest", "run_id", "s
 FAILED_RESULT = {"accepted": 0, "rejected": {}, "bytes": 0, "manifest": None, "shards": []}
 
 KeepGoingFlag = Annotated[
-    bool, typer.Option("--keep-going", help="Go on with the next date after one that failed, instead of ending there.")
+    bool,
+    typer.Option(
+        "--keep-going", help="Go on with the next date after one that failed or made nothing, instead of ending there."
+    ),
 ]
 DeadlineFlag = Annotated[
     str | None,
@@ -148,7 +151,8 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
     notes, error = _publish(bucket, data, config)
     if request.as_json:
         rows = [
-            _json_line(RunResult(day.status, day.manifest, notes=day.notes), data, day.date) | {"code": day.code}
+            _json_line(RunResult(day.status, day.manifest, notes=day.notes, rejected=day.rejected), data, day.date)
+            | {"code": day.code}
             for day in results
         ]
         line = {"status": "failed" if error else backfill.overall_status(results), "dates": rows, "notes": notes}

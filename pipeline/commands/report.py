@@ -62,6 +62,10 @@ def _written(data: "DataSet", what: str) -> "Path":
         from pipeline.pages.evolve import write_evolve_report
 
         return write_evolve_report(open_data_set(str(data.root)))
+    from configs.errors import InputError
     from pipeline.pages.report import write_report
+    from pipeline.store.run_record import why_unfinished
 
+    if what in data.started() and what not in data.dates():
+        raise InputError(why_unfinished(data.run_folder(what)))
     return write_report(data, what)

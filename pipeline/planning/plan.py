@@ -17,6 +17,7 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages import seeds
 from stages.ports import ModelCard
+from stages.sources.opening import is_local
 
 
 def make_plan(
@@ -55,7 +56,12 @@ def make_plan(
         "estimate": _estimate(data, config, passages, card.sha256),
         "currency": config.price.currency,
         "target": wanted and _target(data, config, wanted, card),
-        "warnings": [*models.notices, *sources.notes, *_warnings(config, card.parameters, card.name)],
+        "warnings": [
+            *models.notices,
+            *sources.notes,
+            *_without_text(files),
+            *_warnings(config, card.parameters, card.name),
+        ],
     }
 
 
@@ -153,6 +159,15 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
             "cost": round(cost(config, seconds, prompt_tokens, output_tokens), 4),
         }
     return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
+
+
+def _without_text(files: list[seeds.DomainFile]) -> Iterable[str]:
+    """Domains whose files are all empty."""
+    for name in dict.fromkeys(file.domain for file in files):
+        sources = [file.file for file in files if file.domain == name]
+        if not any(source.bytes or not is_local(source.url) for source in sources):  # a remote size may be unknown
+            urls = ", ".join(source.url for source in sources[:3])
+            yield f"domains.{name}.seeds: nothing is in {urls}: no row will be made; add text or sources"
 
 
 def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:

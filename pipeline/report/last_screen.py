@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.errors import InputError
 from pipeline.report.control_characters import without_control_characters
 from pipeline.report.evolution import evolution_lines
 from pipeline.report.rightness import rightness_lines
@@ -12,6 +13,7 @@ from pipeline.report.summary import prices, size
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import lineage
 from pipeline.store.manifest import DomainFigures, EngineFigures, Manifest
+from pipeline.store.run_record import why_unfinished
 from stages.sources.documents import UNREADABLE_REASONS
 
 
@@ -27,6 +29,8 @@ def print_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
     """
     is_date = len(what) == 10 and what[4] == what[7] == "-"
     manifest = data.manifest(what) if is_date else None
+    if manifest is None and what in data.started():
+        raise InputError(why_unfinished(data.run_folder(what)))
     if as_json:
         content = manifest.to_dict() if manifest else lineage(data, what)
         print(json.dumps(content, ensure_ascii=False, default=str))
@@ -138,7 +142,7 @@ def _domain_lines(name: str, domain: DomainFigures) -> Iterator[str]:
     yield f"rejected  {name}: {', '.join(reasons) or 'none'}"
     if findings := ", ".join(f"{what} {count}" for what, count in domain.findings.items()):
         yield f"found     {name}: {findings}"
-    if diversity := domain.diversity:
+    if domain.accepted and (diversity := domain.diversity):
         yield (
             f"diversity {name}: compression ratio {diversity.compression_ratio:.2f}, "
             f"{diversity.distinct_3:.0%} distinct 3-grams, {diversity.shared_8:.1%} shared 8-grams"

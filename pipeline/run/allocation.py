@@ -6,11 +6,12 @@ time (`run.minutes`), a round is worked through in waves until the target is met
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from configs.schema import Config, Domain
+from stages.ports import ModelCard
 from stages.seeds import DomainFile
 from stages.storage.records import FileRef, StageResult
 
@@ -45,7 +46,7 @@ def choose_passages(
         parts = divide_over_files(domain, files, domain.per_day)
         total = sum(parts)
         if total < domain.per_day:
-            notes.append(f"{name}: {total} of {domain.per_day} passages were left unused by earlier days; add sources")
+            notes += _shortage(config, name, total, sources, seeds)
         for batch in rounds:
             batch[name] = []
         owed = 0.0  # passages of the second round, with fractions: they carry over from one file to the next
@@ -57,6 +58,32 @@ def choose_passages(
                 if stop > start:
                     batch[name].append((ref, start, stop))
     return rounds, notes
+
+
+def _shortage(
+    config: Config, name: str, total: int, sources: Sequence[DomainFile], seeds: StageResult
+) -> Iterator[str]:
+    """Why a domain has fewer passages than `per_day`. Where nothing in its files can be used, the date says so."""
+    records = [record for source, record in zip(sources, seeds.records, strict=True) if source.domain == name]
+    per_day = config.domains[name].per_day
+    if any(record.rejected.get("used") for record in records):
+        yield f"{name}: {total} of {per_day} passages were left unused by earlier days; add sources"
+    elif total:
+        yield f"{name}: the sources have {total} passages, per_day is {per_day}; add sources"
+
+
+def tasks_left_out(config: Config, card: ModelCard) -> list[str]:
+    """For each domain with tasks that ask for a larger model, a note for the user."""
+    left_out = {
+        name: sorted(set(domain.drawn_tasks) - set(config.fitting_tasks(name, card.parameters)))
+        for name, domain in config.domains.items()
+    }
+    return [
+        f"{name}: {', '.join(tasks)} left out: {card.name} has {card.parameters / 1e6:.0f} M parameters "
+        "(see needs_parameters)"
+        for name, tasks in left_out.items()
+        if tasks
+    ]
 
 
 def divide_over_files(domain: Domain, files: Sequence[tuple[DomainFile, FileRef]], total: int) -> list[int]:

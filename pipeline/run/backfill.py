@@ -21,6 +21,8 @@ class DateResult:
     code: int = DONE  # exit code
     manifest: Manifest | None = None
     notes: list[str] = field(default_factory=list)
+    rejected: dict[str, int] = field(default_factory=dict)  # as of `RunResult`
+    freed: bool = False  # as of `RunResult`
 
 
 def dates_to_catch_up(data: DataSet, last: str, count: int) -> list[str]:
@@ -45,7 +47,8 @@ def run_dates(
     """Runs each of `dates` that is neither finished nor withdrawn.
 
     Ends early when a stop is requested, when no seeds remain, and when another run has the data set's lock. Ends at a
-    failure too, unless `keep_going`. The dates after that have the status `left`.
+    failure too, and at a date that made nothing and whose passages the next one would choose, unless `keep_going`. The
+    dates after that have the status `left`.
 
     Args:
         data: the data set.
@@ -71,6 +74,8 @@ def run_dates(
         results.append(result)
         if result.status == "nothing" and result.manifest is None:
             halted = "no seeds were left before it"  # nor will the next dates find any
+        elif result.freed and not keep_going:
+            halted = f"{result.date} made nothing before it, of the same passages"
         elif result.code == HELD or (result.status == "failed" and not keep_going):
             halted = f"{result.date} {'could not lock the data set' if result.code == HELD else 'failed'} before it"
     return results
@@ -82,7 +87,9 @@ def _run_one(date: str, run_date: Callable[[str], RunResult], exit_code: Callabl
     except GristmillError as error:
         return DateResult(date, "failed", of_error(error), notes=[str(error)])
     notes = [*result.notes, *([result.error] if result.error else [])]
-    return DateResult(date, result.status, exit_code(result), result.manifest, notes)
+    return DateResult(
+        date, result.status, exit_code(result), result.manifest, notes, result.rejected, freed=result.freed
+    )
 
 
 def overall_status(results: Sequence[DateResult]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import GristmillError
 from pipeline.store.dataset import DataSet
+from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord
 
 
@@ -36,3 +37,12 @@ def forgive_failures(folder: Path) -> None:
         if ShardRecord.read(path).error:
             path.unlink()
     forget_attempts(folder)
+
+
+def forget_answers(folder: Path) -> None:
+    """Removes the records of generated shards, so that they are made again: a service may answer otherwise by now."""
+    for stage in folder.glob("stages/*"):
+        with contextlib.suppress(OSError, ValueError):
+            if StagePlan.read(stage).kind.creates_candidates:
+                for path in stage.glob("part-*.json"):
+                    path.unlink()

@@ -17,7 +17,7 @@ from pipeline.run import signed_urls
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.dataset import DataSet, OtherDates
 from pipeline.store.manifest import Manifest
-from pipeline.store.run_record import RunRecord
+from pipeline.store.run_record import RESULT, RunRecord
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef
 
@@ -75,14 +75,14 @@ class DateRun:
     @property
     def owner(self) -> Manifest | RunRecord | None:
         """What a start with another configuration would replace; None if no shard is committed yet."""
-        has_records = any(self.folder.glob("stages/*/part-*.json")) and not self._ended_empty
+        has_records = any(self.folder.glob("stages/*/part-*.json")) and not self.ended_empty
         return self.manifest or (self.earlier_start if has_records else None)
 
-    @property
-    def _ended_empty(self) -> bool:
+    @cached_property
+    def ended_empty(self) -> bool:
         """Whether the last run of the date made too few rows to publish: another configuration may take its place."""
         try:
-            return json.loads((self.folder / "result.json").read_text("utf-8"))["status"] == "empty"
+            return json.loads((self.folder / RESULT).read_text("utf-8"))["status"] == "empty"
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

@@ -6,7 +6,6 @@ A crash of this process loses no committed shard: the supervisor starts it again
 """
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pipeline.run import signed_urls
 from pipeline.run.beam.driver_process import drive
 from pipeline.run.beam.stage_runner import StageRunner
 from pipeline.run.champions import notes_on_training
-from pipeline.run.empty import empty_domains
+from pipeline.run.empty import empty_domains, lost_as_duplicates, unusable_sources
 from pipeline.run.graph import Outcome, graph
 from pipeline.run.publishing import Publication
 from pipeline.run.sources import sources_of_date
@@ -26,8 +25,6 @@ from pipeline.run.stage_specs import Context
 from pipeline.store.dataset import DataSet
 from pipeline.store.run_record import NAME as RUN_RECORD
 from pipeline.store.run_record import RunRecord
-from stages.sources.opening import without_secrets
-from stages.storage.inputs import read_input
 from stages.storage.records import StageResult
 
 
@@ -68,8 +65,9 @@ class Driver:
     def run_stages(self) -> dict[str, Any]:
         """Runs what is not finished, and publishes the date.
 
-        Returns `status`: "done", "empty" when no domain made enough rows, so that nothing is published and the passages
-        are free again, or "nothing" when no passage is left. Raises GristmillError when a stage fails.
+        Returns `status`: "done", "empty" when no domain made enough rows, so that nothing is published, or "nothing"
+        when earlier dates have used all passages. After an empty date `freed` says whether its passages are free again:
+        they are, unless most rows were duplicates. Raises GristmillError when a stage fails.
         """
         self._data.sweep(self._context.date)
         self._sources = sources_of_date(self._data, self._record, self._config)
@@ -85,40 +83,28 @@ class Driver:
                 return self._finish(end.value)
 
     def _finish(self, outcome: Outcome) -> dict[str, Any]:
-        if not outcome.slices or not any(outcome.slices.values()):
-            return {"status": "nothing", "notes": [self._no_seeds(), *self._sources.notes]}
+        unusable = unusable_sources(self._sources.files, self._results[0], str(self._data.root))
+        if not any(outcome.slices.values()):
+            used_up = [self._used_up()] if len(unusable) < len(self._config.domains) else []
+            status = {"status": "empty", "freed": True} if unusable else {"status": "nothing"}
+            return status | {"notes": [*unusable.values(), *used_up, *self._sources.notes]}
         figures = summarise(self._config, self._results)
         empty = empty_domains(self._config, figures["domains"], self._results, str(self._data.root))
         if len(empty) == sum(bool(slices) for slices in outcome.slices.values()):
-            self._data.release(self._record.date)
-            notes = [*empty.values(), *self._sources.notes]
-            return {"status": "empty", "notes": notes, "rejected": figures["rejected"]}
+            freed = not all(lost_as_duplicates(self._results, name) for name in empty)
+            if freed:
+                self._data.release(self._record.date)
+            notes = [*empty.values(), *unusable.values(), *self._sources.notes]
+            return {"status": "empty", "freed": freed, "notes": notes, "rejected": figures["rejected"]}
         training = notes_on_training(self._data, self._record.champions)
-        outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values(), *training]
-        Publication(self._data, self._config, self._record, outcome, self._results, sorted(empty)).publish()
+        outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values(), *unusable.values(), *training]
+        without_rows = sorted({*empty, *unusable})
+        Publication(self._data, self._config, self._record, outcome, self._results, without_rows).publish()
         return {"status": "done"}
 
-    def _no_seeds(self) -> str:
-        reasons: Counter[str] = Counter()
-        for record in self._results[0].records:
-            reasons.update(record.rejected)
-        counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        if reasons["used"]:
-            return f"no unused seeds are left ({counts}): add sources, or start a new data set"
-        urls = list(dict.fromkeys(without_secrets(source.file.url) for source in self._sources.files))
-        files = ", ".join(urls[:3]) + (" …" if len(urls) > 3 else "")
-        example = f", such as {first}" if (first := self._first_reject()) else ""
-        return (
-            f"no seeds in {files}: {counts or 'no text in them'}{example}; see domains.*.seeds and domains.*.passages"
-        )
-
-    def _first_reject(self) -> str:
-        """Where the first row or passage was that could not be used, and why."""
-        for record in self._results[0].records:
-            if record.rejects is not None:
-                for batch in read_input(str(self._data.root), record.rejects, ["detail"], rows=1):
-                    return batch["detail"][0].as_py()
-        return ""
+    def _used_up(self) -> str:
+        used = sum(record.rejected.get("used", 0) for record in self._results[0].records)
+        return f"no unused seeds are left (used {used}): add sources, or start a new data set"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from pipeline.report.summary import busy_seconds
 from pipeline.run import allocation
 from pipeline.run.allocation import DomainYield, Slice, passages
 from pipeline.run.collecting import collect_answers, judged_files
+from pipeline.run.empty import lost_as_duplicates
 from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.manifest import AdapterResult
 from stages import adapt, generate, pack, screen, seeds
@@ -70,7 +71,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     config, outcome = run.config, Outcome()
     read = yield _seeds(run, sources)
     rounds, outcome.notes = allocation.choose_passages(config, sources, read)
-    outcome.notes += _tasks_left_out(run)
+    outcome.notes += allocation.tasks_left_out(config, run.card)
     outcome.slices = {name: [part for batch in rounds for part in batch[name]] for name in config.domains}
     if not any(outcome.slices.values()):
         return outcome
@@ -87,6 +88,7 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
     processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
     worked: list[ShardRecord] = []
+    results: list[StageResult] = []
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
             trained = yield _train(run, accepted)
@@ -119,11 +121,15 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
             for record in unique.records:
                 yields[record.label].text_bytes += record.stats.text_bytes
             worked += [*generated.records, *screened.records]
+            results += [generated, screened, signed, unique]
             chosen, remaining = allocation.next_wave(
                 config, remaining, yields, target_share, busy_seconds(worked), first=False
             )
     left = {name: passages(outcome.slices[name]) - yields[name].passages for name in config.domains}
-    productive = {name: slices if accepted[name] else [] for name, slices in processed.items()}
+    productive = {
+        name: slices if accepted[name] or lost_as_duplicates(results, name) else []
+        for name, slices in processed.items()
+    }
     if any(left.values()) or (any(productive.values()) and productive != processed):
         # release the passages that no target needed or time allowed, and those of domains that made no row
         outcome.slices = processed
@@ -136,19 +142,6 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
         collected = yield collect_answers(run, judged)
         outcome.answers = [ref for _, ref in collected.kept_files if ref.rows]
     return outcome
-
-
-def _tasks_left_out(run: Context) -> list[str]:
-    config, size = run.config, run.card.parameters
-    left_out = {
-        name: sorted(set(domain.drawn_tasks) - set(config.fitting_tasks(name, size)))
-        for name, domain in config.domains.items()
-    }
-    return [
-        f"{name}: {', '.join(tasks)} left out: {run.card.name} has {size / 1e6:.0f} M parameters (see needs_parameters)"
-        for name, tasks in left_out.items()
-        if tasks
-    ]
 
 
 def _seeds(run: Context, sources: Sequence[seeds.DomainFile]) -> Stage:

@@ -21,6 +21,7 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.layout import move_former_shards, shard_folder
 from pipeline.store.manifest import AuditFigures, Manifest, PublishedShard, content_digest
 from pipeline.store.run_record import RunRecord
+from stages.storage.activity import working_on
 from stages.storage.atomic import write_text
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef, StageResult
@@ -46,6 +47,7 @@ class Publication:
         report` writes it later.
         """
         date, outcome = self.record.date, self.outcome
+        working_on(f"publishing {date}", at_once=True)
         move_former_shards(self.data)
         shards = [_published_shard(domain, date, ref) for domain, ref in outcome.shards]
         index = [f"index/date={date}/{number:05d}-{Path(ref.file).name}" for number, ref in enumerate(outcome.index)]

@@ -25,19 +25,22 @@ from model import backends
 from pipeline.run import signed_urls
 from pipeline.run.beam import dask_cluster
 from pipeline.run.champions import check_adapters, with_pinned_champions
-from pipeline.run.cleanup import clean_up_finished, forget_attempts, forgive_failures
+from pipeline.run.cleanup import clean_up_finished, forget_answers, forget_attempts, forgive_failures
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
 from pipeline.run.shutdown import Stop
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import NAME as RUN_RECORD
+from pipeline.store.run_record import RESULT
+from stages.storage.activity import activity_path, read_activity
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import ShardProgress
 from stages.storage.shard import is_attempt, stop_path
 
 MIN_FREE_DISK_BYTES = 1 << 20  # with less, the driver could not write its own error
 POLL_INTERVAL_S = 0.2
+STARTING_S = 300.0  # that a driver has at least until its first sign of life: it imports what it needs, from any disk
 # Beam starts new threads for each stage. Arrow's default allocator and glibc's many arenas keep memory that they freed.
 ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 
@@ -55,6 +58,7 @@ class RunResult:
     error: str = ""
     notes: list[str] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)  # rows by reason, where there is no manifest that says so
+    freed: bool = False  # after an empty date: its passages are free, so that the next date would choose the same
 
 
 def run_date(
@@ -87,6 +91,8 @@ def run_date(
                 date_run.check_configuration(fingerprint, models.config)
             check_adapters(date_run.data, date, models.champions)
             forgive_failures(date_run.folder)
+            if date_run.ended_empty and not backends.get(models.generator.backend).repeats:
+                forget_answers(date_run.folder)
             run = models.config.run
             if run.dask_cluster is not None:
                 owns_gpus = backends.get(models.generator.backend).owns_gpus
@@ -111,7 +117,7 @@ def run_date(
 def _ended(date_run: DateRun, fingerprint: str, result: dict[str, Any]) -> RunResult:
     if result["status"] != "done":
         error, notes, rejected = result.get("error", ""), result.get("notes", []), result.get("rejected", {})
-        return RunResult(result["status"], error=error, notes=notes, rejected=rejected)
+        return RunResult(result["status"], None, error, notes, rejected, freed=result.get("freed", False))
     data, date = date_run.data, date_run.date
     manifest = data.manifest(date)
     if manifest is None or manifest.fingerprint != fingerprint:
@@ -137,12 +143,13 @@ class Supervisor:
         Returns what the driver wrote to `result.json`; else `status` deferred with `notes`, or failed with `error`.
         """
         folder = self.folder
-        result_path = folder / "result.json"
+        result_path = folder / RESULT
         progress_before: set[str] | None = None
         stop_path(folder).unlink(missing_ok=True)
         left = ""
         while not self.stop.reason:
             result_path.unlink(missing_ok=True)
+            activity_path(folder).unlink(missing_ok=True)
             driver, pipe = self._start_driver()
             try:
                 stalled = self._wait(driver)
@@ -185,7 +192,8 @@ class Supervisor:
 
     def _wait(self, driver: subprocess.Popen[bytes]) -> bool:
         """Waits until the driver ends or must end at once. True when nothing moved for the stall timeout: no shard was
-        started or committed, and in none that is running another row or token was finished."""
+        started or committed, in none that is running another row or token was finished or a piece of a file read, and
+        the driver did nothing itself."""
         folder = self.folder
         progress, since, is_notified = _signs_of_life(folder), time.monotonic(), False
         while driver.poll() is None and not self.stop.at_once:
@@ -198,7 +206,8 @@ class Supervisor:
             now = _signs_of_life(folder)
             if now != progress:
                 progress, since = now, time.monotonic()
-            if time.monotonic() - since > self.config.run.stall_timeout_s:
+            least = 0.0 if activity_path(folder).exists() else STARTING_S
+            if time.monotonic() - since > max(self.config.run.stall_timeout_s, least):
                 return True
         return False
 
@@ -208,7 +217,10 @@ class Supervisor:
         cause = stall if stalled else f"ended with code {driver.returncode}"
         if shutil.disk_usage(folder).free < MIN_FREE_DISK_BYTES:
             cause = f"ran out of space on the disk of {folder}; free space, then run the same command again. It {cause}"
-        return {"status": "failed", "error": f"the driver {cause} twice at the same place: {_last_log_line(folder)}"}
+        work = (read_activity(folder) or "").partition(" ")[2]
+        where = f" ({work})" if work else ""
+        error = f"the driver {cause} twice at the same place{where}: {_last_log_line(folder)}"
+        return {"status": "failed", "error": error}
 
 
 def _kill_group(driver: subprocess.Popen[bytes]) -> None:
@@ -226,11 +238,15 @@ def _committed_and_started(folder: Path) -> set[str]:
     return names
 
 
-def _signs_of_life(folder: Path) -> tuple[set[str], list[tuple[int, int]]]:
-    """What is started and committed, and how many rows and tokens the running shards have finished."""
+def _signs_of_life(folder: Path) -> tuple[set[str], list[tuple[int, int, int]], str | None]:
+    """What is started and committed, how far the running shards are, and what the driver works on itself."""
     names = _committed_and_started(folder)
     notes = [ShardProgress.read(folder / "stages" / name) for name in sorted(names) if is_attempt(name)]
-    return names, [(note.rows, note.output_tokens) for note in notes if note is not None]
+    return (
+        names,
+        [(note.rows, note.output_tokens, note.steps) for note in notes if note is not None],
+        read_activity(folder),
+    )
 
 
 def _last_log_line(folder: Path) -> str:

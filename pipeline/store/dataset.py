@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import StoreError
+from pipeline.store.folder import folder_of
 from pipeline.store.manifest import Attribution, AuditFigures, Manifest
 from stages.storage import snapshot
-from stages.storage.atomic import replacing, sync_folder, write_text
+from stages.storage.atomic import replacing, sync, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
 from stages.storage.lock import HeldError, take_named_lock
@@ -45,8 +46,8 @@ class DataSet:
 
     @classmethod
     def open(cls, out: str) -> "DataSet":
-        """The data set in the folder `out`, which need not exist yet."""
-        return cls(Path(out).expanduser().absolute())
+        """The data set in the folder `out`, which need not exist yet. Raises ConfigError for what can be no folder."""
+        return cls(folder_of(out))
 
     def run_folder(self, date: str) -> Path:
         return self.root / "runs" / date
@@ -293,4 +294,4 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
         with target.open("rb") as stream:
-            os.fsync(stream.fileno())
+            sync(stream.fileno())

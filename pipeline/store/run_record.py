@@ -1,5 +1,6 @@
 """`run.json` in a date's run folder: what the date's first start fixed, for its driver and for later starts."""
 
+import json
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
@@ -11,6 +12,7 @@ from stages.storage.atomic import write_text
 from stages.storage.records import FileRef
 
 NAME = "run.json"
+RESULT = "result.json"  # how the last run of the date ended
 
 
 class RunRecord(BaseModel):
@@ -42,3 +44,17 @@ class RunRecord(BaseModel):
 
     def write(self, run_folder: Path) -> None:
         write_text(run_folder / NAME, self.model_dump_json(by_alias=True, indent=1))
+
+
+def why_unfinished(run_folder: Path) -> str:
+    """What became of a date that was started and is not finished, as a sentence."""
+    try:
+        result = json.loads((run_folder / RESULT).read_text("utf-8"))
+        status, causes = result["status"], [*result.get("notes", []), *filter(None, [result.get("error")])]
+    except (OSError, ValueError, KeyError, TypeError):
+        status, causes = "", []
+    ended = {"empty": "made nothing", "nothing": "had nothing to do", "failed": "failed"}.get(status, "was started")
+    because = f" ({'; '.join(causes)})" if causes else ""
+    return (
+        f"{run_folder.name}: {ended} and is not published{because}; gristmill run --date {run_folder.name} tries again"
+    )

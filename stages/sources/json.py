@@ -21,6 +21,8 @@ from configs.errors import InputError
 from stages.sources.documents import Document, Fields, Unreadable, documents_from_rows
 
 BLOCK_BYTES = 1 << 16
+WHITESPACE = b" \t\r\n\v\f"
+RECORD_SEPARATOR = b"\x1e"  # before each text of RFC 7464; in a text of JSON it cannot be
 
 
 def read_lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
@@ -38,7 +40,7 @@ def read_lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
 
 
 def read_jsonl(stream: BufferedReader, fields: Fields) -> Iterator[Document | Unreadable]:
-    """Reads one JSON object per line; blank lines are skipped.
+    """Reads one JSON object per line, with or without record separators; blank lines are skipped.
 
     A file that holds an array, or objects over several lines, is read as `read_json` reads it.
     """
@@ -46,16 +48,17 @@ def read_jsonl(stream: BufferedReader, fields: Fields) -> Iterator[Document | Un
         return read_json(stream, fields)
     lines = read_lines(stream, fields.max_document_bytes)
     rows = (
-        (f"line {number}", line if line is None else _parse_line(line))
+        (f"line {number}", text if text is None else _parse_line(text))
         for number, line in enumerate(lines, fields.rows_before + 1)
-        if line is None or line.strip()
+        for text in ([None] if line is None else line.split(RECORD_SEPARATOR))
+        if text is None or text.strip()
     )
     return documents_from_rows(_readable(rows, fields), fields)
 
 
 def is_line_format(head: bytes) -> bool:
     """Whether a file that begins like this has an object in each line: no array, nor objects over several lines."""
-    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip(WHITESPACE + RECORD_SEPARATOR)
     if head.startswith(b"["):
         return not head[1:].lstrip().startswith((b"{", b"]"))
     line, end, rest = head.partition(b"\n")
@@ -175,7 +178,7 @@ def _at_most_one_object(values: list[Any]) -> bool:
     return not values or (len(values) == 1 and isinstance(values[0], dict))
 
 
-_MARK = re.compile(rb'\\.|["{}]', re.DOTALL)
+_MARK = re.compile(rb'\\.|["{}\x1e]', re.DOTALL)
 
 
 def _split_objects(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:
@@ -190,7 +193,12 @@ def _split_objects(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | 
         block = block[: len(block) - len(rest)]
         start = 0
         for mark in _MARK.finditer(block):
-            if mark[0] == b'"':
+            if mark[0] == RECORD_SEPARATOR and depth:  # the text before it was not whole
+                size += mark.start() - start
+                yield None if size > max_bytes else bytes(kept + block[start : mark.start()])
+                kept.clear()
+                depth, quoted, size = 0, False, 0
+            elif mark[0] == b'"':
                 quoted = not quoted and depth > 0
             elif not quoted and mark[0] == b"{":
                 start = mark.start() if depth == 0 else start

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from configs.errors import InputError
 from stages.sources import formats
 from stages.sources.opening import cause_of, filesystem, is_local, local_path, open_bytes, without_secrets
+from stages.storage.activity import working_on
 
 # What a data set's folder holds, where its documents lie in the same folder.
 OUTPUT_NAMES = {
@@ -73,6 +75,7 @@ def list_source(path: str, out: str = "") -> Listing:
     In a folder, hidden files (`.name`, `_name`) are skipped, linked folders are followed, and data sets of Gristmill
     are passed over: that of the run, in the folder `out`, and others. Raises InputError when no file is left.
     """
+    working_on(f"listing {without_secrets(path, path)}", at_once=True)
     try:
         listing = _local(path, out) if is_local(path) else _remote(path)
     except InputError:
@@ -101,7 +104,7 @@ def file_sha256(url: str) -> str:
 
 
 def _local(path: str, out: str) -> Listing:
-    root = local_path(path)
+    root = _on_disk(local_path(path))
     listing = Listing()
     if os.path.isdir(root):
         paths, base = _walk(root, out, listing.passed_over), root
@@ -112,7 +115,12 @@ def _local(path: str, out: str) -> Listing:
 
         base = re.split(r"[*?[]", root)[0].rpartition("/")[0]
         depth = None if "**" in root else root.count("/") - base.count("/")
-        matches = re.compile(glob_translate(root)).match
+        pattern = re.compile(glob_translate(_composed(root)))
+
+        def matches(file: str) -> bool:
+            return pattern.match(_composed(file)) is not None
+
+        base = _on_disk(base)
         paths = (file for file in _walk(base or "/", out, listing.passed_over, depth, matches) if matches(file))
     else:
         raise InputError(f"no such file {path!r}")
@@ -133,6 +141,26 @@ def _local(path: str, out: str) -> Listing:
         else:
             listing.files.append(SourceFile(f"file://{file}", size, name))
     return listing
+
+
+def _composed(path: str) -> str:
+    """The path with one character for a letter and its accent, which macOS and others write as two."""
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
+
+
+def _on_disk(path: str) -> str:
+    """The path as the file system spells it, where it is there with other characters for the same letters."""
+    if path.isascii() or os.path.lexists(path):
+        return path
+    folder, name = os.path.split(path)
+    if not name:
+        return path
+    folder = _on_disk(folder)
+    try:
+        spelled = next((entry for entry in sorted(os.listdir(folder)) if _composed(entry) == _composed(name)), name)
+    except OSError:
+        spelled = name
+    return os.path.join(folder, spelled)
 
 
 def _walk(

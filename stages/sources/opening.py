@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from configs.errors import InputError
 from stages.sources.formats import suffixes
+from stages.storage.activity import working_on
 
 BUFFER_BYTES = 1 << 16
 ZSTD_BLOCK_BYTES = 1 << 10  # compressed; its content is in memory, and may be some 30,000 times as large
@@ -120,6 +121,7 @@ def _open(url: str) -> tuple[Any, Any]:
     try:
         if is_local(url):
             return open(local_path(url), "rb"), None
+        working_on(f"opening {shown}", at_once=True)
         fs, path = filesystem(url)
         return fs.open(path, "rb"), fs
     except FileNotFoundError:
@@ -135,6 +137,7 @@ class _Reported(io.RawIOBase):
 
     def __init__(self, url: str, stream: IO[bytes], stored: IO[bytes], kept: Any) -> None:
         self._url = url
+        self._work = f"reading {without_secrets(url, url)}"
         self._stream = stream
         self._stored = stored
         self._kept = kept
@@ -157,6 +160,7 @@ class _Reported(io.RawIOBase):
             while size < len(view) and (data := self._stream.read(len(view) - size)):
                 view[size : size + len(data)] = data
                 size += len(data)
+                working_on(self._work)
         except InputError:
             raise
         except Exception as error:  # each decompressor and remote file system has its own

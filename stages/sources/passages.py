@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from stages.storage.activity import working_on
+
 # Users' files have runs of any length (60,000 spaces, 20,000 dots), so no pattern may start again inside a run that it
 # has already scanned: each takes time linear in the text.
 # Control characters, zero-width space and byte-order mark count as whitespace.
@@ -135,6 +137,7 @@ def _sentence_ends(line: str) -> Iterator[int]:
         if match[0].startswith(".") and _ABBREVIATION.search(line[max(start, match.start() - 12) : match.start() + 1]):
             continue
         start = match.end()
+        working_on("cutting a document")  # a paragraph may be the whole document
         yield start
 
 

@@ -4,15 +4,18 @@ A reader never sees half a file, even after a power cut. A killed writer may lea
 `TEMPORARY_PREFIX`; nothing reads them, and `DataSet.sweep` removes them.
 """
 
+import errno
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
+# what file systems answer that cannot sync, or no folders: SMB, FUSE, shared folders of virtual machines
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
 TEMPORARY_FOLDER_PREFIX = ".aside-"
 
 
@@ -34,12 +37,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         yield temporary
         if durable:
             with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
+                sync(stream.fileno())
         os.replace(temporary, path)
         if durable:
             sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # the first error says more
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)  # for messages: nobody has heard of the other name
         raise
 
 
@@ -65,7 +71,8 @@ def place_folder(folder: Path, target: Path) -> None:
 
     Meant for folders that are named by their content. Raises OSError when the rename fails and `target` is missing.
     """
-    folder.chmod(0o755)
+    with suppress(PermissionError, NotImplementedError):  # some mounts have the same rights for all files
+        folder.chmod(0o755)
     try:
         folder.rename(target)
     except OSError:
@@ -77,6 +84,15 @@ def sync_folder(folder: Path) -> None:
     """Makes renames in the folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """Waits until a file or folder is on the disk, where the file system can say so. Raises OSError if it is full."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise

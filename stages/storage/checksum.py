@@ -3,8 +3,16 @@
 import hashlib
 from pathlib import Path
 
+from stages.storage.activity import working_on
+
+BLOCK_BYTES = 1 << 20
+
 
 def sha256_file(path: Path) -> str:
     """The hex SHA-256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+            working_on(f"reading {path}")
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
+from stages.storage.activity import working_on
 from stages.storage.checksum import sha256_file
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardName
@@ -16,7 +17,9 @@ from stages.storage.shard import ShardName
 def read_input(root: str, ref: FileRef, columns: list[str] | None = None, rows: int = 1024) -> Iterator[pa.RecordBatch]:
     """Batches of at most `rows` rows of a committed file. Raises InputError when its hash is not the recorded one."""
     with pq.ParquetFile(check_input(root, ref)) as source:
-        yield from source.iter_batches(batch_size=rows, columns=columns)
+        for batch in source.iter_batches(batch_size=rows, columns=columns):
+            working_on(f"reading {ref.file}")
+            yield batch
 
 
 def check_input(root: str, ref: FileRef) -> Path:

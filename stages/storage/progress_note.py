@@ -24,6 +24,7 @@ class ShardProgress:
     output_tokens: int
     seconds: float  # since the attempt started
     noted: float  # seconds since the epoch
+    steps: int = 0  # of work that finishes no row: a file that is decompressed or looked through
 
     @classmethod
     def read(cls, marker: Path) -> "ShardProgress | None":
@@ -45,14 +46,22 @@ class NoteWriter:
         self._clock = clock
         self._started = clock()
         self._next_note = self._started + NOTE_INTERVAL_S
+        self._rows = self._output_tokens = self._steps = 0
+
+    def working(self, what: str, at_once: bool) -> None:
+        """Counts a step that finished no row, as `activity.working_on` reports it."""
+        self._steps += 1
+        self.write(self._rows, self._output_tokens)
 
     def write(self, rows: int, output_tokens: int) -> None:
         """Never raises OSError: a full disk must not fail a shard whose rows are fine."""
+        self._rows, self._output_tokens = rows, output_tokens
         now = self._clock()
         if now < self._next_note:
             return
         self._next_note = now + NOTE_INTERVAL_S
-        note = ShardProgress(rows, output_tokens, round(now - self._started, 1), round(time.time(), 1))
+        seconds, noted = round(now - self._started, 1), round(time.time(), 1)
+        note = ShardProgress(rows, output_tokens, seconds, noted, self._steps)
         text = json.dumps(asdict(note)).ljust(NOTE_BYTES)
         with suppress(OSError):
             handle = os.open(self._marker, os.O_WRONLY)  # never creates the marker: it may just have been removed

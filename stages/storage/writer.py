@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.record import REJECT, schema_id
-from stages.storage.atomic import sync_folder, temporary_path
+from stages.storage.atomic import sync, sync_folder, temporary_path
 from stages.storage.progress_note import NoteWriter
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.shard import ShardSpec
@@ -47,7 +47,7 @@ class _HashedFile:
         if not self._stream.closed:
             try:
                 self._stream.flush()
-                os.fsync(self._stream.fileno())
+                sync(self._stream.fileno())
             finally:
                 self._stream.close()
 

@@ -1,9 +1,10 @@
-"""Locks on file systems that have them, that have none, and that refuse."""
+"""File systems as they are: with locks and without, that refuse, that cannot sync or set rights, and full disks."""
 
 import errno
 import fcntl
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from model.training.lock import TrainingLock
 from pipeline.store.audit_sample import locked
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry_files import Registry
+from stages.storage import atomic
 from stages.storage.lock import HeldError
 
 
@@ -84,3 +86,41 @@ def test_no_handle_is_left_open(tmp_path, monkeypatch) -> None:
         with pytest.raises(StoreError):
             place(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_that_cannot_sync_keeps_what_is_written(tmp_path, monkeypatch, number):
+    """As SMB and FUSE do, for folders or for all."""
+
+    def fsync(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write_text(tmp_path / "new" / "a.txt", "text")
+    assert (tmp_path / "new" / "a.txt").read_text() == "text"
+
+
+def test_a_disk_that_is_full_or_read_only_is_named_by_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space left"):
+            atomic.write_text(tmp_path / "a.txt", "text")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError) as caught, atomic.replacing(tmp_path / "a.txt") as temporary:
+        temporary.read_bytes()
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
+def test_rights_that_cannot_be_set_are_no_error(tmp_path, monkeypatch):
+    def chmod(path, mode, **options):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    monkeypatch.setattr(Path, "chmod", chmod)
+    with atomic.new_folder(tmp_path) as folder:
+        (folder / "a").write_text("a")
+        atomic.place_folder(folder, tmp_path / "placed")
+    assert (tmp_path / "placed" / "a").read_text() == "a"

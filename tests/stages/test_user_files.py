@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import unicodedata
 import zipfile
 
 import pyarrow as pa
@@ -571,3 +572,42 @@ def test_no_reader_stalls_on_a_run(tmp_path, suffix, unit):
     run = unit * (RUNS // len(unit))
     path = write(tmp_path / f"a{suffix}", head.get(suffix, "") + f"start {run} end\nlast,row\n")
     assert texts(path) is not None
+
+
+# Names with accents, and record separators
+
+
+@pytest.mark.parametrize(("asked", "stored"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+@pytest.mark.parametrize("path", ["Año/señal.jsonl", "Año", "Año/*.jsonl", "A?*o/señal.*", "**/señal.*"])
+def test_a_name_is_found_however_its_accents_are_written(tmp_path, asked, stored, path):
+    """macOS, archives and keyboards write an accent as a part of the letter or after it."""
+    file = write(tmp_path / unicodedata.normalize(stored, "Año/señal.jsonl"), LINES)
+    write(tmp_path / "other/senal.jsonl", LINES)
+    found = list_files(f"{tmp_path}/{unicodedata.normalize(asked, path)}")
+    assert [source.url for source in found] == [f"file://{file}"]
+    assert texts(found[0].url) == ["first text", "second text"]
+
+
+def test_two_files_whose_names_differ_in_that_alone_are_two(tmp_path):
+    for form in ("NFC", "NFD"):
+        write(tmp_path / unicodedata.normalize(form, "señal.jsonl"), f'{{"text": "{form}"}}\n')
+    assert len(list_files(str(tmp_path))) == 2
+    for form in ("NFC", "NFD"):
+        (file,) = list_files(f"{tmp_path}/{unicodedata.normalize(form, 'señal.jsonl')}")
+        assert texts(file.url) == [form]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '\x1e{"text": "first text"}\n\x1e{"text": "second text"}\n',
+        '\x1e{"text": "first text"}\x1e{"text": "second text"}',
+        '\x1e\x1e\n\x1e{"text": "first text"}\n\x1e \n{"text": "second text"}',
+        '\ufeff\x1e{\n  "text": "first text"\n}\n\x1e{\n  "text": "second text"\n}\n',
+    ],
+)
+def test_json_texts_with_record_separators_are_rows(tmp_path, content):
+    """RFC 7464."""
+    assert texts(write(tmp_path / "a.jsonl", content)) == ["first text", "second text"]
+    damaged = content.replace("first text", 'first" text')
+    assert texts(write(tmp_path / "b.jsonl", damaged))[-1] == "second text"

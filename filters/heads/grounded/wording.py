@@ -43,7 +43,7 @@ _FRAMES = (
     "In summary, {}",
 )
 _LEADING = re.compile(r"^(?:However|Moreover|Furthermore|In addition|Additionally|Therefore|Thus|Finally|Also),\s+")
-_BRACKETS = re.compile(r"\s*(?:\((?![a-z0-9]{1,3}\))[^()]{3,80}\)|<[^<>]{1,10}>)")
+_BRACKETS = re.compile(r"(?<!\s)\s*+(?:\((?![a-z0-9]{1,3}\))[^()]{3,80}\)|<[^<>]{1,10}>)")
 _RELATIVE = re.compile(r",\s+(?:which|who|whose|where|including|such as|as well as)\b[^,.;]{3,120}(?:,|(?=[.;]$))")
 _TAIL = re.compile(r",\s+(?:including|such as|as well as|for example|with|in order to|while)\b[^.;]{3,160}(?=[.;]$)")
 _LOWERED = re.compile(

@@ -43,16 +43,28 @@ _MAX_ADDED_BY_AND = {"en": ("hundred", "scale"), "es": ("ten",)}
 
 
 _OF = re.compile(r"\s(?:of|del?)\b")
+# what follows "one third" where that is a share, and no word of "one third party"
+_AFTER_SHARE = re.compile(
+    r"\s?(?:[.,;:)!?]|$)|\s(?:in|more|less|fewer|higher|lower|larger|smaller|longer|to|and|or|from|as|by|is|are|was|were|had"
+    r"|have|has|each|over|within|during|after|before|than|y|o|en|m[áa]s|menos|mayor|menor|que|por|a)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A number in words. `counts`: whether it is surely meant as a number, as `five` is, and not `second` or `half`."""
+    """A number in words.
+
+    Attributes:
+        counts: whether it is surely meant as a number, as `five` is, and not `second` or `half`.
+        share: what it is as a part: a third is 1/3, or the third of several.
+    """
 
     start: int
     end: int
     value: Decimal
     counts: bool
+    share: Decimal | None = None
 
 
 def read_words(text: str, language: str) -> Iterator[Word]:
@@ -142,10 +154,11 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Ite
     start, end = run[0][0], run[-1][1]
     if run[-1][2] in ("part", "other"):
         *counted, (_, _, role, value) = run
-        if role == "other" or not counted:  # "the third part", "a quarter"
-            yield Word(start, end, Decimal(value), False)
+        if role == "other" or not counted:  # "the third part", "a quarter", "a third"
+            yield Word(start, end, Decimal(value), False, 1 / Decimal(value) if role == "part" else None)
             return
-        surely = counted[0][3] > 1 or _OF.match(text, end) is not None  # not "one third party"
+        followed = _OF.match(text, end) or _AFTER_SHARE.match(text, end)  # not "one third party"
+        surely = counted[0][3] > 1 or followed is not None
         yield Word(start, end, Decimal(counted[0][3]) / Decimal(value), surely)
         return
     total = section = 0

@@ -23,6 +23,7 @@ _DIGITS = re.compile(
     r"(?:(?:\s?(?:[x×✕·*]|\\times)\s?10(?:\s?(?:\^|\*\*)\s?\{?(?P<power>[-+]?\d{1,3})\}?"
     r"|(?P<lost>-\d{1,2}|[1-9]\d?(?=\s?/))))|[eE](?P<e>[-+]?\d{1,3})(?![\w.])|\^\{?(?P<raised>[-+]?\d{1,3})\}?)?)"
 )
+_TOLERANCE = re.compile(r"(?:[±∓]|\+\s?/\s?-|-\s?/\s?\+|(?<![\w)])\+-)\s?$")
 _RANGE_BEFORE = re.compile(r"[\w)%°]$|\d\s$")
 # units after which a point or a comma separates parts: Section 2.5, artículos 2,5 y 7, table 3.1
 _REFERENCE = re.compile(
@@ -61,7 +62,9 @@ def read_numbers(text: str, language: str) -> tuple[Number, ...]:
         numbers += _in_han(text)
     if language != "zh":
         words = read_words(text, language)
-        numbers += [Number(word.start, word.end, rounded(word.value), word.counts, True) for word in words]
+        for word in words:
+            share = rounded(word.share) if word.share is not None else ()
+            numbers.append(Number(word.start, word.end, (*rounded(word.value), *share), word.counts, True))
         for match in _ROMAN.finditer(text):
             if (value := from_roman(match[0])) is not None:
                 numbers.append(Number(match.start(), match.end(), ((Decimal(value),),), False, True))
@@ -79,6 +82,7 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
     before = (0, -1)  # start and end of the number before
     for match in _DIGITS.finditer(text):
         start, end = match.span()
+        sign = False
         if match[0].startswith("^"):
             continue
         ends_range = RANGE.fullmatch(text, before[1], start) is not None
@@ -101,7 +105,10 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
                     tuple(tuple(value + Decimal("0.5") for value in reading) for reading in readings),
                     half.end(),
                 )
-        if (
+        tolerance = _TOLERANCE.search(text, max(0, start - 6), start)
+        if tolerance:  # ±5: 5 in either direction
+            readings = (*readings, *(tuple(-value for value in reading) for reading in readings))
+        elif (
             sign := start > 0
             and text[start - 1] in "-–"
             and not _RANGE_BEFORE.search(text, max(0, start - 3), start - 1)
@@ -114,7 +121,7 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
         elif _PERCENT.match(text, end) and len(readings[0]) == 1:
             readings = (*readings, *((value / 100,) for value in readings[0]))
         before = start, end
-        yield Number(start - bool(sign), end, readings)
+        yield Number(start - sign, end, readings)
 
 
 def _share(value: Decimal) -> tuple[tuple[Decimal, ...], ...]:

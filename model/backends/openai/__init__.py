@@ -24,4 +24,4 @@ def _readiness() -> Readiness:
     return Readiness(False, f"{key} is not set", f"export {key}=… with the key of the service")
 
 
-BACKEND = Backend(identify=identify_by_name, open=_open, readiness=_readiness)
+BACKEND = Backend(identify=identify_by_name, open=_open, readiness=_readiness, repeats=False)

@@ -14,6 +14,8 @@ from typing import Any
 
 from configs import errors
 from pipeline.run.beam.stage_runner import Deferred
+from pipeline.store.run_record import RESULT
+from stages.storage import activity
 from stages.storage.atomic import write_text
 
 
@@ -25,7 +27,9 @@ def drive(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     gc.freeze()  # the stages collect garbage often; they need not look at the modules of Beam and pandas each time
     try:
-        result = work()
+        with activity.reported_to(activity.ActivityNote(activity.activity_path(folder))):
+            activity.working_on("starting", at_once=True)
+            result = work()
     except Deferred as deferred:
         result = {"status": "deferred", "left": str(deferred)}
     except errors.GristmillError as error:
@@ -35,7 +39,7 @@ def drive(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
         cause = f"{error.filename or folder}: {error.strerror or error}"
         result = {"status": "failed", "error": f"{cause}; fix it and run the same command again"}
     try:
-        write_text(folder / "result.json", json.dumps(result))
+        write_text(folder / RESULT, json.dumps(result))
     except OSError as error:  # the supervisor shows the log's last line
         print(result.get("error") or f"{folder}: {error.strerror}; free space, then run the same command again")
         return 1

@@ -16,6 +16,7 @@ from configs.schema import Run
 from pipeline.run.beam.runner import run_job
 from pipeline.run.stage_specs import Context, Stage, keep_committed_names
 from stages.execute import RunShards
+from stages.storage.activity import working_on
 from stages.storage.atomic import write_text
 from stages.storage.plan import StagePlan
 from stages.storage.records import ShardRecord, StageResult, quarantine
@@ -38,6 +39,7 @@ class StageRunner:
 
         Raises Deferred when a stop was requested, and GristmillError when the stage cannot go on.
         """
+        working_on(f"stage {stage.name}", at_once=True)
         keep_committed_names(stage)
         folder = self.context.root / self.context.stages / str(stage.name)
         fingerprint = load.digest([spec.fingerprint for spec in stage.specs])

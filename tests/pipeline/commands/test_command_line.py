@@ -86,3 +86,12 @@ def test_threads_of_models_sleep_while_they_wait_unless_the_user_chose(chosen, m
         monkeypatch.delenv("OMP_WAIT_POLICY")
     assert cli.main(["config", "schema"]) == exit_codes.DONE
     assert os.environ["OMP_WAIT_POLICY"] == (chosen or "passive")
+
+
+def test_ctrl_c_before_a_command_is_imported_is_a_stop(monkeypatch, capsys):
+    def interrupt(name, *rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.command_line.folder.importlib.import_module", interrupt)
+    assert cli.main(["plan", "--config", "echo"]) == exit_codes.DEFERRED
+    assert capsys.readouterr().err == "gristmill: stopped\n"

@@ -1,7 +1,21 @@
-"""When a run counts as stalled, and what is said of a shard that is given up."""
+"""When a run counts as stalled, and what is said of where it stalled."""
+
+import gzip
+import socket
+from itertools import pairwise
+
+import pytest
 
 from pipeline.run.supervisor import _signs_of_life
+from stages.sources.documents import Fields
+from stages.sources.listing import list_files
+from stages.sources.passages import cut
+from stages.sources.readers import read_documents
+from stages.storage import activity
+from stages.storage.checksum import sha256_file
 from stages.storage.progress_note import NoteWriter
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.documents import write_config
 
 
 def test_rows_and_tokens_within_a_shard_count_as_life_and_the_time_does_not(tmp_path):
@@ -19,3 +33,66 @@ def test_rows_and_tokens_within_a_shard_count_as_life_and_the_time_does_not(tmp_
     assert _signs_of_life(tmp_path) == some
     notes.write(10, 7)
     assert _signs_of_life(tmp_path) != some
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file of one line, which is above the size of a row, before a short one."""
+    path = tmp_path / "large.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "' + b"a" * (3 << 20) + b'"}\n{"text": "b"}\n'))
+    return path
+
+
+@pytest.mark.parametrize("work", ["list", "hash", "read"])
+def test_a_file_that_is_looked_through_is_life_before_its_first_row(tmp_path, large, work):
+    said = []
+    with activity.reported_to(lambda what, at_once: said.append(what)):
+        if work == "list":
+            list_files(str(tmp_path))
+        elif work == "hash":
+            sha256_file(large)
+        else:
+            next(read_documents(f"file://{large}", Fields(max_document_bytes=1 << 20)))
+    assert said
+    assert {what.partition(" ")[0] for what in said} <= {"listing", "reading"}
+    assert all(str(tmp_path) in what for what in said)
+    assert len(said) > 20 or work != "read"
+
+
+def test_a_document_of_one_paragraph_is_life_before_its_first_passage():
+    said = []
+    with activity.reported_to(lambda what, at_once: said.append(what)):
+        next(cut("The court decides. " * 1000, 100, 200))
+    assert len(said) >= 1000
+
+
+def test_work_without_a_row_is_a_sign_of_life_of_a_shard_and_of_a_driver(tmp_path):
+    stage = tmp_path / "stages" / "seeds"
+    stage.mkdir(parents=True)
+    marker = stage / "part-00000-of-00001-0123456789abcdef.parquet.attempt-0"
+    marker.touch()
+    seconds = iter(range(0, 100, 5))
+    signs = [_signs_of_life(tmp_path)]
+    with activity.reported_to(NoteWriter(marker, lambda: float(next(seconds))).working):
+        for _ in range(2):
+            activity.working_on("reading")
+            signs.append(_signs_of_life(tmp_path))
+    with activity.reported_to(activity.ActivityNote(activity.activity_path(tmp_path), lambda: float(next(seconds)))):
+        for _ in range(2):
+            activity.working_on("reading")
+            signs.append(_signs_of_life(tmp_path))
+    activity.working_on("of nobody")
+    assert all(left != right for left, right in pairwise(signs))
+    assert activity.read_activity(tmp_path) == "2 reading"
+
+
+def test_a_source_that_does_not_answer_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = write_config(tmp_path, f"{address}/d.jsonl?signature=secret")
+        line = ("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND, "--set", "run.stall_timeout_s=1")
+        result = gristmill(*line)
+    assert result.code == 1
+    assert "the driver made no progress for 1 s (run.stall_timeout_s) twice at the same place" in result.line["error"]
+    assert f"(listing {address}/d.jsonl?…)" in result.line["error"]
+    assert "secret" not in result.out + result.err

@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_read_fails_the_run_by_name(tmp_path, name, messag
 @pytest.mark.parametrize("name", ["bad.txt", "empty.jsonl"])
 def test_a_file_without_a_usable_row_makes_nothing_and_is_named(tmp_path, name):
     result = run(tmp_path, damaged(tmp_path, name))
-    assert (result.code, result.line["status"], result.line["shards"]) == (0, "nothing", [])
+    assert (result.code, result.line["status"], result.line["shards"]) == (7, "empty", [])
     (note,) = result.line["notes"]
     assert note in result.err
     assert name in result.err

@@ -121,3 +121,28 @@ def test_a_reader_may_leave(project, monkeypatch, stream) -> None:
         patch.setattr(sys, stream, pipe)
         assert cli.main(["store", "list", "--out", "out"]) == 0
         assert cli.main(["show", "2026-01-09", "--out", "out"]) == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "many"])
+def test_a_width_that_is_none_loses_no_word(project, call, monkeypatch, columns) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    code, text = call("utf-8", "show", DATE, "--out", "out")
+    assert code == 0
+    assert "generated" in text
+    assert "accepted" in text
+
+
+@pytest.mark.parametrize("words", [["show", DATE, "--out", "out"], ["store", "list", "--out", "out", "--json"]])
+def test_a_full_disk_behind_standard_output_is_named(project, monkeypatch, capsys, words) -> None:
+    monkeypatch.chdir(project)
+    with monkeypatch.context() as patch, open("/dev/full", "w", encoding="utf-8") as full:
+        patch.setattr(sys, "stdout", full)
+        assert cli.main(words) == 1
+    assert "standard output: No space left on device; what was printed is lost" in capsys.readouterr().err
+
+
+def test_an_out_that_can_be_no_folder_is_named(project, call) -> None:
+    line = ("run", "--config", "mine.yaml", "--date", DATE, "--out")
+    assert call("utf-8", *line, "mine.yaml") == (2, "")
+    assert call("utf-8", *line, "mine.yaml/deeper") == (2, "")
+    assert call("utf-8", *line, "caf\udce9") == (2, "")
