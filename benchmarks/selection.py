@@ -43,7 +43,7 @@ from model.evaluation.perplexity import score
 from model.lm.language_model import Model
 from model.training.distributed import ProcessGroup
 from model.training.loop import train
-from stages.ports import EVERYTHING
+from stages.ports import judged_by
 from stages.record import CANDIDATE, Candidate
 from stages.screen import ROWS_PER_BATCH, judge_all
 
@@ -69,7 +69,7 @@ def screened(config: Config, candidates: list[Candidate]) -> list[str | None]:
     for begin in range(0, len(candidates), ROWS_PER_BATCH):
         left = list(range(begin, min(begin + ROWS_PER_BATCH, len(candidates))))
         for _, judge in judges:
-            judged = getattr(judge, "judges", EVERYTHING)
+            judged = judged_by(judge)
             asked = [index for index in left if candidates[index].writes in judged]
             verdicts = judge_all(judge, [candidates[index] for index in asked])
             for index, verdict in zip(asked, verdicts, strict=True):

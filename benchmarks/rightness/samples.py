@@ -27,7 +27,7 @@ from configs.schema import Config
 from filters.build import build_filters, filter_class, reads_embeddings
 from model.backends import identify, open_generator
 from stages.generate import Generate
-from stages.ports import EVERYTHING, Filter
+from stages.ports import Filter, judged_by
 from stages.record import CANDIDATE, Candidate, Seed
 from stages.screen import judge_all
 
@@ -37,7 +37,7 @@ WITHOUT = ("contamination",)  # reads evaluation sets, which a machine without a
 def judged(filters: list[tuple[str, Filter]], rows: list[Candidate]) -> list[Candidate]:
     """The rows that all filters keep, with their scores."""
     for name, judge in filters:
-        asked = [row for row in rows if row.writes in getattr(judge, "judges", EVERYTHING)]
+        asked = [row for row in rows if row.writes in judged_by(judge)]
         verdicts = dict(zip(map(id, asked), judge_all(judge, asked), strict=True))
         kept = []
         for row in rows:
