@@ -47,6 +47,7 @@ def test_the_leading_cause_is_named_and_nothing_is_published(tmp_path, run, flag
     assert dates(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_its_passages_are_free_for_the_next_date_and_for_another_configuration(tmp_path, run):
     assert run(DATE, *NOTHING_PASSES).code == 7
     later = run(LATER, "--set", "domains.law.per_day=6")
@@ -130,6 +131,7 @@ def one_answer(tmp_path):
     return run_date
 
 
+@pytest.mark.slow
 def test_passages_whose_rows_are_duplicates_are_used_up(one_answer):
     """The next date would make the same duplicates of them for ever."""
     empty = one_answer(LATER)
@@ -137,6 +139,7 @@ def test_passages_whose_rows_are_duplicates_are_used_up(one_answer):
     assert one_answer("2026-01-04").line["status"] == "nothing"
 
 
+@pytest.mark.slow
 def test_several_dates_end_at_one_that_made_nothing_of_the_passages_of_the_next(tmp_path, run):
     line = ("backfill", "--config", tmp_path / "mine.yaml", "--from", DATE, "--to", LATER, "--json", *ONE_ROUND)
     result = call(*line, *NOTHING_PASSES)
@@ -168,6 +171,7 @@ def test_a_share_that_is_the_floor_is_not_below_it(tmp_path, accepted, judged, f
     assert set(empty_domains(config, {"law": domain}, [], str(tmp_path))) == {"law"}
 
 
+@pytest.mark.slow
 def test_a_service_is_asked_again_by_the_same_command(tmp_path, run, monkeypatch):
     """A local model would answer the same; what a service answers may have changed."""
     monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-a-service")
