@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="DATE|ROW_ID", help="A date, or a row's id: its first 8 digits or more.")
+        str, typer.Argument(metavar="DATE|ROW_ID", help="A date, or a row's id: its first 8 characters or more.")
     ],
     out: DataSetFlag,
     as_json: JsonFlag = False,

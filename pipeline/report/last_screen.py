@@ -22,7 +22,7 @@ def print_date_or_row(data: DataSet, what: str, *, as_json: bool) -> int:
 
     Args:
         data: the data set.
-        what: a finished date, YYYY-MM-DD, or the id of a row: its first 8 digits or more.
+        what: a finished date, YYYY-MM-DD, or the id of a row: its first 8 characters or more.
         as_json: print one line of JSON.
 
     Returns the exit code. Raises InputError if there is no such date or row.

@@ -13,7 +13,7 @@ app = typer.Typer()
 def explain_row(
     row: Annotated[
         str,
-        typer.Argument(metavar="ROW_ID", help="Id of a published or dropped row: its first 8 digits or more."),
+        typer.Argument(metavar="ROW_ID", help="Id of a published or dropped row: its first 8 characters or more."),
     ],
     out: DataSetFlag,
     as_json: JsonFlag = False,
