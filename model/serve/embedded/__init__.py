@@ -2,6 +2,9 @@
 
 Read `engine` (the thread), `scheduler` (who is read and decoded next), `slot_model` (a model over slots) with its two
 kinds `dsa_slots` and `hf_slots`, `prompt_pass` (how the former reads prompts), then `sampling`.
+
+Tensors are named by their shapes as in `model/attention`, but for M, which is the tokens of all texts of a pass, and K
+in `sampling`, which is the candidates of a token.
 """
 
 from model.serve.embedded.engine import EmbeddedEngine, EmbeddedOptions

@@ -22,8 +22,8 @@ class DecodeGraphs:
         sizes = [size for size in (1, 2, 4, 8, *range(16, count, 16)) if size < count]
         self._sizes = [*sizes, count]
         device = slots.network.device
-        self._host_B = torch.zeros(2, count, dtype=torch.int32).pin_memory()
-        self._device_B = torch.zeros(2, count, dtype=torch.int32, device=device)
+        self._host_2B = torch.zeros(2, count, dtype=torch.int32).pin_memory()
+        self._device_2B = torch.zeros(2, count, dtype=torch.int32, device=device)
         self._graphs: dict[tuple[int, bool], tuple[Any, torch.Tensor]] = {}
         self._pool: Any = None
 
@@ -36,13 +36,19 @@ class DecodeGraphs:
                     self.step([0] * size, [0] * size, is_sparse)
 
     def step(self, tokens: Sequence[int], positions: Sequence[int], is_sparse: bool) -> torch.Tensor:
-        """Returns the logits [B, V] of a step; they are overwritten by the next one."""
+        """Returns the logits [B, V] of a step of the first B slots; they are overwritten by the next one.
+
+        Args:
+            tokens: of each slot the token that it reads, B of them.
+            positions: where each token stands in its text.
+            is_sparse: whether the sparse kernels run; each kind has its own graph.
+        """
         count = len(tokens)
         size = next(size for size in self._sizes if size >= count)
-        self._host_B[0, :count] = torch.tensor(tokens, dtype=torch.int32)
-        self._host_B[1, :count] = torch.tensor(positions, dtype=torch.int32)
-        self._host_B[:, count:size] = 0
-        self._device_B.copy_(self._host_B, non_blocking=True)
+        self._host_2B[0, :count] = torch.tensor(tokens, dtype=torch.int32)
+        self._host_2B[1, :count] = torch.tensor(positions, dtype=torch.int32)
+        self._host_2B[:, count:size] = 0
+        self._device_2B.copy_(self._host_2B, non_blocking=True)
         if (size, is_sparse) not in self._graphs:
             self._capture(size, is_sparse)
         graph, logits_BV = self._graphs[size, is_sparse]
@@ -57,8 +63,8 @@ class DecodeGraphs:
 
         def step() -> torch.Tensor:
             cache.lengths = [length] * size
-            cache.positions_B.copy_(self._device_B[1, :size])
-            ids_BT = self._device_B[0, :size, None].long()
+            cache.positions_B.copy_(self._device_2B[1, :size])
+            ids_BT = self._device_2B[0, :size, None].long()
             return self._slots.network(input_ids=ids_BT, past_key_values=cache).logits[:, -1]
 
         side = torch.cuda.Stream()

@@ -104,7 +104,10 @@ class HfSlots(SlotModel):
 
 
 class _Window:
-    """The part of the arenas that a pass uses: slots `first` to `last`, up to position `end`; it writes at `at`."""
+    """The part of the arenas that a pass uses: slots `first` to `last` and positions to `end`, without these two.
+
+    It writes at `at`.
+    """
 
     def __init__(self) -> None:
         self.first = self.last = self.end = 0
