@@ -250,7 +250,7 @@ def test_kill_9_of_a_worker_loses_nothing(finished, plain_digest, tmp_path):
     """Beam does not notice: the watchdog starts the driver again, and no row is lost or there twice."""
     killed = tmp_path / "killed"
     killed.mkdir()
-    flags = ["--out", tmp_path / "out", *ONE_ROUND, "--workers", 2, "--set", "run.stall_timeout_s=15"]
+    flags = ["--out", tmp_path / "out", *ONE_ROUND, "--workers", 2, "--set", "run.stall_timeout_s=30"]
     line = ["run", "--config", finished.config, "--date", DATE, "--json", *flags]
     result = gristmill(*line, faults={"DIE_AT": f"{killed}:6"})
     assert result.code == 0, result.out + result.err
