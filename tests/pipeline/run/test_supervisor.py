@@ -18,11 +18,16 @@ from tests.factories.command_line import DATE, ONE_ROUND, gristmill
 from tests.factories.documents import write_config
 
 
-def test_rows_and_tokens_within_a_shard_count_as_life_and_the_time_does_not(tmp_path):
-    stage = tmp_path / "stages" / "seeds"
-    stage.mkdir(parents=True)
-    marker = stage / "part-00000-of-00001-0123456789abcdef.parquet.attempt-0"
-    marker.touch()
+@pytest.fixture
+def marker(tmp_path):
+    """The attempt marker of a shard that is at work."""
+    path = tmp_path / "stages" / "seeds" / "part-00000-of-00001-0123456789abcdef.parquet.attempt-0"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+def test_rows_and_tokens_within_a_shard_count_as_life_and_the_time_does_not(tmp_path, marker):
     seconds = iter(range(0, 100, 5))
     notes = NoteWriter(marker, lambda: float(next(seconds)))
     started = _signs_of_life(tmp_path)
@@ -66,11 +71,7 @@ def test_a_document_of_one_paragraph_is_life_before_its_first_passage():
     assert len(said) >= 1000
 
 
-def test_work_without_a_row_is_a_sign_of_life_of_a_shard_and_of_a_driver(tmp_path):
-    stage = tmp_path / "stages" / "seeds"
-    stage.mkdir(parents=True)
-    marker = stage / "part-00000-of-00001-0123456789abcdef.parquet.attempt-0"
-    marker.touch()
+def test_work_without_a_row_is_a_sign_of_life_of_a_shard_and_of_a_driver(tmp_path, marker):
     seconds = iter(range(0, 100, 5))
     signs = [_signs_of_life(tmp_path)]
     with activity.reported_to(NoteWriter(marker, lambda: float(next(seconds))).working):
