@@ -51,7 +51,8 @@ logging.disable(logging.NOTSET)
 # of the disk, of a limit on files (ulimit), or of a mount that has gone: not the shard's fault
 _DISK_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.EMFILE),
-    *(errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO),
+    *(errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ENXIO, errno.ENODEV),
+    getattr(errno, "EREMOTEIO", errno.EIO),  # of Linux alone
 }
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
 

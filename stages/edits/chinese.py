@@ -72,7 +72,8 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         bound = _BOUND.search(sentence[: match.start()])  # "at least twenty" follows from "at least thirty"
         up = bound[0] in _LEAST if bound else draw % 2 == 1
         new = percent + neighbour(_NUMBERS, number, up=up) + unit
-        if new not in sentence:
+        is_last = bound and number == _NUMBERS[-1 if up else 0]  # there is none on the side that would contradict
+        if new not in sentence and not is_last:
             yield Edit("number", sentence, match.start(), match[0], new)
         if unit in _TIMES:
             yield Edit("unit", sentence, match.start(), match[0], number + neighbour(_TIMES, unit, up=draw % 3 > 0))

@@ -167,6 +167,7 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("zh", "被告人提起了上诉。", "原告"),
         ("zh", "不得阻挠或者非法收取费用。", "合法"),
         ("zh", "听证期限不少于三十日。", "二十日"),
+        ("zh", "期限不得超过一日的为短期。", "二日"),
         ("zh", "罚款不得超过三十日的收入。", "四十日"),
         # numbers of a reference
         ("zh", "依照本法第三年度报告的规定办理。", "第二"),
