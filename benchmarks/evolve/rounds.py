@@ -1,17 +1,20 @@
 """Several dates of the loop with a real model: `gristmill run` and `gristmill evolve`, a data set for each arm.
 
     python -m benchmarks.evolve rounds 3 [--out DIR] [--model M] [--backend B] [--per-day N] [--probes N] [--arms A,B]
+        [--together] [--eager]
 
 Arms: `sft` tries rejection sampling alone, `dpo` rejection sampling and preferences in turn, `naive` promotes whatever
 was trained, as a loop without a gate does. The base model, which every verdict measures beside the champion, is the
-frozen arm. The arms run one after the other.
+frozen arm. The arms run one after the other, or all at once on one GPU (`--together`; then their times say little).
 """
 
 import argparse
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +53,8 @@ def configuration(arguments: argparse.Namespace, arm: str) -> dict[str, Any]:
             "model": arguments.model,
             "vllm": {
                 "engines_per_gpu": 1,
-                "gpu_memory_utilization": 0.5,
+                "gpu_memory_utilization": arguments.gpu_memory,
+                "enforce_eager": True if arguments.eager else None,
                 "max_num_seqs": 256,
                 "per_request_seeds": False,
                 "max_lora_rank": 64,
@@ -141,14 +145,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--probes", type=int, default=600)
     parser.add_argument("--train-tokens", type=int, default=400_000)
     parser.add_argument("--arms", default="sft,dpo,naive")
+    parser.add_argument("--together", action="store_true", help="run all arms at once")
+    parser.add_argument("--eager", action="store_true", help="without compilation and CUDA graphs: starts sooner")
     parser.add_argument("--machine", default="")
     parser.add_argument("--commit", default="")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    arms = arguments.arms.split(",")
+    arguments.gpu_memory = 0.7 / len(arms) if arguments.together else 0.5
     line = f"python -m benchmarks.evolve rounds {' '.join(argv)}"
     figures = Figures("evolve", line, arguments.machine, arguments.commit)
-    for arm in arguments.arms.split(","):
-        seconds = run_arm(arguments, arm)
+    with ThreadPoolExecutor(len(arms) if arguments.together else 1) as pool:
+        times = list(pool.map(partial(run_arm, arguments), arms))
+    for arm, seconds in zip(arms, times, strict=True):
         report(figures, arm, arguments.out / arm, arguments.model)
         share = 100 * seconds["evolve"] / max(seconds["run"], 1e-9)
         figures.put(f"evolve, {arguments.model}, {arm}: time of evolve to that of run, %", share, None, "lower")
