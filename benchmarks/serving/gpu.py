@@ -1,8 +1,10 @@
 """Serving the `nano` model on one GPU through HTTP: sparse, its dense twin, and a Llama of equal shape.
 
-    python -m benchmarks.serving.gpu [--commit HASH] [--engines embedded vllm] [--models DIR]
+    python -m benchmarks.serving.gpu [--commit HASH] [--engines embedded vllm] [--kinds sparse dense llama]
+        [--cases latency decode workload] [--models DIR] [--before CHECKOUT]
 
-Writes benchmarks/results/serving.json. Random weights: speed, not quality. Needs CUDA; for `vllm`, vLLM.
+Writes benchmarks/results/serving.json. Random weights: speed, not quality. Needs CUDA; for `vllm`, vLLM. With `--before`
+each measurement is done with the code of an older checkout first.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -18,7 +21,12 @@ from benchmarks.figures import Figures
 from benchmarks.serving import load, models
 
 VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 8000
-EMBEDDED_SERVERS = [((True,), 32, 73_728), ((False,), 256, 2_304)]  # cases, slots, tokens of a slot
+CASES = ("latency", "decode", "workload")
+# Cases, slots, tokens of a slot. vLLM's slots share their memory, the embedded engine's do not.
+SERVERS = {
+    "embedded": [(("latency", "decode"), 32, 73_728), (("workload",), 256, 2_304)],
+    "vllm": [(CASES, 256, 73_728)],
+}
 AIMS = {"65000 x 32": 4.5, "65000 x 8": 1.8, "4000 x 8": 0.97}
 
 
@@ -54,10 +62,12 @@ class Measured:
 
     async def interrupted(self) -> None:
         """The 99th percentile from token to token of one stream: alone, and while a long prompt is read."""
+        prompt = load.tokens(LONG, 2, VOCABULARY)
+        body = load.body_of(self.model, prompt, 1)
         reading = asyncio.create_task(load.stream(self.port, self.model, load.tokens(128, 1, VOCABULARY), 3000))
         await asyncio.sleep(1.0)
         begin = time.perf_counter()
-        await load.stream(self.port, self.model, load.tokens(LONG, 2, VOCABULARY), 1)
+        await load.stream(self.port, self.model, prompt, 1, body=body)
         end = time.perf_counter()
         arrivals = (await reading).arrivals
         pairs = list(itertools.pairwise(arrivals))
@@ -70,17 +80,41 @@ class Measured:
         self.figures[name] = max(value, self.figures.get(name, 0)) if "ms" not in name else value
 
 
-async def measure(server: Measured, *, is_long: bool) -> None:
-    """Runs the measurements: those of long contexts, or the workload of many short requests."""
-    if is_long:
+async def measure(server: Measured, cases: Collection[str]) -> None:
+    """Runs the measurements of these cases."""
+    if "latency" in cases or "decode" in cases:
         await server.single()
         await server.decode(LONG, 1)  # compiles what is compiled at first use
+    if "latency" in cases:
         await server.interrupted()
+    if "decode" in cases:
         for length, streams in ((4000, 8), (LONG, 8), (LONG, 32)):
             await server.decode(length, streams)
-    else:
-        for _ in range(2):  # the better of two
+    if "workload" in cases:
+        for _ in range(3):  # the best counts
             await server.workload()
+
+
+def measure_servers(engine: str, kind: str, options: argparse.Namespace, *, before: bool = False) -> dict[str, float]:
+    """Starts the servers that the cases need, one after the other, and measures them. Returns figures by case."""
+    name, figures = f"{engine}, {kind}{', before' if before else ''}", {}
+    for all_cases, slots, length in SERVERS[engine]:
+        cases = [case for case in all_cases if case in options.cases]
+        if not cases:
+            continue
+        port = load.free_port()
+        flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
+        command = load.gristmill(options.models / f"nano-{kind}", port, *flags, "--dtype", "bfloat16")
+        checkout = options.before if before else load.ROOT
+        try:
+            with load.server(command, port, options.models / f"{name}.log", checkout) as up:
+                print(f"{name}: up in {up.start_s:.0f} s", flush=True)
+                measured = Measured(name, port, kind)
+                asyncio.run(measure(measured, cases))
+                figures |= measured.figures
+        except (SystemExit, RuntimeError, OSError, ValueError) as error:
+            print(f"{name}: FAILED {str(error)[-1500:]}", flush=True)
+    return figures
 
 
 def main() -> None:
@@ -88,35 +122,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commit", default="")
     parser.add_argument("--engines", nargs="+", default=["embedded", "vllm"])
+    parser.add_argument("--kinds", nargs="+", default=["sparse", "dense", "llama"])
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--models", type=Path, default=Path("data/bench"))
+    parser.add_argument("--before", type=Path, default=None)
     options = parser.parse_args()
     command = f"python -m benchmarks.serving.gpu --engines {' '.join(options.engines)}"
     machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     figures = Figures("serving", command, machine, options.commit)
-    folders = {kind: models.save(options.models, "nano", kind, VOCABULARY) for kind in ("sparse", "dense", "llama")}
+    for kind in options.kinds:
+        models.save(options.models, "nano", kind, VOCABULARY)
     torch.cuda.empty_cache()
     results: dict[str, dict[str, float]] = {}
     for engine in options.engines:
-        for kind, folder in folders.items():
+        for kind in options.kinds:
             if engine == "embedded" and kind == "llama":
                 continue
-            name = f"{engine}, {kind}"
-            results[name] = {}
-            # vLLM's slots share their memory, the embedded engine's do not.
-            servers = [((True, False), 256, 73_728)] if engine == "vllm" else EMBEDDED_SERVERS
-            for cases, slots, length in servers:
-                port = load.free_port()
-                flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
-                flags += ["--dtype", "bfloat16"]
-                try:
-                    with load.server(load.gristmill(folder, port, *flags), port, options.models / f"{name}.log") as up:
-                        print(f"{name}: up in {up.start_s:.0f} s", flush=True)
-                        measured = Measured(name, port, kind)
-                        for is_long in cases:
-                            asyncio.run(measure(measured, is_long=is_long))
-                            results[name] |= measured.figures
-                except (SystemExit, RuntimeError, OSError, ValueError) as error:
-                    print(f"{name}: FAILED {str(error)[-1500:]}", flush=True)
+            if options.before:
+                results[f"{engine}, {kind}, before"] = measure_servers(engine, kind, options, before=True)
+            results[f"{engine}, {kind}"] = measure_servers(engine, kind, options)
     for name, measured in results.items():
         for case, value in measured.items():
             figures.put(f"HTTP, {name}, {case}", value)

@@ -76,11 +76,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(command: Sequence[str], port: int, log: Path) -> Iterator[Server]:
-    """Starts a server, waits until its /health is 200, and stops it in the end."""
+def server(command: Sequence[str], port: int, log: Path, checkout: Path = ROOT) -> Iterator[Server]:
+    """Starts a server with the code of a checkout, waits until its /health is 200, and stops it in the end."""
     begin = time.perf_counter()
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=checkout, start_new_session=True)
     try:
         while not _is_healthy(port):
             if process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT_S:
@@ -122,6 +122,7 @@ async def stream(
     max_tokens: int,
     answer: Answer | None = None,
     fields: Fields = exact_length,
+    body: bytes | None = None,
 ) -> Answer:
     """One greedy answer of exactly `max_tokens` tokens, streamed. Raises RuntimeError if it is another one.
 
@@ -132,9 +133,9 @@ async def stream(
         max_tokens: of the answer.
         answer: is filled while the stream goes on, if it is given.
         fields: what this server needs for an answer of that length.
+        body: of the request, if it was made before: other clients of this process wait while a long one is.
     """
-    common = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
-    body = json.dumps(common | fields(max_tokens)).encode()
+    body = body or body_of(model, prompt, max_tokens, fields)
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     answer = answer or Answer(time.perf_counter())
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
@@ -154,6 +155,12 @@ async def stream(
     answer.tokens = int(usage[-1])
     answer.text = "".join(json.loads(text) for text in re.findall(r'"text": ?("(?:[^"\\]|\\.)*")', received))
     return answer
+
+
+def body_of(model: str, prompt: Sequence[int] | str, max_tokens: int, fields: Fields = exact_length) -> bytes:
+    """The body of `stream`'s request."""
+    common = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
+    return json.dumps(common | fields(max_tokens)).encode()
 
 
 def tokens_in(part: bytes) -> int:

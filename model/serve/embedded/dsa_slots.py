@@ -16,7 +16,7 @@ from model.serve.port import AdapterRef
 
 
 class DsaSlots(SlotModel):
-    """See `SlotModel`. On a GPU decode steps of the base model are CUDA graphs."""
+    """See `SlotModel`. On a GPU, short prompts and decode steps of the base model are CUDA graphs."""
 
     def __init__(self, network: DsaForCausalLM, slots: int, max_length: int) -> None:
         config = network.config
@@ -34,10 +34,12 @@ class DsaSlots(SlotModel):
         for number, layer in enumerate(self._cache.layers):
             layer.set_pages(pages.rows(number * slots, (number + 1) * slots))  # pyright: ignore
         self._prompt_pass = PromptPass(network, pages, max_length)
+        self._longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS, max_length)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
         if self._graphs is not None:
             self._compile_prefill()
+            self._prompt_pass.capture(self._longest_short)
             self._graphs.capture_all()
 
     @classmethod
@@ -62,8 +64,7 @@ class DsaSlots(SlotModel):
     ) -> torch.Tensor:
         longest = max(map(len, chunks))
         if not any(adapters):
-            longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS)
-            if offset or all_logits or longest > longest_short:
+            if offset or all_logits or longest > self._longest_short:
                 return self._prompt_pass.read(first_slot, chunks, offset, between_layers, all_logits=all_logits)
             slots = range(first_slot, first_slot + len(chunks))
             return self._prompt_pass.read_short(slots, chunks, between_layers)

@@ -22,7 +22,7 @@ class Generation:
     Args:
         model: the model.
         prefill_tokens: tokens of prompts that are read at once, fewer while others generate and a layer takes too long.
-        on_step: is called after each decode step, also of those between the layers of a prefill.
+        on_step: is called after each chunk and each decode step, also of those between the layers of a chunk.
     """
 
     def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
@@ -44,6 +44,7 @@ class Generation:
         budget = self._chunk_tokens if self.scheduler.decoding() else self._prefill_tokens
         if group := self.scheduler.next_prefill(budget):
             self._read(group, budget)
+            self._on_step()  # a first token does not wait for the decode step
             self._choose_chunk_tokens()
         self._decode()
 

@@ -18,6 +18,7 @@ from model.attention.gate import Gate
 from model.attention.pages import Pages
 from model.lm import DsaForCausalLM
 from model.lm.layers import Block
+from model.serve.embedded.prompt_graphs import PromptGraphs, smallest
 
 MAX_TOKENS_PER_PASS = 4096  # of short prompts: keys and values of all layers are kept until the pass ends
 ALIGNMENT = 8  # numbers: kernels read 16 bytes at a time
@@ -55,6 +56,7 @@ class PromptPass:
         )  # fmt: skip
         self._eps, self._gate_dim = config.rms_norm_eps, config.gate_dim
         self._slots = len(pages.keys) // len(network.layers)
+        self._graphs: PromptGraphs | None = None
         angles = network.rope_angles(torch.arange(max_length, device=network.device))
         self._cos_TD, self._sin_TD = angles.cos().to(network.dtype), angles.sin().to(network.dtype)
         with torch.no_grad():
@@ -65,17 +67,44 @@ class PromptPass:
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], between_layers: Callable[[], None]
     ) -> torch.Tensor:
         """Reads prompts that are dense, into empty slots, and returns the logits [B, V] of their last tokens."""
-        count, logits = max(MAX_TOKENS_PER_PASS // max(map(len, chunks)), 1), []
-        for begin in range(0, len(chunks), count):
-            inputs = self._short_inputs(slots[begin : begin + count], chunks[begin : begin + count])
-            logits.append(self._short_pass(torch.tensor(inputs, device=self._network.device), between_layers))
+        longest, logits, begin = max(map(len, chunks)), [], 0
+        while begin < len(chunks):
+            count, length = self._shape(len(chunks) - begin, longest)
+            part = slice(begin, begin + count)
+            rows = self._short_inputs(slots[part], chunks[part], count, length)
+            if self._graphs is not None:
+                between_layers()
+                logits.append(self._graphs.read((count, length), rows)[: len(chunks[part])])
+            else:
+                logits.append(self._short_pass(torch.tensor(rows, device=self._network.device), between_layers))
+            begin += count
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
-    def _short_inputs(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[list[int]]:
+    def capture(self, longest: int) -> None:
+        """Makes passes over prompts of at most so many tokens CUDA graphs. Slot 0 must be free."""
+        header = len(self._short_inputs([0], [[0]], 1, 1)[0]) - 1
+        device = self._network.device
+        self._graphs = PromptGraphs(
+            lambda inputs: self._short_pass(inputs, lambda: None), header, longest, MAX_TOKENS_PER_PASS, device
+        )
+
+    def _shape(self, count: int, longest: int) -> tuple[int, int]:
+        """Returns how many prompts are read at once, and their length with padding."""
+        if self._graphs is not None:
+            return smallest(self._graphs.shapes, count, longest)
+        return min(max(MAX_TOKENS_PER_PASS // longest, 1), count), longest
+
+    def _short_inputs(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], count: int, length: int
+    ) -> list[list[int]]:
         """Returns what `_short_pass` reads, S + 2 + T numbers for each prompt: its slot, the place of its last token
-        among all tokens, the places of the tokens of its last block, and its tokens, padded on the right."""
-        S, T, rows = self._sparsity.block, max(map(len, chunks)), []
-        for b, (slot, chunk) in enumerate(zip(slots, chunks, strict=True)):
+        among all tokens, the places of the tokens of its last block, and its tokens, padded on the right.
+
+        The last prompt is there as often as it takes to make them `count`; `length` is T.
+        """
+        S, T, rows = self._sparsity.block, length, []
+        for b in range(count):
+            slot, chunk = slots[min(b, len(slots) - 1)], chunks[min(b, len(chunks) - 1)]
             unfinished = range(len(chunk) // S * S, len(chunk) // S * S + S)
             places = [b * T + min(place, T - 1) for place in unfinished]
             rows.append([slot, b * T + len(chunk) - 1, *places, *chunk, *([0] * (T - len(chunk)))])

@@ -1,17 +1,20 @@
 """A prompt's pass gives what the network's own gives, in a bounded number of operations, and lets others decode."""
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from model.serve.embedded import generation, prompt_pass  # noqa: E402
+from model.serve.embedded import generation, prompt_graphs, prompt_pass  # noqa: E402
 from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
 from model.serve.embedded.generation import Generation  # noqa: E402
 from model.serve.embedded.sampling import Draws  # noqa: E402
@@ -113,6 +116,68 @@ def test_a_layer_of_short_prompts_is_few_operations_however_many_they_are(
     with Operations() as operations:
         slots.prefill(0, prompts, 0, [None] * len(prompts), lambda: begins.append(sum(operations.counts.values())))
     assert 0 < begins[1] - begins[0] <= MAX_OPERATIONS, operations.counts
+
+
+class UncapturedGraphs:
+    """`PromptGraphs` on a CPU: the same shapes and padding, but the pass itself instead of its graph."""
+
+    def __init__(self, prompts: prompt_pass.PromptPass, shapes: list[tuple[int, int]]) -> None:
+        self.shapes, self._prompts = shapes, prompts
+        self.used: list[tuple[int, int]] = []
+
+    def read(self, shape: tuple[int, int], rows: list[list[int]]) -> torch.Tensor:
+        self.used.append(shape)
+        assert len(rows) == shape[0]
+        return self._prompts._short_pass(torch.tensor(rows), lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shapes"), [((20,), [(1, 32)]), ((9, 4, 20, 1, 7), [(4, 32), (1, 32)]), ((3, 2, 1), [(4, 8)])]
+)
+def test_padded_prompts_give_the_same_logits_and_answers(
+    network: Any, lengths: tuple[int, ...], shapes: list[tuple[int, int]]
+) -> None:
+    prompts, adapters = tokens(lengths), [None] * len(lengths)
+    plain, padded = DsaSlots(network, 5, 64), DsaSlots(network, 5, 64)
+    graphs = UncapturedGraphs(padded._prompt_pass, [(1, 8), (1, 32), (4, 8), (4, 32)])
+    padded._prompt_pass._graphs = graphs  # type: ignore[assignment]
+    first = plain.prefill(0, prompts, 0, adapters, lambda: None)
+    torch.testing.assert_close(padded.prefill(0, prompts, 0, adapters, lambda: None), first, atol=1e-4, rtol=1e-4)
+    assert graphs.used == shapes
+    for step in range(40):  # through blocks that the padding has been in, and beyond `dense_below`
+        read = [length + step for length in lengths]
+        following = [(step * 7 + row) % VOCABULARY for row in range(len(lengths))]
+        expected, found = (slots.decode(following, read, adapters) for slots in (plain, padded))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("lengths", [(20,), (9, 4, 20, 1, 7), (30, 31, 32)])
+def test_graphs_of_prompts_give_the_logits_of_the_network(network: Any, lengths: tuple[int, ...]) -> None:
+    network = copy.deepcopy(network).cuda()
+    slots, prompts = DsaSlots(network, 5, 64), tokens(lengths)
+    assert slots._prompt_pass._graphs is not None
+    for _ in range(2):
+        logits = slots.prefill(0, prompts, 0, [None] * len(lengths), lambda: None)
+        for row, prompt in enumerate(prompts):
+            with torch.no_grad():
+                expected = network(input_ids=torch.tensor([prompt], device="cuda")).logits[0, -1]
+            torch.testing.assert_close(logits[row], expected, atol=1e-3, rtol=1e-3)
+
+
+@given(st.integers(1, 5000), st.integers(0, 5000), st.integers(1, 300), st.data())
+def test_a_shape_holds_the_prompts_or_as_many_as_any_does(longest: int, more: int, count: int, data: st.DataObject):
+    shapes = prompt_graphs.shapes(longest, longest + more)
+    length = data.draw(st.integers(1, longest))
+    chosen = prompt_graphs.smallest(shapes, count, length)
+    assert chosen in shapes
+    assert length <= chosen[1] <= longest
+    assert chosen[0] * chosen[1] <= longest + more
+    for other in shapes:
+        if other[1] >= length:
+            assert min(other[0], count) <= chosen[0]
+            if other[0] >= min(chosen[0], count):
+                assert other[0] * other[1] >= chosen[0] * chosen[1]
 
 
 def test_many_short_prompts_are_read_in_several_passes(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
