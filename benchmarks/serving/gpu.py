@@ -3,8 +3,8 @@
     python -m benchmarks.serving.gpu [--commit HASH] [--engines embedded vllm] [--kinds sparse dense llama]
         [--cases latency decode workload] [--models DIR] [--before CHECKOUT]
 
-Writes benchmarks/results/serving.json. Random weights: speed, not quality. Needs CUDA; for `vllm`, vLLM. With `--before`
-each measurement is done with the code of an older checkout first.
+Writes benchmarks/results/serving.json. Random weights: speed, not quality. Needs CUDA; for `vllm`, vLLM. With
+`--before` each measurement is done with the code of an older checkout first.
 """
 
 import argparse
