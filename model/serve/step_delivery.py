@@ -1,9 +1,9 @@
 """`StepDelivery`: hands the steps of an engine to their streams, all that are due at once.
 
 An event costs the server much more than a token does. So a round of steps is handed out only when the events of the
-last one have been sent and the event loop has then been free for REST times as long as they took: sending takes a
-quarter of its time at most, since the engine's thread needs Python's lock, too. Steps that come meanwhile are joined to
-one event of each stream. With few streams a round is over long before the next step, and nothing waits.
+last one have been sent and the event loop has then been free for as long as they took: at most half of its time goes
+into sending. Steps that come meanwhile are joined to one event of each stream. With few streams a round is over long
+before the next step, and nothing waits.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-REST = 3.0
 
 
 class StepDelivery(Generic[T]):
@@ -62,7 +61,7 @@ class StepDelivery(Generic[T]):
             self._loop.call_soon(self._finish, begin)  # behind the coroutines that have been woken now
 
     def _finish(self, begin: float) -> None:
-        self._free_at = self._loop.time() + REST * (time.thread_time() - begin)
+        self._free_at = self._loop.time() + time.thread_time() - begin
         with self._lock:
             self._is_due = bool(self._items)
         if self._is_due:

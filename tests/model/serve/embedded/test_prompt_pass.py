@@ -19,7 +19,7 @@ from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
 from model.serve.embedded.generation import Generation  # noqa: E402
 from model.serve.embedded.sampling import Draws  # noqa: E402
 from model.serve.embedded.scheduler import LiveSequence  # noqa: E402
-from model.serve.port import GenerationRequest, SamplingOptions  # noqa: E402
+from model.serve.port import EngineDownError, GenerationRequest, SamplingOptions  # noqa: E402
 from tests.factories.serving.tiny_models import VOCABULARY, save_dsa  # noqa: E402
 
 pytestmark = pytest.mark.weights
@@ -193,6 +193,7 @@ class SlowLayers:
 
     slots, max_length, vocab_size, end_tokens, dense_below = 4, 10_000, 3, frozenset[int](), None
     layers, step_s = 5, 1.0
+    is_asynchronous = False
 
     def __init__(self, layer_s_per_token: float) -> None:
         self.now, self.layer_s_per_token = 100.0, layer_s_per_token
@@ -214,10 +215,10 @@ class SlowLayers:
     def wait(self) -> None: ...
 
 
-def _sequence(name: str, prompt: int, output: int) -> LiveSequence:
+def _sequence(name: str, prompt: int, output: int, deliver: Any = lambda _: None) -> LiveSequence:
     options = SamplingOptions(max_tokens=output, temperature=0.0, ignore_eos=True)
     request = GenerationRequest(name, (1,) * prompt, options)
-    return LiveSequence(request, lambda _: None, Draws(options, frozenset(), request.prompt))
+    return LiveSequence(request, deliver, Draws(options, frozenset(), request.prompt))
 
 
 @pytest.mark.parametrize("layer_s", [0.4, 1.5, 6.0])
@@ -249,3 +250,38 @@ def test_alone_a_prompt_is_read_in_full_chunks() -> None:
         engine.step()
     assert model.chunks == [800, 800, 800]
     assert not model.decoded_at
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+def test_tokens_are_handed_out_while_a_gpu_works_on_the_next_step_and_before_any_wait(is_asynchronous: bool) -> None:
+    handed_out: list[Any] = []
+    seen: list[int] = []  # tokens that had been handed out when a decode step was started
+
+    class Model(SlowLayers):
+        def decode(self, tokens: Any, positions: Any, adapters: Any) -> Any:
+            seen.append(len(handed_out))
+            return super().decode(tokens, positions, adapters)
+
+    model = Model(0.0)
+    model.is_asynchronous = is_asynchronous
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5, handed_out.append))
+    engine.step()
+    assert len(handed_out) == (1 if is_asynchronous else 2)
+    while engine.has_work:
+        engine.step()
+    assert seen == ([1, 1, 2, 3] if is_asynchronous else [1, 2, 3, 4])
+    assert [step.finish_reason for step in handed_out] == [None] * 4 + ["length"]
+
+
+def test_an_error_ends_a_sequence_after_the_tokens_that_were_due() -> None:
+    handed_out: list[Any] = []
+    model = SlowLayers(0.0)
+    model.is_asynchronous = True
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5, handed_out.append))
+    engine.step()
+    engine.fail_all(EngineDownError("the engine failed"))
+    assert [len(step.tokens) for step in handed_out[:-1]] == [1, 1]
+    assert isinstance(handed_out[-1], EngineDownError)
+    assert not engine.has_work
