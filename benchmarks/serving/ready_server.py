@@ -37,7 +37,6 @@ class ReadySlots:
     """A `SlotModel` whose logits are always the same; a step takes `step_s` seconds, in which it lets others run."""
 
     dense_below = None
-    is_asynchronous = False
     end_tokens = frozenset({1})
     vocab_size = VOCABULARY
 

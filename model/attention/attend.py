@@ -22,6 +22,7 @@ from model.attention.sparsity import Sparsity
 
 Implementation = Literal["auto", "reference", "sdpa", "triton"]
 QUERIES_PER_CHUNK = 512  # of `sdpa`
+MIN_PRODUCT = 16  # numbers that the kernels' products sum over, at least
 MAX_QUERIES_PER_LAUNCH = 32_768  # of the kernels without gradients: bounds the memory of partial outputs
 
 
@@ -103,7 +104,8 @@ def _kernels(
 
 @_opaque
 def _choose(gate: Any, leaves: Any, sparsity: Sparsity, offset: int, starts: Any) -> torch.Tensor:
-    if gate.is_cuda and has_triton():
+    gate_dim = gate.shape[3]
+    if gate.is_cuda and gate_dim >= MIN_PRODUCT and gate_dim & (gate_dim - 1) == 0 and has_triton():
         from model.attention import triton_select
 
         return triton_select.select(gate, leaves, sparsity, offset=offset, starts_BT=starts)

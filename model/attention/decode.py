@@ -118,10 +118,24 @@ def attend_pages(
     return out[:, :, 0]
 
 
+def has_kernels(head_dim: int, gate_dim: int, block: int, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a step of a model of these sizes runs in the kernels, so that nothing waits for the host.
+
+    Args:
+        head_dim: numbers of a head.
+        gate_dim: numbers of a gate query; 0 without a gate.
+        block: tokens of a block.
+        dtype: of the weights and the KV cache.
+        device: where they are.
+    """
+    are_powers_of_2 = all(size & (size - 1) == 0 for size in (head_dim, gate_dim or 1))
+    is_large_enough = head_dim >= 16 and block >= 16
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    return device.type == "cuda" and is_half and are_powers_of_2 and is_large_enough and has_triton()
+
+
 def _fits(q_BHD: torch.Tensor, k_BKD: torch.Tensor, pages: Pages) -> bool:
     """Whether the kernels can take these tensors."""
-    head_dim, gate_dim = q_BHD.shape[2], pages.levels[0].shape[3] or 1
-    are_powers_of_2 = all(size & (size - 1) == 0 for size in (head_dim, gate_dim))
-    is_half = q_BHD.dtype in (torch.bfloat16, torch.float16) and q_BHD.dtype == k_BKD.dtype == pages.keys.dtype
-    is_large_enough = head_dim >= 16 and pages.sparsity.block >= 16
-    return q_BHD.is_cuda and is_half and are_powers_of_2 and is_large_enough and has_triton()
+    head_dim, gate_dim, block = q_BHD.shape[2], pages.levels[0].shape[3], pages.sparsity.block
+    is_one_type = q_BHD.dtype == k_BKD.dtype == pages.keys.dtype
+    return is_one_type and has_kernels(head_dim, gate_dim, block, q_BHD.dtype, q_BHD.device)

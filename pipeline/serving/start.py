@@ -1,7 +1,6 @@
 """Puts a server together and runs it: model, engine, keys, policies, adapters, metrics, HTTP."""
 
 import asyncio
-import gc
 import json
 import signal
 import socket
@@ -65,7 +64,6 @@ async def _run(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.close)
         await engine.start()
-        gc.freeze()  # what the start has made stays, and a collection that looks through it holds all threads
         adapters = await _adapters(options, engine, name, card, stack)
         admission = Admission(engine.info.slots, options.max_waiting, quotas=Quotas())
         serving = Serving(

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from model.attention import reference  # noqa: E402
+from model.attention import decode, reference  # noqa: E402
 from model.attention.select import select_blocks  # noqa: E402
 from model.attention.sparsity import Sparsity, tree  # noqa: E402
 
@@ -146,3 +146,23 @@ def test_the_kernels_give_what_the_reference_gives(
     gradients = triton_backward.backward(d_out, q, k, v, out, lse, pairs, sparsity, starts)
     for result, expected in zip((out, *gradients), (want, *(x.grad for x in exact)), strict=True):
         assert (result.float() - expected).norm() / expected.norm() < 5e-3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "device", "expected"),
+    [
+        ((64, 64, 64), torch.bfloat16, "cuda", True),
+        ((16, 0, 16), torch.float16, "cuda", True),
+        ((64, 64, 64), torch.float32, "cuda", False),
+        ((64, 64, 64), torch.bfloat16, "cpu", False),
+        ((8, 64, 64), torch.bfloat16, "cuda", False),
+        ((48, 64, 64), torch.bfloat16, "cuda", False),
+        ((64, 24, 64), torch.bfloat16, "cuda", False),
+        ((64, 64, 8), torch.bfloat16, "cuda", False),
+    ],
+)
+def test_decode_steps_run_in_kernels_only_where_these_take_the_sizes(
+    sizes: tuple[int, int, int], dtype: torch.dtype, device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "has_triton", lambda: True)
+    assert decode.has_kernels(*sizes, dtype, torch.device(device)) is expected

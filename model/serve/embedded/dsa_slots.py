@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from model.attention import decode
 from model.attention.pages import Pages
 from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
@@ -16,7 +17,7 @@ from model.serve.port import AdapterRef
 
 
 class DsaSlots(SlotModel):
-    """See `SlotModel`. On a GPU, short prompts and decode steps of the base model are CUDA graphs."""
+    """See `SlotModel`. Where a GPU runs the kernels, short prompts and decode steps of the base model are CUDA graphs."""
 
     def __init__(self, network: DsaForCausalLM, slots: int, max_length: int) -> None:
         config = network.config
@@ -36,7 +37,9 @@ class DsaSlots(SlotModel):
         self._prompt_pass = PromptPass(network, pages, max_length)
         self._longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS, max_length)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
-        self._graphs = DecodeGraphs(self) if network.device.type == "cuda" else None
+        sizes = config.head_dim, config.gate_dim, config.sparsity.block
+        can_capture = decode.has_kernels(*sizes, network.dtype, network.device)
+        self._graphs = DecodeGraphs(self) if can_capture else None
         if self._graphs is not None:
             self._compile_prefill()
             self._prompt_pass.capture(self._longest_short)

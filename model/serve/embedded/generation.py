@@ -22,7 +22,7 @@ class Generation:
     Args:
         model: the model.
         prefill_tokens: tokens of prompts that are read at once, fewer while others generate and a layer takes too long.
-        on_step: is called after steps were handed out: of a chunk, and of each decode step.
+        on_step: is called after each chunk and each decode step, also of those between the layers of a chunk.
     """
 
     def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
@@ -32,7 +32,6 @@ class Generation:
         self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
         self._layer_times: list[float] = []  # of the chunk's layers, seconds
         self._layer_began = 0.0
-        self._due: list[tuple[LiveSequence, GenerationStep]] = []
 
     @property
     def has_work(self) -> bool:
@@ -45,11 +44,9 @@ class Generation:
         budget = self._chunk_tokens if self.scheduler.decoding() else self._prefill_tokens
         if group := self.scheduler.next_prefill(budget):
             self._read(group, budget)
-            self._deliver()  # a first token does not wait for the decode step
+            self._on_step()  # a first token does not wait for the decode step
             self._choose_chunk_tokens()
         self._decode()
-        if not self.scheduler.decoding():
-            self._deliver()
 
     def _decode_meanwhile(self) -> None:
         """Between two layers of a prefill: a decode step, if those that generate cannot wait for the next layer."""
@@ -62,7 +59,6 @@ class Generation:
         next_layer = self._layer_times[-1] if self._layer_times else 0.0
         if now + next_layer - self._last_step > PREFILL_SHARE * self._step_time:
             self._decode()
-            self._deliver()  # the next decode step is some layers away
         self._layer_began = time.perf_counter()
 
     def _choose_chunk_tokens(self) -> None:
@@ -76,7 +72,6 @@ class Generation:
 
     def fail_all(self, error: GristmillError) -> None:
         """Ends all sequences with an error and frees their slots."""
-        self._deliver()
         for request_id in [*self.scheduler.running, *self.scheduler.waiting]:
             if sequence := self.scheduler.remove(request_id):
                 sequence.deliver(error)
@@ -124,7 +119,6 @@ class Generation:
         positions = [row.cached + row.reading if row is not None else 0 for row in rows]
         adapters = [row.request.adapter if row is not None else None for row in rows]
         logits_BV = self.model.decode(tokens, positions, adapters)
-        self._deliver()  # the tokens before these, while a GPU works on these
         if self.model.dense_below is not None and max(positions) >= self.model.dense_below:
             self.sparse_steps += 1
         else:
@@ -135,14 +129,6 @@ class Generation:
         self._advance(decoding, logits_BV if len(slots) == len(rows) else logits_BV[slots])
         self._last_step = time.perf_counter()
         self._step_time = self._last_step - begin
-        if not self.model.is_asynchronous:
-            self._deliver()
-
-    def _deliver(self) -> None:
-        """Hands out the steps that are due."""
-        due, self._due = self._due, []
-        for sequence, step in due:
-            sequence.deliver(step)
         self._on_step()
 
     def _advance(self, sequences: list[LiveSequence], logits_BV: torch.Tensor) -> None:
@@ -172,18 +158,19 @@ class Generation:
                 self._hand_out(sequence, reason, ended_by)
 
     def _hand_out(self, sequence: LiveSequence, reason: FinishReason | None, ended_by: int | None) -> None:
-        """Makes the tokens that were not delivered yet due; a finished sequence leaves its slot."""
+        """Delivers the tokens that were not delivered yet; a finished sequence leaves its slot."""
         begin = len(sequence.tokens) - sequence.undelivered
         is_first, options = not begin, sequence.request.sampling
         sequence.undelivered = 0
-        step = GenerationStep(
-            tuple(sequence.tokens[begin:]),
-            tuple(sequence.logprobs[begin:]) if options.logprobs is not None else None,
-            tuple(sequence.prompt_logprobs) if is_first and options.prompt_logprobs is not None else None,
-            reason,
-            ended_by,
+        sequence.deliver(
+            GenerationStep(
+                tuple(sequence.tokens[begin:]),
+                tuple(sequence.logprobs[begin:]) if options.logprobs is not None else None,
+                tuple(sequence.prompt_logprobs) if is_first and options.prompt_logprobs is not None else None,
+                reason,
+                ended_by,
+            )
         )
-        self._due.append((sequence, step))
         if reason:
             self.scheduler.remove(sequence.request.id)
 

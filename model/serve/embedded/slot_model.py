@@ -36,7 +36,6 @@ class SlotModel(ABC):
         self.network, self.slots, self.max_length, self.dense_below = network, slots, max_length, dense_below
         self.vocab_size: int = network.config.get_text_config().vocab_size
         self.end_tokens = end_tokens_of(network)
-        self.is_asynchronous = network.device.type == "cuda"  # `decode` returns before the logits are computed
         self._with_adapters, self._breaks = MixedAdapters(network), LayerBreaks(layers)
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """A prompt's pass gives what the network's own gives, in a bounded number of operations, and lets others decode."""
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
 from model.serve.embedded.generation import Generation  # noqa: E402
 from model.serve.embedded.sampling import Draws  # noqa: E402
 from model.serve.embedded.scheduler import LiveSequence  # noqa: E402
-from model.serve.port import EngineDownError, GenerationRequest, SamplingOptions  # noqa: E402
+from model.serve.port import GenerationRequest, SamplingOptions  # noqa: E402
 from tests.factories.serving.tiny_models import VOCABULARY, save_dsa  # noqa: E402
 
 pytestmark = pytest.mark.weights
@@ -152,17 +152,22 @@ def test_padded_prompts_give_the_same_logits_and_answers(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("lengths", [(20,), (9, 4, 20, 1, 7), (30, 31, 32)])
-def test_graphs_of_prompts_give_the_logits_of_the_network(network: Any, lengths: tuple[int, ...]) -> None:
-    network = copy.deepcopy(network).cuda()
-    slots, prompts = DsaSlots(network, 5, 64), tokens(lengths)
-    assert slots._prompt_pass._graphs is not None
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("lengths", [(20,), (9, 4, 20, 1, 7), (70, 31, 80)])
+def test_prompts_on_a_gpu_give_the_logits_of_the_network(
+    lengths: tuple[int, ...], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 64, "block": 16, "gate_dim": 16}
+    network: Any = save_dsa(tmp_path, **sizes).to("cuda", dtype)
+    slots, prompts = DsaSlots(network, 5, 128), tokens(lengths)
+    assert (slots._prompt_pass._graphs is not None) == (dtype == torch.bfloat16)  # float32 has no kernels
+    tolerance = 0.05 if dtype == torch.bfloat16 else 1e-3
     for _ in range(2):
         logits = slots.prefill(0, prompts, 0, [None] * len(lengths), lambda: None)
         for row, prompt in enumerate(prompts):
             with torch.no_grad():
                 expected = network(input_ids=torch.tensor([prompt], device="cuda")).logits[0, -1]
-            torch.testing.assert_close(logits[row], expected, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(logits[row], expected, atol=tolerance, rtol=tolerance)
 
 
 @given(st.integers(1, 5000), st.integers(0, 5000), st.integers(1, 300), st.data())
@@ -193,7 +198,6 @@ class SlowLayers:
 
     slots, max_length, vocab_size, end_tokens, dense_below = 4, 10_000, 3, frozenset[int](), None
     layers, step_s = 5, 1.0
-    is_asynchronous = False
 
     def __init__(self, layer_s_per_token: float) -> None:
         self.now, self.layer_s_per_token = 100.0, layer_s_per_token
@@ -215,10 +219,10 @@ class SlowLayers:
     def wait(self) -> None: ...
 
 
-def _sequence(name: str, prompt: int, output: int, deliver: Any = lambda _: None) -> LiveSequence:
+def _sequence(name: str, prompt: int, output: int) -> LiveSequence:
     options = SamplingOptions(max_tokens=output, temperature=0.0, ignore_eos=True)
     request = GenerationRequest(name, (1,) * prompt, options)
-    return LiveSequence(request, deliver, Draws(options, frozenset(), request.prompt))
+    return LiveSequence(request, lambda _: None, Draws(options, frozenset(), request.prompt))
 
 
 @pytest.mark.parametrize("layer_s", [0.4, 1.5, 6.0])
@@ -250,38 +254,3 @@ def test_alone_a_prompt_is_read_in_full_chunks() -> None:
         engine.step()
     assert model.chunks == [800, 800, 800]
     assert not model.decoded_at
-
-
-@pytest.mark.parametrize("is_asynchronous", [False, True])
-def test_tokens_are_handed_out_while_a_gpu_works_on_the_next_step_and_before_any_wait(is_asynchronous: bool) -> None:
-    handed_out: list[Any] = []
-    seen: list[int] = []  # tokens that had been handed out when a decode step was started
-
-    class Model(SlowLayers):
-        def decode(self, tokens: Any, positions: Any, adapters: Any) -> Any:
-            seen.append(len(handed_out))
-            return super().decode(tokens, positions, adapters)
-
-    model = Model(0.0)
-    model.is_asynchronous = is_asynchronous
-    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
-    engine.scheduler.add(_sequence("a", 3, 5, handed_out.append))
-    engine.step()
-    assert len(handed_out) == (1 if is_asynchronous else 2)
-    while engine.has_work:
-        engine.step()
-    assert seen == ([1, 1, 2, 3] if is_asynchronous else [1, 2, 3, 4])
-    assert [step.finish_reason for step in handed_out] == [None] * 4 + ["length"]
-
-
-def test_an_error_ends_a_sequence_after_the_tokens_that_were_due() -> None:
-    handed_out: list[Any] = []
-    model = SlowLayers(0.0)
-    model.is_asynchronous = True
-    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
-    engine.scheduler.add(_sequence("a", 3, 5, handed_out.append))
-    engine.step()
-    engine.fail_all(EngineDownError("the engine failed"))
-    assert [len(step.tokens) for step in handed_out[:-1]] == [1, 1]
-    assert isinstance(handed_out[-1], EngineDownError)
-    assert not engine.has_work
