@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from stages.edits.edit import Edit
 from stages.edits.tables import SPECIALTIES, neighbour
 
-MODALS = frozenset({"应当", "可以", "必须", "不得"})
+KINDS = dict.fromkeys(("应当", "可以", "必须", "不得"), "modal") | {"县级以上": "level"}
+COMMON_KINDS = {"modal", "level"}  # that nearly every passage of a law has
 # In order: one becomes the next or the one before.
 _NUMBERS = [
     *"一二三四五六七八九十",
@@ -48,7 +49,9 @@ _HIGHEST = re.compile("不|限额|限价|额|价|标准|比例|期限|年限|注
 _ONE_PART = re.compile("[一二三四五六七八九十]+[条款项章节]")
 _NOT_PUBLISHED = ("信息", "政务", "司法", "、", "《", "或者", "或", "和")  # before 公开: a noun, or one of several
 _WRITTEN = re.compile("形式|方式|通知|告知|报告|申请|答复|说明|同意|意见|协议|合同|提出|通报|征求|约定|委托")
-_UNLAWFUL = re.compile("处罚|处分|没收|追究|罚款|取缔|不得|禁止|严禁")  # what is lawful is not punished or forbidden
+_UNLAWFUL = re.compile(
+    "处罚|处分|没收|追究|罚款|取缔|论处|不得|禁止|严禁"
+)  # what is lawful is not punished or forbidden
 _NO_CHOICE = re.compile(  # nobody may choose whether to obey the law, or to forge
     r"(?<=应当)(?:依法|严格|自觉)?(?:符合|遵守|坚持|忠于|尊重|承担[^，。；]{0,6}责任|对[^，。；]{0,24}负责)"
     "|(?<=不得)[^，。；]{0,12}(?:擅自|损毁|毁坏|破坏|侵犯|侵占|伪造|变造|抽回|抽逃|虚假|贿|非法|泄露|歧视|虐待"
@@ -83,6 +86,10 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "公开" | "不公开":
             is_name = before.endswith(_NOT_PUBLISHED) or sentence.startswith("、", match.end())
             return not is_name  # 公开、公平、公正
+        case "全部":
+            return not before.endswith("安")  # 国家安全部
+        case "高于" | "低于":
+            return "不得" not in before
         case "县级以上":
             return not re.match(".{0,12}常务委员会", sentence[match.end() :])  # which a township does not have
         case "增加":  # of an amendment

@@ -16,7 +16,7 @@ _REFERENCE = re.compile(  # numbers of one text's parts are near each other: not
 class Edit:
     """A change of `sentence` at `start`: from `old` to `new`, or if that is None to what the generator writes."""
 
-    kind: str  # opposite | modal | negation | number | unit | month | specialty
+    kind: str  # opposite | modal | level | negation | number | unit | month | specialty
     sentence: str
     start: int
     old: str

@@ -44,12 +44,12 @@ _MIN_BEFORE = 12  # characters before a number: the generator needs something to
 def passage_edits(sentences: Sequence[str], language: str, draw: int) -> list[Edit]:
     """The edits of a passage's sentences, one of each sentence in turn, in an order that follows from a random number.
 
-    In Chinese law nearly every sentence has 应当 or 可以, and a model finds their change the likeliest. So they are
-    left alone where the passage has another edit, and else in one passage of two: rows would be about little else.
+    In Chinese law nearly every passage has 应当, 可以 or 县级以上, and a model finds their change the likeliest. So
+    they are left alone where the passage has another edit, and else in one of two: rows would be about little else.
     """
     edits = [find_edits(sentence, language, draw) for sentence in sentences]
     if language == "zh":
-        others = [[edit for edit in each if edit.kind != "modal"] for each in edits]
+        others = [[edit for edit in each if edit.kind not in chinese.COMMON_KINDS] for each in edits]
         if any(others) or draw % 2 == 0:
             edits = others
     first = draw % len(edits) if edits else 0
@@ -116,8 +116,8 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
 
 
 def _kind(old: str, new: str) -> str:
-    if old in chinese.MODALS:
-        return "modal"
+    if kind := chinese.KINDS.get(old):
+        return kind
     return "negation" if "no " in (old[:3], new[:3]) else "opposite"
 
 

@@ -216,6 +216,9 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("zh", "不得超过标明的最高时速。", "最低"),
         ("zh", "县级以上人民代表大会常务委员会监督其工作。", "乡级"),
         ("zh", "在附件三中增加一项法律。", "减少"),
+        ("zh", "分别向公安部、国家安全部提出意见书。", "部分"),
+        ("zh", "多占的土地以非法占用土地论处。", "合法"),
+        ("zh", "不得以低于成本的价格销售商品。", "高于"),
         ("zh", "国务院及其有关部门应当支持。", "全国人民代表大会及其"),
         ("zh", "经营者不得滥用平台规则。", "可以"),
         ("es", "Está descrito en la página de manual siguiente.", "automático"),
@@ -272,6 +275,8 @@ def test_chinese_modals_are_changed_where_nothing_else_can_be_and_in_every_secon
         set(),
         {"modal"},
     ] * 2
+    assert passage_edits(["县级以上人民政府公布名单。"], "zh", 0) == []
+    assert {edit.kind for edit in passage_edits(["县级以上人民政府公布名单。"], "zh", 1)} == {"level"}
     assert [edit.kind for edit in passage_edits(["The owner shall pay."], "en", 0)].count("modal") == 1
 
 
