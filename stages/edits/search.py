@@ -28,7 +28,7 @@ _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
     r"|/\S*\s$",  # an argument of a command
     re.IGNORECASE,
 )
-_SUM = re.compile(r"\s?[=+»]")  # 7 = 4 + 2 + 1; a sign that is quoted
+_SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$")  # 7 = 4 + 2 + 1; a sign that is quoted
 # "the last four" stays true with a smaller number
 _CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s)\s$", re.IGNORECASE)
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
@@ -126,7 +126,7 @@ def _numbers(sentence: str, language: str) -> Iterator[Edit]:
     for match in pattern.finditer(sentence):
         before = sentence[: match.start(1)]
         is_bound = _PLACE.search(before) or _CHOSEN.search(before) or _BITS.match(sentence, match.end(1))
-        is_bound = is_bound or _SUM.match(sentence, match.end(1)) or before.rstrip().endswith(("=", "+"))
+        is_bound = is_bound or _SUM.match(sentence, match.end(1)) or _SUMMAND.search(before)
         if len(before) >= _MIN_BEFORE and not is_bound:
             yield Edit("number", sentence, match.start(1), match[1], None)
 
