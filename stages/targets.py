@@ -17,14 +17,16 @@ _LEANING = {
     "es": "esto esta este estos estas ese esa eso esos esas él ella ellos ellas su sus lo se y pero o así entonces "
     "además también otro otra otros otras ambos cada finalmente posteriormente sin por no es son tiene "
     "luego ello aquí ahí allí mientras dicho dicha dichos dichas éste ésta éstos éstas ése ésa usualmente todavía casi "
-    "específicamente alternativamente",
+    "específicamente alternativamente indica significa contiene incluye utiliza ofrece funciona sirve",
     "zh": "",
 }
 _LEANING_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
 _LEANING_SPANISH = re.compile(  # en este caso, para todo esto
     r"^(?:\w+ ){0,2}(?:en|para|con|de|desde|tras|durante|a) (?:est|es)[aeo]s?\b"
     r"|\b(?:todo|por|para|con) (?:esto|eso|ello)\b"
-    r"|^(?:de hecho|de forma alternativa|como (?:implica|indica) su|si (?:no )?l[aeo]s?)\b"
+    r"|^(?:de hecho|de forma alternativa|como (?:implica|indica) su"
+    r"|si (?:no )?l[aeo]s?|(?:el|la|los|las) siguientes?)\b"
+    r"|^\w+[ai]d[oa]s? (?:al|en|por|como|con)\b"
     r"|^(?:much|algun|vari)[oa]s (?:son|est[áa]n|tienen|pueden|permiten|funcionan|ven)\b",
     re.IGNORECASE,
 )

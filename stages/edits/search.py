@@ -25,12 +25,13 @@ _NUMBER = re.compile(r"(?<![\w.,§/–#-])(?<!\w\()\$?(\d{1,3}(?:,\d{3})+|\d+(?:
 _HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z#–-])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
 _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
     r"\b(?:RFC|tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$"
-    r"|/\S*\s$",  # an argument of a command
+    r"|(?:^|\s)/\S+\s$",  # an argument of a command
     re.IGNORECASE,
 )
 _SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$")  # 7 = 4 + 2 + 1; a sign that is quoted
-# "the last four" stays true with a smaller number
-_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s)\s$", re.IGNORECASE)
+# "the last four" stays true with a smaller number, "between two" with a larger one
+_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
+_NAMED = re.compile(r"\b(?:[Ll]|[Ee]st|[Ee]s)[oa]s\s$")  # "los tres criterios" were named before
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
 _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
     r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"
@@ -140,7 +141,13 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
         word, before = match[0], sentence[: match.start()]
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
-        is_listed = is_listed or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
+        following = re.match(r"\s(\w+)", sentence[match.end() :])
+        is_time = following is not None and any(following[1] in line for line in units)
+        is_listed = (
+            is_listed
+            or (_NAMED.search(before) and not is_time)
+            or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
+        )
         # not the three of "fifty three"
         if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
             new = neighbour(numbers, word, up=draw % 2 == 1)

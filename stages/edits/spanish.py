@@ -23,7 +23,7 @@ _SCOPE = re.compile(  # "all cannot" is unclear, and "both can" is negated as "n
     re.IGNORECASE,
 )
 _PERHAPS = re.compile(  # "puede ser" says perhaps, of which "no puede ser" is not the opposite
-    r" (?:no|desear|querer|preferir|pensar|creer|estar|tratar"
+    r" (?:no|que|desear|querer|preferir|pensar|creer|estar|tratar"
     r"|parecer|seguir|ser|haber|deber|necesitar|generar|decidir|ocurrir|suceder|existir|resultar|tener)\b"
 )
 _PRONOUN_BEFORE = re.compile(r"\b(?:[mts]e|l[aeo]s?|nos)\s$", re.IGNORECASE)  # "se puede" is negated as "no se puede"
@@ -33,10 +33,11 @@ _ATTITUDE = re.compile(
     r"|(?:des)?afortunadamente|obviamente)s?\b",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(r"[^.]*(?:[:;(]|\bpero\b)")  # … pueden filtrarse: presione la tecla l
+_GOES_ON = re.compile(r"[^.]*(?:[:;(]|\bpero\b|\bdepend\w+)")  # … pueden filtrarse: presione la tecla l
 # what serves a purpose permits; "only permits" is not the opposite of "only prevents"
 _SERVES = re.compile(
-    r"^Para \w+[aei]r(?:l[aeo]s?|se)?\b|\bque (?:[mtls]e |les |nos )?$|\b(?:s[oó]lo|solamente|[uú]nicamente) $",
+    r"^Para \w+[aei]r(?:l[aeo]s?|se)?\b|\bque (?:[mtls]e |les |nos )?$"
+    r"|\b(?:s[oó]lo|solamente|[uú]nicamente|si|si se) $",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(
@@ -48,8 +49,11 @@ _BOUND_WORD = re.compile(
     r"|m[ií]nimo (?:indispensable|necesario)"
 )
 _DEGREE = re.compile(
-    r"\b(?:versi[oó]n|versiones|el|la|los|las|del|al)\s$", re.IGNORECASE
+    r"\b(?:versi[oó]n|versiones|el|la|los|las|del|al|de)\s$", re.IGNORECASE
 )  # the greatest; a major version
+_VERY = re.compile(r" (?:muy|tan|tanto|demasiado|del todo|necesariamente|siempre)\b")  # "not very" is not the opposite
+_JUDGED = re.compile(r"(?:acept|rechaz|permit|prohib)\w*d[oa]")
+_CONDITIONAL = re.compile(r"\b(?:si|cuando)\s[^,;]*$", re.IGNORECASE)  # what follows would contradict
 _BEFORE_NEVER = re.compile(r"(?:\b[Cc]asi|,)\s$")
 _AFTER_NEVER = re.compile(r" (?:antes|m[aá]s|deb\w+|hay)\b")
 _ONLY_BEFORE = re.compile(r"\bs[oó]lo\s$")  # a medium that can only be written is absurd
@@ -80,11 +84,14 @@ def fits(match: re.Match[str], new: str) -> bool:
     is_bound = _BOUND_NEGATION.search(sentence) or _REASON.search(sentence)
     is_explained = is_bound or _GOES_ON.match(sentence, match.end()) is not None
     if "no " in (word[:3], new[:3]):
-        is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before)
+        is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before) or ":" in before
+        is_fixed = is_fixed or _VERY.match(sentence, match.end())
         return not (is_explained or is_fixed or _PERHAPS.match(sentence, match.end()))
     if is_explained and (_QUALITY.fullmatch(word) or _PREDICATE.fullmatch(word)):
         return False
     if word.startswith("podr") and (_SCOPE.search(sentence) or _PERHAPS.match(sentence, match.end())):
+        return False
+    if _JUDGED.fullmatch(word) and _CONDITIONAL.search(before):
         return False
     if word == "nunca" and (_BEFORE_NEVER.search(before) or _AFTER_NEVER.match(sentence, match.end())):
         return False

@@ -7,7 +7,7 @@ NUMBER_WORDS = {
 }
 UNITS = {
     "en": ["minutes hours days weeks months years", "minute hour day week month year"],
-    "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
+    "es": ["minutos días meses años", "horas semanas", "minuto día mes año", "hora semana"],  # by gender
 }
 MONTHS = {
     "en": "January February March April May June July August September October November December",

@@ -44,6 +44,7 @@ def test_english(sentence: str, changed: str) -> None:
     [
         ("es", "El demandante pagará las costas.", "El demandado pagará las costas."),
         ("es", "Se paga en los tres meses siguientes.", "Se paga en los dos meses siguientes."),
+        ("es", "Se paga en las dos horas siguientes.", "Se paga en las dos semanas siguientes."),
         ("es", "El arrendador no podrá subir la renta.", "El arrendador podrá subir la renta."),
         ("es", "El aviso puede darse por escrito.", "El aviso no puede darse por escrito."),
         ("es", "Es una entidad sin fines de lucro.", "Es una entidad con fines de lucro."),
@@ -240,6 +241,14 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "Los usuarios pueden desear programas no libres.", "no pueden"),
         ("es", "Para prevenirlo puede proteger el gestor de arranque.", "no puede"),
         ("es", "Cambie la dirección en la orden manual.", "automático"),
+        ("es", "Puede que haga falta otro nombre.", "no "),
+        ("es", "Se gestiona de forma dinámica: puede cambiarse con LDAP.", "no puede"),
+        ("es", "Comprueba si se permite el envío de correo.", "impide"),
+        ("es", "Compartir la contraseña no es muy elegante.", "contraseña es"),
+        ("es", "El nombre no es fijo, depende del orden.", "nombre es"),
+        ("es", "Cuando el mensaje es rechazado, se envía otra vez.", "aceptado"),
+        ("es", "Se comparan los datos entre dos fechas.", "tres"),
+        ("es", "La búsqueda satisface los tres criterios.", "dos"),
         # both would say something else besides
         ("es", "La mora no es un derecho, sino una falta.", "mora es un derecho"),
     ],
@@ -353,6 +362,11 @@ def test_an_edit_changes_one_place_of_any_text(sentence: str, language: str, dra
         assert edit.apply(edit.old) == sentence
         assert edit.new != edit.old
         edit.replacement(sentence)
+
+
+def test_a_year_beside_another_stays() -> None:
+    sentence = "They worked on it from 2011 to May 2012."
+    assert Edit("number", sentence, sentence.index("2011"), "2011", None).replacement("2017") is None
 
 
 def test_a_number_that_the_sentence_has_already_is_not_taken() -> None:
