@@ -25,7 +25,7 @@ _NUMBERS = [
 ]
 _TIMES = ["小时", "日", "个月", "年"]
 _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
-    rf"(?<![第零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
+    rf"(?<![第同每任某另零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
     rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人|名|次(?!性)))"
 )
 _SPECIALTY = re.compile(f"(?<=[由到])(?:{'|'.join(SPECIALTIES['zh'].split())})")
@@ -46,8 +46,19 @@ _PARTY_ENDS = re.compile(  # where a name is not a part of a longer one: 国务�
 _PREDICATE_ENDS = re.compile("[，。；：]|$")
 # what has a lowest value too
 _HIGHEST = re.compile("不|限额|限价|额|价|标准|比例|期限|年限|注册资本|工资|时速|等级|得|可")
+_GROWS = re.compile("(?:可以|应当|会|将|明显|显著|相应|适当)$")
 _ONE_PART = re.compile("[一二三四五六七八九十]+[条款项章节]")
-_NOT_PUBLISHED = ("信息", "政务", "司法", "、", "《", "或者", "或", "和")  # before 公开: a noun, or one of several
+_NOT_PUBLISHED = (
+    "信息",
+    "政务",
+    "司法",
+    "、",
+    "《",
+    "或者",
+    "或",
+    "和",
+    "予以",
+)  # before 公开: a noun, or one of several
 _WRITTEN = re.compile("形式|方式|通知|告知|报告|申请|答复|说明|同意|意见|协议|合同|提出|通报|征求|约定|委托")
 _UNLAWFUL = re.compile(
     "处罚|处分|没收|追究|罚款|取缔|论处|不得|禁止|严禁"
@@ -67,6 +78,8 @@ def fits(match: re.Match[str], new: str) -> bool:
     match word:
         case "国务院":
             return _PARTY_ENDS.match(sentence, match.end()) is not None
+        case "用人单位" if "职工" in sentence:
+            return False
         case "人民法院" | "人民检察院" | "用人单位" | "劳动者":
             return not _PART_BEFORE.search(before) and _PARTY_ENDS.match(sentence, match.end()) is not None
         case _ if word in _PARTIES:
@@ -81,7 +94,9 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "原告" | "被告":
             return not sentence.startswith("人", match.end())  # 被告人 is the accused
         case "合法" | "非法":
-            is_part = before.endswith("符") or sentence.startswith(("权益", "定"), match.end())  # 符合法定
+            is_part = before.endswith(("符", "、")) or sentence.startswith(
+                ("权益", "定", "、"), match.end()
+            )  # 符合法定
             return not is_part and not _UNLAWFUL.search(sentence)
         case "公开" | "不公开":
             is_name = before.endswith(_NOT_PUBLISHED) or sentence.startswith("、", match.end())
@@ -92,8 +107,8 @@ def fits(match: re.Match[str], new: str) -> bool:
             return "不得" not in before
         case "县级以上":
             return not re.match(".{0,12}常务委员会", sentence[match.end() :])  # which a township does not have
-        case "增加":  # of an amendment
-            return not before.endswith("中") and not _ONE_PART.match(sentence, match.end())
+        case "增加" | "减少":  # elsewhere the rest mostly says why it grows: 为增加资本发行新股
+            return _GROWS.search(before) is not None and not _ONE_PART.match(sentence, match.end())
         case "最高":
             return _HIGHEST.match(sentence, match.end()) is not None and "不得" not in before
         case "批准" | "备案":  # reported for approval, reported for the record
@@ -104,16 +119,20 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "故意" | "过失":
             return re.match("犯罪|造成|或|的|，", sentence[match.end() :]) is not None
         case "有权" | "无权":  # not a part of 所有权, 享有权利, 有权机关
-            is_part = re.search("[所享具拥占没持国私公专]$", before)
+            is_part = not before or re.search("[所享具拥占没持国私公专，。；]$", before)
             return not is_part and not re.match("[利益限力威属的]|机关|部门|单位|国家", sentence[match.end() :])
         case "境内" | "境外":
             return not sentence.startswith(("外", "、"), match.end())
         case "从重" | "从轻":
             return sentence.startswith("处罚", match.end())
         case "民事责任" | "刑事责任":
-            return "犯罪" not in sentence
+            return not re.search("犯罪|刑法|刑事处罚", sentence)
         case "进口" | "出口":
-            return not before.endswith(("安全", "疏散"))
+            return not before.endswith(("安全", "疏散", "进"))
+        case "有偿" | "无偿" | "免费":
+            return not re.search("收取|收费|费用|价款", sentence)
+        case "保密":
+            return _PREDICATE_ENDS.match(sentence, match.end()) is not None and "秘密" not in sentence
         case "有效" | "无效":
             return _PREDICATE_ENDS.match(sentence, match.end()) is not None  # not 有效措施
     return True
@@ -130,7 +149,10 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         up = bound[0] in _LEAST if bound else draw % 2 == 1
         new = percent + neighbour(_NUMBERS, number, up=up) + unit
         is_last = bound and number == _NUMBERS[-1 if up else 0]  # there is none on the side that would contradict
-        is_idiom = number == "一" and unit == "次"  # twice is 两次
+        # twice is 两次, and one or more says nothing
+        is_idiom = (number == "一" and unit == "次") or (
+            new == f"一{unit}" and sentence.startswith("以上", match.end())
+        )
         if new not in sentence and not is_last and not is_idiom:
             yield Edit("number", sentence, match.start(), match[0], new)
         if unit in _TIMES:
