@@ -31,7 +31,6 @@ _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
 _SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$")  # 7 = 4 + 2 + 1; a sign that is quoted
 # "the last four" stays true with a smaller number, "between two" with a larger one
 _CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
-_NAMED = re.compile(r"\b(?:[Ll]|[Ee]st|[Ee]s)[oa]s\s$")  # "los tres criterios" were named before
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
 _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
     r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"
@@ -39,6 +38,7 @@ _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (l
     r"|\b(?:the (?:first|second|other)|both|(?:el|la) (?:primer[oa]?|segund[oa]|otr[oa]|m[aá]s)|amb[oa]s)\b"
 )
 _OF_THE, _NOUN_LESS = re.compile(r"\b(?:de l[oa]s|of the)\s$"), re.compile("[,.;)]")  # the older of the two, and …
+_OVERNIGHT = re.compile(r" (?:para|a|tras) otr[oa]\b")  # de un día para otro
 _MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
 
 
@@ -143,18 +143,22 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
         following = re.match(r"\s(\w+)", sentence[match.end() :])
         is_time = following is not None and any(following[1] in line for line in units)
-        is_listed = (
-            is_listed
-            or (_NAMED.search(before) and not is_time)
-            or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
-        )
+        # in Spanish the two, three, … things are mostly named nearby; a period is not
+        is_named = language == "es" and not is_time
+        is_listed = is_listed or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
         # not the three of "fifty three"
-        if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
+        if (
+            word in numbers
+            and not is_listed
+            and not is_named
+            and not counted.search(before)
+            and not _CHOSEN.search(before)
+        ):
             new = neighbour(numbers, word, up=draw % 2 == 1)
             if not re.search(rf"\b{new}\b", sentence):
                 yield Edit("number", sentence, match.start(), word, new)
         for line in units:
-            if word in line and counted.search(before):
+            if word in line and counted.search(before) and not _OVERNIGHT.match(sentence, match.end()):
                 yield Edit("unit", sentence, match.start(), word, neighbour(line, word, up=draw % 3 > 0))
 
 

@@ -14,7 +14,7 @@ _BOUND_NEGATION = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(  # what is the reason of a thing, or follows from it, would contradict another quality of it
-    r"\b(?:porque|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|de (?:modo|forma|manera) que"
+    r"\b(?:porque|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|hacen? posible|de (?:modo|forma|manera) que"
     r")\b",
     re.IGNORECASE,
 )
@@ -37,7 +37,7 @@ _GOES_ON = re.compile(r"[^.]*(?:[:;(]|\bpero\b|\bdepend\w+)")  # … pueden filt
 # what serves a purpose permits; "only permits" is not the opposite of "only prevents"
 _SERVES = re.compile(
     r"^Para \w+[aei]r(?:l[aeo]s?|se)?\b|\bque (?:[mtls]e |les |nos )?$"
-    r"|\b(?:s[oó]lo|solamente|[uú]nicamente|si|si se) $",
+    r"|\b(?:s[oó]lo|solamente|[uú]nicamente|si)(?: se)? $",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(
@@ -45,7 +45,8 @@ _PHRASE = re.compile(
 )  # uso diario
 # more than one, the greater part, the bare minimum; "stays active and goes on" would contradict
 _BOUND_WORD = re.compile(
-    r"(?:m[aá]s|menos) de (?:un[ao]?|1)\b|(?:mayor|menor) parte\b|(?:in)?activ[oa] y\b"
+    r"(?:m[aá]s|menos) de (?:un[ao]?|1)\b|(?:m[aá]s|menos) de (?!\d|[a-z]+ (?:minuto|hora|d[ií]a|semana|mes|año))"
+    r"|(?:al menos|como m[aá]ximo) (?!\d|un|dos|tres)|(?:mayor|menor) parte\b|(?:in)?activ[oa] y\b"
     r"|m[ií]nimo (?:indispensable|necesario)"
 )
 _DEGREE = re.compile(
@@ -60,14 +61,14 @@ _ONLY_BEFORE = re.compile(r"\bs[oó]lo\s$")  # a medium that can only be written
 _MANUAL = re.compile(r"\b(?:de|del|el|al|un|este|su|los)\s$", re.IGNORECASE)  # a book
 _BEFORE_NOUN = re.compile(r" de(?! que\b)\b| del\b")  # "antes de que" asks for another mood than "después de que"
 _PREDICATE = re.compile(  # says something only after a copula: not the verb in "activa las inclusiones"
-    r"(?:in)?necesari[oa]|(?:im)?posible|f[aá]cil|dif[ií]cil|r[aá]pid[oa]|lent[oa]|(?:in)?activ[oa]"
+    r"(?:in)?necesari[oa]|(?:im)?posible|v[aá]lid[oa]|nul[oa]|f[aá]cil|dif[ií]cil|r[aá]pid[oa]|lent[oa]|(?:in)?activ[oa]"
 )
 _COPULA = re.compile(
     r"\b(?:es|son|ser[áa]n?|fue|era|eran|resulta|resultan|est[áa]n?|estado|queda|sigue|permanece)"
     r"(?: (?:muy|m[aá]s))?\s$"
 )
 _CONDITION = re.compile(
-    r"\b(?:[Ss]i|[Cc]uando|[Mm]ientras|[Dd]onde)\s(?:no\s)?(?:es|fue|era|son|est[áa]n?)\s$"
+    r"\b(?:[Ss]i|[Cc]uando|[Mm]ientras|[Dd]onde|que(?: l?es?)?)\s(?:no\s)?(?:es|fue|era|son|est[áa]n?)\s$"
 )  # "if it is necessary"
 _QUALITY = re.compile(  # of which the rest of the sentence often says more
     r"(?:permit|impid|autom[aá]tic|manual|p[uú]blic|privad|podr[áa]|temporal|permanente|reduc|aument|nunca|(?:des)?habilit|(?:des)?activ)\w*"

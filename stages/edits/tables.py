@@ -53,8 +53,8 @@ OPPOSITES = {
         demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
         benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
-        deberán > podrán; podrá > deberá; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
-        no_deberán > podrán; puede no_puede; pueden no_pueden; no_es > es; no_son > son; no_será > será;
+        deberán > podrán; podrá > no_podrá; podrán > no_podrán; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
+        no_deberán > podrán; puede no_puede; pueden no_pueden; no_son > son;
         no_está > está; no_se_puede > se_puede; permite impide; permiten impiden; permitido prohibido;
         permitida prohibida; aceptado rechazado; aceptada rechazada; obligatorio > voluntario;
         obligatoria > voluntaria; válido > nulo; válida > nula; con_fines_de_lucro sin_fines_de_lucro;
