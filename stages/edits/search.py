@@ -21,7 +21,7 @@ class _Language(Protocol):
 
 
 LANGUAGES: dict[str, _Language] = {"en": english, "es": spanish, "zh": chinese}
-_NUMBER = re.compile(r"(?<![\w.,§/–#-])(?<!\w\()\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
+_NUMBER = re.compile(r"(?<![\w.,§/–#-])(?<!\w\()\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/×–-]|[.,]\d)")
 _HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z#–-])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
 _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
     r"\b(?:RFC|tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$"

@@ -14,8 +14,8 @@ _BOUND_NEGATION = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(  # what is the reason of a thing, or follows from it, would contradict another quality of it
-    r"\b(?:porque|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|hacen? posible|de (?:modo|forma|manera) que"
-    r")\b",
+    r"\b(?:porque|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|hacen? posible"
+    r"|de (?:modo|forma|manera) que)\b",
     re.IGNORECASE,
 )
 _SCOPE = re.compile(  # "all cannot" is unclear, and "both can" is negated as "neither can"
@@ -41,7 +41,7 @@ _SERVES = re.compile(
     re.IGNORECASE,
 )
 _PHRASE = re.compile(
-    r"\b(?:hacer(?:lo|la|se)?|dominio|clave|salud|opini[oó]n|vida|uso)\s$", re.IGNORECASE
+    r"\b(?:hacer(?:lo|la|se)?|dominio|clave|salud|opini[oó]n|vida|uso|trabajo)\s$", re.IGNORECASE
 )  # uso diario
 # more than one, the greater part, the bare minimum; "stays active and goes on" would contradict
 _BOUND_WORD = re.compile(
@@ -85,7 +85,7 @@ def fits(match: re.Match[str], new: str) -> bool:
     is_bound = _BOUND_NEGATION.search(sentence) or _REASON.search(sentence)
     is_explained = is_bound or _GOES_ON.match(sentence, match.end()) is not None
     if "no " in (word[:3], new[:3]):
-        is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before) or ":" in before
+        is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before) or re.search(r":|\bpero\b", before)
         is_fixed = is_fixed or _VERY.match(sentence, match.end())
         return not (is_explained or is_fixed or _PERHAPS.match(sentence, match.end()))
     if is_explained and (_QUALITY.fullmatch(word) or _PREDICATE.fullmatch(word)):

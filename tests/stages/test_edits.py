@@ -256,6 +256,8 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "Cambie la dirección en la orden manual.", "automático"),
         ("es", "No es posible que dos sistemas compartan el espacio.", "tres"),
         ("es", "No se cambia todo de un día para otro.", "mes"),
+        ("es", "Es muy simple, pero no puede proteger de todo.", "pero puede"),
+        ("es", "Se usan en el trabajo diario.", "semanal"),
         ("es", "Solo se permite el acceso desde el equipo.", "impide"),
         ("es", "Lo hace de la mejor forma que le es posible.", "imposible"),
         ("es", "Para saber más de estos aspectos hay un libro.", "menos de"),

@@ -101,6 +101,7 @@ def test_what_is_said_to_the_reader_is_no_target(start: str) -> None:
         "El siguiente ejemplo muestra cómo se instala un paquete en todos los equipos de la red.",
         "Desplegado al principio de ADSL fue reemplazado rápidamente por otro protocolo nuevo.",
         "Indica que la dirección del remitente debe coincidir con una de las del dominio usado.",
+        "The administrators also install a module so as to include the support in the server.",
         "Muchos son completamente funcionales en todos los equipos que tienen un procesador.",
         "Más allá de esta demora, se generará una alerta crítica en el servidor del equipo.",
         "Algunos lo critican y debemos confesar que todo ha crecido en gran medida al final.",
