@@ -34,7 +34,7 @@ _ENGLISH = re.compile(  # not translated
     r"(?:\b(?:the|of|and|is|are|with|for|to|from|can|will|be|by|on|that)\b.*){2}", re.IGNORECASE
 )
 _LEANING_HAN = re.compile(
-    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|本条规定|本款|上述|以上|他|她|它|对此|所以"
+    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|基于上述|本条规定|本款|上述|以上|他|她|它|对此|所以"
     r"|[^，]{2,12}后，(?:应当|可以|不得|必须))"  # after that … shall: who is said before
 )
 _EXCEPTION = {  # such a sentence takes back a part of the one before it

@@ -85,7 +85,7 @@ def fits(match: re.Match[str], new: str) -> bool:
         case _ if word in _PARTIES:
             return not _PART_BEFORE.search(before)
         case "升高" | "降低":
-            return not re.match(r".{0,4}(?:影响|风险|成本)", sentence[match.end() :])
+            return not re.match(r"[^，。；]{0,20}(?:影响|风险|成本|危害|损失)", sentence[match.end() :])
         case "以上" | "以下":
             return not before.endswith("级")  # either includes the level that is named
         case "应当" | "不得":
