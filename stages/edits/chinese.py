@@ -26,7 +26,7 @@ _NUMBERS = [
 _TIMES = ["小时", "日", "个月", "年"]
 _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
     rf"(?<![第同每任某另零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
-    rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人|名|次(?!性)))"
+    rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人(?!独任)|名|次(?!性)))"
 )
 _SPECIALTY = re.compile(f"(?<=[由到])(?:{'|'.join(SPECIALTIES['zh'].split())})")
 _LEAST = ("不少于", "至少", "不低于", "不得少于", "不得低于")
@@ -130,7 +130,7 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "进口" | "出口":
             return not before.endswith(("安全", "疏散", "进"))
         case "有偿" | "无偿" | "免费":
-            return not re.search("收取|收费|费用|价款", sentence)
+            return not re.search("收取|收费|费用|价款|等价", sentence)
         case "保密":
             return _PREDICATE_ENDS.match(sentence, match.end()) is not None and "秘密" not in sentence
         case "有效" | "无效":
