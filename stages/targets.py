@@ -15,12 +15,27 @@ _LEANING = {
     "well as furthermore moreover additionally finally instead meanwhile afterwards again conversely "
     "similarly consequently in",
     "es": "esto esta este estos estas ese esa eso esos esas él ella ellos ellas su sus lo se y pero o así entonces "
-    "además también otro otra otros otras ambos cada finalmente posteriormente sin por no",
+    "además también otro otra otros otras ambos cada finalmente posteriormente sin por no es son tiene "
+    "luego ello aquí ahí allí mientras dicho dicha dichos dichas éste ésta éstos éstas ése ésa usualmente todavía casi "
+    "específicamente alternativamente indica significa contiene incluye utiliza ofrece funciona sirve",
     "zh": "",
 }
 _LEANING_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
+_LEANING_SPANISH = re.compile(  # en este caso, para todo esto
+    r"^(?:\w+ ){0,2}(?:en|para|con|de|desde|tras|durante|a) (?:est|es)[aeo]s?\b"
+    r"|\b(?:todo|por|para|con) (?:esto|eso|ello)\b"
+    r"|^(?:de hecho|de forma alternativa|como (?:implica|indica) su"
+    r"|si (?:no )?l[aeo]s?|(?:el|la|los|las) siguientes?)\b"
+    r"|^\w+[ai]d[oa]s? (?:al|en|por|como|con)\b"
+    r"|^(?:much|algun|vari)[oa]s (?:son|est[áa]n|tienen|pueden|permiten|funcionan|ven)\b",
+    re.IGNORECASE,
+)
+_ENGLISH = re.compile(  # not translated
+    r"(?:\b(?:the|of|and|is|are|with|for|to|from|can|will|be|by|on|that)\b.*){2}", re.IGNORECASE
+)
 _LEANING_HAN = re.compile(
-    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|上述|以上|他|她|它|对此|所以)"
+    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|基于上述|本条规定|本款|上述|以上|他|她|它|对此|所以"
+    r"|[^，]{2,12}后，(?:应当|可以|不得|必须))"  # after that … shall: who is said before
 )
 _EXCEPTION = {  # such a sentence takes back a part of the one before it
     "en": re.compile(
@@ -38,7 +53,8 @@ _SPOKEN = {  # what is said to somebody
     "en": re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$"),
     "es": re.compile(
         r"^(?:\w+,? )?\w+[aei]mos\b"  # describamos, primero veamos
-        r"|^(?:sepa|recuerde|consulte|tenga|note|vea|observe|aseg[uú]rese|imagine|suponga|considere)\b",
+        r"|^(?:sepa|recuerde|consulte|tenga|note|vea|observe|aseg[uú]rese|imagine|suponga|considere)\b"
+        r"|\b(?:nosotr[oa]s|nuestr[oa]s?|debemos|podemos|tenemos|hemos|vamos)\b",
         re.IGNORECASE,
     ),
 }
@@ -77,7 +93,7 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     if any(sentence.count(left) != sentence.count(right) for left, right in ("()", "[]", "“”", "《》")):
         return False
-    if sentence.count('"') % 2 or "<" in sentence:  # half of a quotation, or markup
+    if sentence.count('"') % 2 or "<" in sentence or "|" in sentence:  # half of a quotation, or markup
         return False
     if (spoken := _SPOKEN.get(language)) and spoken.search(sentence):
         return False
@@ -85,6 +101,8 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return False
     if language == "zh":
         return not _LEANING_HAN.match(sentence)
+    if language == "es" and (_LEANING_SPANISH.search(sentence) or _ENGLISH.search(sentence)):
+        return False
     first = re.match(r"\w+", sentence)
     if first is None or not (sentence[0].isupper() or sentence[0].isdigit()):
         return False

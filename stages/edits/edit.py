@@ -16,7 +16,7 @@ _REFERENCE = re.compile(  # numbers of one text's parts are near each other: not
 class Edit:
     """A change of `sentence` at `start`: from `old` to `new`, or if that is None to what the generator writes."""
 
-    kind: str  # opposite | modal | negation | number | unit | month
+    kind: str  # opposite | modal | level | negation | number | unit | month | specialty
     sentence: str
     start: int
     old: str
@@ -41,7 +41,8 @@ class Edit:
             return None
         is_near = len(match[1]) == len(self.old) or not _REFERENCE.search(self.before)
         is_there = re.search(rf"(?<![\d.,]){re.escape(match[1])}(?![\d]|[.,]\d)", self.sentence)
-        return match[1] if is_near and not is_there else None
+        is_dated = _YEAR.fullmatch(self.old) and len(_YEAR.findall(self.sentence)) > 1  # from 2011 to 2012
+        return match[1] if is_near and not is_there and not is_dated else None
 
 
 def _plausible(old: str, new: str) -> bool:

@@ -21,29 +21,38 @@ class _Language(Protocol):
 
 
 LANGUAGES: dict[str, _Language] = {"en": english, "es": spanish, "zh": chinese}
-_NUMBER = re.compile(r"(?<![\w.,§/–-])\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/–-]|[.,]\d)")
-_HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
+_NUMBER = re.compile(r"(?<![\w.,§/–#-])(?<!\w\()\$?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/×–-]|[.,]\d)")
+_HAN_NUMBER = re.compile(r"(?<=[^\d.A-Za-z#–-])(\d+(?:\.\d+)?)(?![\d.A-Za-z])")
 _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
-    r"\b(?:tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$",
+    r"\b(?:RFC|tables?|figures?|pages?|appendix|tablas?|figuras?|p[áa]ginas?|cap[ií]tulos?|secci[oó]n(?:es)?)\s$"
+    r"|(?:^|\s)/\S+\s$",  # an argument of a command
     re.IGNORECASE,
 )
-# "the last four" stays true with a smaller number
-_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s)\s$", re.IGNORECASE)
+_SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$")  # 7 = 4 + 2 + 1; a sign that is quoted
+# "the last four" stays true with a smaller number, "between two" with a larger one
+_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
-_LISTED = re.compile(r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)")  # what is counted follows: two aims: …
+_LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
+    r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"
+    r"|\([^()]*\b(?:and|or|y|e|o)\b"
+    r"|\b(?:the (?:first|second|other)|both|(?:el|la) (?:primer[oa]?|segund[oa]|otr[oa]|m[aá]s)|amb[oa]s)\b"
+)
+_OF_THE, _NOUN_LESS = re.compile(r"\b(?:de l[oa]s|of the)\s$"), re.compile("[,.;)]")  # the older of the two, and …
+_OVERNIGHT = re.compile(r" (?:para|a|tras) otr[oa]\b")  # de un día para otro
 _MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
 
 
 def passage_edits(sentences: Sequence[str], language: str, draw: int) -> list[Edit]:
     """The edits of a passage's sentences, one of each sentence in turn, in an order that follows from a random number.
 
-    In Chinese law nearly every sentence has 应当 or 可以, and a model finds their change the likeliest. So in two of
-    three passages they are left alone when another edit exists.
+    In Chinese law nearly every passage has 应当, 可以 or 县级以上, and a model finds their change the likeliest. So
+    they are left alone where the passage has another edit, and else in one of two: rows would be about little else.
     """
     edits = [find_edits(sentence, language, draw) for sentence in sentences]
-    others = [[edit for edit in each if edit.kind != "modal"] for each in edits]
-    if language == "zh" and draw % 3 and any(others):
-        edits = others
+    if language == "zh":
+        others = [[edit for edit in each if edit.kind not in chinese.COMMON_KINDS] for each in edits]
+        if any(others) or draw % 2 == 0:
+            edits = others
     first = draw % len(edits) if edits else 0
     return [edit for turn in zip_longest(*edits[first:], *edits[:first]) for edit in turn if edit is not None]
 
@@ -91,7 +100,7 @@ def _table(language: str) -> dict[str, str]:
 @cache
 def _table_pattern(language: str) -> re.Pattern[str]:
     words = "|".join(re.escape(word) for word in sorted(_table(language), key=lambda word: (-len(word), word)))
-    return re.compile(words if language == "zh" else rf"\b(?<!-)(?:{words})\b(?!-)")
+    return re.compile(words if language == "zh" else rf"\b(?<![-/.=])(?:{words})\b(?![-/=(]|\.\w)")  # no part of a path
 
 
 def _opposites(sentence: str, language: str) -> Iterator[Edit]:
@@ -99,7 +108,7 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
     for match in _table_pattern(language).finditer(sentence) if table else ():
         new = table[match[0]]
         before = sentence[: match.start()]
-        if before.count("(") > before.count(")"):  # said by the way
+        if len(re.findall(r"[(（]", before)) > len(re.findall(r"[)）]", before)):  # said by the way
             continue
         rest = before + sentence[match.end() :]
         # "before or after": both are there, and either may be true
@@ -108,8 +117,8 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
 
 
 def _kind(old: str, new: str) -> str:
-    if old in chinese.MODALS:
-        return "modal"
+    if kind := chinese.KINDS.get(old):
+        return kind
     return "negation" if "no " in (old[:3], new[:3]) else "opposite"
 
 
@@ -118,6 +127,7 @@ def _numbers(sentence: str, language: str) -> Iterator[Edit]:
     for match in pattern.finditer(sentence):
         before = sentence[: match.start(1)]
         is_bound = _PLACE.search(before) or _CHOSEN.search(before) or _BITS.match(sentence, match.end(1))
+        is_bound = is_bound or _SUM.match(sentence, match.end(1)) or _SUMMAND.search(before)
         if len(before) >= _MIN_BEFORE and not is_bound:
             yield Edit("number", sentence, match.start(1), match[1], None)
 
@@ -131,13 +141,24 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
     for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
         word, before = match[0], sentence[: match.start()]
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
+        following = re.match(r"\s(\w+)", sentence[match.end() :])
+        is_time = following is not None and any(following[1] in line for line in units)
+        # in Spanish the two, three, … things are mostly named nearby; a period is not
+        is_named = language == "es" and not is_time
+        is_listed = is_listed or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
         # not the three of "fifty three"
-        if word in numbers and not is_listed and not counted.search(before) and not _CHOSEN.search(before):
+        if (
+            word in numbers
+            and not is_listed
+            and not is_named
+            and not counted.search(before)
+            and not _CHOSEN.search(before)
+        ):
             new = neighbour(numbers, word, up=draw % 2 == 1)
             if not re.search(rf"\b{new}\b", sentence):
                 yield Edit("number", sentence, match.start(), word, new)
         for line in units:
-            if word in line and counted.search(before):
+            if word in line and counted.search(before) and not _OVERNIGHT.match(sentence, match.end()):
                 yield Edit("unit", sentence, match.start(), word, neighbour(line, word, up=draw % 3 > 0))
 
 

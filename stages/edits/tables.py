@@ -7,11 +7,19 @@ NUMBER_WORDS = {
 }
 UNITS = {
     "en": ["minutes hours days weeks months years", "minute hour day week month year"],
-    "es": ["minutos horas días semanas meses años", "minuto hora día semana mes año"],
+    "es": ["minutos días meses años", "horas semanas", "minuto día mes año", "hora semana"],  # by gender
 }
 MONTHS = {
     "en": "January February March April May June July August September October November December",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+}
+# A disease belongs to one of these by its text; neighbours are of different organs.
+SPECIALTIES = {
+    "es": "Gastroenterología Neurología Neumología Dermatología Cardiología Psiquiatría Oncología Oftalmología "
+    "Urología Otorrinolaringología Hematología Ortopedia Endocrinología Reumatología Nefrología Pediatría Ginecología "
+    "Alergología Obstetricia",
+    "zh": "消化内科 神经内科 呼吸内科 皮肤科 心脏科 精神科 肿瘤科 眼科 泌尿科 "
+    "耳鼻喉科 血液科 骨科 内分泌科 风湿病科 肾脏科 儿科 妇科 过敏科 产科",
 }
 # Of `a b; c d` each of a pair becomes the other; of `a > b` only a becomes b. `_` stands for a space.
 OPPOSITES = {
@@ -45,23 +53,38 @@ OPPOSITES = {
         demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
         benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
-        deberán > podrán; podrá > deberá; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
-        no_deberán > podrán; puede no_puede; pueden no_pueden; no_es > es; no_son > son; no_será > será;
+        deberán > podrán; podrá > no_podrá; podrán > no_podrán; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
+        no_deberán > podrán; puede no_puede; pueden no_pueden; no_son > son;
         no_está > está; no_se_puede > se_puede; permite impide; permiten impiden; permitido prohibido;
         permitida prohibida; aceptado rechazado; aceptada rechazada; obligatorio > voluntario;
         obligatoria > voluntaria; válido > nulo; válida > nula; con_fines_de_lucro sin_fines_de_lucro;
         con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
         con_consentimiento sin_consentimiento; con_receta sin_receta; con_fiebre sin_fiebre; interno externo;
-        interna externa; activo inactivo; activa inactiva; automático manual; automática > manual;
+        servidor_local > servidor_remoto; equipo_local > equipo_remoto; red_local > red_remota;
+        base_de_datos_local > base_de_datos_remota; remoto > local; remota > local;
+        entrante saliente; entrantes salientes; lectura escritura;
+        habilitar deshabilitar; habilita deshabilita; habilitado deshabilitado; habilitada deshabilitada;
+        activar desactivar; activado desactivado; activada desactivada; simétrico asimétrico; simétrica asimétrica;
+        reduce > aumenta; reducen > aumentan; reducir > aumentar; mayores menores; nunca > siempre;
+        de_origen de_destino; al_inicio > al_final; al_principio > al_final; al_final > al_principio;
+        versión_anterior versión_posterior; versiones_anteriores versiones_posteriores; superior > inferior;
+        interna externa; activo inactivo; activa inactiva; automático > manual; automática > manual;
+        de_forma_manual > de_forma_automática; manualmente automáticamente;
         posible imposible; necesario innecesario; necesaria innecesaria; compatible incompatible;
         fácil difícil; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
         temporal permanente; más_de menos_de; al_menos como_máximo
     """,
     "zh": """
         应当 可以; 不得 > 可以; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后;
-        有效 无效; 原告 被告; 公开 保密; 合法 非法; 全部 部分; 必须 > 可以; 上级 下级; 最高 最低;
-        国务院 > 全国人民代表大会; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 降低; 首次 末次; 甲方 乙方;
-        出租人 承租人
+        有效 无效; 原告 被告; 公开 不公开; 保密 > 公开; 合法 非法; 全部 > 部分; 必须 > 可以; 上级 下级; 最高 最低;
+        国务院 > 全国人民代表大会; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 > 降低; 降低 > 提高; 首次 末次;
+        甲方 乙方; 出租人 承租人; 发包人 承包人; 委托人 受托人; 债权人 债务人; 买受人 出卖人; 托运人 承运人;
+        赠与人 受赠人; 抵押人 抵押权人; 用人单位 > 劳动者; 劳动者 > 用人单位; 人民法院 人民检察院;
+        县级以上 > 乡级以上; 设区的市级以上 > 县级以上; 省级以上 > 县级以上;
+        批准 备案; 书面 口头; 故意 过失; 有权 无权; 境内 境外;
+        有偿 > 无偿; 无偿 > 有偿; 免费 > 有偿; 从重 从轻; 连带责任 > 按份责任; 连带赔偿责任 > 按份赔偿责任;
+        民事责任 刑事责任; 过半数 > 三分之二以上; 三分之二以上 > 过半数; 每年 > 每季度; 每月 > 每年; 每季度 > 每月;
+        进口 出口
     """,
 }
 

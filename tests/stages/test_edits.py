@@ -44,7 +44,10 @@ def test_english(sentence: str, changed: str) -> None:
     [
         ("es", "El demandante pagará las costas.", "El demandado pagará las costas."),
         ("es", "Se paga en los tres meses siguientes.", "Se paga en los dos meses siguientes."),
+        ("es", "Se paga en las dos horas siguientes.", "Se paga en las dos semanas siguientes."),
         ("es", "El arrendador no podrá subir la renta.", "El arrendador podrá subir la renta."),
+        ("es", "El arrendador podrá subir la renta.", "El arrendador no podrá subir la renta."),
+        ("es", "Se paga en más de tres meses.", "Se paga en menos de tres meses."),
         ("es", "El aviso puede darse por escrito.", "El aviso no puede darse por escrito."),
         ("es", "Es una entidad sin fines de lucro.", "Es una entidad con fines de lucro."),
         ("zh", "用人单位应当支付工资。", "用人单位可以支付工资。"),
@@ -54,6 +57,19 @@ def test_english(sentence: str, changed: str) -> None:
         ("zh", "应当在三十日内答复。", "应当在三十个月内答复。"),
         ("zh", "处五万元以下罚款。", "处六万元以下罚款。"),
         ("zh", "不得超过百分之十。", "不得超过百分之九。"),
+        ("zh", "由县级以上人民政府批准。", "由乡级以上人民政府批准。"),
+        ("zh", "应当报国务院主管部门备案。", "应当报国务院主管部门批准。"),
+        ("zh", "合同应当采用书面形式。", "合同应当采用口头形式。"),
+        ("zh", "当事人有权申请回避。", "当事人无权申请回避。"),
+        ("zh", "由人民法院判决解散。", "由人民检察院判决解散。"),
+        ("zh", "受托人应当亲自处理事务。", "委托人应当亲自处理事务。"),
+        ("zh", "审理案件一律公开进行。", "审理案件一律不公开进行。"),
+        ("zh", "夜间应当降低行驶速度。", "夜间应当提高行驶速度。"),
+        ("zh", "外耳炎由耳鼻喉科诊治。", "外耳炎由泌尿科诊治。"),
+        ("es", "Corresponde a la especialidad de Cardiología.", "Corresponde a la especialidad de Psiquiatría."),
+        ("es", "Sirve a los equipos de la red local.", "Sirve a los equipos de la red remota."),
+        ("es", "El instalador deshabilita las cuentas.", "El instalador habilita las cuentas."),
+        ("es", "Le falta el permiso de lectura.", "Le falta el permiso de escritura."),
     ],
 )
 def test_other_languages(language: str, sentence: str, changed: str) -> None:
@@ -192,6 +208,72 @@ def test_codes_and_numbers_at_the_start_are_no_numbers(sentence: str) -> None:
         ("es", "Hay dos órdenes: la primera borra, la segunda ordena.", "tres"),
         ("en", "The backup has two aims: to restore files and to replace a machine.", "three"),
         ("zh", "非法买卖制式服装的，依法予以处罚。", "合法"),
+        # a part of another word, of a name or of a list
+        ("zh", "应当保证其符合法定要求。", "非法"),
+        ("zh", "依法取得的所有权受保护。", "所无权"),
+        ("zh", "由最高人民法院规定。", "检察院"),
+        ("zh", "实际承运人应当负责。", "托运人"),
+        ("zh", "应当遵循公开、公平原则。", "不公开"),
+        ("zh", "不得向他人提供或者公开。", "不公开"),
+        ("zh", "货物、物品（以下统称货物）应当接受检疫。", "以上"),
+        ("zh", "不得超过标明的最高时速。", "最低"),
+        ("zh", "县级以上人民代表大会常务委员会监督其工作。", "乡级"),
+        ("zh", "在附件三中增加一项法律。", "减少"),
+        ("zh", "不宜由审判员一人独任审理。", "二人"),
+        ("zh", "转让应当遵循等价有偿原则。", "无偿"),
+        ("zh", "应当降低研究、开发活动实施的风险。", "提高"),
+        ("zh", "公司为增加注册资本发行新股。", "减少"),
+        ("zh", "对进出口实行总量控制。", "进进口"),
+        ("zh", "提供有偿服务收取费用的应当登记。", "无偿"),
+        ("zh", "已经采取保密措施的应当证明。", "公开"),
+        ("zh", "保证用途合法、正当。", "非法"),
+        ("zh", "依照刑法规定追究刑事责任。", "民事"),
+        ("zh", "有权处理的部门应当及时处理。", "无权"),
+        ("zh", "盗窃人与使用人不是同一人。", "二人"),
+        ("zh", "保证人为二人以上的，承担连带责任。", "一人"),
+        ("zh", "由用人单位和职工共同缴纳。", "劳动者"),
+        ("zh", "水文资料应当予以公开。", "不公开"),
+        ("zh", "分别向公安部、国家安全部提出意见书。", "部分"),
+        ("zh", "多占的土地以非法占用土地论处。", "合法"),
+        ("zh", "不得以低于成本的价格销售商品。", "高于"),
+        ("zh", "国务院及其有关部门应当支持。", "全国人民代表大会及其"),
+        ("zh", "经营者不得滥用平台规则。", "可以"),
+        ("es", "Está descrito en la página de manual siguiente.", "automático"),
+        ("es", "El archivo está en /usr/local/etc ahora.", "remoto"),
+        ("es", "Basta para el cambio de una versión mayor del sistema.", "menor"),
+        # said of a purpose, a condition or a reason
+        ("es", "Es el menú que le permite elegir el núcleo.", "impide"),
+        ("es", "El formato sólo permite cuatro particiones.", "impide"),
+        ("es", "Decide por su cuenta cuando es posible.", "imposible"),
+        ("es", "Aunque puede indicar cada valor, basta uno.", "no puede"),
+        ("es", "La disponibilidad es necesaria porque los discos fallan.", "innecesaria"),
+        ("es", "MultiViews activa la negociación de contenido.", "inactiva"),
+        ("es", "Uno nunca debe dormirse en los laureles.", "siempre"),
+        ("es", "Es un medio de sólo lectura.", "escritura"),
+        ("es", "LILO, el más antiguo de los dos, y GRUB arrancan el sistema.", "tres"),
+        ("es", "Hay dos programas (ls y sort) en esta orden.", "tres"),
+        ("es", "Contiene dos campos; el primer campo es el alias.", "tres"),
+        ("es", "Si usa dos discos, el más grande no se llena.", "tres"),
+        ("es", "Los usuarios pueden desear programas no libres.", "no pueden"),
+        ("es", "Para prevenirlo puede proteger el gestor de arranque.", "no puede"),
+        ("es", "Cambie la dirección en la orden manual.", "automático"),
+        ("es", "No es posible que dos sistemas compartan el espacio.", "tres"),
+        ("es", "No se cambia todo de un día para otro.", "mes"),
+        ("es", "Es muy simple, pero no puede proteger de todo.", "pero puede"),
+        ("es", "Se usan en el trabajo diario.", "semanal"),
+        ("es", "Solo se permite el acceso desde el equipo.", "impide"),
+        ("es", "Lo hace de la mejor forma que le es posible.", "imposible"),
+        ("es", "Para saber más de estos aspectos hay un libro.", "menos de"),
+        ("es", "Aún faltan, pero al menos sabe que están en marcha.", "como máximo"),
+        ("es", "Rechaza los equipos sin una configuración válida.", "nula"),
+        ("es", "Puede que haga falta otro nombre.", "no "),
+        ("es", "Se gestiona de forma dinámica: puede cambiarse con LDAP.", "no puede"),
+        ("es", "Comprueba si se permite el envío de correo.", "impide"),
+        ("es", "Compartir la contraseña no es muy elegante.", "contraseña es"),
+        ("es", "El nombre no es fijo, depende del orden.", "nombre es"),
+        ("es", "Cuando el mensaje es rechazado, se envía otra vez.", "aceptado"),
+        ("es", "Se comparan los datos entre dos fechas.", "tres"),
+        ("es", "La búsqueda satisface los tres criterios.", "dos"),
         # both would say something else besides
         ("es", "La mora no es un derecho, sino una falta.", "mora es un derecho"),
     ],
@@ -207,17 +289,34 @@ def test_words_that_give_themselves_away_or_are_bound_stay(language: str, senten
         ("es", "Para más información consulte la sección 10.2 del manual."),
         ("en", "The doses that were given are listed in Table 3 of the annex."),
         ("es", "La imagen es para procesadores de 32 bits del año."),
+        ("zh", "结缔组织的其他系统性受累的ICD-10编码为M35.00。"),
+        ("es", "Se explica con detalle en la página opendmarc.conf(5) del sistema."),
+        ("es", "El proceso nuevo tiene el número #4522 en la lista."),
+        ("es", "El protocolo de correo SMTP se define en el RFC 5321 de entonces."),
+        ("en", "The owner may read, write and execute since 7 = 4 + 2 + 1 in all."),
+        ("es", "El sistema ejecuta primero /etc/init.d/rc 2 y otros scripts."),
     ],
 )
 def test_codes_and_places_in_a_document_are_no_numbers(language: str, sentence: str) -> None:
     assert open_edits(sentence, language) == set()
 
 
-def test_two_passages_of_three_keep_chinese_modals_where_there_is_another_edit() -> None:
-    sentences = ["申请人应当在三十日内答复。", "用人单位应当支付工资。"]
-    kinds = [{edit.kind for edit in passage_edits(sentences, "zh", draw)} for draw in range(6)]
-    assert [("modal" in each) for each in kinds] == [True, False, False] * 2
-    assert {edit.kind for edit in passage_edits(sentences[1:], "zh", 1)} == {"modal"}
+def test_chinese_modals_are_changed_where_nothing_else_can_be_and_in_every_second_passage() -> None:
+    sentences = ["申请人应当在三十日内答复。", "经营者应当支付工资。"]
+    for draw in range(6):
+        assert {edit.kind for edit in passage_edits(sentences, "zh", draw)} <= {"number", "unit"}
+    assert [{edit.kind for edit in passage_edits(sentences[1:], "zh", draw)} for draw in range(4)] == [
+        set(),
+        {"modal"},
+    ] * 2
+    assert passage_edits(["县级以上人民政府公布名单。"], "zh", 0) == []
+    assert {edit.kind for edit in passage_edits(["县级以上人民政府公布名单。"], "zh", 1)} == {"level"}
+    assert [edit.kind for edit in passage_edits(["The owner shall pay."], "en", 0)].count("modal") == 1
+
+
+def test_a_county_is_changed_to_what_it_does_not_include() -> None:
+    texts = wrong("县级以上人民政府应当公布名单。", "zh")
+    assert not any("省级以上" in text for text in texts)  # which would follow from the sentence
 
 
 def test_the_sentences_of_a_passage_come_in_turn() -> None:
@@ -288,6 +387,11 @@ def test_an_edit_changes_one_place_of_any_text(sentence: str, language: str, dra
         assert edit.apply(edit.old) == sentence
         assert edit.new != edit.old
         edit.replacement(sentence)
+
+
+def test_a_year_beside_another_stays() -> None:
+    sentence = "They worked on it from 2011 to May 2012."
+    assert Edit("number", sentence, sentence.index("2011"), "2011", None).replacement("2017") is None
 
 
 def test_a_number_that_the_sentence_has_already_is_not_taken() -> None:

@@ -86,6 +86,37 @@ def test_what_is_said_to_the_reader_is_no_target(start: str) -> None:
     assert targets(f"{LEANING_ES}\n{start} la opción que instala el paquete en todos los equipos.", "es") == []
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Éstos programas bloquean el archivo antes de que se abra el editor de texto elegido.",
+        "Es simple de entender y permite respaldos muy simples en todos los discos del equipo.",
+        "Luego de este período el usuario deberá reducir su uso de espacio en el disco duro.",
+        "En esta etapa, el núcleo elegido no está cargado aún en la memoria del equipo nuevo.",
+        "Para que todo esto pueda funcionar es necesaria una instalación completa de Kerberos.",
+        "De hecho, conviene activar la localización en las sesiones de todos los usuarios.",
+        "Hubo demasiados días en que dejé sola a la familia con nuestros hijos para escribir.",
+        "The above lists are not complete, but the manual page of the udev tool should be.",
+        "Si no lo sabe, lea el apéndice del libro antes de leer los capítulos que siguen a este.",
+        "El siguiente ejemplo muestra cómo se instala un paquete en todos los equipos de la red.",
+        "Desplegado al principio de ADSL fue reemplazado rápidamente por otro protocolo nuevo.",
+        "Indica que la dirección del remitente debe coincidir con una de las del dominio usado.",
+        "The administrators also install a module so as to include the support in the server.",
+        "Muchos son completamente funcionales en todos los equipos que tienen un procesador.",
+        "Más allá de esta demora, se generará una alerta crítica en el servidor del equipo.",
+        "Algunos lo critican y debemos confesar que todo ha crecido en gran medida al final.",
+        "La salida se une con el carácter | de la consola, que es conocido como una tubería.",
+    ],
+)
+def test_spanish_that_leans_or_is_english_is_no_target(sentence: str) -> None:
+    assert targets(f"{LEANING_ES}\n{sentence}\n{LEANING_ES}", "es") == []
+
+
+def test_chinese_without_who_acts_is_no_target() -> None:
+    sentence = "中止原因消除后，应当恢复或者终结有关案件的查处程序。"
+    assert targets(sentence + "其他情形应当按照本法第三十九条的规定办理有关的各项手续。", "zh") == []
+
+
 def test_a_passage_of_one_sentence_would_give_the_answer_away() -> None:
     assert targets(LEASE, "en") == []
 
