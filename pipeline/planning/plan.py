@@ -7,6 +7,7 @@ from typing import Any
 from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.planning.target import Target, describe_target, from_date, from_table
+from pipeline.planning.unused_passages import shortages, unused_passages
 from pipeline.report.summary import cost
 from pipeline.run.champions import check_adapters, with_pinned_champions
 from pipeline.run.date_run import DateRun
@@ -40,7 +41,9 @@ def make_plan(
     fingerprint = run_fingerprint(models)
     if (state := _state(date_run, fingerprint)) != "finished":
         check_adapters(data, date, models.champions)
-    passages = {name: domain.per_day for name, domain in config.domains.items()}
+    has_chosen = state in ("started", "finished") and (date_run.manifest or data.reserved(date))
+    unused = {} if has_chosen else unused_passages(config, files, data, date)
+    passages = {name: unused.get(name, domain.per_day) for name, domain in config.domains.items()}
     return {
         "date": date,
         "out": str(data.root),
@@ -60,6 +63,7 @@ def make_plan(
             *models.notices,
             *sources.notes,
             *_without_text(files),
+            *shortages(config, unused),
             *_warnings(config, card.parameters, card.name),
         ],
     }
