@@ -46,8 +46,8 @@ def shortages(config: Config, unused: dict[str, int]) -> Iterator[str]:
             )
         elif count < per_day:
             yield (
-                f"domains.{name}.seeds: earlier dates have left {count} passages, per_day is {per_day}; add sources, or "
-                "lower per_day"
+                f"domains.{name}.seeds: earlier dates have left {count} passages, per_day is {per_day}; add sources, "
+                "or lower per_day"
             )
 
 
