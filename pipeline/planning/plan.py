@@ -182,7 +182,11 @@ def _read_as_one_shard(files: list[seeds.DomainFile]) -> Iterable[str]:
         compression = suffixes(file.file.url)[1]
         size = file.file.bytes * (COMPRESSION_RATIO if compression else 1)
         if size >= LARGE_BYTES:
-            fix = f"decompress it, or save it as several {compression} files" if compression else "save it as JSON Lines in UTF-8"
+            fix = (
+                f"decompress it, or save it as several {compression} files"
+                if compression
+                else "save it as JSON Lines in UTF-8"
+            )
             yield (
                 f"domains.{file.domain}.seeds[{file.place}]: {file.file.name} ({file.file.bytes / 1e6:,.0f} MB) is one "
                 f"shard, which one process reads from start to end; {fix}, so that it is read in parts"
