@@ -64,15 +64,15 @@ def read_factors(text: str, language: str) -> Iterator[Proportion]:
     """How many times as much, in one word: "doubled" is 2, or 100 for an increase by 100 %."""
     lower = _prepared(text, language)
     for match in _FACTOR.get(language, _FACTOR["en"]).finditer(lower):
-        found = match.groupdict()
-        if found.get("fold"):
-            factor = Decimal(NAMED[found["fold"]])
-        elif found.get("more"):
-            factor = (Decimal(found["more"]) if found["more"].isdecimal() else Decimal(han_value(found["more"]))) + 1
-        elif found.get("stem"):
-            factor = Decimal(_FACTORS[found["stem"]])
+        groups = match.groupdict()
+        if groups.get("fold"):
+            factor = Decimal(NAMED[groups["fold"]])
+        elif groups.get("more"):
+            factor = (Decimal(groups["more"]) if groups["more"].isdecimal() else Decimal(han_value(groups["more"]))) + 1
+        elif groups.get("stem"):
+            factor = Decimal(_FACTORS[groups["stem"]])
         else:
-            factor = Decimal(2) ** int(han_value(found.get("doublings") or "一"))
+            factor = Decimal(2) ** int(han_value(groups.get("doublings") or "一"))
         yield Proportion(*match.span(), frozenset({factor, (factor - 1) * 100}))
 
 
@@ -80,17 +80,17 @@ def read_shares(text: str, language: str) -> Iterator[Proportion]:
     """Shares that are surely meant as such: "half of the", "by a third", "halved"."""
     lower = _prepared(text, language)
     for match in _SHARE.get(language, _SHARE["en"]).finditer(lower):
-        found = match.groupdict()
+        groups = match.groupdict()
         share = Decimal("0.5")
-        if part := found.get("part"):
-            share = Decimal(_COUNTS[found.get("count") or found["counted"]]) / (
+        if part := groups.get("part"):
+            share = Decimal(_COUNTS[groups.get("count") or groups["counted"]]) / (
                 _DIVISORS.get(part) or ENGLISH_ORDINALS[part]
             )
-        elif found.get("ordinal"):
-            divisor = spanish_ordinal(found["ordinal"]) or 0
+        elif groups.get("ordinal"):
+            divisor = spanish_ordinal(groups["ordinal"]) or 0
             if divisor < 3:
                 continue  # la primera parte
-            share = Decimal(_COUNTS[found["count"]]) / divisor
+            share = Decimal(_COUNTS[groups["count"]]) / divisor
         yield Proportion(*match.span(), frozenset(value for (value,) in rounded(share)))
 
 
