@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -31,8 +31,24 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    try:
+        print(f"gristmill {metadata.version('gristmill')}")
+    except metadata.PackageNotFoundError:
+        print("gristmill, not installed: run from its source folder")
+    raise typer.Exit
+
+
 @app.callback()
-def gristmill() -> None:
+def gristmill(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Synthetic training text from real documents: generate, screen, dedup, adapt, shard."""
 
 

@@ -5,7 +5,7 @@ Of several samples of a passage that pass, the one with the best score is kept.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -16,6 +16,7 @@ from stages.body import PerProcess
 from stages.histograms import canary
 from stages.ports import Filter, Verdict, judged_by
 from stages.record import FILTER_ERROR, SAMPLE_SCORE, Candidate, reject_row
+from stages.storage.activity import working_on
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
@@ -128,12 +129,21 @@ class Screen:
                     out.stats.canary[f"{name} {number}"] = verdict.score
 
 
+class _Reported(list[Candidate]):
+    """Rows, each of which is a sign of life when a filter comes to it: a slow filter is not one that hangs."""
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for row in super().__iter__():
+            working_on(f"judging {row.id}")
+            yield row
+
+
 def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Exception]:
     """One verdict per row. If a batch fails it is halved, until only single rows fail: these get the exception."""
     if not rows:
         return []
     try:
-        verdicts = judge(rows)
+        verdicts = judge(_Reported(rows))
         if len(verdicts) != len(rows):
             raise ValueError(f"{len(verdicts)} verdicts for {len(rows)} rows")
     except GristmillError:

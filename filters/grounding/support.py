@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.text.names import unsupported
-from filters.text.numbers.multiples import changed_multiple
+from filters.text.numbers.multiples import changed_multiple, changed_share
 from filters.text.numbers.numbers import known_numbers, read_numbers
 from filters.text.numbers.numerals import NAMED
 from filters.text.numbers.quantities import read_quantities
@@ -53,9 +53,9 @@ class Support:
     letters; in Chinese, pairs of characters are compared, and 0.6 of `min_share` is enough. Numbers may also come from
     the instruction. Their values are compared (`filters/text/numbers`), however they are written: in digits or
     words, with separators, as a fraction, a share (1 in 5), a power of ten, a time of day (14:30, 2:30 pm), or a
-    quantity in another unit. How often (twice a day) and how many times (three times as many) is compared with what
-    the passage says of that. A name (`filters/text/names.py`) is supported if its words are in the passage or the
-    prompt. Answers with fewer than
+    quantity in another unit. How often (twice a day), how many times (three times as many, doubled) and which share in
+    words (half of the, a third of the) is compared with what the passage says of that. A name
+    (`filters/text/names.py`) is supported if its words are in the passage or the prompt. Answers with fewer than
     `min_words` content words are judged by their numbers and names only.
     """
 
@@ -73,8 +73,9 @@ class Support:
         answer = _MARKERS.sub(" ", reply(candidate))
         if self.numbers and (unknown := _unknown_numbers(answer, candidate)):
             return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
+        sources, language = (candidate.passage, candidate.instruction), candidate.language
         if self.numbers and (
-            changed := changed_multiple(answer, (candidate.passage, candidate.instruction), candidate.language)
+            changed := changed_multiple(answer, sources, language) or changed_share(answer, sources, language)
         ):
             return Verdict("unsupported_number", None, f"not in the passage: {changed[:80]}")
         if self.names:

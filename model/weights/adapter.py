@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from stages.storage.atomic import new_folder, place_folder
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "training.json"
 _HASHED_BYTES = 2**20  # at once
+_OS_ERROR = re.compile(r"\(os error \d+\)")  # as Rust writes it
 
 
 def write_adapter(
@@ -23,7 +26,7 @@ def write_adapter(
     `write` is called with an empty folder and writes weights and config into it. If the folder of this hash exists,
     equal training has written it before, and it is kept. Raises StoreError if it cannot be written.
     """
-    with new_folder(folder) as temporary:
+    with new_folder(folder) as temporary, _disk_errors_reported(folder):
         write(temporary)
         digest = adapter_sha256(temporary)
         target = folder / digest
@@ -31,13 +34,21 @@ def write_adapter(
         known = {name: value for name, value in asdict(training).items() if value is not None}
         card = known | {"adapter": {"name": training.adapter.name, "sha256": digest}}
         (temporary / CARD).write_text(json.dumps(card, indent=2), "utf-8")
-        try:
-            place_folder(temporary, target)
-        except OSError as error:
-            raise StoreError(
-                f"{target}: the adapter cannot be written ({error}); free space or fix the permissions, then run again"
-            ) from error
+        place_folder(temporary, target)
         return training
+
+
+@contextmanager
+def _disk_errors_reported(folder: Path) -> Iterator[None]:
+    """Turns the errors of a full or read-only disk into StoreError; those of safetensors are no OSError."""
+    try:
+        yield
+    except Exception as error:
+        if not (error.errno if isinstance(error, OSError) else _OS_ERROR.search(str(error))):
+            raise
+        raise StoreError(
+            f"{folder}: the adapter cannot be written ({error}); free space or fix the permissions, then run again"
+        ) from error
 
 
 def adapter_sha256(folder: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from configs.catalogue import corpora
 from configs.schema import Config
 from pipeline.planning.target import Target, describe_target, from_date, from_table
+from pipeline.planning.unused_passages import shortages, unused_passages
 from pipeline.report.summary import cost
 from pipeline.run.champions import check_adapters, with_pinned_champions
 from pipeline.run.date_run import DateRun
@@ -17,6 +18,7 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages import seeds
 from stages.ports import ModelCard
+from stages.sources.formats import reader_name, suffixes
 from stages.sources.opening import is_local
 
 
@@ -40,7 +42,9 @@ def make_plan(
     fingerprint = run_fingerprint(models)
     if (state := _state(date_run, fingerprint)) != "finished":
         check_adapters(data, date, models.champions)
-    passages = {name: domain.per_day for name, domain in config.domains.items()}
+    has_chosen = state in ("started", "finished") and (date_run.manifest or data.reserved(date))
+    unused = {} if has_chosen else unused_passages(config, files, data, date)
+    passages = {name: unused.get(name, domain.per_day) for name, domain in config.domains.items()}
     return {
         "date": date,
         "out": str(data.root),
@@ -60,6 +64,8 @@ def make_plan(
             *models.notices,
             *sources.notes,
             *_without_text(files),
+            *shortages(config, unused),
+            *_read_as_one_shard(files),
             *_warnings(config, card.parameters, card.name),
         ],
     }
@@ -170,6 +176,23 @@ def _without_text(files: list[seeds.DomainFile]) -> Iterable[str]:
             yield f"domains.{name}.seeds: nothing is in {urls}: no row will be made; add text or sources"
 
 
+def _read_as_one_shard(files: list[seeds.DomainFile]) -> Iterable[str]:
+    """Large files that are not cut into parts: they take minutes, in which other workers have nothing to read."""
+    for file in (file for file in files if not file.file.stop and reader_name(file.file.url) in ROWS_IN_ORDER):
+        compression = suffixes(file.file.url)[1]
+        size = file.file.bytes * (COMPRESSION_RATIO if compression else 1)
+        if size >= LARGE_BYTES:
+            fix = (
+                f"decompress it, or save it as several {compression} files"
+                if compression
+                else "save it as JSON Lines in UTF-8"
+            )
+            yield (
+                f"domains.{file.domain}.seeds[{file.place}]: {file.file.name} ({file.file.bytes / 1e6:,.0f} MB) is one "
+                f"shard, which one process reads from start to end; {fix}, so that it is read in parts"
+            )
+
+
 def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
     if config.evolve is not None and config.generate.samples == 1:
         yield "generate.samples: 1, so that no answers are collected for evolve to train with; set 2 or more"
@@ -217,6 +240,9 @@ def _impossible(config: Config, domain_name: str) -> Iterable[str]:
             )
 
 
+ROWS_IN_ORDER = ("jsonl", "json", "csv", "tsv")
+LARGE_BYTES = 256 << 20  # of text: a few minutes of a core
+COMPRESSION_RATIO = 4  # of English text in gzip, at least
 MAX_CHARS_PER_TOKEN = 8  # of running text
 MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
 

@@ -22,7 +22,8 @@ from stages.storage.records import ShardRecord
 from stages.storage.stage import Counts
 
 DRAW_INTERVAL_S = 0.5
-LINE_INTERVAL_S = 10.0  # between two plain lines of one stage
+LINE_INTERVAL_S = 10.0  # between two plain lines of one stage that commits shards
+ROWS_INTERVAL_S = 60.0  # and of one that works within long ones
 NARROW_COLUMNS = 100  # terminals below this width get a short bar
 
 
@@ -178,21 +179,29 @@ class RunProgress:
 
 
 class _Lines:
-    """A plain line when a stage ends, and every ten seconds in which it has committed shards."""
+    """A plain line when a stage ends, every ten seconds in which it commits shards, and every minute in which it has
+    finished rows within them."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._clock = clock
-        self._written: dict[str, tuple[int, float]] = {}  # by stage: committed shards, and when that was
+        self._written: dict[str, tuple[StageProgress, float]] = {}  # what the last line said, and when that was
 
     def draw(self, stages: list[StageProgress]) -> None:
         for stage in stages:
-            committed, when = self._written.get(stage.name, (-1, float("-inf")))
-            if stage.committed == committed or (not stage.is_finished and self._clock() - when < LINE_INTERVAL_S):
-                continue
-            self._written[stage.name] = stage.committed, self._clock()
-            self._stream.write(stage.line() + "\n")
-            self._stream.flush()
+            if self._is_due(stage):
+                self._written[stage.name] = stage, self._clock()
+                self._stream.write(stage.line() + "\n")
+                self._stream.flush()
+
+    def _is_due(self, stage: StageProgress) -> bool:
+        if stage.name not in self._written:
+            return True
+        last, when = self._written[stage.name]
+        if stage.committed != last.committed:
+            return stage.is_finished or self._clock() - when >= LINE_INTERVAL_S
+        moved = (stage.rows, stage.output_tokens) != (last.rows, last.output_tokens)
+        return moved and self._clock() - when >= ROWS_INTERVAL_S
 
     def close(self) -> None:
         return None

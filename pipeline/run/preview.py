@@ -127,9 +127,7 @@ def preview_rows(
         body.load()
         filters = None
         number = 0
-        for seed in _with_more(seeds, lambda: choose_seeds(config, date, MORE_PASSAGES * count, notice)):
-            if number == count:
-                break
+        for seed in _with_more(seeds, lambda: choose_seeds(config, date, MORE_PASSAGES * count, lambda text: None)):
             started = time.perf_counter()
             champion = adapters.get(seed.domain)
             adapter = champion and Adapter(champion.name, str(data.root / champion.path), champion.sha256)
@@ -146,6 +144,8 @@ def preview_rows(
                 answers = [] if candidate is None else list(verdicts(filters, _stored(candidate)))
                 yield PreviewRow(number, seed, generated, answers, seconds + time.perf_counter() - started)
                 seconds = 0.0
+            if number == count:
+                break
     finally:
         generator.close()
 
@@ -165,6 +165,7 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
     passed_over: Counter[str] = Counter()
     for name, domain in config.domains.items():
         used = used_ids(str(data.root), used_files, name)
+        used_before = passed_over["used"]
         files: list[tuple[int, list[Seed]]] = []  # the source's place, and its passages in the run's order
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
@@ -174,6 +175,8 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
             for file in listing.files:
                 files.append((place, _first_seeds(config, name, place, file, used, count, passed_over, notice)))
         by_domain.append(_by_weight(files, {place: source.weight for place, source in enumerate(domain.seeds)}, count))
+        if len(config.domains) > 1 and not by_domain[-1] and passed_over["used"] > used_before:
+            notice(f"domains.{name}.seeds: earlier dates have used all passages; add sources, or start a new data set")
     in_turn = [seed for seeds in zip_longest(*by_domain) for seed in seeds if seed is not None]
     if not in_turn:
         why = ", ".join(f"{reason} {rows}" for reason, rows in passed_over.most_common()) or "no text in them"

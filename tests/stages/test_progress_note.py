@@ -10,12 +10,16 @@ from configs.load import load
 from model.backends import identify, open_generator
 from stages.execute import RunShard
 from stages.generate import Generate
+from stages.ports import KEEP, Verdict
 from stages.record import CANDIDATE, SEED, Seed
+from stages.screen import judge_all
 from stages.storage import progress_note
+from stages.storage.activity import reported_to
 from stages.storage.progress_note import NOTE_BYTES, NoteWriter, ShardProgress
 from stages.storage.records import ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
+from tests.factories.candidates import candidate
 
 SCHEMA = pa.schema([("id", pa.string())])
 
@@ -146,3 +150,23 @@ def test_the_notes_of_generate_count_rows_and_tokens_over_its_attempts(
     assert noted[-1] == (12, record.stats.output_tokens)
     assert len(noted) > 12  # some rows were asked for again
     assert max(rows for rows, _ in noted) == 12
+
+
+def test_each_row_that_a_slow_filter_comes_to_is_a_sign_of_life():
+    rows = [candidate(f"Answer {number} of the court.", "en") for number in range(4)]
+    signs: list[str] = []
+    seen: list[int] = []
+
+    def judge(batch):
+        verdicts = []
+        for row in batch:
+            seen.append(len(signs))
+            verdicts.append(Verdict("bad") if row is rows[2] else KEEP)
+        return verdicts
+
+    with reported_to(lambda what, at_once: signs.append(what)):
+        verdicts = judge_all(judge, rows)
+        assert judge_all(lambda batch: [KEEP] * len(batch), rows) == [KEEP] * 4  # comes to no row
+    assert seen == [1, 2, 3, 4]
+    assert len(signs) == 4
+    assert verdicts == [KEEP, KEEP, Verdict("bad"), KEEP]

@@ -1,6 +1,6 @@
 """Numbers in a text by their value, however they are written: digits, words, numerals, times, amounts.
 
 Read `numbers` (what a text's numbers may mean), then `quantities` (a number with its unit). `combined` joins numbers
-of several words, `multiples` reads how often and how many times, `clock` reads times of day, `number_words` and
-`numerals` read words and numerals.
+of several words, `multiples` compares how often, how many times and which share, `proportions` reads their words
+(doubled, half of the), `clock` reads times of day, `number_words` and `numerals` read words and numerals.
 """

@@ -13,6 +13,7 @@ from functools import lru_cache
 from filters.text.numbers.combined import RANGE, Number, combine, multiplied, rounded, scale_after
 from filters.text.numbers.number_words import read_words
 from filters.text.numbers.numerals import FINANCIAL_HAN, HAN_DIGITS, from_roman, han_value
+from filters.text.numbers.proportions import read_factors, read_shares
 from filters.text.plain import plain
 
 MAX_DIGITS = 60  # of a number that is read as one; longer ones are strings of digits
@@ -73,8 +74,11 @@ def read_numbers(text: str, language: str) -> tuple[Number, ...]:
 
 @lru_cache(maxsize=64)
 def known_numbers(text: str, language: str) -> frozenset[Decimal | time]:
-    """All that the numbers of a text may mean, with the times of day."""
-    return frozenset().union(*(number.bears_out() for number in read_numbers(text, language)))
+    """All that the numbers of a text may mean, with the times of day and the proportions in words."""
+    proportions = (*read_factors(text, language), *read_shares(text, language))
+    return frozenset().union(
+        *(number.bears_out() for number in read_numbers(text, language)), *(each.values for each in proportions)
+    )
 
 
 def _in_digits(text: str, language: str) -> Iterator[Number]:

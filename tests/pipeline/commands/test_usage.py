@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_a_failure_is_json_of_the_commands_own_shape(words, shape, capsys):
 def test_wrong_usage_is_json_too(capsys):
     assert cli.main(["store", "gc", "--json", "--keep"]) == exit_codes.USAGE
     assert json.loads(capsys.readouterr().out)["code"] == exit_codes.USAGE
+
+
+def test_the_version_is_one_line(capsys, monkeypatch):
+    assert cli.main(["--version"]) == exit_codes.DONE
+    assert capsys.readouterr().out == f"gristmill {metadata.version('gristmill')}\n"
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert cli.main(["--version"]) == exit_codes.DONE
+    assert capsys.readouterr().out.startswith("gristmill, not installed")
 
 
 LEAVING = """

@@ -1,5 +1,6 @@
 """What `plan` warns of, by the models' known parameters, and what a target takes: no weights are read."""
 
+import gzip
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from configs.load import load
 from pipeline.planning import plan, target
 from pipeline.run.resolve import ResolvedModels, check_backend
 from stages.ports import ModelCard
+from stages.sources import parts
 from tests.factories.command_line import DATE, ROOT
 from tests.factories.documents import write_config, write_documents
 from tests.factories.manifests import domain_figures, manifest_of
@@ -220,3 +222,23 @@ def test_services_get_no_sentences_to_go_on_with(tmp_path):
     config = load(str(written), ["domains.law.tasks=[choice]"])
     with pytest.raises(ConfigError, match=r"domains\.law\.tasks: choice gives the model the beginning"):
         check_backend(config, ModelCard(SMOL, "0" * 64, "openai", "", 0))
+
+
+def test_a_large_file_that_cannot_be_cut_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "LARGE_BYTES", 4000)
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    rows = write_documents(folder / "a.jsonl", range(10)).read_bytes()
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(rows))
+    (folder / "c.json").write_bytes(b"[" + rows.strip().replace(b"\n", b",") + b"]")
+    (folder / "d.json").write_text("[]")
+    (folder / "e.txt").write_text("One document is read at once. " * 1000)
+    config = load(str(write_config(tmp_path, folder)))
+    monkeypatch.setattr(parts, "MAX_PART_BYTES", 1000)
+    warnings = plan.make_plan(config, DATE)["warnings"]
+    assert [warning.partition(" MB) is one shard")[0].partition(" (")[0] for warning in warnings] == [
+        "domains.law.seeds[0]: b.jsonl.gz",
+        "domains.law.seeds[0]: c.json",
+    ]
+    assert "; decompress it, or save it as several .gz files, so" in warnings[0]
+    assert "; save it as JSON Lines in UTF-8, so" in warnings[1]

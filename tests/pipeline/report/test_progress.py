@@ -87,6 +87,15 @@ def test_plain_lines_come_every_ten_seconds(tmp_path):
     assert "1/3 shards  ETA 0:04  10 rows" in screen.shown(folder_with(tmp_path, {"a": 102.0}))
 
 
+def test_a_long_shard_has_a_plain_line_each_minute_in_which_it_moves(tmp_path):
+    screen = Screen(live=False, clock=Clock(step=35))
+    lines = [
+        screen.shown(folder_with(tmp_path, {}, {"a.attempt-1": (rows, 0, 35.0 * at, 35.0 * at)}, rows=900))
+        for at, rows in enumerate([0, 100, 200, 200, 200, 300])
+    ]
+    assert [line[24:].split("  ")[2:3] for line in lines] == [[], [], ["200 rows"], [], [], ["300 rows"]]
+
+
 def test_bars_move_inside_a_shard(tmp_path):
     screen = Screen(live=True)
     assert "0/3 shards  starting" in screen.shown(folder_with(tmp_path, {}))

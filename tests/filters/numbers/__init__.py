@@ -1,0 +1,1 @@
+"""Numbers in texts, by their value."""
