@@ -54,8 +54,8 @@ OPPOSITES = {
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
         benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
         deberán > podrán; podrá > no_podrá; podrán > no_podrán; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
-        no_deberán > podrán; puede no_puede; pueden no_pueden; no_son > son;
-        no_está > está; no_se_puede > se_puede; permite impide; permiten impiden; permitido prohibido;
+        no_deberán > podrán; no_son > son;
+        no_está > está; permitido prohibido;
         permitida prohibida; aceptado rechazado; aceptada rechazada; obligatorio > voluntario;
         obligatoria > voluntaria; válido > nulo; válida > nula; con_fines_de_lucro sin_fines_de_lucro;
         con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
@@ -70,8 +70,7 @@ OPPOSITES = {
         versión_anterior versión_posterior; versiones_anteriores versiones_posteriores; superior > inferior;
         interna externa; activo inactivo; activa inactiva; automático > manual; automática > manual;
         de_forma_manual > de_forma_automática; manualmente automáticamente;
-        posible imposible; necesario innecesario; necesaria innecesaria; compatible incompatible;
-        fácil difícil; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
+        compatible incompatible; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
         temporal permanente; más_de menos_de; al_menos como_máximo
     """,
     "zh": """

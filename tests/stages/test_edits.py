@@ -48,7 +48,7 @@ def test_english(sentence: str, changed: str) -> None:
         ("es", "El arrendador no podrá subir la renta.", "El arrendador podrá subir la renta."),
         ("es", "El arrendador podrá subir la renta.", "El arrendador no podrá subir la renta."),
         ("es", "Se paga en más de tres meses.", "Se paga en menos de tres meses."),
-        ("es", "El aviso puede darse por escrito.", "El aviso no puede darse por escrito."),
+        ("es", "El aviso podrá darse por escrito.", "El aviso no podrá darse por escrito."),
         ("es", "Es una entidad sin fines de lucro.", "Es una entidad con fines de lucro."),
         ("zh", "用人单位应当支付工资。", "用人单位可以支付工资。"),
         ("zh", "由国务院批准后实施。", "由全国人民代表大会批准后实施。"),

@@ -17,7 +17,7 @@ from model.serve.port import AdapterRef
 
 
 class DsaSlots(SlotModel):
-    """See `SlotModel`. Where a GPU runs the kernels, short prompts and decode steps of the base model are CUDA graphs."""
+    """See `SlotModel`. Where a GPU runs the kernels, short prompts and decode steps (no adapters) are CUDA graphs."""
 
     def __init__(self, network: DsaForCausalLM, slots: int, max_length: int) -> None:
         config = network.config
