@@ -55,8 +55,8 @@ OPPOSITES = {
         benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
         deberán > podrán; podrá > no_podrá; podrán > no_podrán; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
         no_deberán > podrán; permitido prohibido; permitida prohibida; aceptado rechazado; aceptada rechazada;
-        obligatorio > voluntario; obligatoria > voluntaria; válido > nulo; válida > nula; con_fines_de_lucro sin_fines_de_lucro;
-        con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
+        obligatorio > voluntario; obligatoria > voluntaria; válido > nulo; válida > nula;
+        con_fines_de_lucro sin_fines_de_lucro; con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
         con_consentimiento sin_consentimiento; con_receta sin_receta; con_fiebre sin_fiebre; interno externo;
         servidor_local > servidor_remoto; equipo_local > equipo_remoto; red_local > red_remota;
         base_de_datos_local > base_de_datos_remota; remoto > local; remota > local;
