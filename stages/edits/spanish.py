@@ -71,7 +71,11 @@ _CONDITION = re.compile(
 _QUALITY = re.compile(  # of which the rest of the sentence often says more
     r"(?:permitid|autom[aá]tic|manual|p[uú]blic|privad|podr[áa]|temporal|permanente|reduc|aument|nunca|(?:des)?habilit|(?:des)?activ)\w*"
 )
-_AUTOMATION = re.compile(r"autom[aá]ti|robots?\b", re.IGNORECASE)
+# does nothing by hand
+_AUTOMATION = re.compile(r"autom[aá]ti|predeterminad|\b(?:robots?|n[uú]cleo|kernel|programas?)\b", re.IGNORECASE)
+_BOUND_LIMIT = re.compile(r"\b(?:como|siempre que\b[^,;]*)\s$", re.IGNORECASE)  # tanto A como al menos B
+_FRAMED = re.compile(r"\bal (?:comienzo|principio|inicio|final)\b", re.IGNORECASE)  # says before and after, too
+_DOWN_TO = re.compile(r" al?\b")  # reducir al espacio: another sense
 _SPECIALTY = re.compile(rf"(?<=especialidad de )(?:{'|'.join(SPECIALTIES['es'].split())})\b")
 
 
@@ -98,9 +102,19 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False
     if word in ("mayor", "menor") and _DEGREE.search(before):
         return False
-    if "manual" in (word, new) and (_MANUAL.search(before) or _AUTOMATION.search(before + sentence[match.end() :])):
+    if "manual" in word + new and _AUTOMATION.search(before + sentence[match.end() :]):
         return False
-    if word in ("antes", "después") and not _BEFORE_NOUN.match(sentence, match.end()):
+    if "manual" in (word, new) and _MANUAL.search(before):
+        return False
+    if word in ("antes", "después") and (not _BEFORE_NOUN.match(sentence, match.end()) or _FRAMED.search(sentence)):
+        return False
+    if word in ("al menos", "como máximo") and _BOUND_LIMIT.search(before):
+        return False
+    if word in ("máximo", "mínimo") and before.endswith("al "):
+        return False
+    if word.startswith("reduc") and _DOWN_TO.match(sentence, match.end()):
+        return False
+    if word.startswith("obligatori") and "andatory" in sentence:
         return False
     if _BOUND_WORD.match(sentence, match.start()):
         return False
