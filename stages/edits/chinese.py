@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from stages.edits.edit import Edit
-from stages.edits.tables import SPECIALTIES, neighbour
+from stages.edits.tables import neighbour
 
 KINDS = dict.fromkeys(("应当", "可以", "必须", "不得"), "modal") | {"县级以上": "level"}
 COMMON_KINDS = {"modal", "level"}  # that nearly every passage of a law has
@@ -28,7 +28,6 @@ _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
     rf"(?<![第同每任某另零〇一二三四五六七八九十百千万])(百分之)?({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
     rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人(?!独任)|名|次(?!性)))"
 )
-_SPECIALTY = re.compile(f"(?<=[由到])(?:{'|'.join(SPECIALTIES['zh'].split())})")
 _LEAST = ("不少于", "至少", "不低于", "不得少于", "不得低于")
 _BOUND = re.compile(f"(?:{'|'.join(_LEAST)}|不(?:得)?(?:超过|高于)|最多|至多)$")
 _NEGATION_BEFORE = re.compile(r"(?:不|不予|未|未予|未经|不得|禁止|无|非)$")
@@ -60,9 +59,6 @@ _NOT_PUBLISHED = (
     "予以",
 )  # before 公开: a noun, or one of several
 _WRITTEN = re.compile("形式|方式|通知|告知|报告|申请|答复|说明|同意|意见|协议|合同|提出|通报|征求|约定|委托")
-_UNLAWFUL = re.compile(
-    "处罚|处分|没收|追究|罚款|取缔|论处|不得|禁止|严禁"
-)  # what is lawful is not punished or forbidden
 _NO_CHOICE = re.compile(  # nobody may choose whether to obey the law, or to forge
     r"(?<=应当)(?:依法|严格|自觉)?(?:符合|遵守|坚持|忠于|尊重|承担[^，。；]{0,6}责任|对[^，。；]{0,24}负责)"
     "|(?<=不得)[^，。；]{0,12}(?:擅自|损毁|毁坏|破坏|侵犯|侵占|伪造|变造|抽回|抽逃|虚假|贿|非法|泄露|歧视|虐待"
@@ -78,29 +74,27 @@ def fits(match: re.Match[str], new: str) -> bool:
     match word:
         case "国务院":
             return _PARTY_ENDS.match(sentence, match.end()) is not None
-        case "用人单位" if "职工" in sentence:
+        case "用人单位" if re.search("职工|个人", sentence):
             return False
         case "人民法院" | "人民检察院" | "用人单位" | "劳动者":
             return not _PART_BEFORE.search(before) and _PARTY_ENDS.match(sentence, match.end()) is not None
         case _ if word in _PARTIES:
             return not _PART_BEFORE.search(before)
+        case "升高" | "降低" if re.search("处分|降级|撤职", sentence):
+            return False
         case "升高" | "降低":
             return not re.match(r"[^，。；]{0,20}(?:影响|风险|成本|危害|损失)", sentence[match.end() :])
         case "以上" | "以下":
-            return not before.endswith("级")  # either includes the level that is named
+            # either includes the level that is named; in two or more at the same time
+            return not before.endswith("级") and "同时" not in before
         case "应当" | "不得":
             is_known = before.endswith("或者")  # knew or should have known
             return not is_known and _NO_CHOICE.match(sentence, match.end()) is None
         case "原告" | "被告":
             return not sentence.startswith("人", match.end())  # 被告人 is the accused
-        case "合法" | "非法":
-            is_part = before.endswith(("符", "、")) or sentence.startswith(
-                ("权益", "定", "、"), match.end()
-            )  # 符合法定
-            return not is_part and not _UNLAWFUL.search(sentence)
         case "公开" | "不公开":
             is_name = before.endswith(_NOT_PUBLISHED) or sentence.startswith("、", match.end())
-            return not is_name  # 公开、公平、公正
+            return not is_name and "保护" not in sentence  # 公开、公平、公正
         case "全部":
             return not before.endswith("安")  # 国家安全部
         case "高于" | "低于":
@@ -108,7 +102,8 @@ def fits(match: re.Match[str], new: str) -> bool:
         case "县级以上":
             return not re.match(".{0,12}常务委员会", sentence[match.end() :])  # which a township does not have
         case "增加" | "减少":  # elsewhere the rest mostly says why it grows: 为增加资本发行新股
-            return _GROWS.search(before) is not None and not _ONE_PART.match(sentence, match.end())
+            is_free = _GROWS.search(before) is not None and not _ONE_PART.match(sentence, match.end())
+            return is_free and "危险" not in sentence
         case "最高":
             return _HIGHEST.match(sentence, match.end()) is not None and "不得" not in before
         case "批准" | "备案":  # reported for approval, reported for the record
@@ -139,10 +134,7 @@ def fits(match: re.Match[str], new: str) -> bool:
 
 
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
-    """The edits of amounts in words (another number or unit of time), and another medical specialty."""
-    for match in _SPECIALTY.finditer(sentence):
-        new = neighbour(SPECIALTIES["zh"].split(), match[0], up=draw % 2 == 1)
-        yield Edit("specialty", sentence, match.start(), match[0], new)
+    """The edits of amounts in words: another number of the unit, or the number of another unit of time."""
     for match in _AMOUNT.finditer(sentence):
         percent, number, unit = match[1] or "", match[2], match[3] or ""
         bound = _BOUND.search(sentence[: match.start()])  # "at least twenty" follows from "at least thirty"

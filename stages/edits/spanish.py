@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from stages.edits.edit import Edit
-from stages.edits.tables import SPECIALTIES, neighbour
+from stages.edits.tables import neighbour
 
 _NEGATION_BEFORE = re.compile(r"\b(?:no|ni|nunca|jamás|sin)\s(?:\w+\s)?$")
 # ya no pueden … porque desaparecieron; no es A, sino B: the rest of the sentence would contradict
@@ -76,7 +76,13 @@ _AUTOMATION = re.compile(r"autom[aá]ti|predeterminad|\b(?:robots?|n[uú]cleo|ke
 _BOUND_LIMIT = re.compile(r"\b(?:como|siempre que\b[^,;]*)\s$", re.IGNORECASE)  # tanto A como al menos B
 _FRAMED = re.compile(r"\bal (?:comienzo|principio|inicio|final)\b", re.IGNORECASE)  # says before and after, too
 _DOWN_TO = re.compile(r" al?\b")  # reducir al espacio: another sense
-_SPECIALTY = re.compile(rf"(?<=especialidad de )(?:{'|'.join(SPECIALTIES['es'].split())})\b")
+# A disease belongs to one of these by its text; neighbours are of different organs.
+_SPECIALTIES = (
+    "Gastroenterología Neurología Neumología Dermatología Cardiología Psiquiatría Oncología Oftalmología Urología "
+    "Otorrinolaringología Hematología Ortopedia Endocrinología Reumatología Nefrología Pediatría Ginecología "
+    "Alergología Obstetricia"
+).split()
+_SPECIALTY = re.compile(rf"(?<=especialidad de )(?:{'|'.join(_SPECIALTIES)})\b")
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -124,5 +130,5 @@ def fits(match: re.Match[str], new: str) -> bool:
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     """The edits that name another medical specialty; the rest of what Spanish has is in the tables."""
     for match in _SPECIALTY.finditer(sentence):
-        new = neighbour(SPECIALTIES["es"].split(), match[0], up=draw % 2 == 1)
+        new = neighbour(_SPECIALTIES, match[0], up=draw % 2 == 1)
         yield Edit("specialty", sentence, match.start(), match[0], new)

@@ -13,14 +13,6 @@ MONTHS = {
     "en": "January February March April May June July August September October November December",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
-# A disease belongs to one of these by its text; neighbours are of different organs.
-SPECIALTIES = {
-    "es": "Gastroenterología Neurología Neumología Dermatología Cardiología Psiquiatría Oncología Oftalmología "
-    "Urología Otorrinolaringología Hematología Ortopedia Endocrinología Reumatología Nefrología Pediatría Ginecología "
-    "Alergología Obstetricia",
-    "zh": "消化内科 神经内科 呼吸内科 皮肤科 心脏科 精神科 肿瘤科 眼科 泌尿科 "
-    "耳鼻喉科 血液科 骨科 内分泌科 风湿病科 肾脏科 儿科 妇科 过敏科 产科",
-}
 # Of `a b; c d` each of a pair becomes the other; of `a > b` only a becomes b. `_` stands for a space.
 OPPOSITES = {
     "en": """
@@ -73,7 +65,7 @@ OPPOSITES = {
     """,
     "zh": """
         应当 可以; 不得 > 可以; 增加 减少; 高于 低于; 以上 以下; 大于 小于; 之前 之后; 以前 以后;
-        有效 无效; 原告 被告; 公开 不公开; 保密 > 公开; 合法 非法; 全部 > 部分; 必须 > 可以; 上级 下级; 最高 最低;
+        有效 无效; 原告 被告; 公开 不公开; 保密 > 公开; 全部 > 部分; 必须 > 可以; 上级 下级; 最高 最低;
         国务院 > 全国人民代表大会; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 > 降低; 降低 > 提高; 首次 末次;
         甲方 乙方; 出租人 承租人; 发包人 承包人; 委托人 受托人; 债权人 债务人; 买受人 出卖人; 托运人 承运人;
         赠与人 受赠人; 抵押人 抵押权人; 用人单位 > 劳动者; 劳动者 > 用人单位; 人民法院 人民检察院;
