@@ -77,11 +77,11 @@ _BOUND_LIMIT = re.compile(r"\b(?:como|siempre que\b[^,;]*)\s$", re.IGNORECASE)  
 _FRAMED = re.compile(r"\bal (?:comienzo|principio|inicio|final)\b", re.IGNORECASE)  # says before and after, too
 _DOWN_TO = re.compile(r" al?\b")  # reducir al espacio: another sense
 # A disease belongs to one of these by its text; neighbours are of different organs.
-_SPECIALTIES = (
-    "Gastroenterología Neurología Neumología Dermatología Cardiología Psiquiatría Oncología Oftalmología Urología "
-    "Otorrinolaringología Hematología Ortopedia Endocrinología Reumatología Nefrología Pediatría Ginecología "
-    "Alergología Obstetricia"
-).split()
+_SPECIALTIES = [
+    "Gastroenterología", "Neurología", "Neumología", "Dermatología", "Cardiología", "Psiquiatría", "Oncología",
+    "Oftalmología", "Urología", "Otorrinolaringología", "Hematología", "Ortopedia", "Endocrinología", "Reumatología",
+    "Nefrología", "Pediatría", "Ginecología", "Alergología", "Obstetricia",
+]  # fmt: skip
 _SPECIALTY = re.compile(rf"(?<=especialidad de )(?:{'|'.join(_SPECIALTIES)})\b")
 
 
