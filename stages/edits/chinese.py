@@ -80,7 +80,7 @@ def fits(match: re.Match[str], new: str) -> bool:
             return not _PART_BEFORE.search(before) and _PARTY_ENDS.match(sentence, match.end()) is not None
         case _ if word in _PARTIES:
             return not _PART_BEFORE.search(before)
-        case "升高" | "降低" if re.search("处分|降级|撤职", sentence):
+        case "升高" | "降低" if re.search("处分|降级|撤职|不得", sentence):
             return False
         case "升高" | "降低":
             return not re.match(r"[^，。；]{0,20}(?:影响|风险|成本|危害|损失)", sentence[match.end() :])

@@ -80,5 +80,5 @@ def smallest(shapes: Sequence[tuple[int, int]], count: int, longest: int) -> tup
         longest: tokens of the longest of them; one of the shapes has this length or more.
     """
     fitting = [shape for shape in shapes if shape[1] >= longest]
-    held = min(count, max(shape[0] for shape in fitting))
-    return next(shape for shape in fitting if shape[0] >= held)
+    most = min(count, max(shape[0] for shape in fitting))
+    return next(shape for shape in fitting if shape[0] >= most)

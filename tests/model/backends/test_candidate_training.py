@@ -97,16 +97,16 @@ def test_a_pattern_is_learnt(trainer: LoraTrainer, champion: Training) -> None:
 
 
 def test_the_adapter_is_that_of_the_best_step_not_of_the_last(card: ModelCard, tmp_path: Path) -> None:
-    fast = trainer_of(card, 3e-2)
+    fast = trainer_of(card, 6e-2, 12_000)  # long enough that it ends since the loss has not fallen for long
     others = rows(HELD_OUT, "verity")  # they share their beginning with what is learnt: at first their loss falls too
     training = fast.train("law", rows(TRAIN, "verily"), others, tmp_path, keep_best=True)
     assert training.losses is not None
     assert training.best_step is not None
     losses = dict(training.losses)
     assert losses[0] == training.loss_before
-    assert losses[training.best_step] == training.loss_after == min(losses.values()) < losses[max(losses)] - 0.05
+    assert losses[training.best_step] == training.loss_after == min(losses.values()) < losses[max(losses)]
     assert 0 < training.best_step < max(losses) == training.steps
-    assert training.tokens < MAX_TOKENS
+    assert training.tokens < 11_000
     assert held_out_loss(fast, training.adapter, others) == pytest.approx(training.loss_after, rel=1e-5)
 
 
