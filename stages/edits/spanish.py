@@ -1,7 +1,7 @@
 """Spanish: which words stay where they stand, and medical specialties.
 
-"puede", "permite", "posible", "necesario" and "fácil" always stay: in one sentence of three, readers found, their
-opposite contradicts the rest or says the same.
+"puede", "permite", "posible", "necesario", "fácil" and "automático" always stay: in one sentence of three, readers
+found, their opposite contradicts the rest or says the same.
 """
 
 import re
@@ -56,7 +56,6 @@ _CONDITIONAL = re.compile(r"\b(?:si|cuando)\s[^,;]*$", re.IGNORECASE)  # what fo
 _BEFORE_NEVER = re.compile(r"(?:\b[Cc]asi|,)\s$")
 _AFTER_NEVER = re.compile(r" (?:antes|m[aá]s|deb\w+|hay)\b")
 _ONLY_BEFORE = re.compile(r"\bs[oó]lo\s$")  # a medium that can only be written is absurd
-_MANUAL = re.compile(r"\b(?:de|del|el|al|un|este|su|los)\s$", re.IGNORECASE)  # a book
 _BEFORE_NOUN = re.compile(r" de(?! que\b)\b| del\b")  # "antes de que" asks for another mood than "después de que"
 _PREDICATE = re.compile(  # says something only after a copula: not the verb in "activa las inclusiones"
     r"v[aá]lid[oa]|nul[oa]|r[aá]pid[oa]|lent[oa]|(?:in)?activ[oa]"
@@ -69,13 +68,12 @@ _CONDITION = re.compile(
     r"\b(?:[Ss]i|[Cc]uando|[Mm]ientras|[Dd]onde|que(?: l?es?)?)\s(?:no\s)?(?:es|fue|era|son|est[áa]n?)\s$"
 )  # "if it is necessary"
 _QUALITY = re.compile(  # of which the rest of the sentence often says more
-    r"(?:permitid|autom[aá]tic|manual|p[uú]blic|privad|podr[áa]|temporal|permanente|reduc|aument|nunca|(?:des)?habilit|(?:des)?activ)\w*"
+    r"(?:permitid|p[uú]blic|privad|podr[áa]|temporal|permanente|reduc|aument|nunca|(?:des)?habilit|(?:des)?activ)\w*"
 )
-# does nothing by hand
-_AUTOMATION = re.compile(r"autom[aá]ti|predeterminad|\b(?:robots?|n[uú]cleo|kernel|programas?)\b", re.IGNORECASE)
 _BOUND_LIMIT = re.compile(r"\b(?:como|siempre que\b[^,;]*)\s$", re.IGNORECASE)  # tanto A como al menos B
 _FRAMED = re.compile(r"\bal (?:comienzo|principio|inicio|final)\b", re.IGNORECASE)  # says before and after, too
 _DOWN_TO = re.compile(r" al?\b")  # reducir al espacio: another sense
+_CODE = "tiene el código"  # before it is the name of a disease
 # A disease belongs to one of these by its text; neighbours are of different organs.
 _SPECIALTIES = [
     "Gastroenterología", "Neurología", "Neumología", "Dermatología", "Cardiología", "Psiquiatría", "Oncología",
@@ -108,9 +106,7 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False
     if word in ("mayor", "menor") and _DEGREE.search(before):
         return False
-    if "manual" in word + new and _AUTOMATION.search(before + sentence[match.end() :]):
-        return False
-    if "manual" in (word, new) and _MANUAL.search(before):
+    if _CODE in sentence[match.end() :]:
         return False
     if word in ("antes", "después") and (not _BEFORE_NOUN.match(sentence, match.end()) or _FRAMED.search(sentence)):
         return False

@@ -58,8 +58,7 @@ OPPOSITES = {
         reduce > aumenta; reducen > aumentan; reducir > aumentar; mayores menores; nunca > siempre;
         de_origen de_destino; al_inicio > al_final; al_principio > al_final; al_final > al_principio;
         versión_anterior versión_posterior; versiones_anteriores versiones_posteriores; superior > inferior;
-        interna externa; activo inactivo; activa inactiva; automático > manual; automática > manual;
-        de_forma_manual > de_forma_automática; manualmente automáticamente;
+        interna externa; activo inactivo; activa inactiva;
         compatible incompatible; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
         temporal permanente; más_de menos_de; al_menos como_máximo
     """,
