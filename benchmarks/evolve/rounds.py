@@ -54,6 +54,7 @@ def configuration(arguments: argparse.Namespace, arm: str) -> dict[str, Any]:
             "vllm": {
                 "engines_per_gpu": 1,
                 "gpu_memory_utilization": arguments.gpu_memory,
+                "kv_cache_gib": arguments.kv_cache,
                 "enforce_eager": True if arguments.eager else None,
                 "max_num_seqs": 256,
                 "per_request_seeds": False,
@@ -152,7 +153,8 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     arms = arguments.arms.split(",")
-    arguments.gpu_memory = 0.7 / len(arms) if arguments.together else 0.5
+    arguments.gpu_memory = 0.5 / len(arms) if arguments.together else 0.5
+    arguments.kv_cache = 8 if arguments.together else None  # arms start engines while others end
     line = f"python -m benchmarks.evolve rounds {' '.join(argv)}"
     figures = Figures("evolve", line, arguments.machine, arguments.commit)
     with ThreadPoolExecutor(len(arms) if arguments.together else 1) as pool:

@@ -45,7 +45,12 @@ class VllmOptions(BackendOptions):
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, le=1, description="Share of a GPU's memory that its engines take together."
     )
-    kv_cache_gib: float = Field(default=2.0, gt=0, description="KV cache of vLLM's CPU build, in GiB.")
+    kv_cache_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="KV cache of an engine, in GiB. Unset: 2 on the CPU build; on a GPU what `gpu_memory_utilization` "
+        "leaves. Set it where programs share the GPU: while one starts or ends, vLLM cannot measure what is free.",
+    )
     enforce_eager: bool | None = Field(
         default=None, description="Run without compilation and CUDA graphs. Unset: on the CPU build only."
     )

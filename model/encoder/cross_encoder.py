@@ -79,7 +79,7 @@ class CrossEncoder:
         return scores
 
     def _logits(self, windows: Sequence[Window]) -> torch.Tensor:
-        output = self.model(**padded(windows, self.device, self.tokenizer.pad_token_id or 0)).logits.float()
+        output = self.model(**padded(windows, self.device, self.model.config)).logits.float()
         if output.shape[1] == 1:
             return output[:, 0]
         others = [index for index in range(output.shape[1]) if index != self.supported]
@@ -103,7 +103,7 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
     fast = tokenizer.backend_tokenizer
     fast.no_padding()
     fast.no_truncation()
-    texts = [_clean(claim) for claim in claims]
+    texts = [separator_of(tokenizer) + _clean(claim) for claim in claims]
     most = min(MAX_CLAIM_TOKENS, max_tokens // 2)
     ends = [
         row.offsets[:most][-1][1] if row.offsets else 0 for row in fast.encode_batch(texts, add_special_tokens=False)
@@ -116,16 +116,26 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
     ]
 
 
-def padded(windows: Sequence[Window], device: torch.device, padding: int) -> dict[str, torch.Tensor]:
-    """The model's inputs, int64 [B, T] on the device. T: the longest window, on a GPU up to a multiple of 16."""
+def separator_of(tokenizer: Any) -> str:
+    """What stands before a claim: an empty line where the tokenizer puts nothing between two texts (a decoder's)."""
+    return "" if tokenizer.backend_tokenizer.num_special_tokens_to_add(True) else "\n\n"
+
+
+def padded(windows: Sequence[Window], device: torch.device, config: Any) -> dict[str, torch.Tensor]:
+    """The inputs, int64 [B, T] on the device, of a model with this configuration.
+
+    T: the longest window, on a GPU up to a multiple of 16.
+    """
     longest = max(len(window.ids) for window in windows)
     width = longest if device.type == "cpu" else -(-longest // 16) * 16
-    ids_BT = np.full((len(windows), width), padding, np.int64)
+    ids_BT = np.full((len(windows), width), config.pad_token_id or 0, np.int64)
     types_BT, mask_BT = np.zeros_like(ids_BT), np.zeros_like(ids_BT)
     for row, window in enumerate(windows):
         length = len(window.ids)
         ids_BT[row, :length], types_BT[row, :length], mask_BT[row, :length] = window.ids, window.types, 1
     arrays = {"input_ids": ids_BT, "token_type_ids": types_BT, "attention_mask": mask_BT}
+    if not getattr(config, "type_vocab_size", 0):  # not of BERT's kind: it takes no segments
+        del arrays["token_type_ids"]
     return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
 
 
@@ -153,6 +163,7 @@ def load_cross_encoder(card: ModelCard, adapter: str = "") -> tuple[Any, Any]:
             warnings.simplefilter("ignore", FutureWarning)  # of peft's own calls
             tokenizer = AutoTokenizer.from_pretrained(card.path, local_files_only=True)
             config = AutoConfig.from_pretrained(card.path, local_files_only=True)
+            config.pad_token_id = padding_of(config, tokenizer)
             if adapter:  # the adapter brings the output layer that the encoder lacks
                 config.num_labels = 1
             model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -175,6 +186,12 @@ def load_cross_encoder(card: ModelCard, adapter: str = "") -> tuple[Any, Any]:
             " or a folder that `gristmill filter train grounded` wrote"
         ) from error
     return tokenizer, model
+
+
+def padding_of(config: Any, tokenizer: Any) -> int:
+    """The token id that fills a batch up. A decoder is read at the last token that is another one."""
+    named = (config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(int(token) for token in named if token is not None)
 
 
 def _supported_label(config: Any) -> int:

@@ -20,6 +20,7 @@ GIB = 2**30
 MIN_SHARED_GPU_BYTES = 39 * GIB  # `auto` puts several engines on larger GPUs only; cards sold as 40 GB have this
 SMALL_MODEL_PARAMETERS = 0.6e9
 MEDIUM_MODEL_PARAMETERS = 2.5e9
+CPU_KV_CACHE_GIB = 2.0  # of vLLM's CPU build, where the config names none
 CUDA_CONTEXT_BYTES = int(1.5 * GIB)  # with graphs and workspaces, estimated
 DEFAULT_TOKENS_PER_STEP = 16_384  # for the estimate, where the config leaves it to vLLM
 
@@ -45,7 +46,7 @@ def place_engines(config: GeneratorConfig, card: ModelCard, gpus: Sequence[Gpu],
         count = 1 if options.engines_per_gpu == "auto" else options.engines_per_gpu
         environment = _environment(cores // count, options.tensor_parallel_size)
         if is_cpu_build():
-            space = str(max(1, round(options.kv_cache_gib)))
+            space = str(max(1, round(options.kv_cache_gib or CPU_KV_CACHE_GIB)))
             environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", space)
         elif count > 1:
             raise ConfigError(
@@ -64,7 +65,9 @@ def place_engines(config: GeneratorConfig, card: ModelCard, gpus: Sequence[Gpu],
     share = options.gpu_memory_utilization / count
     by_gpu = []
     for group in groups:
-        cache = kv_cache_bytes(config, card, group[0], count) if count > 1 else None
+        cache = int(options.kv_cache_gib * GIB) if options.kv_cache_gib else None
+        if cache is None and count > 1:
+            cache = kv_cache_bytes(config, card, group[0], count)
         environment = _environment(cores // (count * len(groups)), size)
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.device for gpu in group)
         if "CUDA_VISIBLE_DEVICES" not in os.environ:

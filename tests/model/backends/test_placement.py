@@ -77,6 +77,8 @@ def test_seats_go_round_the_gpus(tmp_path: Path) -> None:
     assert all(seat.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0" for seat in placements)
     (alone,) = place_engines(config(engines_per_gpu=1), card(tmp_path, 135e6), gpus[:1], 8)
     assert alone.kv_cache_bytes is None  # vLLM measures what is free
+    fixed = place_engines(config(engines_per_gpu=2, kv_cache_gib=3), card(tmp_path, 135e6), gpus[:1], 8)
+    assert [seat.kv_cache_bytes for seat in fixed] == [3 * GIB, 3 * GIB]
     (pair,) = place_engines(config(tensor_parallel_size=2), card(tmp_path, 135e6), gpus, 8)
     assert pair.environment["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in pair.environment

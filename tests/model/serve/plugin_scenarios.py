@@ -69,9 +69,12 @@ def generate(network: Any, prompt: list[int]) -> list[int]:
 
 
 def start(folder: Path, **options: Any) -> Any:
+    import torch
     from vllm import LLM
 
     defaults = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True, "max_num_batched_tokens": 2048}
+    if torch.cuda.is_available():
+        defaults["gpu_memory_utilization"] = 0.25  # others may use the GPU too
     return LLM(str(folder), skip_tokenizer_init=True, **defaults | options)
 
 
@@ -114,6 +117,11 @@ def dense(folder: Path) -> dict[str, Any]:
         "dense": tokens(start(folder / "dense")),
         "sees all": tokens(start(folder / "sparse", hf_overrides=SEES_ALL)),
     }
+
+
+def parallel(folder: Path) -> dict[str, Any]:
+    """The heads divided over two GPUs; prompts in pieces."""
+    return {"first": tokens(start(folder / "sparse", tensor_parallel_size=2, max_num_batched_tokens=48))}
 
 
 def refused(folder: Path) -> dict[str, str]:
@@ -160,7 +168,7 @@ def unknown(folder: Path) -> dict[str, str]:
 if __name__ == "__main__":
     print(
         json.dumps(
-            {check.__name__: check for check in (ragged, whole, dense, refused, unknown)}[sys.argv[1]](
+            {check.__name__: check for check in (ragged, whole, dense, parallel, refused, unknown)}[sys.argv[1]](
                 Path(sys.argv[2])
             )
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from tests.factories.command_line import ROOT, environment, free_port, wait_for_port
 from tests.model.serve import plugin_scenarios
@@ -35,7 +36,8 @@ def around(tmp_path_factory) -> dict[str, str]:
     lines = [f"{name} = {value}" for name, value in declared.items()]
     (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
     variables = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
-    return environment() | variables | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(metadata.parent)])}
+    path = [str(ROOT), str(metadata.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return environment() | variables | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def run(name: str, folder: Path, around: dict[str, str]) -> dict[str, Any]:
@@ -71,6 +73,12 @@ def test_a_model_without_a_gate_runs_and_the_gate_makes_a_difference(models, aro
     differing = [length for length, seeing_all, sparse in texts if seeing_all != sparse]
     assert differing
     assert all(length + plugin_scenarios.NEW_TOKENS > dense_below for length in differing)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_give_the_tokens_of_transformers(models, around) -> None:
+    folder, answers = models
+    assert run("parallel", folder, around)["first"] == answers["sparse"]
 
 
 def test_what_does_not_fit_the_model_is_refused_by_name(models, around) -> None:
