@@ -18,13 +18,12 @@ from safetensors.torch import load_file, save
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from model.device import choose_device, use_threads
-from model.encoder.cross_encoder import Window, identify_cross_encoder, padded, padding_of, windows_of
+from model.encoder.cross_encoder import Window, identify_cross_encoder, padded, windows_of
 from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from stages.ports import Contrast
 
 LORA_RANK = 32
-DECODER_LORA_RANK = 8  # of five times as many weights
 RANKING_WEIGHT = 0.5
 LEARNING_RATE = 5e-4
 WARM_UP_SHARE = 0.06  # of the steps
@@ -32,7 +31,6 @@ WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
 EASY_SHARE = 0.25  # of the first epoch's easy quadruples, that come before all others
 PAIRS_PER_BATCH = 192
-TOKENS_PER_PASS = 16_384  # what is computed at once: bounds the memory, changes nothing else
 MAX_TOKENS = 384
 
 
@@ -81,7 +79,6 @@ def load_untrained(path: str) -> tuple[Any, Any]:
         model = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=1, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
-    model.config.pad_token_id = padding_of(model.config, tokenizer)
     return tokenizer, model
 
 
@@ -89,12 +86,11 @@ def adapted(model: Any) -> Any:
     """The model with a LoRA adapter on all its layers; its output layer is trained too."""
     from peft import LoraConfig, get_peft_model
 
-    rank = LORA_RANK if getattr(model.config, "type_vocab_size", 0) else DECODER_LORA_RANK
     lora = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
+        r=LORA_RANK,
+        lora_alpha=2 * LORA_RANK,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=["dense", "key", "query", "value"],
         task_type="SEQ_CLS",
     )
     return get_peft_model(model, lora)
@@ -123,19 +119,17 @@ def _fit(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=choose_device("auto")[1] == torch.bfloat16)
     losses = []
     for step, batch in enumerate(plan):
+        inputs = padded([window for index in batch for window in windows[index]], device, model.config)
+        sure_B = torch.tensor([fitting[index].sure for index in batch], device=device)
+        with autocast:
+            score_B2C = model(**inputs).logits.float().view(len(batch), 2, -1)
+        loss = contrast_loss(score_B2C, sure_B)
         optimiser.zero_grad(set_to_none=True)
-        losses.append(torch.zeros((), device=device))
-        for part in _passes(batch, windows):
-            inputs = padded([window for index in part for window in windows[index]], device, model.config)
-            sure_B = torch.tensor([fitting[index].sure for index in part], device=device)
-            with autocast:
-                score_B2C = model(**inputs).logits.float().view(len(part), 2, -1)
-            loss = contrast_loss(score_B2C, sure_B) * (len(part) / len(batch))
-            loss.backward()
-            losses[-1] += loss.detach()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
         optimiser.step()
         schedule.step()
+        losses.append(loss.detach())
         if step % 100 == 99:
             report_progress(f"step {step + 1} of {len(plan)}, loss {torch.stack(losses[-100:]).mean().item():.3f}")
     model.eval()
@@ -214,13 +208,6 @@ def _batches(chosen: Sequence[int], windows: Sequence[Sequence[Window]], rng: ra
         batches += [order[start : start + size] for start in range(0, len(order), size)]
     rng.shuffle(batches)
     return batches
-
-
-def _passes(batch: Sequence[int], windows: Sequence[Sequence[Window]]) -> list[Sequence[int]]:
-    """A batch in parts that are computed one after the other, each of at most TOKENS_PER_PASS tokens."""
-    longest = max(len(window.ids) for index in batch for window in windows[index])
-    size = max(1, TOKENS_PER_PASS // (longest * len(windows[batch[0]])))
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
 def adapter_files(model: Any, name: str) -> dict[str, bytes]:

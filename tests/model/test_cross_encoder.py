@@ -12,6 +12,7 @@ from model.encoder.cross_encoder import CrossEncoder, open_cross_encoder, window
 from model.encoder.cross_encoder_tuning import CrossEncoderTuning, contrast_loss, tune_cross_encoder
 
 MINILM = "all-minilm-l6-v2"
+SMOLLM2 = "smollm2-135m-instruct"
 FACT = "The fine for a late return is twelve euros."
 FILLER = "The library opens at nine and offers rooms for groups. "
 
@@ -121,6 +122,33 @@ def test_any_sequence_classification_model_is_read_by_its_labels(tmp_path, label
     opened = CrossEncoder(str(tmp_path), threads=1)
     assert opened.supported == supported
     assert opened.score([FACT], [FACT]).shape == (1,)
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "modernbert", "roberta", "llama"])
+def test_models_of_other_kinds_than_bert_score_each_pair_alike_in_any_batch(tmp_path, kind):
+    """Models that take no segments, and decoders, which are read at their last token."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    from model.weights.resolve import resolve_model
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    known = SMOLLM2 if kind == "llama" else MINILM
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(known, "transformers", None).path)
+    special = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2} if kind == "llama" else {"pad_token_id": 0}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), num_labels=2, **sizes, **special)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    opened = CrossEncoder(str(tmp_path), threads=1, dtype="float32")
+    passages, claims = [FACT, FILLER * 3, FILLER], [FACT, FACT, "It opens."]
+    alone = [opened.score([p], [c])[0] for p, c in zip(passages, claims, strict=True)]
+    np.testing.assert_allclose(opened.score(passages, claims), alone, atol=1e-5)
+    assert len({round(float(score), 6) for score in alone}) == 3
+    joined = opened.tokenizer.decode(windows_of(opened.tokenizer, ["One."], ["Two."], 64)[0].ids).lower()
+    assert "two." in joined.replace(" .", ".")
+    assert "one.two" not in joined.replace(" ", "")
 
 
 def test_labels_that_say_nothing_are_an_error(tmp_path):

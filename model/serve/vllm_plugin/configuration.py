@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 UNQUANTIZED_CACHES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -58,7 +60,11 @@ def check(vllm_config: Any) -> None:
             f"tensor_parallel_size: {shards}, but this model has {heads} key heads, which are divided over the GPUs; "
             f"give a divisor of {heads}"
         )
-    if vllm_config.device_config.device_type != "cpu" and config.attention == "sparse":
+    if vllm_config.device_config.device_type == "cpu":
+        return
+    if vllm_config.lora_config and vllm_config.model_config.dtype == torch.float32:
+        raise ValueError("dtype: float32, but on a GPU vLLM's kernels for adapters take bfloat16 and float16; set one")
+    if config.attention == "sparse":
         for name, size, least in (("head size", config.head_dim, 16), ("gate_dim", config.gate_dim, 16)):
             if size < least or size & (size - 1):
                 raise ValueError(f"{name}: {size}; on a GPU the kernels take powers of two from {least} on")

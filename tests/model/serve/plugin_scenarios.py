@@ -106,7 +106,12 @@ def ragged(folder: Path) -> dict[str, Any]:
 
 
 def whole(folder: Path) -> dict[str, Any]:
-    """Prompts in one piece, without and with an adapter."""
+    """Prompts in one piece, without and with an adapter. On a GPU an adapter in float32 is refused."""
+    import torch
+
+    if torch.cuda.is_available():
+        error_text = error(folder / "sparse", {"enable_lora": True, "max_lora_rank": 8})
+        return {"base": tokens(start(folder / "sparse")), "error": error_text}
     llm = start(folder / "sparse", enable_lora=True, max_lora_rank=8, max_loras=1)
     return {"base": tokens(llm), "adapter": tokens(llm, folder / "adapter")}
 
