@@ -110,9 +110,9 @@ def report(figures: Figures, arm: str, root: Path, model: str) -> None:
     registry = Registry(root)
     for domain in registry.domains():
         name = f"evolve, {model}, {arm}, {domain}"
-        for verdict in registry.history(domain):
-            print(f"{name}: {verdict.number} {verdict.date} {verdict.kind} {verdict.status}: {verdict.reason[:400]}")
-            _verdict(figures, f"{name}, round {verdict.number}", verdict)
+        for number, verdict in enumerate((v for v in registry.history(domain) if v.checks), 1):
+            print(f"{name}: {number} {verdict.date} {verdict.kind} {verdict.status}: {verdict.reason[:400]}")
+            _verdict(figures, f"{name}, round {number}", verdict)
         champion = registry.read(domain).champion
         last = next((v for v in reversed(registry.history(domain)) if "base" in v.arms), None)
         if last is None:
