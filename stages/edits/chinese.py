@@ -26,9 +26,9 @@ _NUMBERS = [
 ]
 _TIMES = ["小时", "日", "个月", "年"]
 _AMOUNT = re.compile(  # 三十日, 百分之十; not the 三 of 第三年
-    rf"(?<![第同每任某另唯统单零〇一二三四五六七八九十百千万])(百分之)?"
+    rf"(?<![第同每任某另唯统单上下零〇一二三四五六七八九十百千万])(百分之)?"
     rf"({'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
-    rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周|个工作日|倍|万元|元|人(?!独任)|名(?!称)|次(?!性)))"
+    rf"(?(1)(?![一二三四五六七八九十百])|({'|'.join(_TIMES)}|周岁?|个工作日|倍|万元|元|人(?!独任)|名(?!称)|次(?!性)))"
 )
 _UNIT = re.compile(
     r"\s?(?:多?个?(?:年|月|周|星期|小时|工作日)|[日天秒人元岁倍名%％米吨克]|分钟|万|公里|毫[升米克]|[KMGT]i?B)"
@@ -75,8 +75,12 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         new = percent + neighbour(_NUMBERS, number, up=up) + unit
         is_last = bound and number == _NUMBERS[-1 if up else 0]  # there is none on the side that would contradict
         # twice is 两次, and one or more says nothing
-        is_idiom = (number == "一" and unit == "次") or (
-            new == f"一{unit}" and sentence.startswith("以上", match.end())
+        # 一名系统管理员 is "a system administrator"
+        is_article = number == "一" and unit == "名" and bound is None
+        is_idiom = (
+            (number == "一" and unit == "次")
+            or is_article
+            or (new == f"一{unit}" and sentence.startswith("以上", match.end()))
         )
         if _FIXED.match(sentence, match.end()):
             continue

@@ -72,6 +72,7 @@ _FRAMED = re.compile(  # says before and after, too
     r"|nuev[oa]mente|sucesor|segund[oa]|primer[oa]?|aún|todav[ií]a|cada intento|respuesta)\b",
     re.IGNORECASE,
 )
+_FUTURE = re.compile(r"\bque ser[áa]n?\b")
 _A_NOUN = re.compile(r"\b(?:el|al|del|un|gran)\s$")  # the public
 _SELLS = re.compile(r"\b(?:vend|comercia|empresa)")
 _ALREADY = re.compile(r"\bya\b")
@@ -106,10 +107,12 @@ def fits(match: re.Match[str], new: str) -> bool:
     is_explained = is_bound or _GOES_ON.match(after) is not None
     if "no " in (word[:3], new[:3]):
         is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before) or re.search(r":|\bpero\b", before)
+        is_fixed = is_fixed or re.search(r"\by (?:puede|podr)", after)
         is_fixed = is_fixed or _VERY.match(after) or _PURPOSE.search(sentence)
         return not (is_explained or is_fixed or _PERHAPS.match(after))
     if word in ("antes", "después"):
-        return not is_bound and _BEFORE_NOUN.match(after) is not None and not _FRAMED.search(before + after)
+        is_framed = _FRAMED.search(before + after) or _PURPOSE.search(after) or _FUTURE.search(after)
+        return not is_bound and _BEFORE_NOUN.match(after) is not None and not is_framed
     if _PARTIES.match(word):
         return True
     if before.endswith("«") or (word.startswith("p") and after.startswith(" Internet")):

@@ -69,6 +69,9 @@ def test_chinese_words_that_are_changed(sentence: str, old: str, new: str) -> No
         ("两个以上行政机关都有管辖权。", "以上"),
         ("对债务承担无限连带责任。", "连带责任"),
         ("选举并有权罢免组成人员。", "有权"),
+        ("实施免费或者优惠票价。", "免费"),
+        ("参考上一年预算执行情况。", "一年"),
+        ("电力项目不得使用国家明令淘汰的设备。", "不得"),
         ("其他有权请求实现担保物权的人提出申请。", "有权"),
         ("债权人会议讨论分配方案。", "债权人"),
         ("受赠人每年度应当报告情况。", "每年"),
@@ -82,10 +85,15 @@ def test_chinese_words_that_are_changed(sentence: str, old: str, new: str) -> No
         ("编制国民经济和社会发展五年规划。", "五年"),
         ("选择器必须是密钥的唯一名称。", "一名"),
         ("表决实行一人一票。", "一人"),
+        ("对于一名系统管理员来说，这是一种技能。", "一名"),
     ],
 )
 def test_chinese_words_that_stay(sentence: str, old: str) -> None:
     assert old not in {word for word, _ in changes("zh", sentence)}
+
+
+def test_an_age_is_changed_as_a_whole() -> None:
+    assert changes("zh", "女不得早于二十周岁。") == {("二十周岁", "十五周岁"), ("二十周岁", "三十周岁")}
 
 
 def test_the_unit_of_one_end_of_a_range_stays() -> None:
@@ -138,6 +146,9 @@ def test_spanish_words_that_are_changed(sentence: str, old: str, new: str | None
         ("Detecta y habilita los módulos necesarios.", "habilita"),
         ("Deberá desmontarlos para reducirlos.", "Deberá"),
         ("Si usa la red local, el servidor responde.", "local"),
+        ("Verifica las firmas antes de instalarlos para asegurar su autenticidad.", "antes"),
+        ("Crea una tubería antes de bifurcarse que será heredada.", "antes"),
+        ("El grupo no podrá ver otros procesos y puede restringir su acceso.", "no podrá"),
         ("En el mejor de los casos es incompatible con la placa.", "incompatible"),
         ("Los registros tampoco podrán llenar el disco.", "podrán"),
     ],
