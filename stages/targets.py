@@ -22,7 +22,10 @@ _LEANING = {
 }
 _LEANING_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
 _LEANING_SPANISH = re.compile(  # en este caso, para todo esto
-    r"^(?:\w+ ){0,2}(?:en|para|con|de|desde|tras|durante|a) (?:est|es)[aeo]s?\b"
+    r"^(?:\w+ ){0,4}(?:en|para|con|de|desde|tras|durante|a) (?:est|es)[aeo]s?\b"
+    r"|^(?:el|la|los|las) \w+ que \w+ (?:est|es)[aeo]s?\b|^en ambos casos\b"
+    r"|^(?:en|para) (?:el|la|los|las) (?:primer|segund|tercer|otr|últim)\w* (?:caso|ejemplo|lugar)\b"
+    r"|^(?:el (?:primero|tercero)|l[ao]s? (?:primer|segund|tercer)[oa]s? (?:\(|es|son|tiene|permite|consiste))"
     r"|\b(?:todo|por|para|con) (?:esto|eso|ello)\b"
     r"|^(?:de hecho|de forma alternativa|como (?:implica|indica) su"
     r"|si (?:no )?l[aeo]s?|(?:el|la|los|las) siguientes?)\b"
@@ -34,7 +37,8 @@ _ENGLISH = re.compile(  # not translated
     r"(?:\b(?:the|of|and|is|are|with|for|to|from|can|will|be|by|on|that)\b.*){2}", re.IGNORECASE
 )
 _LEANING_HAN = re.compile(
-    r"^(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|基于上述|本条规定|本款|上述|以上|他|她|它|对此|所以"
+    r"^[\"“]|^[^，。；]{0,12}(?:修改为|规定：)|^(?:第[零一二三四五六七八九十百千]+条\s*)?"
+    r"(?:（[一二三四五六七八九十]+）|情节|拒不|逾期|造成|构成|有前|有上|违反前|其|该|此|这|那|但|并|且|而|或|因此|同时|另外|前款|前项|基于上述|本条规定|本款|上述|以上|他|她|它|对此|所以"
     r"|[^，]{2,12}后，(?:应当|可以|不得|必须))"  # after that … shall: who is said before
 )
 _EXCEPTION = {  # such a sentence takes back a part of the one before it

@@ -4,7 +4,8 @@ They give wrong statements that differ from the real one in the fact alone. Word
 number would be plausible is left to the generator. Read `edit` for what an edit is, `search` for how a sentence's edits
 are found, `tables` for the words, and `english`, `spanish`, `chinese` for what is special to a language.
 
-Another language is a module like `english` (`fits`: where a word must not be replaced; `more_edits`: those that no
+Another language is a module like `english` (`fits`: where a word must not be replaced; `is_amount`: which
+numbers may be; `more_edits`: those that no
 table makes), a line in `search.LANGUAGES`, its words in `tables`, and how its sentences begin in `stages/targets.py`.
 """
 

@@ -40,6 +40,11 @@ def fits(match: re.Match[str], new: str) -> bool:
     return not _NEGATION_BEFORE.search(before) or _COMPARATIVE.fullmatch(word) is not None
 
 
+def is_amount(match: re.Match[str]) -> bool:
+    """Whether a number in digits (group 1) counts or measures something: nearly all in English do."""
+    return True
+
+
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     """The edits of "shall", "must" and "may", and one that negates the sentence or takes its "not" away."""
     for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):

@@ -17,6 +17,8 @@ class _Language(Protocol):
 
     def fits(self, match: re.Match[str], new: str) -> bool: ...
 
+    def is_amount(self, match: re.Match[str]) -> bool: ...
+
     def more_edits(self, sentence: str, draw: int) -> Iterator[Edit]: ...
 
 
@@ -128,7 +130,8 @@ def _numbers(sentence: str, language: str) -> Iterator[Edit]:
         before = sentence[: match.start(1)]
         is_bound = _PLACE.search(before) or _CHOSEN.search(before) or _BITS.match(sentence, match.end(1))
         is_bound = is_bound or _SUM.match(sentence, match.end(1)) or _SUMMAND.search(before)
-        if len(before) >= _MIN_BEFORE and not is_bound:
+        is_amount = language not in LANGUAGES or LANGUAGES[language].is_amount(match)
+        if len(before) >= _MIN_BEFORE and is_amount and not is_bound:
             yield Edit("number", sentence, match.start(1), match[1], None)
 
 

@@ -1,7 +1,8 @@
 """Spanish: which words stay where they stand, and medical specialties.
 
-"puede", "permite", "posible", "necesario", "fácil" and "automático" always stay: in one sentence of three, readers
-found, their opposite contradicts the rest or says the same.
+"puede", "permite", "posible", "necesario", "fácil", "automático", "mayor", "local", "externo", "aumentar", "activar"
+and "versión anterior" always stay: in one sentence of three, readers found, their opposite contradicts the rest or says
+the same.
 """
 
 import re
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from stages.edits.edit import Edit
 from stages.edits.tables import neighbour
 
-_NEGATION_BEFORE = re.compile(r"\b(?:no|ni|nunca|jamás|sin)\s(?:\w+\s)?$")
+_NEGATION_BEFORE = re.compile(r"\b(?:no|ni|nunca|jamás|sin|tampoco)\s(?:\w+\s)?$")
 # ya no pueden … porque desaparecieron; no es A, sino B: the rest of the sentence would contradict
 _BOUND_NEGATION = re.compile(
     r"\b(?:sino|ni|no s[oó]lo|o no|ya no|a menos|salvo|aunque|a[uú]n si|aun cuando|si bien|a pesar|incluso|inclusive)\b"
@@ -18,7 +19,7 @@ _BOUND_NEGATION = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(  # what is the reason of a thing, or follows from it, would contradict another quality of it
-    r"\b(?:porque|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|hacen? posible"
+    r"\b(?:porque|entonces|ya que|puesto que|dado que|debido a|gracias a|por lo tanto|por lo que|hacen? posible"
     r"|de (?:modo|forma|manera) que)\b",
     re.IGNORECASE,
 )
@@ -34,7 +35,7 @@ _PRONOUN_BEFORE = re.compile(r"\b(?:[mts]e|l[aeo]s?|nos)\s$", re.IGNORECASE)  # 
 # the only drawback is that it is slow: "fast" would contradict
 _ATTITUDE = re.compile(
     r"\b(?:limitaci[oó]n|restricci[oó]n|(?:des)?ventaja|beneficio|prop[oó]sito|objetivo|inconveniente|problema"
-    r"|(?:des)?afortunadamente|obviamente)s?\b",
+    r"|(?:des)?afortunadamente|obviamente|(?:mejor|peor) de los caso|exterior|interior|subyacente)s?\b",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"[^.]*(?:[:;(]|\bpero\b|\bdepend\w+)")  # … pueden filtrarse: presione la tecla l
@@ -44,35 +45,48 @@ _PHRASE = re.compile(
 # more than one, the greater part, the bare minimum; "stays active and goes on" would contradict
 _BOUND_WORD = re.compile(
     r"(?:m[aá]s|menos) de (?:un[ao]?|1)\b|(?:m[aá]s|menos) de (?!\d|[a-z]+ (?:minuto|hora|d[ií]a|semana|mes|año))"
-    r"|(?:al menos|como m[aá]ximo) (?!\d|un|dos|tres)|(?:mayor|menor) parte\b|(?:in)?activ[oa] y\b"
-    r"|m[ií]nimo (?:indispensable|necesario)"
+    r"|(?:al menos|como m[aá]ximo) (?!\d|un|dos|tres)|(?:in)?activ[oa] y\b"
 )
-_DEGREE = re.compile(
-    r"\b(?:versi[oó]n|versiones|el|la|los|las|del|al|de)\s$", re.IGNORECASE
-)  # the greatest; a major version
 _VERY = re.compile(r" (?:muy|tan|tanto|demasiado|del todo|necesariamente|siempre)\b")  # "not very" is not the opposite
-_JUDGED = re.compile(r"(?:acept|rechaz|permit|prohib)\w*d[oa]")
 _CONDITIONAL = re.compile(r"\b(?:si|cuando)\s[^,;]*$", re.IGNORECASE)  # what follows would contradict
 _BEFORE_NEVER = re.compile(r"(?:\b[Cc]asi|,)\s$")
 _AFTER_NEVER = re.compile(r" (?:antes|m[aá]s|deb\w+|hay)\b")
-_ONLY_BEFORE = re.compile(r"\bs[oó]lo\s$")  # a medium that can only be written is absurd
+_PURPOSE = re.compile(r"\b(?:para|a fin de|con el fin)\b", re.IGNORECASE)  # must, or may, be done to reach it
 _BEFORE_NOUN = re.compile(r" de(?! que\b)\b| del\b")  # "antes de que" asks for another mood than "después de que"
 _PREDICATE = re.compile(  # says something only after a copula: not the verb in "activa las inclusiones"
-    r"v[aá]lid[oa]|nul[oa]|r[aá]pid[oa]|lent[oa]|(?:in)?activ[oa]"
+    r"v[aá]lid[oa]|nul[oa]|r[aá]pid[oa]|lent[oa]|(?:in)?activ[oa]|temporal|permanente|(?:in)?compatible|obligatori[oa]"
+    r"|(?:(?:des)?habilit|(?:des)?activ|acept|rechaz|permit|prohib)\w*d[oa]"
 )
 _COPULA = re.compile(
     r"\b(?:es|son|ser[áa]n?|fue|era|eran|resulta|resultan|est[áa]n?|estado|queda|sigue|permanece)"
     r"(?: (?:muy|m[aá]s))?\s$"
 )
-_CONDITION = re.compile(
-    r"\b(?:[Ss]i|[Cc]uando|[Mm]ientras|[Dd]onde|que(?: l?es?)?)\s(?:no\s)?(?:es|fue|era|son|est[áa]n?)\s$"
-)  # "if it is necessary"
-_QUALITY = re.compile(  # of which the rest of the sentence often says more
-    r"(?:permitid|p[uú]blic|privad|podr[áa]|temporal|permanente|reduc|aument|nunca|(?:des)?habilit|(?:des)?activ)\w*"
-)
+_PARTIES = re.compile("demanda|compra|vende|arrenda|acreedor|deudor|empleador|trabajador")
+_ONLY_AFTER = {  # elsewhere the word is another thing: facilitar la lectura, compendios de origen
+    **dict.fromkeys(("lectura", "escritura"), re.compile(r"\b(?:permisos?|acceso|operaci[oó]n|operaciones) de\s$")),
+    **dict.fromkeys(("de origen", "de destino"), re.compile(r"\b(?:direcci[oó]n|direcciones|puertos?|IP)\s$")),
+}
 _BOUND_LIMIT = re.compile(r"\b(?:como|siempre que\b[^,;]*)\s$", re.IGNORECASE)  # tanto A como al menos B
-_FRAMED = re.compile(r"\bal (?:comienzo|principio|inicio|final)\b", re.IGNORECASE)  # says before and after, too
-_DOWN_TO = re.compile(r" al?\b")  # reducir al espacio: another sense
+_FRAMED = re.compile(  # says before and after, too
+    r"\b(?:al (?:comienzo|principio|inicio|final)|luego|posterior\w*|previ[oa]\w*|ya|primera vez|inicial\w*"
+    r"|nuev[oa]mente|sucesor|segund[oa]|primer[oa]?|aún|todav[ií]a|cada intento|respuesta)\b",
+    re.IGNORECASE,
+)
+_FUTURE = re.compile(r"\bque ser[áa]n?\b")
+_A_NOUN = re.compile(r"\b(?:el|al|del|un|gran)\s$")  # the public
+_SELLS = re.compile(r"\b(?:vend|comercia|empresa)")
+_ALREADY = re.compile(r"\bya\b")
+_LISTENS = re.compile(r"\b(?:escuch|esper|recib|env[ií])", re.IGNORECASE)  # for what comes in
+_SELECTS = re.compile(r"\bnecesari|\b[uú]nic[oa]")  # what is needed is switched on
+_UNIT = re.compile(  # what a number in digits counts; a lower one than ten mostly counts what is listed nearby
+    r"\s?%|\s(?:(?:milisegundo|segundo|minuto|hora|d[ií]a|semana|mese|año|euro|[a-z]*byte|metro|kil[oó]metro|kilo)s?|mes"
+    r"|[KMGT]i?B|[kMG]Hz|[kMG]bit/s|m?[gl]|[ck]?m|kg)\b"
+)
+_COUNTED = re.compile(r"\s[a-záéíóúñ]{4,}s\b(?! (?:anteriores|siguientes|mencionad|descrit|list))")
+_RANGE_BEFORE = re.compile(r"\d\s?%? (?:a|y|o|e|hasta)\s$")  # its other end is a limit
+_PORT_BEFORE = re.compile(r"\bpuerto (?:TCP |UDP )?$")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_YEAR_BEFORE = re.compile(r"\b(?:en|de|desde|hasta|el año|del año)\s$", re.IGNORECASE)
 _CODE = "tiene el código"  # before it is the name of a disease
 # A disease belongs to one of these by its text; neighbours are of different organs.
 _SPECIALTIES = [
@@ -88,39 +102,60 @@ def fits(match: re.Match[str], new: str) -> bool:
     sentence, before, word = match.string, match.string[: match.start()], match[0]
     if _NEGATION_BEFORE.search(before) or _ATTITUDE.search(sentence) or _PHRASE.search(before):
         return False
+    after = sentence[match.end() :]
     is_bound = _BOUND_NEGATION.search(sentence) or _REASON.search(sentence)
-    is_explained = is_bound or _GOES_ON.match(sentence, match.end()) is not None
+    is_explained = is_bound or _GOES_ON.match(after) is not None
     if "no " in (word[:3], new[:3]):
         is_fixed = _SCOPE.search(sentence) or _PRONOUN_BEFORE.search(before) or re.search(r":|\bpero\b", before)
-        is_fixed = is_fixed or _VERY.match(sentence, match.end())
-        return not (is_explained or is_fixed or _PERHAPS.match(sentence, match.end()))
-    if is_explained and (_QUALITY.fullmatch(word) or _PREDICATE.fullmatch(word)):
+        is_fixed = is_fixed or re.search(r"\by (?:puede|podr)", after)
+        is_fixed = is_fixed or _VERY.match(after) or _PURPOSE.search(sentence)
+        return not (is_explained or is_fixed or _PERHAPS.match(after))
+    if word in ("antes", "después"):
+        is_framed = _FRAMED.search(before + after) or _PURPOSE.search(after) or _FUTURE.search(after)
+        return not is_bound and _BEFORE_NOUN.match(after) is not None and not is_framed
+    if _PARTIES.match(word):
+        return True
+    if before.endswith("«") or (word.startswith("p") and after.startswith(" Internet")):
         return False
-    if word.startswith("podr") and (_SCOPE.search(sentence) or _PERHAPS.match(sentence, match.end())):
+    if is_explained or _CODE in after or _BOUND_WORD.match(sentence, match.start()):
         return False
-    if _JUDGED.fullmatch(word) and _CONDITIONAL.search(before):
+    if (pattern := _ONLY_AFTER.get(word)) and not pattern.search(before):
         return False
-    if word == "nunca" and (_BEFORE_NEVER.search(before) or _AFTER_NEVER.match(sentence, match.end())):
+    match word:
+        case "podrá" | "podrán" if _SCOPE.search(sentence) or _PERHAPS.match(after):
+            return False
+        case "podrá" | "podrán" | "deberá" | "deberán" if _PURPOSE.search(sentence):
+            return False
+        case "nunca" if _BEFORE_NEVER.search(before) or _AFTER_NEVER.match(after):
+            return False
+        case "público" | "privado" | "pública" | "privada" if _A_NOUN.search(before) or after.startswith(" virtual"):
+            return False
+        case "al menos" | "como máximo" if _BOUND_LIMIT.search(before):
+            return False
+        case "entrante" | "entrantes" | "saliente" | "salientes" if _LISTENS.search(sentence):
+            return False
+        case "obligatorio" | "obligatoria" if "andatory" in sentence or "único" in before:
+            return False
+        case "con fines de lucro" | "sin fines de lucro" if _SELLS.search(sentence):
+            return False
+        case "habilita" | "deshabilita" if _SELECTS.search(sentence):
+            return False
+    if not _PREDICATE.fullmatch(word):
+        return True
+    return _COPULA.search(before) is not None and not _CONDITIONAL.search(before) and not _ALREADY.search(before)
+
+
+def is_amount(match: re.Match[str]) -> bool:
+    """Whether a number in digits (group 1) is a year, a port or followed by a unit, and is no end of a range."""
+    number, before, after = match[1], match.string[: match.start(1)], match.string[match.end(1) :]
+    if _RANGE_BEFORE.search(before) or _REASON.search(after) or _NEGATION_BEFORE.search(before):
         return False
-    if word in ("lectura", "escritura") and _ONLY_BEFORE.search(before):
-        return False
-    if word in ("mayor", "menor") and _DEGREE.search(before):
-        return False
-    if _CODE in sentence[match.end() :]:
-        return False
-    if word in ("antes", "después") and (not _BEFORE_NOUN.match(sentence, match.end()) or _FRAMED.search(sentence)):
-        return False
-    if word in ("al menos", "como máximo") and _BOUND_LIMIT.search(before):
-        return False
-    if word in ("máximo", "mínimo") and before.endswith("al "):
-        return False
-    if word.startswith("reduc") and _DOWN_TO.match(sentence, match.end()):
-        return False
-    if word.startswith("obligatori") and "andatory" in sentence:
-        return False
-    if _BOUND_WORD.match(sentence, match.start()):
-        return False
-    return not _PREDICATE.fullmatch(word) or (_COPULA.search(before) is not None and not _CONDITION.search(before))
+    if _YEAR.fullmatch(number):
+        return _YEAR_BEFORE.search(before) is not None
+    if _UNIT.match(after) or _PORT_BEFORE.search(before):
+        return True
+    is_count = number.isdigit() and int(number) >= 10 and "bits" not in after  # 256 characters follow from eight bits
+    return is_count and _COUNTED.match(after) is not None
 
 
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:

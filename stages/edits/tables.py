@@ -40,25 +40,20 @@ OPPOSITES = {
         following preceding; until > after; during > after
     """,
     "es": """
-        aumento descenso; aumenta disminuye; aumentó disminuyó; aumentar disminuir; aumentan disminuyen;
-        mayor menor; inferior > superior; antes después; máximo mínimo; público privado; pública privada;
+        aumento descenso; aumentó disminuyó; antes después; público privado; pública privada;
         demandante demandado; comprador vendedor; arrendador arrendatario; acreedor deudor;
         empleador trabajador; positivo negativo; positiva negativa; agudo crónico; aguda crónica; leve grave;
         benigno maligno; benigna maligna; izquierdo > derecho; izquierda derecha; deberá > podrá;
         deberán > podrán; podrá > no_podrá; podrán > no_podrán; no_podrá > podrá; no_podrán > podrán; no_deberá > podrá;
         no_deberán > podrán; permitido prohibido; permitida prohibida; aceptado rechazado; aceptada rechazada;
-        obligatorio > voluntario; obligatoria > voluntaria; válido > nulo; válida > nula;
+        obligatorio > opcional; obligatoria > opcional; válido > nulo; válida > nula;
         con_fines_de_lucro sin_fines_de_lucro; con_ánimo_de_lucro sin_ánimo_de_lucro; con_autorización sin_autorización;
-        con_consentimiento sin_consentimiento; con_receta sin_receta; con_fiebre sin_fiebre; interno externo;
-        servidor_local > servidor_remoto; equipo_local > equipo_remoto; red_local > red_remota;
-        base_de_datos_local > base_de_datos_remota; remoto > local; remota > local;
+        con_consentimiento sin_consentimiento; con_receta sin_receta; con_fiebre sin_fiebre;
         entrante saliente; entrantes salientes; lectura escritura;
-        habilitar deshabilitar; habilita deshabilita; habilitado deshabilitado; habilitada deshabilitada;
-        activar desactivar; activado desactivado; activada desactivada; simétrico asimétrico; simétrica asimétrica;
-        reduce > aumenta; reducen > aumentan; reducir > aumentar; mayores menores; nunca > siempre;
+        habilita deshabilita; habilitado deshabilitado; habilitada deshabilitada;
+        activado desactivado; activada desactivada; simétrico asimétrico; simétrica asimétrica; nunca > siempre;
         de_origen de_destino; al_inicio > al_final; al_principio > al_final; al_final > al_principio;
-        versión_anterior versión_posterior; versiones_anteriores versiones_posteriores; superior > inferior;
-        interna externa; activo inactivo; activa inactiva;
+        superior inferior; activo inactivo; activa inactiva;
         compatible incompatible; rápido lento; rápida lenta; diario semanal; anual > mensual; mensual > semanal;
         temporal permanente; más_de menos_de; al_menos como_máximo
     """,
@@ -67,9 +62,9 @@ OPPOSITES = {
         有效 无效; 原告 被告; 公开 不公开; 保密 > 公开; 全部 > 部分; 必须 > 可以; 上级 下级; 最高 最低;
         国务院 > 全国人民代表大会; 急性 慢性; 阳性 阴性; 良性 恶性; 升高 > 降低; 降低 > 提高; 首次 末次;
         甲方 乙方; 出租人 承租人; 发包人 承包人; 委托人 受托人; 债权人 债务人; 买受人 出卖人; 托运人 承运人;
-        赠与人 受赠人; 抵押人 抵押权人; 用人单位 > 劳动者; 劳动者 > 用人单位; 人民法院 人民检察院;
+        赠与人 受赠人; 抵押人 抵押权人; 人民法院 人民检察院;
         县级以上 > 乡级以上; 设区的市级以上 > 县级以上; 省级以上 > 县级以上;
-        批准 备案; 书面 口头; 故意 过失; 有权 无权; 境内 境外;
+        批准 备案; 书面 > 口头; 故意 过失; 有权 无权; 境内 境外;
         有偿 > 无偿; 无偿 > 有偿; 免费 > 有偿; 从重 从轻; 连带责任 > 按份责任; 连带赔偿责任 > 按份赔偿责任;
         民事责任 刑事责任; 过半数 > 三分之二以上; 三分之二以上 > 过半数; 每年 > 每季度; 每月 > 每年; 每季度 > 每月;
         进口 出口

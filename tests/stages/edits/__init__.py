@@ -1,0 +1,1 @@
+"""Tests of edits: which words of a sentence are changed, and which stay."""
