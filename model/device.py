@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from stages.cores import usable_cores
+
 
 def choose_device(dtype: str) -> tuple[torch.device, torch.dtype]:
     """The GPU if there is one, else the CPU; and the number format of tensors there.
@@ -23,22 +25,17 @@ def _cpu_has_bfloat16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
-def use_threads(threads: int) -> int:
+def use_threads(threads: int, processes: int = 1) -> int:
     """Sets how many CPU threads torch uses for calls of this thread, and returns the number.
 
-    0 or less: as many as OMP_NUM_THREADS says, else the cores that this process may use.
+    0 or less: as many as OMP_NUM_THREADS says, else the cores that this process may use, shared with the others of
+    `processes`.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(wanted) if wanted.isdecimal() else _usable_cores()
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has a number for each level
+    cores = int(wanted) if wanted.isdecimal() else usable_cores() // processes
     count = threads if threads > 0 else max(cores, 1)
     torch.set_num_threads(count)
     return count
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: containers and taskset may give fewer than the machine has
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_gpu_memory() -> dict[str, float]:

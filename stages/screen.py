@@ -5,7 +5,7 @@ Of several samples of a passage that pass, the one with the best score is kept.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -93,7 +93,7 @@ class Screen:
     ) -> list[Candidate]:
         """The rows that a filter keeps, with its score; the others become rejects."""
         judged = judged_by(judge)
-        verdicts = iter(judge_all(judge, [row for row in rows if row.writes in judged]))
+        verdicts = iter(judge_all(judge, [row for row in rows if row.writes in judged], name))
         kept: list[Candidate] = []
         for row in rows:
             if row.writes not in judged:
@@ -124,26 +124,37 @@ class Screen:
         for name, judge in self._filters.value:
             if "answer" not in judged_by(judge):
                 continue
-            for number, verdict in enumerate(judge_all(judge, canary())):
+            for number, verdict in enumerate(judge_all(judge, canary(), name)):
                 if not isinstance(verdict, Exception) and verdict.score is not None:
                     out.stats.canary[f"{name} {number}"] = verdict.score
 
 
 class _Reported(list[Candidate]):
-    """Rows, each of which is a sign of life when a filter comes to it: a slow filter is not one that hangs."""
+    """Rows, each of which is a sign of life when a filter comes to it: a slow filter is not one that hangs.
+
+    `filter_name`: for whoever reads where the work stopped.
+    """
+
+    def __init__(self, rows: Iterable[Candidate], filter_name: str) -> None:
+        super().__init__(rows)
+        self._filter_name = filter_name
 
     def __iter__(self) -> Iterator[Candidate]:
         for row in super().__iter__():
-            working_on(f"judging {row.id}")
+            working_on(f"the filter {self._filter_name} judges the row {row.id}")
             yield row
 
 
-def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Exception]:
-    """One verdict per row. If a batch fails it is halved, until only single rows fail: these get the exception."""
+def judge_all(judge: Filter, rows: Sequence[Candidate], name: str = "") -> list[Verdict | Exception]:
+    """One verdict per row. If a batch fails it is halved, until only single rows fail: these get the exception.
+
+    `name`: of the filter, in what is said of its progress.
+    """
     if not rows:
         return []
     try:
-        verdicts = judge(_Reported(rows))
+        working_on(f"the filter {name} judges {len(rows)} rows", at_once=True)
+        verdicts = judge(_Reported(rows, name))
         if len(verdicts) != len(rows):
             raise ValueError(f"{len(verdicts)} verdicts for {len(rows)} rows")
     except GristmillError:
@@ -152,7 +163,7 @@ def judge_all(judge: Filter, rows: Sequence[Candidate]) -> list[Verdict | Except
         if len(rows) == 1:
             return [error]
         half = len(rows) // 2
-        return judge_all(judge, rows[:half]) + judge_all(judge, rows[half:])
+        return judge_all(judge, rows[:half], name) + judge_all(judge, rows[half:], name)
     return [
         ValueError(f"score is {verdict.score}")
         if verdict.score is not None and not math.isfinite(verdict.score)

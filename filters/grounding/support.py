@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.text.names import unsupported
+from filters.text.numbers.changes import reversed_change
 from filters.text.numbers.multiples import changed_multiple, changed_share
 from filters.text.numbers.numbers import known_numbers, read_numbers
 from filters.text.numbers.numerals import NAMED
@@ -54,7 +55,8 @@ class Support:
     the instruction. Their values are compared (`filters/text/numbers`), however they are written: in digits or
     words, with separators, as a fraction, a share (1 in 5), a power of ten, a time of day (14:30, 2:30 pm), or a
     quantity in another unit. How often (twice a day), how many times (three times as many, doubled) and which share in
-    words (half of the, a third of the) is compared with what the passage says of that. A name
+    words (half of the, a third of the) is compared with what the passage says of that, and so is the direction of a
+    change (doubled, cut by half, 20 % less). A name
     (`filters/text/names.py`) is supported if its words are in the passage or the prompt. Answers with fewer than
     `min_words` content words are judged by their numbers and names only.
     """
@@ -75,7 +77,9 @@ class Support:
             return Verdict("unsupported_number", None, f"not in the passage: {', '.join(unknown)[:80]}")
         sources, language = (candidate.passage, candidate.instruction), candidate.language
         if self.numbers and (
-            changed := changed_multiple(answer, sources, language) or changed_share(answer, sources, language)
+            changed := changed_multiple(answer, sources, language)
+            or changed_share(answer, sources, language)
+            or reversed_change(answer, sources, language)
         ):
             return Verdict("unsupported_number", None, f"not in the passage: {changed[:80]}")
         if self.names:

@@ -118,7 +118,7 @@ class _TrainingLoop:
         self.out, self.resumed = Path(config.out), preparation.resumed
         self.is_first_rank = group.rank == 0
         self._watch = watch
-        use_threads(config.threads or max(torch.get_num_threads() // group.local_world_size, 1))
+        use_threads(config.threads, group.local_world_size)
         torch.manual_seed(config.seed)
         self.data = TrainingData(config, shards, preparation.rule, preparation.tokenizer, group, self._notify)
         held_out = self.data.loader("held_out", epochs=1)  # fails now, not at the first evaluation, without such rows

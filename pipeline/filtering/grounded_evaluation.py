@@ -1,7 +1,6 @@
 """`gristmill filter evaluate grounded`: a verifier on labelled answers, and on sources and kinds left out."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from filters.heads.grounded.evaluation import label_report, label_scores, limit_
 from filters.heads.grounded.labels import read_grounded_labels
 from filters.heads.grounded.verifier_card import located
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
+from stages.cores import usable_cores
 
 
 def evaluate_grounded(
@@ -49,7 +49,7 @@ def evaluate_grounded(
     evaluation: dict[str, Any] = {"labels": [], "left_out": []}
     if labels:
         model, adapter, card = located(head or "")
-        verifier = open_cross_encoder(model, adapter, len(os.sched_getaffinity(0)))
+        verifier = open_cross_encoder(model, adapter, usable_cores())
         if card is not None:
             card.check(verifier.card)
         scores = label_scores(verifier, labels, card.scales if card else {})

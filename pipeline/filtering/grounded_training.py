@@ -1,7 +1,6 @@
 """`gristmill filter train grounded`: a verifier of answers, trained on a config's sources without anybody's labels."""
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN, SHIPPED, Veri
 from filters.language import identify
 from pipeline.filtering.judging import sample
 from stages import seeds
+from stages.cores import usable_cores
 from stages.ports import Verifier
 from stages.record import Candidate, Seed
 from stages.sources.corpora import find_corpus, read_rows
@@ -126,7 +126,7 @@ def trained(config: Config, quadruples: Sequence[Quadruple], folder: Path | None
     from model.encoder.cross_encoder import open_cross_encoder
     from model.encoder.cross_encoder_tuning import CrossEncoderTuning, tune_cross_encoder
 
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     options = CrossEncoderTuning(model=MODEL, seed=config.seed, threads=threads)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or Path(temporary)

@@ -1,7 +1,6 @@
 """`gristmill filter train` and `evaluate`: the quality and domain heads on the passages of a config's own sources."""
 
 import json
-import os
 import sys
 from functools import partial
 from itertools import islice
@@ -19,6 +18,7 @@ from filters.heads.labels import read_labels
 from filters.heads.training import HeadTrainingOptions, Trainer
 from filters.language import identify
 from stages import seeds
+from stages.cores import usable_cores
 from stages.record import Seed
 from stages.sources.seed_source import read_seeds
 
@@ -37,7 +37,7 @@ def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, l
         # more than are trained on: the trainer draws its pages from all over the source
         pages += islice((seed for seed in passages if isinstance(seed, Seed)), 20 * options.per_source)
     labels = [label for path in options.labels for label in read_labels(path)]
-    encoder = CachedEncoder(open_encoder(config.screen.encoder, len(os.sched_getaffinity(0))), sys.maxsize)
+    encoder = CachedEncoder(open_encoder(config.screen.encoder, usable_cores()), sys.maxsize)
     try:
         rows = page_examples(pages, config.seed, options.per_source) + labelled_examples(labels)
         tuner = partial(tune, config.screen.encoder, max(DEPTHS)) if options.tune else None

@@ -5,7 +5,6 @@ JSON object of the rubric's own shape counts as a verdict.
 """
 
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from filters.heads.labels import Label
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import reading
 from stages.answers import COMPLETE, read_completion
+from stages.cores import usable_cores
 from stages.ports import Completion, ModelCard, Request
 from stages.prompt import parse, render
 from stages.record import CANDIDATE, Candidate, content_id
@@ -56,9 +56,7 @@ def judge(config: Config, data: str, labels: str, rows: int, rubric: str | None,
             f"generator.model: {card.name} wrote {len(own)} of these {len(chosen)} rows; a model prefers its own text: "
             "name a judge of another family"
         )
-    generator = open_generator(
-        config.generator.model_copy(update={"backend": card.backend}), card, len(os.sched_getaffinity(0))
-    )
+    generator = open_generator(config.generator.model_copy(update={"backend": card.backend}), card, usable_cores())
     try:
         completions = generator.generate([_request(task, row) for row in chosen])
     finally:

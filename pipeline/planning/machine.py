@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import StoreError
+from stages.cores import usable_cores
 from stages.storage.packages import cache_folder, using_cache
 
 GIB = 1 << 30
@@ -58,7 +59,7 @@ def _packages() -> Iterator[Finding]:
 
 def _machine() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding("machine", "ok", f"{len(os.sched_getaffinity(0))} cores, {memory / GIB:.0f} GiB memory")
+    yield Finding("machine", "ok", f"{usable_cores()} cores, {memory / GIB:.0f} GiB memory")
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > 5 * GIB
     yield Finding(

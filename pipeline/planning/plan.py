@@ -44,7 +44,10 @@ def make_plan(
         check_adapters(data, date, models.champions)
     has_chosen = state in ("started", "finished") and (date_run.manifest or data.reserved(date))
     unused = {} if has_chosen else unused_passages(config, files, data, date)
-    passages = {name: unused.get(name, domain.per_day) for name, domain in config.domains.items()}
+    passages = {
+        name: unused[name].count if name in unused else domain.per_day for name, domain in config.domains.items()
+    }
+    empty = _without_text(files)
     return {
         "date": date,
         "out": str(data.root),
@@ -63,8 +66,8 @@ def make_plan(
         "warnings": [
             *models.notices,
             *sources.notes,
-            *_without_text(files),
-            *shortages(config, unused),
+            *empty.values(),
+            *shortages(config, {name: found for name, found in unused.items() if name not in empty}),
             *_read_as_one_shard(files),
             *_warnings(config, card.parameters, card.name),
         ],
@@ -167,13 +170,15 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
     return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
 
 
-def _without_text(files: list[seeds.DomainFile]) -> Iterable[str]:
-    """Domains whose files are all empty."""
+def _without_text(files: list[seeds.DomainFile]) -> dict[str, str]:
+    """Warnings, by domain, of those whose files are all empty."""
+    warnings: dict[str, str] = {}
     for name in dict.fromkeys(file.domain for file in files):
         sources = [file.file for file in files if file.domain == name]
         if not any(source.bytes or not is_local(source.url) for source in sources):  # a remote size may be unknown
             urls = ", ".join(source.url for source in sources[:3])
-            yield f"domains.{name}.seeds: nothing is in {urls}: no row will be made; add text or sources"
+            warnings[name] = f"domains.{name}.seeds: nothing is in {urls}: no row will be made; add text or sources"
+    return warnings
 
 
 def _read_as_one_shard(files: list[seeds.DomainFile]) -> Iterable[str]:

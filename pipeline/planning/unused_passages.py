@@ -1,10 +1,12 @@
-"""Counts the passages that earlier dates have left, as far as a date needs them."""
+"""Counts the passages that a date's sources have, without those of earlier dates, as far as the date needs them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from configs.schema import Config
 from filters.language import identify
+from pipeline.run.allocation import shortage_warning
 from pipeline.store.dataset import DataSet
 from stages.seeds import DomainFile, used_ids
 from stages.sources.seed_source import Dropped, read_seeds
@@ -12,43 +14,45 @@ from stages.sources.seed_source import Dropped, read_seeds
 MAX_PASSAGES_READ = 10_000  # per domain; about ten seconds
 
 
-def unused_passages(config: Config, files: Sequence[DomainFile], data: DataSet, date: str) -> dict[str, int]:
-    """How many unused passages a date would find, by domain; `per_day` where there are enough.
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """A domain's passages for a date: their number, `per_day` at most, and whether earlier dates have used others."""
 
-    Domains of which no other date has used a passage are left out, and those where it is not known after
-    `MAX_PASSAGES_READ` passages. Raises InputError for a damaged file.
+    count: int
+    used_before: bool
+
+
+def unused_passages(config: Config, files: Sequence[DomainFile], data: DataSet, date: str) -> dict[str, Unused]:
+    """The passages that a date would find, by domain.
+
+    Domains of which it is not known after `MAX_PASSAGES_READ` passages are left out, and those that surely have more
+    text than these. Raises InputError for a damaged file.
     """
     refs = data.other_dates(date).used
-    counts: dict[str, int] = {}
+    counts: dict[str, Unused] = {}
     for name, domain in config.domains.items():
-        if not (used := used_ids(str(data.root), refs, name)):
+        own = [file for file in files if file.domain == name]
+        if domain.per_day > MAX_PASSAGES_READ < sum(file.file.bytes for file in own) / domain.passages.max_chars:
             continue
+        used = used_ids(str(data.root), refs, name)
         unused: set[str] = set()
-        passages = _passage_ids(config, [file for file in files if file.domain == name])
+        passages = _passage_ids(config, own)
         for passage in islice(passages, MAX_PASSAGES_READ):
             if passage is not None and passage not in used:
                 unused.add(passage)
                 if len(unused) == domain.per_day:
                     break
         if len(unused) == domain.per_day or next(passages, passages) is passages:
-            counts[name] = len(unused)
+            counts[name] = Unused(len(unused), bool(used))
     return counts
 
 
-def shortages(config: Config, unused: dict[str, int]) -> Iterator[str]:
-    """Warnings for domains with fewer unused passages than `per_day`."""
-    for name, count in unused.items():
+def shortages(config: Config, unused: dict[str, Unused]) -> Iterator[str]:
+    """Warnings for domains with fewer passages than `per_day`."""
+    for name, found in unused.items():
         per_day = config.domains[name].per_day
-        if not count:
-            yield (
-                f"domains.{name}.seeds: earlier dates have used all passages: no row will be made; add sources, or "
-                "start a new data set (out)"
-            )
-        elif count < per_day:
-            yield (
-                f"domains.{name}.seeds: earlier dates have left {count} passages, per_day is {per_day}; add sources, "
-                "or lower per_day"
-            )
+        if warning := shortage_warning(name, found.count, per_day, used_before=found.used_before):
+            yield warning
 
 
 def _passage_ids(config: Config, files: Sequence[DomainFile]) -> Iterator[str | None]:

@@ -1,6 +1,5 @@
 """Computes the figures of a date from the results of its stages."""
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from configs.errors import StoreError
 from configs.schema import Config
 from pipeline.store.manifest import DomainFigures, EngineFigures, Manifest, StageFlow
+from stages.cores import usable_cores
 from stages.histograms import sum_histograms
 from stages.storage.records import ShardRecord, StageResult
 from stages.storage.stage import Counts, StageKind
@@ -81,7 +81,7 @@ def summarise(config: Config, results: Sequence[StageResult]) -> dict[str, Any]:
         "cost": round(sum(domain.cost for domain in domains.values()), 6),
         "annotation_cost": round(sum(annotation_cost(config, domain) for domain in domains.values()), 2),
         "currency": config.price.currency,
-        "machine": f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}",
+        "machine": f"{platform.node()}: {usable_cores()} cores, {platform.machine()}",
     }
 
 

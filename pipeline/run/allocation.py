@@ -72,6 +72,26 @@ def _shortage(
         yield f"{name}: the sources have {total} passages, per_day is {per_day}; add sources"
 
 
+def shortage_warning(name: str, count: int, per_day: int, *, used_before: bool) -> str | None:
+    """What to know before a run of a domain whose sources have `count` passages for a date; None if they are enough.
+
+    `used_before`: whether earlier dates have used some.
+    """
+    where = f"domains.{name}.seeds"
+    if count >= per_day:
+        return None
+    if not count:
+        why = "earlier dates have used all passages" if used_before else "no passage of them can be used"
+        fix = "add sources, or " + ("start a new data set (out)" if used_before else f"see domains.{name}.passages")
+        return f"{where}: {why}: no row will be made; {fix}"
+    left = f"earlier dates have left {_passages(count)}" if used_before else f"they have {_passages(count)}"
+    return f"{where}: {left}, per_day is {per_day}; add sources, or lower per_day"
+
+
+def _passages(count: int) -> str:
+    return f"{count} passage" if count == 1 else f"{count} passages"
+
+
 def tasks_left_out(config: Config, card: ModelCard) -> list[str]:
     """For each domain with tasks that ask for a larger model, a note for the user."""
     left_out = {

@@ -18,7 +18,7 @@ from configs.schema import Config
 from filters.language import identify
 from model.backends import open_generator
 from pipeline.report.verdicts import FilterVerdict, open_filters, verdicts
-from pipeline.run.allocation import allocate
+from pipeline.run.allocation import allocate, shortage_warning
 from pipeline.run.champions import check_adapters, with_pinned_champions
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import resolve_models
@@ -163,9 +163,10 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
     used_files = data.other_dates(date).used
     by_domain: list[list[Seed]] = []
     passed_over: Counter[str] = Counter()
+    shortages: list[str] = []
     for name, domain in config.domains.items():
         used = used_ids(str(data.root), used_files, name)
-        used_before = passed_over["used"]
+        usable: set[str] | None = set()  # None where not all of the sources was read
         files: list[tuple[int, list[Seed]]] = []  # the source's place, and its passages in the run's order
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
@@ -173,29 +174,35 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
             if note := listing.note():
                 notice(f"{where}: passed over {note}")
             for file in listing.files:
-                files.append((place, _first_seeds(config, name, place, file, used, count, passed_over, notice)))
+                passages, is_whole = _usable_seeds(config, name, place, file, used, passed_over)
+                if not is_whole:
+                    notice(f"{where}: {file.name}: only {MAX_PASSAGES_PER_FILE} passages were read")
+                usable = usable | passages.keys() if usable is not None and is_whole else None
+                files.append((place, [passages[key] for key in heapq.nsmallest(min(count, domain.per_day), passages)]))
         by_domain.append(_by_weight(files, {place: source.weight for place, source in enumerate(domain.seeds)}, count))
-        if len(config.domains) > 1 and not by_domain[-1] and passed_over["used"] > used_before:
-            notice(f"domains.{name}.seeds: earlier dates have used all passages; add sources, or start a new data set")
+        if usable is not None and (
+            warning := shortage_warning(name, len(usable), domain.per_day, used_before=bool(used))
+        ):
+            shortages.append(warning)
     in_turn = [seed for seeds in zip_longest(*by_domain) for seed in seeds if seed is not None]
     if not in_turn:
         why = ", ".join(f"{reason} {rows}" for reason, rows in passed_over.most_common()) or "no text in them"
         hint = "add sources, or start a new data set" if passed_over["used"] else "see domains.*.passages"
         raise InputError(f"domains.{'|'.join(config.domains)}.seeds: no passage can be used ({why}); {hint}")
+    for warning in shortages:
+        notice(warning)
     return in_turn[:count]
 
 
-def _first_seeds(
+def _usable_seeds(
     config: Config,
     domain_name: str,
     place: int,
     file: SourceFile,
     used: set[str],
-    count: int,
     passed_over: Counter[str],
-    notice: Callable[[str], None],
-) -> list[Seed]:
-    """The file's unused passages that come first in the order of a run, `count` at most."""
+) -> tuple[dict[str, Seed], bool]:
+    """The file's unused passages by the hash that orders them in a run, and whether all of the file was read."""
     domain = config.domains[domain_name]
     languages = {language for name in domain.drawn_tasks for language in config.tasks[name].languages}
     seeds = read_seeds(domain.seeds[place], file, domain_name, domain.passages, identify)
@@ -209,9 +216,7 @@ def _first_seeds(
             passed_over["no task in its language"] += 1
         else:
             usable[content_id(str(config.seed), seed.id)] = seed
-    if next(seeds, None) is not None:
-        notice(f"domains.{domain_name}.seeds[{place}]: {file.name}: only {MAX_PASSAGES_PER_FILE} passages were read")
-    return [usable[order] for order in heapq.nsmallest(min(count, domain.per_day), usable)]
+    return usable, next(seeds, None) is None
 
 
 def _by_weight(files: Sequence[tuple[int, list[Seed]]], weights: dict[int, float], count: int) -> list[Seed]:

@@ -1,6 +1,5 @@
 """Resolves the models of a configuration, and hashes everything that the rows of a date depend on."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ from configs import load
 from configs.errors import ConfigError
 from configs.schema import Config
 from pipeline.store.registry import Variant
+from stages.cores import usable_cores
 from stages.ports import ModelCard
 
 
@@ -25,7 +25,7 @@ class ResolvedModels:
     @property
     def threads(self) -> int:
         """Threads of a worker's models: as configured, or this machine's cores shared between the workers."""
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         return self.config.generator.threads or max(cores // self.config.run.workers, 1)
 
 

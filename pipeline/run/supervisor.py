@@ -217,7 +217,9 @@ class Supervisor:
         cause = stall if stalled else f"ended with code {driver.returncode}"
         if shutil.disk_usage(folder).free < MIN_FREE_DISK_BYTES:
             cause = f"ran out of space on the disk of {folder}; free space, then run the same command again. It {cause}"
-        work = (read_activity(folder) or "").partition(" ")[2]
+        notes = [ShardProgress.read(path) for path in folder.glob("stages/*/*") if is_attempt(path.name)]
+        shards = sorted({note.work for note in notes if note is not None and note.work})
+        work = ", ".join(shards[:3]) or (read_activity(folder) or "").partition(" ")[2]
         where = f" ({work})" if work else ""
         error = f"the driver {cause} twice at the same place{where}: {_last_log_line(folder)}"
         return {"status": "failed", "error": error}

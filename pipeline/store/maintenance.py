@@ -21,6 +21,7 @@ from pipeline.store.evolve_record import EvolveRecord
 from pipeline.store.manifest import Manifest
 from pipeline.store.registry import is_decided
 from pipeline.store.registry_files import Registry
+from stages.cores import usable_cores
 from stages.storage import snapshot
 from stages.storage.checksum import sha256_file
 from stages.storage.shard import is_kept_file
@@ -101,7 +102,7 @@ def verify(data: DataSet, threads: int | None = None) -> tuple[int, int, list[Fa
         same.append(name)
     paths = [os.path.join(data.root, same[0]) for same in names.values()]
     batches = [paths[start : start + FILES_PER_TASK] for start in range(0, len(paths), FILES_PER_TASK)]
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         hashes = [digest for batch in pool.map(_hashes, batches) for digest in batch]
     faults = [
         Fault(name, digest if digest in _UNREAD else "damaged", expected[name][1])

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NOTE_INTERVAL_S = 1.0
-NOTE_BYTES = 160  # notes are padded to this length: a shorter one then overwrites all of the one before
+MAX_WORK_CHARS = 200  # of what a note says that a worker is at
+NOTE_BYTES = 420  # notes are padded to this length: a shorter one then overwrites all of the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ShardProgress:
     seconds: float  # since the attempt started
     noted: float  # seconds since the epoch
     steps: int = 0  # of work that finishes no row: a file that is decompressed or looked through
+    work: str = ""  # the latest of these, in ASCII
 
     @classmethod
     def read(cls, marker: Path) -> "ShardProgress | None":
@@ -47,10 +49,14 @@ class NoteWriter:
         self._started = clock()
         self._next_note = self._started + NOTE_INTERVAL_S
         self._rows = self._output_tokens = self._steps = 0
+        self._work = ""
 
     def working(self, what: str, at_once: bool) -> None:
-        """Counts a step that finished no row, as `activity.working_on` reports it."""
+        """Counts a step that finished no row, as `activity.working_on` reports it. `at_once`: it is written down."""
         self._steps += 1
+        self._work = what
+        if at_once:
+            self._next_note = self._clock()
         self.write(self._rows, self._output_tokens)
 
     def write(self, rows: int, output_tokens: int) -> None:
@@ -61,7 +67,8 @@ class NoteWriter:
             return
         self._next_note = now + NOTE_INTERVAL_S
         seconds, noted = round(now - self._started, 1), round(time.time(), 1)
-        note = ShardProgress(rows, output_tokens, seconds, noted, self._steps)
+        work = self._work.encode("ascii", "replace").decode()[:MAX_WORK_CHARS]
+        note = ShardProgress(rows, output_tokens, seconds, noted, self._steps, work)
         text = json.dumps(asdict(note)).ljust(NOTE_BYTES)
         with suppress(OSError):
             handle = os.open(self._marker, os.O_WRONLY)  # never creates the marker: it may just have been removed

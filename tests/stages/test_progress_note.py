@@ -165,8 +165,10 @@ def test_each_row_that_a_slow_filter_comes_to_is_a_sign_of_life():
         return verdicts
 
     with reported_to(lambda what, at_once: signs.append(what)):
-        verdicts = judge_all(judge, rows)
-        assert judge_all(lambda batch: [KEEP] * len(batch), rows) == [KEEP] * 4  # comes to no row
-    assert seen == [1, 2, 3, 4]
-    assert len(signs) == 4
+        verdicts = judge_all(judge, rows, "slow")
+        assert judge_all(lambda batch: [KEEP] * len(batch), rows, "in-one-call") == [KEEP] * 4  # comes to no row
+    assert seen == [2, 3, 4, 5]
+    assert signs[0] == "the filter slow judges 4 rows"
+    assert signs[1] == f"the filter slow judges the row {rows[0].id}"
+    assert signs[5:] == ["the filter in-one-call judges 4 rows"]
     assert verdicts == [KEEP, KEEP, Verdict("bad"), KEEP]

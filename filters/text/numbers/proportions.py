@@ -28,7 +28,8 @@ _FACTOR = {
         r"(?<![\w-])(?:(?P<stem>doubl|tripl|trebl|quadrupl|quintupl)"
         rf"(?:ed|ing|es|e(?=\s(?:{_OWNED}|in|by|of|over|within)\b|\s?(?:[.,;:)]|$))|(?<=to\s.....)e|(?<=to\s........)e)"
         r"(?![\w-]|\s(?:over|up|back|blind)\b)"
-        rf"|(?P<fold>{'|'.join(word for word in NAMED if word.isascii())})fold\b)"
+        rf"|(?P<fold>{'|'.join(word for word in NAMED if word.isascii())})[\s-]?fold\b"
+        r"|(?P<digits>(?<!\d[.,])\d{1,3}(?:\.\d{1,2})?)[\s-]?fold\b)"
     ),
     "es": re.compile(
         r"(?<![\w-])(?P<stem>(?:(?:cuadru|quintu|du|tri)plic)(?=(?:a(?:n|r(?:a|an|on|ia|ian)?|ba|ban|ndo)?|o)\b)"
@@ -44,12 +45,18 @@ _FACTOR = {
 _PART = "third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth|twentieth"
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "un": 1, "una": 1, "la": 1, "dos": 2, "tres": 3}
 _COUNTS |= {"cuatro": 4}
+_VERB = (
+    r"(?:is|are|was|were|has|have|had|do|does|did|will|may|must|shall|should|can|could|would|also|then|only"
+    r"|(?!need|exceed|indeed|speed|hundred|breed|feed|seed)[a-z]{2,12}ed)\b"
+)
 _SHARE = {
     "en": re.compile(
         r"(?<![\w-])(?:(?<!first\s)(?<!second\s)(?<!other\s)(?<!latter\s)(?<!later\s)(?<!last\s)half"
         rf"(?=\s(?:of\s)?{_OWNED}\b)|(?:(?<=by\s)|(?<=in\s)|(?<=by\sa\s)|(?<=by\sone\s))half(?=\s?(?:[.,;:)]|$))"
         r"|halv(?:ed|ing)\b"
-        rf"|(?P<count>a|one|two|three|four)[\s-](?P<part>{_PART})s?\b(?=\sof\s{_OWNED}\b|\s?(?:[.,;:)]|$)))"
+        rf"|(?P<count>a|one|two|three|four)[\s-](?P<part>{_PART})s?\b(?=\sof\s{_OWNED}\b|\s?(?:[.,;:)]|$))"
+        # "one quarter voted", and neither "for one quarter" nor "one third party"
+        rf"|(?<!in\s)(?<!for\s)(?<!per\s)(?<!of\s)(?<!after\s)(?<!than\s)one[\s-](?P<alone>half|{_PART})(?=\s{_VERB}))"
     ),
     "es": re.compile(
         r"(?<![\w-])(?:la\smitad\b|(?P<count>la|una|dos|tres|cuatro)\s(?P<ordinal>[a-z]{5,12})\spartes?(?=\sdel?\b)"
@@ -57,7 +64,7 @@ _SHARE = {
     ),
     "zh": re.compile("一半|半数|减半|对半|过半(?!百)"),
 }
-_DIVISORS = {"quarter": 4, "tercio": 3, "cuarto": 4, "quinto": 5, "decimo": 10}
+_DIVISORS = {"half": 2, "quarter": 4, "tercio": 3, "cuarto": 4, "quinto": 5, "decimo": 10}
 
 
 def read_factors(text: str, language: str) -> Iterator[Proportion]:
@@ -67,6 +74,8 @@ def read_factors(text: str, language: str) -> Iterator[Proportion]:
         groups = match.groupdict()
         if groups.get("fold"):
             factor = Decimal(NAMED[groups["fold"]])
+        elif groups.get("digits"):
+            factor = Decimal(groups["digits"])
         elif groups.get("more"):
             factor = (Decimal(groups["more"]) if groups["more"].isdecimal() else Decimal(han_value(groups["more"]))) + 1
         elif groups.get("stem"):
@@ -82,7 +91,9 @@ def read_shares(text: str, language: str) -> Iterator[Proportion]:
     for match in _SHARE.get(language, _SHARE["en"]).finditer(lower):
         groups = match.groupdict()
         share = Decimal("0.5")
-        if part := groups.get("part"):
+        if alone := groups.get("alone"):
+            share = Decimal(1) / (_DIVISORS.get(alone) or ENGLISH_ORDINALS[alone])
+        elif part := groups.get("part"):
             share = Decimal(_COUNTS[groups.get("count") or groups["counted"]]) / (
                 _DIVISORS.get(part) or ENGLISH_ORDINALS[part]
             )

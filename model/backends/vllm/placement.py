@@ -13,6 +13,7 @@ from configs.schema import VllmOptions
 from model.backends.vllm.gpus import Gpu
 from model.backends.vllm.rates import MeasuredRates, is_cpu_build
 from model.weights.resolve import weight_files
+from stages.cores import usable_cores
 from stages.ports import ModelCard
 
 MAX_ENGINES_PER_GPU = 8  # that `auto` tries
@@ -38,10 +39,11 @@ def place_engines(config: GeneratorConfig, card: ModelCard, gpus: Sequence[Gpu],
     """A placement for each engine, the first engine of each GPU first.
 
     Without GPUs (vLLM's CPU build, or cards that NVML does not see) there is one engine, or as many as configured.
-    `threads`: CPU threads that the engines share; 0 or less means all cores. Raises ConfigError if they do not fit.
+    `threads`: CPU threads that the engines share; 0 or less: all cores that this process may use.
+    Raises ConfigError if they do not fit.
     """
     options = config.vllm
-    cores = threads if threads > 0 else os.cpu_count() or 1
+    cores = threads if threads > 0 else usable_cores()
     if not gpus:
         count = 1 if options.engines_per_gpu == "auto" else options.engines_per_gpu
         environment = _environment(cores // count, options.tensor_parallel_size)

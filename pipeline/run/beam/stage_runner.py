@@ -19,6 +19,7 @@ from stages.execute import RunShards
 from stages.storage.activity import working_on
 from stages.storage.atomic import write_text
 from stages.storage.plan import StagePlan
+from stages.storage.progress_note import ShardProgress
 from stages.storage.records import ShardRecord, StageResult, quarantine
 from stages.storage.shard import ShardSpec, stop_path
 
@@ -72,8 +73,12 @@ class StageRunner:
         """Why a shard is given up whose worker never came back from it."""
         source = json.loads(spec.payload).get("source", {}).get("file", {}).get("url")
         seconds = self._options.stall_timeout_s
-        where = f" that it read {source}" if source else ""
-        return f"the worker died, or made no progress for {seconds:g} s (run.stall_timeout_s), each time{where}"
+        notes = [note for marker in spec.attempts() if (note := ShardProgress.read(marker)) and note.work]
+        where = f" that it read {source}" if source else f" at the same work: {notes[-1].work}" if notes else ""
+        return (
+            f"the worker died, or made no progress for {seconds:g} s, each time{where}; if that takes longer, raise "
+            "run.stall_timeout_s"
+        )
 
     def _run_job(self, stage: Stage, specs: Sequence[ShardSpec]) -> Exception | None:
         """Runs one Beam job. Returns the exception if the job as a whole failed."""

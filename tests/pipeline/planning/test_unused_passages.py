@@ -75,3 +75,23 @@ def test_of_huge_sources_nothing_is_said_that_is_not_known(config, monkeypatch):
     monkeypatch.setattr(unused_passages, "MAX_PASSAGES_READ", 5)
     warnings, rows = planned(config, LATER)
     assert (warnings, rows["generate"]) == ([], 6 + 3)
+
+
+def test_a_first_date_with_too_few_passages_is_warned_of(tmp_path):
+    config = write_config(tmp_path, write_documents(tmp_path / "law.jsonl", range(10)))
+    few = "domains.law.seeds: they have 10 passages, per_day is 40; add sources, or lower per_day"
+    warnings, rows = planned(config, DATE)
+    assert (warnings, rows["generate"]) == ([few], 10)
+    shown = call("preview", "--config", config, "--date", DATE, "--rows", "2", "--json", *ONE_ROUND)
+    assert (shown.code, shown.err.count(few)) == (0, 1)
+
+    enough = ("--set", "domains.law.per_day=10")
+    assert planned(config, DATE, *enough)[0] == []
+    assert "per_day" not in call("preview", "--config", config, "--date", DATE, "--rows", "2", *ONE_ROUND, *enough).err
+
+    warnings, rows = planned(config, DATE, "--set", "domains.law.passages.min_chars=2900")
+    assert warnings == [
+        "domains.law.seeds: no passage of them can be used: no row will be made; add sources, or see "
+        "domains.law.passages"
+    ]
+    assert rows == {"seeds": 0}

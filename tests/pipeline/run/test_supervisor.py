@@ -1,21 +1,38 @@
 """When a run counts as stalled, and what is said of where it stalled."""
 
 import gzip
+import os
 import socket
 from itertools import pairwise
 
 import pytest
 
 from pipeline.run.supervisor import _signs_of_life
+from stages.ports import KEEP
+from stages.screen import judge_all
 from stages.sources.documents import Fields
 from stages.sources.listing import list_files
 from stages.sources.passages import cut
 from stages.sources.readers import read_documents
 from stages.storage import activity
 from stages.storage.checksum import sha256_file
-from stages.storage.progress_note import NoteWriter
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
-from tests.factories.documents import write_config
+from stages.storage.progress_note import MAX_WORK_CHARS, NoteWriter, ShardProgress
+from tests.factories.candidates import candidate
+from tests.factories.command_line import DATE, ONE_ROUND, ROOT, gristmill
+from tests.factories.documents import write_config, write_documents
+
+SLOW_FILTER = """
+import time
+from dataclasses import dataclass
+
+from stages.ports import KEEP
+
+@dataclass(frozen=True)
+class Slow:
+    def __call__(self, batch):
+        time.sleep(600)
+        return [KEEP] * len(batch)
+"""
 
 
 @pytest.fixture
@@ -85,6 +102,32 @@ def test_work_without_a_row_is_a_sign_of_life_of_a_shard_and_of_a_driver(tmp_pat
     activity.working_on("of nobody")
     assert all(left != right for left, right in pairwise(signs))
     assert activity.read_activity(tmp_path) == "2 reading"
+
+
+def test_a_filter_in_one_long_call_is_written_down_before_it(marker):
+    """Nothing can be written while the call lasts: what stalls is known all the same, in few bytes of any script."""
+    with activity.reported_to(NoteWriter(marker, lambda: 0.0).working):
+        judge_all(lambda batch: [KEEP] * len(batch), [candidate("The court decides.", "en")], "法" * 1000)
+        note = ShardProgress.read(marker)
+    assert note is not None
+    assert (note.steps, note.work[:12], len(note.work)) == (1, "the filter ?", MAX_WORK_CHARS)
+
+
+def test_a_shard_that_is_given_up_names_filter_and_setting(tmp_path):
+    """A filter that hands its batch to a model in one call, and takes longer than the limit."""
+    (tmp_path / "filters_of_mine.py").write_text(SLOW_FILTER)
+    documents = write_documents(tmp_path / "d.jsonl", range(4))
+    sets = (
+        "run.stall_timeout_s=6",
+        "run.attempts=1",
+        "screen.filters=[{name: length}, {name: 'filters_of_mine:Slow'}]",
+    )
+    line = ("run", "--config", write_config(tmp_path, documents), "--date", DATE, "--json", *ONE_ROUND)
+    with_path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    result = gristmill(*line, *(each for one in sets for each in ("--set", one)), faults=with_path)
+    assert result.code == 1
+    assert "the filter filters_of_mine:Slow judges" in result.line["error"]
+    assert "raise run.stall_timeout_s" in result.line["error"]
 
 
 def test_a_source_that_does_not_answer_is_named(tmp_path):
