@@ -53,6 +53,13 @@ _EXCEPTION = {  # such a sentence takes back a part of the one before it
 _IN_PHRASE = re.compile(
     r"^in (?:addition|this|these|that|such|contrast|particular|other|all|both|its|their)\b", re.IGNORECASE
 )
+_LEANING_ENGLISH = re.compile(  # "Patients present with …": of which disease was said before
+    r"^(?:the )?(?:(?:affected|most|many|some|all) )?(?:patients?|infants?|newborns?|children|individuals?|males"
+    r"|females|families|participants|students|subjects)\b"
+    r"(?! (?:with|without|who|whose|of|in|from|under\w*|having|aged|receiving|diagnosed|treated|suffering|infected)\b)",
+    re.IGNORECASE,
+)
+_STRAY_QUOTE = re.compile(r"^[^‘]*[.;]’")  # the end of a quotation that began before
 _SPOKEN = {  # what is said to somebody
     "en": re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$"),
     "es": re.compile(
@@ -106,6 +113,8 @@ def _stands_alone(sentence: str, language: str) -> bool:
     if language == "zh":
         return not _LEANING_HAN.match(sentence)
     if language == "es" and (_LEANING_SPANISH.search(sentence) or _ENGLISH.search(sentence)):
+        return False
+    if language == "en" and (_LEANING_ENGLISH.match(sentence) or _STRAY_QUOTE.match(sentence)):
         return False
     first = re.match(r"\w+", sentence)
     if first is None or not (sentence[0].isupper() or sentence[0].isdigit()):

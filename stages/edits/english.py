@@ -15,8 +15,13 @@ _MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "ma
 _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
 # "no one shall" and "no one may" are the same
 _FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b")
-# "whether it is" and "whether it is not" are the same
-_FIXED_NEGATION = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether)\b")
+_AS_MAY_BE = re.compile(r"\bas $")  # "as may be prescribed" permits nothing
+# "whether it is" and "whether it is not" are the same; "were correlated with" says what was done, not what was found
+_FIXED_NEGATION = re.compile(
+    r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether|[Uu]nless)\b"
+    r"|\b(?:was|were|been) (?:\w+ly )?(?:correlated|compared|matched|adjusted)\b"
+)
+_CONDITION = re.compile(r"(?:Where|If|When|Once|Until|While)\b[^,]*,")  # the rest of the sentence follows from it
 _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
 _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
@@ -25,7 +30,36 @@ _ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is n
     r"|together|along|combined|compar\w+|interfer\w+|agree\w*|conflict\w*|contact|relationship|provided|charged|begin\w*"
     r"|concerned|familiar|faced|met|diagnosed|fused|mixed|correlat\w+)\s$"
 )
-_FIXED_WITH = re.compile(r" (?:it|them|regard|respect)\b")  # goes on after "with" or "without"
+_FIXED_WITH = re.compile(  # goes on after "with" or "without"; of a list "without" would deny each member
+    r" (?:it|them|regard|respect)\b|[^.;]*,[^.;]*\b(?:and|or)\b"
+)
+# Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
+_TERM = re.compile(  # "Elevated calcitonin: …"
+    r"^[^:.;]*\b(?:elevated|increased|decreased|reduced|raised|high|low|excess\w*|deficien\w*|absent|absence|abnormal\w*"
+    r"|induced|early|late|pre\w+|post\w+|hyper\w+|hypo\w+|macro\w+|micro\w+)\b[^:.;]*: ",
+    re.IGNORECASE,
+)
+_AMOUNTS = re.compile(
+    r"(?:in|de)creas(?:e|es|ed|ing)|reduced|high(?:er|est)?|low(?:er|est)?|above|below|more|fewer|greater|smaller"
+    r"|excess|deficiency|maximum|minimum"
+)
+_TOO_MUCH_OR_LITTLE = re.compile(r"\bhyp(?:er|o)[a-z]{3,}", re.IGNORECASE)
+_TIMES = re.compile("before|after|following|preceding|prior to|until|during|earlier|later|early|late")
+_ORDERED = re.compile(
+    r"\b(?:subsequent\w*|prior|previous\w*|earlier|later|then|initial\w*|induc\w+|delay\w*|pre-?\w*op\w*|post-?\w*op\w*)\b",
+    re.IGNORECASE,
+)
+_COMPARED = re.compile(r"\b(?:alone|compared|versus|vs|controls?)\b")
+# Words that mean something else before these.
+_FOLLOWED = {
+    "medial": r" (?:layer|wall|coat)",
+    "right": r" (?:to|of|and|or|under|in|not)\b",
+    "once": r" (?:an? (?!hour|day|week|month|year)|the|its?|h?is|s?he|they|this|that|these|all)\b",
+    "more": r" (?!than\b|\w+s\b)",
+    "most": r" \w+ly\b",
+    "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
+    "District Court": r" (?:for|of)\b",
+}
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -37,7 +71,23 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False  # "as described above" points at the text, not at an amount
     if word in ("with", "without") and (_FIXED_WITH.match(after) or _ASKS_FOR_WITH.search(before)):
         return False
+    if word in _FOLLOWED and re.match(_FOLLOWED[word], after):
+        return False
+    if _is_decided(word, before, after):
+        return False
     return not _NEGATION_BEFORE.search(before) or _COMPARATIVE.fullmatch(word) is not None
+
+
+def _is_decided(word: str, before: str, after: str) -> bool:
+    """Whether the rest of the sentence leaves only this word possible."""
+    if _TERM.match(before):
+        return True
+    rest = f"{before} {after}"
+    if _AMOUNTS.fullmatch(word) and _TOO_MUCH_OR_LITTLE.search(rest):
+        return True
+    if _TIMES.fullmatch(word) and _ORDERED.search(rest):
+        return True
+    return word in ("presence", "absence") and _COMPARED.search(rest) is not None
 
 
 def is_amount(match: re.Match[str]) -> bool:
@@ -48,8 +98,12 @@ def is_amount(match: re.Match[str]) -> bool:
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     """The edits of "shall", "must" and "may", and one that negates the sentence or takes its "not" away."""
     for match in () if _FIXED_MODAL.search(sentence) else _MODAL.finditer(sentence):
-        yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
+        if not _AS_MAY_BE.search(sentence[: match.start()]):
+            yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
     if _FIXED_NEGATION.search(sentence):
+        return
+    condition = _CONDITION.match(sentence)
+    if condition and re.search(rf"\b(?:{_AUXILIARY}|has|have|had|does|do|did)\b", condition[0]):
         return
     if match := _NEGATED.search(sentence):
         yield Edit("negation", sentence, match.start(), match[0], match[1] or match[2])

@@ -110,12 +110,17 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
     for match in _table_pattern(language).finditer(sentence) if table else ():
         new = table[match[0]]
         before = sentence[: match.start()]
-        if len(re.findall(r"[(（]", before)) > len(re.findall(r"[)）]", before)):  # said by the way
+        if _is_in_brackets(before):
             continue
         rest = before + sentence[match.end() :]
         # "before or after": both are there, and either may be true
         if new.casefold() not in rest.casefold() and LANGUAGES[language].fits(match, new):
             yield Edit(_kind(match[0], new), sentence, match.start(), match[0], new)
+
+
+def _is_in_brackets(before: str) -> bool:
+    """Whether what stands before opens a bracket that it does not close: what is in it is said by the way."""
+    return len(re.findall(r"[(（]", before)) > len(re.findall(r"[)）]", before))
 
 
 def _kind(old: str, new: str) -> str:
@@ -154,6 +159,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
             word in numbers
             and not is_listed
             and not is_named
+            and not _is_in_brackets(before)
             and not counted.search(before)
             and not _CHOSEN.search(before)
         ):

@@ -120,7 +120,7 @@ def _in_digits(text: str, language: str) -> Iterator[Number]:
             bullet = start == 1 or text[start - 2] == "\n"  # "-5 mg": an item of a list, or a negative number
             negative = tuple(tuple(-value for value in reading) for reading in readings)
             readings = (*negative, *readings) if bullet else negative
-        if tenths := _TENTHS.match(text, end):
+        if (tenths := _TENTHS.match(text, end)) and len(readings[0]) == 1:
             readings, end = tuple(reading for (value,) in readings[:1] for reading in _share(value)), tenths.end()
         elif _PERCENT.match(text, end) and len(readings[0]) == 1:
             readings = (*readings, *((value / 100,) for value in readings[0]))

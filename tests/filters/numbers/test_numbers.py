@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from filters.grounding.doses import Doses
@@ -299,6 +299,8 @@ def test_separators_do_not_change_a_number(number):
     )
 )
 @settings(max_examples=200, deadline=None)
+@example("120/80成")
+@example("1/0折")
 def test_any_text_is_read(text):
     normal = plain(text)
     for language in ("en", "es", "zh"):

@@ -1,0 +1,69 @@
+"""English words that the rest of the sentence decides, or that mean something else there, stay."""
+
+import pytest
+
+from stages.edits import find_edits
+from stages.targets import targets
+
+
+def changes(sentence: str) -> set[tuple[str, str | None]]:
+    return {(edit.old, edit.new) for draw in range(6) for edit in find_edits(sentence, "en", draw)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "old"),
+    [
+        ("Elevated circulating calcitonin concentration: Concentration of calcitonin above the upper limit.", "above"),
+        ("Induced vaginal delivery: Vaginal delivery following induction of labor by any procedure.", "following"),
+        ("Hyperparakeratosis: Abnormal keratinization of the horny layer with increased keratin formation.", "with"),
+        ("Under hyperglycemia the role of high glucose in the activation of the receptor was explored.", "high"),
+        ("Only one patient developed subsequent haemorrhage after the administration of the medicine.", "after"),
+        ("The cells showed less migration in presence of the compound compared to the stimulus alone.", "presence"),
+        ("Keratin forms with preserved nuclei, a thick layer, and absence of the granular layer.", "with"),
+        ("The mineral lies in the intimal or medial layer of the vessel wall of the abdominal aorta.", "medial"),
+        ("The members shall be chosen in such constituencies as may be prescribed by Parliament.", "may"),
+        ("The State shall be responsible for the supervision unless the other State decides otherwise.", "shall"),
+        ("Where the notification is not made within the period, it shall state the reasons for the delay.", "is not"),
+        ("The data on the interval were correlated with the control of the disease in all the groups.", "were"),
+        ("The parties keep their right to bring the matter before a court of the other State.", "right"),
+        ("The stay was lifted once the appeal was resolved by the court of the other district.", "once"),
+        ("The record shows more clearly that the officers knew of the order of the court.", "more"),
+        ("The act bars those who hold criminal convictions from the office of a public notary.", "criminal"),
+        ("The ventricle (a hole between the two bottom chambers) lies close to the pulmonary artery.", "two"),
+    ],
+)
+def test_words_that_the_sentence_decides_stay(sentence, old):
+    assert old not in {before for before, _ in changes(sentence)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "change"),
+    [
+        ("The concentration of the hormone in the blood is above the upper limit of the range.", ("above", "below")),
+        ("The medicine shall be given after the meal and with a glass of water by a nurse.", ("after", "before")),
+        ("The data may be processed with the consent of the person whom they concern.", ("with", "without")),
+        ("The scar lies on the right side of the chest and does not hurt when it is touched.", ("right", "left")),
+        ("The dose was taken once a day by all of the women of the second group.", ("once", "twice")),
+        ("The group had more falls than the other one during the whole of the winter.", ("more", "fewer")),
+        ("Where the goods are late, the buyer may refuse them and ask for the price.", ("may", "must")),
+        ("Cystic fibrosis: A disease in which thick mucus builds up in the lungs of the person.", ("thick", "thin")),
+    ],
+)
+def test_the_same_words_change_elsewhere(sentence, change):
+    assert change in changes(sentence)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "stands_alone"),
+    [
+        ("Patients present with an abrupt onset of chest pain and have severe elevation of the enzyme.", False),
+        ("Affected infants may develop permanent disabilities such as hearing loss and vision loss.", False),
+        ("Patients with cystic fibrosis present with a cough and have severe infections of the lungs.", True),
+        ("The requirements set out in Chapter III of that Regulation shall be taken into account.’.", False),
+        ("The ‘controller’ shall notify the authority of the breach of the personal data.", True),
+        ("The person’s data shall be kept no longer than is needed for the purpose of the law.", True),
+    ],
+)
+def test_sentences_about_somebody_named_before_are_no_targets(sentence, stands_alone):
+    filler = "A sentence that stands before it and is there to fill the passage up to its length. " * 3
+    assert (sentence in targets(f"{filler}{sentence}", "en")) == stands_alone
