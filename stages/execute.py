@@ -5,7 +5,6 @@ record is not made again, on any runner. A shard that fails or kills its worker 
 goes on with the others.
 """
 
-import errno
 import gc
 import json
 import logging
@@ -24,6 +23,7 @@ from configs.errors import GristmillError, StoreError
 from stages.body import StageBody
 from stages.storage.activity import reported_to
 from stages.storage.atomic import write_text
+from stages.storage.disk_errors import is_disk_error, may_pass
 from stages.storage.progress_note import NoteWriter
 from stages.storage.records import quarantine
 from stages.storage.shard import ShardSpec, stop_path
@@ -48,13 +48,8 @@ with _left_out("pandas", "pymongo"):
     import apache_beam as beam
 logging.disable(logging.NOTSET)
 
-# of the disk, of a limit on files (ulimit), or of a mount that has gone: not the shard's fault
-_DISK_ERRORS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.EMFILE),
-    *(errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ENXIO, errno.ENODEV),
-    getattr(errno, "EREMOTEIO", errno.EIO),  # of Linux alone
-}
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
+_MAX_DISK_ATTEMPTS = 3  # where the disk gives an error that may pass
 
 
 class RunShards(beam.PTransform):
@@ -135,7 +130,7 @@ class RunShard(beam.DoFn):
             with _disk_errors_reported(spec):
                 self._body.load()
             self._loaded, self._loading_s = True, time.perf_counter() - started
-        failure = "the worker died each time"
+        failure, disk_errors = "the worker died each time", 0
         while (attempts := len(spec.attempts())) < self._max_attempts:
             with _disk_errors_reported(spec):
                 marker = spec.attempt_path(attempts + 1)
@@ -144,10 +139,13 @@ class RunShard(beam.DoFn):
                 try:
                     self._attempt(spec, marker)
                 except Exception as error:
-                    is_disk_error = isinstance(error, OSError) and error.errno in _DISK_ERRORS
-                    if is_disk_error or isinstance(error, GristmillError):
+                    if is_disk_error(error) or isinstance(error, GristmillError):
                         marker.unlink(missing_ok=True)
-                        raise
+                        disk_errors += 1
+                        if not may_pass(error) or disk_errors == _MAX_DISK_ATTEMPTS:
+                            raise
+                        time.sleep(0.1 * 4**disk_errors)  # never quarantined: the shard is not the cause
+                        continue
                     failure = traceback.format_exc()
                     time.sleep(min(0.1 * 4**attempts, _MAX_PAUSE_S))
                     continue
@@ -181,9 +179,9 @@ def _disk_errors_reported(spec: ShardSpec) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if not is_disk_error(error):
             raise
         raise StoreError(
-            f"{Path(spec.root, spec.file)}: cannot write ({os.strerror(error.errno or 0)}); free space, or fix the "
+            f"{Path(spec.root, spec.file)}: cannot be made ({os.strerror(error.errno or 0)}); free space, or fix the "
             "permissions, limits (ulimit) or the mount, then run the same command again: committed shards are kept"
         ) from error

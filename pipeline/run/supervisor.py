@@ -195,7 +195,8 @@ class Supervisor:
         started or committed, in none that is running another row or token was finished or a piece of a file read, and
         the driver did nothing itself."""
         folder = self.folder
-        progress, since, is_notified = _signs_of_life(folder), time.monotonic(), False
+        now = progress = _signs_of_life(folder)
+        since, is_notified = time.monotonic(), False
         while driver.poll() is None and not self.stop.at_once:
             if self.stop.draining and not is_notified:
                 write_text(stop_path(folder), self.stop.reason)
@@ -203,7 +204,8 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(POLL_INTERVAL_S)
             self.watch(folder)
-            now = _signs_of_life(folder)
+            with contextlib.suppress(OSError):  # a network folder that does not answer for a moment
+                now = _signs_of_life(folder)
             if now != progress:
                 progress, since = now, time.monotonic()
             least = 0.0 if activity_path(folder).exists() else STARTING_S

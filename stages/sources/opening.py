@@ -16,6 +16,7 @@ from typing import IO, Any
 from configs.errors import InputError
 from stages.sources.formats import suffixes
 from stages.storage.activity import working_on
+from stages.storage.disk_errors import is_disk_error
 
 BUFFER_BYTES = 1 << 16
 ZSTD_BLOCK_BYTES = 1 << 10  # compressed; its content is in memory, and may be some 30,000 times as large
@@ -164,11 +165,11 @@ class _Reported(io.RawIOBase):
         except InputError:
             raise
         except Exception as error:  # each decompressor and remote file system has its own
+            fix = "the file is truncated or damaged: copy it again"
+            if is_disk_error(error):
+                fix = "look after its disk or mount, then run the same command again"
             shown = without_secrets(self._url, self._url)
-            raise InputError(
-                f"{shown}: cannot be read to the end ({cause_of(error, self._url)}); the file is truncated or damaged: "
-                "copy it again"
-            ) from None
+            raise InputError(f"{shown}: cannot be read to the end ({cause_of(error, self._url)}); {fix}") from None
         return size
 
     def close(self) -> None:

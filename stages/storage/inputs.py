@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from stages.storage.activity import working_on
 from stages.storage.checksum import sha256_file
+from stages.storage.disk_errors import is_disk_error
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardName
 
@@ -60,6 +61,8 @@ def damage_reported(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: missing, although it was committed; {_repair(path)}") from None
     except (OSError, pa.ArrowException) as error:
+        if is_disk_error(error):
+            raise
         raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}); {_repair(path)}") from None
 
 

@@ -42,11 +42,17 @@ def retry_after_s(headers: Mapping[str, str], words: str = "") -> float | None:
         return seconds
     if value:
         try:
-            return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+            until, sent = _seconds(headers["retry-after"]), headers.get("date")
+            return max(0.0, until - (_seconds(sent) if sent else time.time()))  # this machine's clock may be wrong
         except (TypeError, ValueError):
             pass
     match = _WAIT_WORDS.search(words[:_MAX_WORDS_CHARS])
     return _duration_s(match[1]) if match else None
+
+
+def _seconds(date: str) -> float:
+    """Since the epoch. Raises ValueError or TypeError for what is no date."""
+    return email.utils.parsedate_to_datetime(date).timestamp()
 
 
 def _duration_s(value: str) -> float | None:

@@ -46,6 +46,7 @@ def test_a_fault_that_passes_is_tried_again(server: ChatServer, service: OpenAIG
         ({"retry-after": "1m30s"}, "", 90),
         ({"retry-after": "-3"}, "", 0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, "", 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:27:40 GMT"}, "", 20),
         ({"retry-after-ms": "1500", "retry-after": "2"}, "", 1.5),
         ({}, "Rate limit reached. Please try again in 1m30.5s.", 90.5),
         ({}, '"retryDelay": "34s"', 34),
