@@ -67,7 +67,7 @@ def make_plan(
             *models.notices,
             *sources.notes,
             *empty.values(),
-            *shortages(config, {name: found for name, found in unused.items() if name not in empty}),
+            *shortages(config, {name: left for name, left in unused.items() if name not in empty}),
             *_read_as_one_shard(files),
             *_warnings(config, card.parameters, card.name),
         ],

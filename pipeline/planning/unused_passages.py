@@ -49,9 +49,9 @@ def unused_passages(config: Config, files: Sequence[DomainFile], data: DataSet, 
 
 def shortages(config: Config, unused: dict[str, Unused]) -> Iterator[str]:
     """Warnings for domains with fewer passages than `per_day`."""
-    for name, found in unused.items():
+    for name, left in unused.items():
         per_day = config.domains[name].per_day
-        if warning := shortage_warning(name, found.count, per_day, used_before=found.used_before):
+        if warning := shortage_warning(name, left.count, per_day, used_before=left.used_before):
             yield warning
 
 

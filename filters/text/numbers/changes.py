@@ -56,9 +56,9 @@ class Change:
     factors: frozenset[Decimal]
     shares: frozenset[Decimal]
 
-    def is_opposite_of(self, other: "Change") -> bool:
+    def is_opposite_of(self, reference: "Change") -> bool:
         """Whether the two differ in nothing but their direction."""
-        return self.up != other.up and bool(self.factors & other.factors or self.shares & other.shares)
+        return self.up != reference.up and bool(self.factors & reference.factors or self.shares & reference.shares)
 
 
 def read_changes(text: str, language: str) -> Iterator[Change]:
@@ -102,14 +102,14 @@ def reversed_change(claimed: str, sources: Sequence[str], language: str) -> str 
         return None
     originals = [list(read_changes(text, language)) for text in sources]
     for change in changes:
-        same = [each for found in originals for each in found if each.up == change.up]
+        same = [each for stated in originals for each in stated if each.up == change.up]
         if any(each.factors & change.factors or each.shares & change.shares for each in same):
             continue
         steps = [step for text in sources for step in _steps(text, language) if step[0] in change.factors]
-        is_reversed = any(each.is_opposite_of(change) for found in originals for each in found) or steps
+        is_reversed = any(each.is_opposite_of(change) for stated in originals for each in stated) or steps
         if not is_reversed or any(up == change.up for _, up in steps):
             continue
-        if not any(_names(text, language, found, change) for text, found in zip(sources, originals, strict=True)):
+        if not any(_names(text, language, stated, change) for text, stated in zip(sources, originals, strict=True)):
             return plain(claimed)[change.start : change.end]
     return None
 

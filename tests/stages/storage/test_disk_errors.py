@@ -15,7 +15,7 @@ from stages.sources import opening
 from stages.sources.opening import open_file
 from stages.storage.inputs import damage_reported
 from stages.storage.records import ShardRecord
-from tests.stages.test_records import Body, make, spec_in
+from tests.stages.storage.test_records import Body, make, spec_in
 
 PASSING = [errno.ESTALE, errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, errno.EBUSY]
 
