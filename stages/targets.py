@@ -59,7 +59,10 @@ _LEANING_ENGLISH = re.compile(  # "Patients present with …": of which disease 
     r"(?! (?:with|without|who|whose|of|in|from|under\w*|having|aged|receiving|diagnosed|treated|suffering|infected)\b)",
     re.IGNORECASE,
 )
-_STRAY_QUOTE = re.compile(r"^[^‘]*[.;]’")  # the end of a quotation that began before
+_NO_STATEMENT = re.compile(  # the end of a quotation that began before; something said before; signatures
+    r"^[^‘]*[.;]’|\b[Tt]his (?:feature|finding|abnormality|phenotype|term)\b"
+    r"|\b(?:Done at|For the European Parliament)\b"
+)
 _SPOKEN = {  # what is said to somebody
     "en": re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$"),
     "es": re.compile(
@@ -114,7 +117,7 @@ def _stands_alone(sentence: str, language: str) -> bool:
         return not _LEANING_HAN.match(sentence)
     if language == "es" and (_LEANING_SPANISH.search(sentence) or _ENGLISH.search(sentence)):
         return False
-    if language == "en" and (_LEANING_ENGLISH.match(sentence) or _STRAY_QUOTE.match(sentence)):
+    if language == "en" and (_LEANING_ENGLISH.match(sentence) or _NO_STATEMENT.search(sentence)):
         return False
     first = re.match(r"\w+", sentence)
     if first is None or not (sentence[0].isupper() or sentence[0].isdigit()):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from stages.edits.edit import Edit
 
-_AUXILIARY = "is|are|was|were|shall|must|will|can|may|should|could|would"
+_AUXILIARY = "is|are|was|were|shall|must|will|can|may|should|could"
 _NEGATED = re.compile(rf"\b(?:({_AUXILIARY}|does|do|did|has|have|had) not|(can)not)\b")
 _NOT_NEGATED = re.compile(
     rf"\b({_AUXILIARY})\b(?= [a-z])(?! (?:not|no|also be|either|neither|to|un\w+)\b)"
@@ -21,6 +21,8 @@ _FIXED_NEGATION = re.compile(
     r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether|[Uu]nless)\b"
     r"|\b(?:was|were|been) (?:\w+ly )?(?:correlated|compared|matched|adjusted)\b"
 )
+_RELATIVE = re.compile(r"\b(?:which|who|that)\s$")  # "a member who has not objected": one of whom more is said
+_STATISTICS = re.compile(r"\b[Pp] ?[=<>] ?0?[.,]")  # which would tell
 _CONDITION = re.compile(r"(?:Where|If|When|Once|Until|While)\b[^,]*,")  # the rest of the sentence follows from it
 _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
@@ -34,10 +36,11 @@ _FIXED_WITH = re.compile(  # goes on after "with" or "without"; of a list "witho
     r" (?:it|them|regard|respect)\b|[^.;]*,[^.;]*\b(?:and|or)\b"
 )
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
-_TERM = re.compile(  # "Elevated calcitonin: …"
-    r"^[^:.;]*\b(?:elevated|increased|decreased|reduced|raised|high|low|excess\w*|deficien\w*|absent|absence|abnormal\w*"
-    r"|induced|early|late|pre\w+|post\w+|hyper\w+|hypo\w+|macro\w+|micro\w+)\b[^:.;]*: ",
-    re.IGNORECASE,
+_TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # "Elevated calcitonin: …" tells what its definition may say
+_KEPT_IN_DEFINITIONS = re.compile(
+    r"presence|absence|with|without|normal|abnormal|improved|worsened|better|worse|positive|negative|large|small|thick|thin"
+    r"|wide|narrow|strong|weak|rapid|slow|faster|slower|mild|severe|partial|complete|common|rare|frequent|longer|shorter"
+    r"|upper|stop|start"
 )
 _AMOUNTS = re.compile(
     r"(?:in|de)creas(?:e|es|ed|ing)|reduced|high(?:er|est)?|low(?:er|est)?|above|below|more|fewer|greater|smaller"
@@ -49,10 +52,16 @@ _ORDERED = re.compile(
     r"\b(?:subsequent\w*|prior|previous\w*|earlier|later|then|initial\w*|induc\w+|delay\w*|pre-?\w*op\w*|post-?\w*op\w*)\b",
     re.IGNORECASE,
 )
+_QUALITIES = re.compile("better|worse|improved|worsened")
+_DISMISSED = re.compile(r"\b(?:terminated|fired|hired|former|dismissed|retired|laid-off)\s$")
 _COMPARED = re.compile(r"\b(?:alone|compared|versus|vs|controls?)\b")
 # Words that mean something else before these.
 _FOLLOWED = {
-    "medial": r" (?:layer|wall|coat)",
+    "medial": r" (?:layer|wall|coat|necrosis|degeneration)",
+    "before": r" (?:(?:the|an?|this) )?(?:\w+ )?(?:[A-Z]{2,}|[Cc]ourts?|[Tt]ribunal|[Jj]udge|[Cc]ommi\w+|[Bb]oard)\b",
+    "failure": r" to\b",
+    "Council": r" of\b",
+    "civil": r" (?:rights|action|procedure|suit|code|law|liberties|servant|servic|war|unrest|disobedience)",
     "right": r" (?:to|of|and|or|under|in|not)\b",
     "once": r" (?:an? (?!hour|day|week|month|year)|the|its?|h?is|s?he|they|this|that|these|all)\b",
     "more": r" (?!than\b|\w+s\b)",
@@ -80,9 +89,17 @@ def fits(match: re.Match[str], new: str) -> bool:
 
 def _is_decided(word: str, before: str, after: str) -> bool:
     """Whether the rest of the sentence leaves only this word possible."""
-    if _TERM.match(before):
-        return True
     rest = f"{before} {after}"
+    term = _TERM.match(before + word + after)
+    is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word) or _TIMES.fullmatch(word)
+    if term and (len(before) < term.end() or is_told_by_the_term):
+        return True
+    if word == "include" and before == "Examples ":
+        return True
+    if _QUALITIES.fullmatch(word) and ", but" in rest:
+        return True
+    if word.startswith("employee") and _DISMISSED.search(before):
+        return True
     if _AMOUNTS.fullmatch(word) and _TOO_MUCH_OR_LITTLE.search(rest):
         return True
     if _TIMES.fullmatch(word) and _ORDERED.search(rest):
@@ -91,8 +108,8 @@ def _is_decided(word: str, before: str, after: str) -> bool:
 
 
 def is_amount(match: re.Match[str]) -> bool:
-    """Whether a number in digits (group 1) counts or measures something: nearly all in English do."""
-    return True
+    """Whether a number in digits (group 1) counts or measures something: nearly all in English do, levels do not."""
+    return _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)) is None
 
 
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
@@ -102,10 +119,14 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
             yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
     if _FIXED_NEGATION.search(sentence):
         return
+    if _TERM.match(sentence) or _STATISTICS.search(sentence):
+        return
     condition = _CONDITION.match(sentence)
     if condition and re.search(rf"\b(?:{_AUXILIARY}|has|have|had|does|do|did)\b", condition[0]):
         return
-    if match := _NEGATED.search(sentence):
+    if (match := _NEGATED.search(sentence)) and _RELATIVE.search(sentence[: match.start()]):
+        return
+    if match:
         yield Edit("negation", sentence, match.start(), match[0], match[1] or match[2])
     elif match := _NOT_NEGATED.search(sentence):
         new = "cannot" if match[0] == "can" else f"{match[0]} not"

@@ -30,7 +30,7 @@ OPPOSITES = {
         reduced > increased; rapid slow; thick thin; wide narrow; large small; high low; strong weak;
         frequent rare; common > rare; at_least at_most; no_more_than no_less_than; agreed refused;
         in_favor_of > against; in_favour_of > against; success failure; excess deficiency; open closed;
-        dismissed sustained; entitled obliged; exempt liable; direct indirect; active inactive;
+        entitled obliged; exempt liable; direct indirect; active inactive;
         hyperplasia hypoplasia; Commission Council; plaintiff defendant; plaintiffs defendants;
         plaintiff's defendant's; appellant respondent; employer employee; employers employees;
         landlord tenant; buyer seller; lender borrower; creditor debtor; licensor licensee; lessor lessee;
