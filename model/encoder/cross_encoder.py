@@ -103,7 +103,8 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
     fast = tokenizer.backend_tokenizer
     fast.no_padding()
     fast.no_truncation()
-    texts = [separator_of(tokenizer) + _clean(claim) for claim in claims]
+    separator = separator_of(tokenizer)
+    texts = [separator + _clean(claim) for claim in claims]
     most = min(MAX_CLAIM_TOKENS, max_tokens // 2)
     ends = [
         row.offsets[:most][-1][1] if row.offsets else 0 for row in fast.encode_batch(texts, add_special_tokens=False)

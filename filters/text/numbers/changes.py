@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import pairwise
 
 from filters.text.numbers.numbers import read_numbers
@@ -39,6 +39,7 @@ _HALVED = {
     "en": re.compile(r"\bhalv(?:ed|ing|es)\b"),
     "zh": re.compile("减半"),
 }
+_ROUNDED = Context(prec=3)  # a third less and 33 % less are the same
 _FROM_TO = re.compile(r"[^.;。；]{0,24}?(?:\b(?:to|a|hasta)\b|[至到])[^.;。；]{0,6}")
 
 
@@ -70,7 +71,7 @@ def read_changes(text: str, language: str) -> Iterator[Change]:
         spans.append((factor.start, factor.end))
         right = _RIGHT.match(lower, factor.end) if known == "en" else None
         up = not (right and right["down"])
-        factors = frozenset(value for value in factor.values if value == min(factor.values))
+        factors = frozenset(value for value in factor.values if value == min(factor.values) and value > 0)
         shares = frozenset(value - 1 if up else 1 - 1 / value for value in factors)
         yield Change(factor.start, factor.end, up, factors, shares)
     if known in _HALVED:
@@ -89,7 +90,7 @@ def read_changes(text: str, language: str) -> Iterator[Change]:
             continue  # it rose to 20 %
         parts = frozenset(1 - value for value in values) if is_result else values
         rest = {1 + part if up else 1 / (1 - part) for part in parts if part < 1}
-        yield Change(start, end, up, frozenset(value.quantize(Decimal("0.01")) for value in rest), parts)
+        yield Change(start, end, up, frozenset(map(_ROUNDED.plus, rest)), parts)
 
 
 def reversed_change(claimed: str, sources: Sequence[str], language: str) -> str | None:
@@ -160,4 +161,4 @@ def _steps(text: str, language: str) -> Iterator[tuple[Decimal, bool]]:
         if _FROM_TO.fullmatch(normal, first.end, last.start):
             for one, two in ((one, two) for one in first.values for two in last.values):
                 if one > 0 and two > 0 and one != two:
-                    yield (max(one, two) / min(one, two)).quantize(Decimal("0.01")), two > one
+                    yield _ROUNDED.divide(max(one, two), min(one, two)), two > one

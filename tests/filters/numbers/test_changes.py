@@ -1,8 +1,11 @@
 """Changes by a share or a factor: in the passage's direction they are kept, in the other one they are refused."""
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from filters.grounding.support import Support
+from filters.text.numbers.changes import reversed_change
 from tests.factories.candidates import candidate
 
 REVERSED = [
@@ -89,3 +92,21 @@ def test_a_change_in_the_same_direction_is_kept(language, passage, answer):
 def test_a_text_supports_itself(language, passage, answer):
     assert _reason(language, passage, passage) is None
     assert _reason(language, answer, answer) is None
+
+
+_WORDS = st.sampled_from(
+    "from to by doubled halved 0-fold decrease fell rose % times half 0 0.01 de a aumentó 从 到 减少 倍".split()  # noqa: SIM905
+)
+
+
+@given(
+    st.lists(st.one_of(_WORDS, st.integers(0, 10**60).map(str), st.floats(0, 1e30).map(str)), max_size=12),
+    st.sampled_from(["en", "es", "zh"]),
+)
+@example(["from", "1", "to", "1" + "0" * 40], "en")
+@example(["a 0-fold decrease"], "en")
+@settings(deadline=None)
+def test_any_numbers_are_compared(words, language):
+    text = " ".join(words)
+    assert reversed_change(text, [text], language) is None
+    reversed_change("It doubled by 20 %, from 1 to 2.", [text], language)
