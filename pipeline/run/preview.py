@@ -166,7 +166,8 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
     shortages: list[str] = []
     for name, domain in config.domains.items():
         used = used_ids(str(data.root), used_files, name)
-        usable: set[str] | None = set()  # None where not all of the sources was read
+        usable: set[str] = set()
+        all_read = True
         files: list[tuple[int, list[Seed]]] = []  # the source's place, and its passages in the run's order
         for place, source in enumerate(domain.seeds):
             where = f"domains.{name}.seeds[{place}]"
@@ -177,12 +178,12 @@ def choose_seeds(config: Config, date: str, count: int, notice: Callable[[str], 
                 passages, is_whole = _usable_seeds(config, name, place, file, used, passed_over)
                 if not is_whole:
                     notice(f"{where}: {file.name}: only {MAX_PASSAGES_PER_FILE} passages were read")
-                usable = usable | passages.keys() if usable is not None and is_whole else None
+                usable.update(passages)
+                all_read = all_read and is_whole
                 files.append((place, [passages[key] for key in heapq.nsmallest(min(count, domain.per_day), passages)]))
         by_domain.append(_by_weight(files, {place: source.weight for place, source in enumerate(domain.seeds)}, count))
-        if usable is not None and (
-            warning := shortage_warning(name, len(usable), domain.per_day, used_before=bool(used))
-        ):
+        warning = shortage_warning(name, len(usable), domain.per_day, used_before=bool(used))
+        if all_read and warning:
             shortages.append(warning)
     in_turn = [seed for seeds in zip_longest(*by_domain) for seed in seeds if seed is not None]
     if not in_turn:
