@@ -20,7 +20,7 @@ _REASONS = {
     "done normal",
     "length": "length limit max_tokens max_tokens_reached max_new_tokens max_output_tokens max_completion_tokens "
     "max_length model_length stopped_limit token_limit error_limit context_length context_length_exceeded "
-    "model_context_window_exceeded",
+    "model_context_window_exceeded context_window_exceeded",
     "content_filter": "content_filter content_filtered content_policy_violation content_policy policy_violation "
     "responsible_aipolicy_violation data_inspection_failed risk_control safety image_safety "
     "unsafe recitation blocklist prohibited_content spii sensitive guardrail_intervened guardrails moderation "
@@ -104,8 +104,16 @@ def read_text(text: str) -> Reading:
             last = end.search(text)
             return replace(read_text(text[last.end() :]), thought=True) if last else Reading("", True, False)
     if not marks.ANY.search(text) or _is_json(text):
-        return Reading(text)
+        return Reading(_unwrapped(text))
     return _scan(text)
+
+
+def _unwrapped(text: str) -> str:
+    """The text without tags, or the name of the speaker, that a model puts around the whole of its answer."""
+    if wrapped := marks.WRAPPED.fullmatch(text.strip()):
+        return wrapped["text"].strip()
+    speaker = marks.SPEAKER.match(text)
+    return text[speaker.end() :] if speaker else text
 
 
 def _final_channel(text: str) -> Reading:
@@ -168,8 +176,7 @@ def _scan(text: str) -> Reading:
     if not thinking and not ended:
         parts.append(text[start:])
     answer = "".join(parts).strip()
-    wrapped = marks.WRAPPED.fullmatch(answer)
-    return Reading(wrapped["text"].strip() if wrapped else answer, thought, not thinking, ended)
+    return Reading(_unwrapped(answer), thought, not thinking, ended)
 
 
 def _next_closes(marks_in_text: list[re.Match[str]]) -> list[re.Match[str] | None]:

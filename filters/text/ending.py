@@ -54,6 +54,13 @@ porque aunque entre sin sobre desde hasta hacia lo le les muy
 """
 _DANGLING = frozenset(_DANGLING_WORDS.split())
 _DANGLING_HAN = re.compile(r"(?:[的和与或及而且但将被把对从由于为以并]|以及|或者|并且|因为|如果|根据|按照|包括)\Z")
+# Of phrases too: not "Yes, it is", 是的 or 可以.
+_GOES_ON = re.compile(
+    r"(?<![^\W\d_])(?:the|an|and|or|nor|but|if|because|although|while|whose|its|their|than|who had|which is"
+    r"|el|los|las|un|una|y|o|con|por|para|que|su|sus|como|si|cuando|porque|aunque|de|del)\Z"
+    r"|(?:以及|或者|并且|而且|但是|因为|如果|由于|根据|按照)\Z"
+)
+_OPEN_QUOTE = re.compile(r'(?:^|[\s(:：])"[^\W\d_][^"]*\Z')
 _QUOTED = re.compile(r"(?:^|[\s(])'[^'\n]{1,300}'\s*\Z")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _MAX_TAIL_CHARS = 40
@@ -78,19 +85,34 @@ def unfinished(text: str, short: bool) -> str | None:
     tail = text[-_MAX_TAIL_CHARS:]
     if _END.search(tail):
         return "an abbreviation is the last word" if _ABBREVIATED.search(tail) else None
+    if _breaks_off(last_line) and not _is_whole(text, last_line):
+        return "something must follow what is last"
     if short or _may_end_without_mark(text, last_line, closed):
         return None
     return "the last sentence has no end"
 
 
-def _may_end_without_mark(text: str, last_line: str, closed: bool) -> bool:
+def _is_whole(text: str, last_line: str) -> bool:
+    """Whether a text ends in what has no words: an address, an emoji, a row of a table, data, code."""
     tail = text[-_MAX_TAIL_CHARS:]
     if _EMOJI.search(tail) or _ADDRESS.search(last_line[-300:]) or _NO_MARKS.search(tail[-1:]):
         return True
-    if text.endswith("```"):
+    return text.endswith("```") or _is_table_row(text, last_line) or _is_data(text)
+
+
+def _breaks_off(phrase: str) -> bool:
+    """Whether a phrase that needs no full stop surely goes on: a comma, a conjunction, a quotation that is open."""
+    if phrase.endswith((",", "，", "、")) or _GOES_ON.search(phrase[-24:]):
         return True
-    if _is_table_row(text, last_line) or _is_data(text):
+    pairs = ((left, right) for right, left in OPENERS.items() if left not in "‘‹")
+    is_open = any(phrase.count(left) > phrase.count(right) and phrase[-1:] != left for left, right in pairs)
+    return is_open or (phrase.count('"') % 2 == 1 and _OPEN_QUOTE.search(phrase) is not None)
+
+
+def _may_end_without_mark(text: str, last_line: str, closed: bool) -> bool:
+    if _is_whole(text, last_line):
         return True
+    tail = text[-_MAX_TAIL_CHARS:]
     if (note := _NOTES.search(tail)) and not tail[: note.start()].rstrip().endswith((",", "，", ":", "：", "、", "-")):
         return not _dangles(tail[: note.start()])
     if _is_closed(last_line):

@@ -49,6 +49,8 @@ def document_from_row(row: dict[str, Any], fields: Fields, location: str) -> Doc
     """Makes a document from a parsed row."""
     text, title = row.get(fields.text), row.get(fields.title or "")
     if text is None:
+        if fields.text in row:
+            return Unreadable(location, "no_text_field", f"{fields.text!r} is null")
         return Unreadable(location, "no_text_field", f"no {fields.text!r} among {', '.join(map(str, row))[:200]}")
     if not isinstance(text, str):
         return Unreadable(location, "no_text_field", f"{fields.text!r} is {type(text).__name__}, not text")

@@ -30,6 +30,8 @@ def read_csv(delimiter: str) -> Callable[[IO[bytes], Fields], Iterator[Document 
                 f"no column {fields.text!r} in the first row ({columns}); add a header row, or set text_field, or "
                 "delimiter where the cells are separated by another mark"
             )
+        if header.count(fields.text) > 1:
+            raise InputError(f"{header.count(fields.text)} columns are named {fields.text!r}; rename the others")
         for number, cells in enumerate(rows, fields.rows_before + 1):
             location = f"row {number}"
             if isinstance(cells, Unreadable):

@@ -214,3 +214,36 @@ def test_long_texts_of_tags_are_read_in_linear_time(piece):
     """A quadratic reader takes minutes."""
     text = piece * 20_000
     assert len(read_text(text).text) <= len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>{}</answer>",
+        "<output>\n{}\n</output>",
+        "Assistant: {}",
+        "**Assistant:** {}",
+        "Asistente: {}",
+        "助手：\n{}",
+        "### Response:\n{}",
+        "## Answer\n{}".replace("Answer", "Response"),
+        "<think>Hm.</think>\n\n<answer>{}</answer>",
+        "<think>Hm.</think>Assistant: {}",
+    ],
+)
+def test_what_a_model_puts_around_its_whole_answer_is_left_out(text):
+    assert read_text(text.replace("{}", ANSWER)).text == ANSWER
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The <answer>tag</answer> is written so.",
+        "Assistants: the persons who help a judge.",
+        "Response: the time until a drug works.",
+        "<answer>a</answer> and <b>b</b>",
+        "The assistant: a person who helps.",
+    ],
+)
+def test_such_words_within_a_text_stay(text):
+    assert read_text(text).text == text

@@ -318,3 +318,17 @@ def test_seeds_of_a_file(tmp_path):
         *("short", "headings", "contents", "language", "no_text_field"),
     ]
     assert found == list(read_seeds(source, file, "law", cut, lambda text: "es" if "informará" in text else "en"))
+
+
+def test_two_columns_of_the_texts_name_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,title,title,text\n"The tenant pays.",a,b,c\n')
+    with pytest.raises(InputError, match="2 columns are named 'text'"):
+        list(read_documents(f"file://{path}", Fields()))
+
+
+def test_a_text_that_is_null_is_called_so(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": null}\n{"text": "The tenant pays."}\n')
+    null, document = read_documents(f"file://{path}", Fields())
+    assert (null.detail, document.text) == ("'text' is null", "The tenant pays.")

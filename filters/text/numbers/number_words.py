@@ -9,9 +9,9 @@ from typing import Literal
 
 from filters.text.numbers.numerals import ACCENTS, ENGLISH_ORDINALS, NAMED, SPANISH_ORDINAL_STEMS
 
-# hundred multiplies (two hundred), hundreds adds (doscientos); part: thirds, a divisor; other: counts by itself, and
-# is not always meant as a number
-Role = Literal["unit", "ten", "hundred", "hundreds", "scale", "part", "other"]
+# hundred and dozen multiply (two hundred), hundreds adds (doscientos); part: thirds, a divisor; other: counts by
+# itself, and is not always meant as a number
+Role = Literal["unit", "ten", "hundred", "dozen", "hundreds", "scale", "part", "other"]
 
 _SPANISH_FORMS = """
 uno 1 un 1 una 1 once 11 veintiun 21 veintiuno 21 veintiuna 21 veintidos 22 veintitres 23 veinticuatro 24 veinticinco 25
@@ -23,6 +23,9 @@ _SCALES = {
     "en": "thousand 1000 million 1000000 billion 1000000000 trillion 1000000000000",
     "es": "mil 1000 millon 1000000 millones 1000000 billon 1000000000000 billones 1000000000000",
 }
+_DOZENS = {"en": "dozen 12", "es": "docena 12 docenas 12"}
+_A_DOZEN = re.compile(r"\s(?:a\s)?(?:dozen|docena)\b")
+_HALF_A = re.compile(r"(?:half an?|media)\s$", re.IGNORECASE)
 _PARTS = {
     "en": "third 3 thirds 3 quarter 4 quarters 4 fourths 4 fifth 5 fifths 5 sixths 6 eighths 8 tenth 10 tenths 10",
     "es": "tercio 3 tercios 3 cuarto 4 cuartos 4 quinto 5 quintos 5 octavos 8 decimos 10 decima 10 decimas 10",
@@ -32,9 +35,8 @@ _MONTHS = {
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
 _OTHER = {
-    "en": "zero 0 once 1 single 1 twice 2 both 2 double 2 pair 2 couple 2 thrice 3 triple 3 dozen 12 half 0.5"
-    " quarter 0.25",
-    "es": "cero 0 ambos 2 ambas 2 doble 2 triple 3 docena 12 medio 0.5 media 0.5 mitad 0.5 cuarto 0.25 setiembre 9",
+    "en": "zero 0 once 1 single 1 twice 2 both 2 double 2 pair 2 couple 2 thrice 3 triple 3 half 0.5 quarter 0.25",
+    "es": "cero 0 ambos 2 ambas 2 doble 2 triple 3 medio 0.5 media 0.5 mitad 0.5 cuarto 0.25 setiembre 9",
 }
 _WORD = re.compile(r"[a-záéíóúñü]+")
 _JOINTS = {"en": ("and ",), "es": ("y ",)}
@@ -81,6 +83,8 @@ def read_words(text: str, language: str) -> Iterator[Word]:
             continue
         if match[0] in ("may", "march", "august") and text[match.start()].islower():  # verbs and an adjective
             continue
+        if match[0] in ("half", "media") and _A_DOZEN.match(lower, match.end()):  # read with it
+            continue
         role, value = entry
         if run and not _continues(run, text[run[-1][1] : match.start()], role, value, language):
             yield from _composed(text, run)
@@ -105,6 +109,7 @@ def _table(language: str) -> dict[str, tuple[Role, int | Decimal]]:
         table |= {word: ("other", value) for word, value in ENGLISH_ORDINALS.items()}
     add("other", " ".join(f"{month} {number}" for number, month in enumerate(_MONTHS[language].split(), 1)))
     add("part", _PARTS[language])
+    add("dozen", _DOZENS[language])
     add("other", _OTHER[language])
     spanish = list(NAMED).index("dos")
     for word in list(NAMED)[spanish:] if language == "es" else list(NAMED)[:spanish]:
@@ -128,7 +133,7 @@ def _continues(
 ) -> bool:
     """Whether a word goes on with the number that the words before it began."""
     last, before = run[-1][2], run[-1][3]
-    if len(gap) > 6 or last in ("other", "part"):
+    if len(gap) > 6 or last in ("other", "part", "dozen"):
         return False
     joined = gap.strip() in ("", "-") and gap != ""
     if not joined:
@@ -139,7 +144,7 @@ def _continues(
         return (last == "ten" and value < 10) or last in ("hundred", "hundreds", "scale")
     if role == "ten":
         return last in ("hundred", "hundreds", "scale")
-    if role == "hundred":
+    if role in ("hundred", "dozen"):
         return last == "unit"
     if role == "hundreds":
         return last == "scale"
@@ -165,6 +170,9 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Ite
     for _, _, role, value in run:
         if role == "hundred":
             section = (section or 1) * 100
+        elif role == "dozen":
+            half = _HALF_A.search(text, max(0, start - 8), start)
+            start, section = (half.start(), 6) if half else (start, (section or 1) * 12)
         elif role == "scale":
             grows = total and total < value  # dos mil millones
             total, section = ((total + section) * int(value), 0) if grows else (total + (section or 1) * int(value), 0)
@@ -173,4 +181,4 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Ite
     amount = Decimal(total + section)
     if half := _AND_A_HALF.match(text, end):
         amount, end = amount + Decimal("0.5"), half.end()
-    yield Word(start, end, amount, len(run) > 1 or run[0][2] not in ("hundred", "scale"))
+    yield Word(start, end, amount, len(run) > 1 or run[0][2] not in ("hundred", "dozen", "scale"))

@@ -32,7 +32,8 @@ _REFERENCE = re.compile(
     r"|p[áa]rrafos?|annex|anexos?|rules?|reglas?|chapters?|cap[ií]tulos?|tables?|tablas?|figures?|figuras?|versi[oó]n|第)\s?$",
     re.IGNORECASE,
 )
-_HALF = re.compile(r"\s(?:and a half|y medi[oa])\b|个半")
+_HALF = re.compile(r"\s(?:and a half|y medi[oa])\b|个半(?![场圆径球数夜身票])")
+_HAN_PERIOD = re.compile("小时|钟头|月|星期|礼拜|学期|世纪|百分点")
 _PERCENT = re.compile(r"\s?(?:%|percent\b|per cent\b|por ciento\b|por 100\b|百分点)")
 _TWO = "(?<![一二三四五六七八九十两半])两"  # elsewhere a weight: 三两, or "one or two": 一两天
 _HAN = rf"(?:[{HAN_DIGITS.replace('两', '')}]|{_TWO}){{1,40}}(?:点[〇零一二三四五六七八九]{{1,18}})?"
@@ -205,6 +206,7 @@ def _in_han(text: str) -> Iterator[Number]:
             )
         elif half := _HALF.match(text, end):
             readings, end = ((value + Decimal("0.5"),),), half.end()
+            counts = counts or _HAN_PERIOD.match(text, end) is not None
         elif tenths := _TENTHS.match(text, end):
             readings, end, counts = _share(value), tenths.end(), True
         yield Number(start, end, readings, counts, True)
