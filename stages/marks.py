@@ -60,7 +60,7 @@ WRAPPED = re.compile(
 
 # "Assistant: …", "### Response:" before an answer
 SPEAKER = re.compile(
-    r"\s*(?:(?:#{1,4}\s*)?\*{0,2}(?:assistant|asistente|chatbot|AI|助手|助理)\*{0,2}\s?[:：]\*{0,2}\s+"
+    r"\s*(?:(?:#{1,4}\s*)?\*{0,2}(?:assistant|asistente|chatbot|助手|助理)\*{0,2}\s?[:：]\*{0,2}\s+"
     r"|#{2,4}\s*\*{0,2}(?:response|output|respuesta|回复|回答)\*{0,2}\s?[:：]?\*{0,2}\s*\n\s*)(?=\S)",
     re.IGNORECASE,
 )

@@ -22,7 +22,8 @@ _FIXED_NEGATION = re.compile(
     r"|\b(?:was|were|been) (?:\w+ly )?(?:correlated|compared|matched|adjusted)\b"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|that)\s$")  # "a member who has not objected": one of whom more is said
-_STATISTICS = re.compile(r"\b[Pp] ?[=<>] ?0?[.,]")  # which would tell
+_STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
+_REASON = re.compile(r"\b(?:thus|thereby|therefore|hence|due to|owing to|because|since|so that)\b|, as \w+ \w+s\b")
 _CONDITION = re.compile(r"(?:Where|If|When|Once|Until|While)\b[^,]*,")  # the rest of the sentence follows from it
 _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
@@ -119,15 +120,16 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
             yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
     if _FIXED_NEGATION.search(sentence):
         return
-    if _TERM.match(sentence) or _STATISTICS.search(sentence):
+    if _TERM.match(sentence) or _STATISTICS.search(sentence) or _REASON.search(sentence):
         return
     condition = _CONDITION.match(sentence)
     if condition and re.search(rf"\b(?:{_AUXILIARY}|has|have|had|does|do|did)\b", condition[0]):
         return
-    if (match := _NEGATED.search(sentence)) and _RELATIVE.search(sentence[: match.start()]):
+    match = _NEGATED.search(sentence) or _NOT_NEGATED.search(sentence)
+    if match is None or _RELATIVE.search(sentence[: match.start()]):
         return
-    if match:
-        yield Edit("negation", sentence, match.start(), match[0], match[1] or match[2])
-    elif match := _NOT_NEGATED.search(sentence):
+    if _NEGATED.fullmatch(match[0]):
+        new = match[0].removesuffix("not").rstrip()
+    else:
         new = "cannot" if match[0] == "can" else f"{match[0]} not"
-        yield Edit("negation", sentence, match.start(), match[0], new)
+    yield Edit("negation", sentence, match.start(), match[0], new)

@@ -32,7 +32,7 @@ _PLACE = re.compile(  # a place in a document, of which nothing is said: Table 3
 )
 _SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$")  # 7 = 4 + 2 + 1; a sign that is quoted
 # "the last four" stays true with a smaller number, "between two" with a larger one
-_CHOSEN = re.compile(r"\b(?:first|last|top|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
+_CHOSEN = re.compile(r"\b(?:first|last|top|these|those|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
 _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
     r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"

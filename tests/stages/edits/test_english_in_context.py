@@ -44,6 +44,12 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
         ("A member which has not objected within the period shall be deemed to be in agreement.", "has not"),
         ("Examples include disregard for social conventions, impulsivity, and poor assessment of risks.", "include"),
         ("The plaintiff voluntarily dismissed the case after she and her daughter were reunited.", "dismissed"),
+        ("Imaging strongly predicted the measurement of the surgeon in all groups (r=0.81).", "0.81"),
+        ("Nerve palsy often presents with diplopia, which is a double vision of objects side by side.", "is"),
+        ("Both strands of the duplex are tethered together, thus preventing the unwinding of the strand.", "are"),
+        ("The transplantation is possible due to an adequate suppression of the immune response.", "is"),
+        ("The form of the substance is described by its name, as vernix means varnish in Latin.", "is"),
+        ("Two of these four patients had complications that were related to the instruments.", "four"),
         ("The ventricle (a hole between the two bottom chambers) lies close to the pulmonary artery.", "two"),
     ],
 )
