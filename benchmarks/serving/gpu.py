@@ -71,6 +71,9 @@ class Measured:
         end = time.perf_counter()
         arrivals = (await reading).arrivals
         pairs = list(itertools.pairwise(arrivals))
+        longest = sorted(pairs, key=lambda pair: pair[0] - pair[1])[:6]
+        gaps = ", ".join(f"{1e3 * (after - before):.1f} at {1e3 * (before - begin):.0f}" for before, after in longest)
+        print(f"{self.name}: read in {1e3 * (end - begin):.0f} ms; the longest waits, in ms from its begin: {gaps}")
         idle = [after - before for before, after in pairs if after < begin or before > end]
         busy = [after - before for before, after in pairs if begin <= after and before <= end]
         self._put("ITL p99 while a long prompt loads / idle", load.percentile(busy, 0.99) / load.percentile(idle, 0.99))

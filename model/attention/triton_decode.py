@@ -24,7 +24,7 @@ PROGRAMS = 528  # enough to fill a GPU: 4 on each of an H100's 132 multiprocesso
 @triton.jit
 def _store(
     q, k, v, cos, sin, turned, keys, values, tail, summary, l0, l1, l2, l3, lengths,
-    K, key_b, key_t, leaf_b, leaf_b1, leaf_b2, leaf_b3,
+    K, q_b, k_b, v_b, key_b, key_t, leaf_b, leaf_b1, leaf_b2, leaf_b3,
     G: tl.constexpr, S: tl.constexpr, D: tl.constexpr, E: tl.constexpr, F: tl.constexpr, DEPTH: tl.constexpr,
     GATE: tl.constexpr,
 ):  # fmt: skip
@@ -36,18 +36,18 @@ def _store(
     kind = keys.dtype.element_ty
     c = tl.load(cos + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32)
     n = tl.load(sin + b * (D // 2) + d % (D // 2)).to(kind).to(tl.float32) * sign
-    source = (b * K + h) * D
+    source = b * k_b + h * D
     fresh = tl.load(k + source + d)
     key = (fresh.to(tl.float32) * c).to(kind).to(tl.float32)
     key += (tl.load(k + source + pair).to(tl.float32) * n).to(kind).to(tl.float32)
     target = b.to(tl.int64) * key_b + at.to(tl.int64) * key_t + h * D + d
     tl.store(keys + target, key.to(kind))
-    tl.store(values + target, tl.load(v + source + d))
+    tl.store(values + target, tl.load(v + b * v_b + h * D + d))
     for g in range(G):
-        head = source * G + g * D
-        query = (tl.load(q + head + d).to(tl.float32) * c).to(kind).to(tl.float32)
-        query += (tl.load(q + head + pair).to(tl.float32) * n).to(kind).to(tl.float32)
-        tl.store(turned + head + d, query.to(kind))
+        head = (h * G + g) * D
+        query = (tl.load(q + b * q_b + head + d).to(tl.float32) * c).to(kind).to(tl.float32)
+        query += (tl.load(q + b * q_b + head + pair).to(tl.float32) * n).to(kind).to(tl.float32)
+        tl.store(turned + b * K * G * D + head + d, query.to(kind))
     if GATE:
         tail_row = tail + (b * S * K + h) * D
         tl.store(tail_row + at % S * K * D + d, fresh)
@@ -244,15 +244,15 @@ def store(
 ) -> torch.Tensor:
     """Writes a token of each text at its position `at_B`, and the summaries of the nodes that it completes.
     Returns the queries [B, H, D] after RoPE. The arguments are those of `decode.step`."""
-    B, H, D = q_BHD.shape
-    K, levels = k_BKD.shape[1], pages.levels
-    levels_4, strides = _kernel_levels(levels)
+    (B, H, D), K, (levels_4, strides) = q_BHD.shape, k_BKD.shape[1], _kernel_levels(pages.levels)
     turned = torch.empty(B, H, D, dtype=q_BHD.dtype, device=q_BHD.device)
+    # A token's heads lie side by side; its row may be a part of a longer one, where projections are joined.
+    q_BHD, k_BKD, v_BKD = (x if x.stride()[1:] == (D, 1) else x.contiguous() for x in (q_BHD, k_BKD, v_BKD))
     _store[(B, K)](
-        q_BHD.contiguous(), k_BKD.contiguous(), v_BKD.contiguous(), cos_BD.contiguous(), sin_BD.contiguous(), turned,
-        pages.keys, pages.values, pages.tail, turned if gate is None else gate.summary, *levels_4, at_B, K,
+        q_BHD, k_BKD, v_BKD, cos_BD.contiguous(), sin_BD.contiguous(), turned, pages.keys, pages.values, pages.tail,
+        turned if gate is None else gate.summary, *levels_4, at_B, K, q_BHD.stride(0), k_BKD.stride(0), v_BKD.stride(0),
         pages.keys.stride(0), pages.keys.stride(1), *strides, G=H // K, S=pages.sparsity.block, D=D,
-        E=max(levels_4[0].shape[3], 1), F=pages.sparsity.fanout, DEPTH=len(levels), GATE=gate is not None,
+        E=max(levels_4[0].shape[3], 1), F=pages.sparsity.fanout, DEPTH=len(pages.levels), GATE=gate is not None,
     )  # fmt: skip
     return turned
 

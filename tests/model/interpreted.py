@@ -30,6 +30,7 @@ from model.attention.pages import Pages
 from model.attention.select import select_blocks, select_last_blocks
 from model.attention.sparsity import Sparsity
 from model.backends.vllm import triton_kernel as triton_attention
+from model.serve.embedded import triton_gates
 
 DEEP = Sparsity(block=16, top=6, fanout=4, roots=16, beam=4)
 
@@ -46,6 +47,16 @@ def rope() -> None:
         torch.testing.assert_close(
             triton_rope.rotate(among[:, 1:], angle.cos()[:, 1:], angle.sin()[:, 1:]), want[:, 1:]
         )
+
+
+def gates() -> None:
+    """Head gates among other projections, and SwiGLU, by the kernels and by PyTorch."""
+    for M, H, D in ((1, 4, 16), (7, 3, 24), (300, 2, 16)):
+        x, mixed, gate_up = torch.randn(M, H, D), torch.randn(M, H + 5), torch.randn(M, 2 * H * D)
+        want = x * torch.sigmoid(mixed[:, 2 : H + 2])[..., None]
+        torch.testing.assert_close(triton_gates.scale_heads(x, mixed[:, 2 : H + 2]), want)
+        gate, up = gate_up.chunk(2, 1)
+        torch.testing.assert_close(triton_gates.swiglu(gate_up), torch.nn.functional.silu(gate) * up)
 
 
 def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense: bool = False, steps: int = 3) -> None:
@@ -65,7 +76,9 @@ def decoding(at: list[int], H: int, K: int, D: int, sparsity: Sparsity, *, dense
         angle = torch.rand(B, D // 2) * 6
         asked = None if dense else torch.randn(B, K, E)
         want = decode.step(*token, angle.cos(), angle.sin(), at_B, both[0], gate, asked)
-        q = triton_decode.store(*token, angle.cos(), angle.sin(), at_B, both[1], gate)
+        joined = torch.cat([part.flatten(1) for part in token], 1).split([H * D, K * D, K * D], 1)
+        among = [part.unflatten(1, (-1, D)) for part in joined]  # projections of one product
+        q = triton_decode.store(*among, angle.cos(), angle.sin(), at_B, both[1], gate)
         chosen = None
         if asked is not None:
             chosen = triton_decode.choose(asked, at_B, both[1])
@@ -263,6 +276,7 @@ CHECKS = {
     "vLLM's layer": layer,
     "chunks of queries": lambda: chunks(150, Sparsity(block=16, top=5)),
     "rope": rope,
+    "gates": gates,
     "one level": lambda: decoding([100, 127, 303], 4, 2, 16, Sparsity(block=16, top=6)),
     "a tree of four levels": lambda: decoding([1023, 511, 16 * 255 + 13], 4, 2, 16, DEEP, steps=4),
     "heads of their own": lambda: decoding([5, 64], 2, 2, 32, Sparsity(block=16, top=5)),

@@ -12,6 +12,7 @@ from tests.factories.command_line import ROOT, environment  # noqa: E402
 pytestmark = pytest.mark.triton
 CHECKS = (
     "rope",
+    "gates",
     "one level",
     "a tree of four levels",
     "heads of their own",

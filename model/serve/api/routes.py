@@ -16,7 +16,7 @@ from model.serve.api.generation import api_error
 from model.serve.api.generation_response import GenerationResponse
 from model.serve.api.health import health_of
 from model.serve.api.job import PromptText, check_tokens, choose_model, create_job
-from model.serve.api.json_text import json_bytes
+from model.serve.api.json_text import JsonRoute, json_bytes
 from model.serve.api.lifecycle import Lifecycle
 from model.serve.api.record import RequestRecord, record_of
 from model.serve.api.schema.bodies import ChatBody, CompletionBody, Conversation, DetokenizeBody, Prompt, TokenizeBody
@@ -59,7 +59,7 @@ GENERATED: dict[int | str, dict[str, Any]] = {
 
 def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
     """The routes of a server."""
-    router = APIRouter()
+    router = APIRouter(route_class=JsonRoute)
     tokenizer, started = serving.tokenizer, int(time.time())
 
     @router.get("/v1/models", response_model=ModelList, responses=_errors(401, 503))

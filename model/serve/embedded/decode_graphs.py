@@ -4,35 +4,39 @@ A captured step costs a launch instead of some hundred. Numbers of slots in betw
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from model.serve.embedded.dsa_slots import DsaSlots
+from model.serve.embedded.decode_pass import DecodePass
 
 WARM_UP_STEPS = 2  # before a capture: kernels are compiled and workspaces allocated
 
 
 class DecodeGraphs:
-    """Captures each step at the start, so that no request waits for it."""
+    """Captures each step at the start, so that no request waits for it.
 
-    def __init__(self, slots: "DsaSlots") -> None:
-        self._slots, count = slots, slots.slots
-        sizes = [size for size in (1, 2, 4, 8, *range(16, count, 16)) if size < count]
-        self._sizes = [*sizes, count]
-        device = slots.network.device
-        self._host_2B = torch.zeros(2, count, dtype=torch.int32).pin_memory()
-        self._device_2B = torch.zeros(2, count, dtype=torch.int32, device=device)
+    Args:
+        decode: the step.
+        slots: of the model.
+        dense_below: longest text whose attention is dense; None: of all texts.
+        device: a GPU.
+    """
+
+    def __init__(self, decode: DecodePass, slots: int, dense_below: int | None, device: torch.device) -> None:
+        self._decode, self._kinds = decode, (False,) if dense_below is None else (False, True)
+        self._sizes = [*(size for size in (1, 2, 4, 8, *range(16, slots, 16)) if size < slots), slots]
+        self._host_2B = torch.zeros(2, slots, dtype=torch.int32).pin_memory()
+        self._values_2B = self._host_2B.numpy()
+        self._device_2B = torch.zeros(2, slots, dtype=torch.int32, device=device)
         self._graphs: dict[tuple[int, bool], tuple[Any, torch.Tensor]] = {}
         self._pool: Any = None
 
     def capture_all(self) -> None:
         """Captures the steps of all sizes. The slots must be free."""
-        kinds = (False,) if self._slots.dense_below is None else (False, True)
         with torch.inference_mode():
             for size in reversed(self._sizes):  # the largest first: the others use its memory
-                for is_sparse in kinds:
+                for is_sparse in self._kinds:
                     self.step([0] * size, [0] * size, is_sparse)
 
     def step(self, tokens: Sequence[int], positions: Sequence[int], is_sparse: bool) -> torch.Tensor:
@@ -45,9 +49,8 @@ class DecodeGraphs:
         """
         count = len(tokens)
         size = next(size for size in self._sizes if size >= count)
-        self._host_2B[0, :count] = torch.tensor(tokens, dtype=torch.int32)
-        self._host_2B[1, :count] = torch.tensor(positions, dtype=torch.int32)
-        self._host_2B[:, count:size] = 0
+        self._values_2B[0, :count], self._values_2B[1, :count] = tokens, positions
+        self._values_2B[:, count:size] = 0
         self._device_2B.copy_(self._host_2B, non_blocking=True)
         if (size, is_sparse) not in self._graphs:
             self._capture(size, is_sparse)
@@ -57,15 +60,9 @@ class DecodeGraphs:
 
     def _capture(self, size: int, is_sparse: bool) -> None:
         """Captures a step. Its warm-up writes the tokens of the step that comes next, which does no harm."""
-        cache = self._slots.first_slots(size)
-        # What decides between the two kinds of attention.
-        length = (self._slots.dense_below or 0) if is_sparse else 0
 
         def step() -> torch.Tensor:
-            cache.lengths = [length] * size
-            cache.positions_B.copy_(self._device_2B[1, :size])
-            ids_BT = self._device_2B[0, :size, None].long()
-            return self._slots.network(input_ids=ids_BT, past_key_values=cache).logits[:, -1]
+            return self._decode.run(self._device_2B[0, :size], self._device_2B[1, :size], is_sparse=is_sparse)
 
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

@@ -11,8 +11,10 @@ from model.attention.pages import Pages
 from model.lm import DsaForCausalLM
 from model.lm.kv_cache import DsaCache
 from model.serve.embedded.decode_graphs import DecodeGraphs
+from model.serve.embedded.decode_pass import DecodePass
+from model.serve.embedded.joined_network import JoinedNetwork
 from model.serve.embedded.prompt_pass import MAX_TOKENS_PER_PASS, PromptPass
-from model.serve.embedded.slot_model import SlotModel
+from model.serve.embedded.slot_model import SlotModel, integers
 from model.serve.port import AdapterRef
 
 
@@ -34,12 +36,13 @@ class DsaSlots(SlotModel):
         pages.reserve(max_length + 1)
         for number, layer in enumerate(self._cache.layers):
             layer.set_pages(pages.rows(number * slots, (number + 1) * slots))  # pyright: ignore
-        self._prompt_pass = PromptPass(network, pages, max_length)
+        joined = JoinedNetwork(network, max_length + 1)
+        self._prompt_pass, self._decode_pass = PromptPass(joined, pages), DecodePass(joined, pages)
         self._longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS, max_length)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         sizes = config.head_dim, config.gate_dim, config.sparsity.block
         can_capture = decode.has_kernels(*sizes, network.dtype, network.device)
-        self._graphs = DecodeGraphs(self) if can_capture else None
+        self._graphs = DecodeGraphs(self._decode_pass, slots, self.dense_below, network.device) if can_capture else None
         if self._graphs is not None:
             self._compile_prefill()
             self._prompt_pass.capture(self._longest_short)
@@ -78,12 +81,12 @@ class DsaSlots(SlotModel):
         ids = [[0] * (longest - len(chunk)) + list(chunk) for chunk in chunks]
         mask_BT = None
         if any(len(chunk) < longest for chunk in chunks):
-            mask_BT = torch.tensor([[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks])
-            mask_BT = mask_BT.to(self.network.device)
+            mask = [[0] * (longest - len(chunk)) + [1] * len(chunk) for chunk in chunks]
+            mask_BT = integers(mask, self.network.device)
         with self._breaks.calling(between_layers):
             logits_BTV = self._with_adapters(
                 adapters,
-                input_ids=torch.tensor(ids, device=self.network.device),
+                input_ids=integers(ids, self.network.device),
                 attention_mask=mask_BT,
                 past_key_values=cache,
                 logits_to_keep=0 if all_logits else 1,
@@ -103,16 +106,19 @@ class DsaSlots(SlotModel):
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
     ) -> torch.Tensor:
         is_sparse = self.dense_below is not None and max(positions) >= self.dense_below
-        if self._graphs is not None and not any(adapters):
-            return self._graphs.step(tokens, positions, is_sparse)
-        ids_BT = torch.tensor(tokens, device=self.network.device)[:, None]
-        cache = self.first_slots(len(tokens))
+        if not any(adapters):
+            if self._graphs is not None:
+                return self._graphs.step(tokens, positions, is_sparse)
+            ids_B = integers(tokens, self.network.device)
+            positions_B = integers(positions, self.network.device, torch.int32)
+            return self._decode_pass.run(ids_B, positions_B, is_sparse=is_sparse)
+        ids_BT = integers(tokens, self.network.device)[:, None]
+        cache = self._first_slots(len(tokens))
         cache.lengths = list(positions)
-        cache.positions_B.copy_(torch.tensor(positions, dtype=torch.int32))
+        cache.positions_B.copy_(integers(positions, self.network.device))
         return self._with_adapters(adapters, input_ids=ids_BT, past_key_values=cache).logits[:, -1]
 
-    def first_slots(self, count: int) -> DsaCache:
-        """Returns the cache of the first slots; the caller sets its lengths and positions."""
+    def _first_slots(self, count: int) -> DsaCache:
         if count not in self._parts:
             self._parts[count] = self._cache.rows(0, count)
         return self._parts[count]

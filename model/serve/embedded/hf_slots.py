@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from configs.errors import ConfigError
-from model.serve.embedded.slot_model import SlotModel
+from model.serve.embedded.slot_model import SlotModel, integers
 from model.serve.port import AdapterRef
 
 
@@ -62,10 +62,10 @@ class HfSlots(SlotModel):
         self._window.set(first_slot, first_slot + len(chunks), end, offset)
         position_T = self._position_T[offset:end]
         mask_BHTT = (self._position_T[:end] <= position_T[:, None])[None, None]
-        last_B = torch.tensor([len(chunk) - 1 for chunk in chunks], device=device)
+        last_B = integers([len(chunk) - 1 for chunk in chunks], device)
         places_P = last_B.unique()
         # Padded on the right: padding is behind what its row attends, and is overwritten by the next tokens.
-        ids_BT = torch.tensor([list(chunk) + [0] * (longest - len(chunk)) for chunk in chunks], device=device)
+        ids_BT = integers([[*chunk, *([0] * (longest - len(chunk)))] for chunk in chunks], device)
         with self._breaks.calling(between_layers):
             logits_BTV = self._with_adapters(
                 adapters,
@@ -85,14 +85,14 @@ class HfSlots(SlotModel):
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
     ) -> torch.Tensor:
         device = self.network.device
-        position_B = torch.tensor(positions, device=device)
+        position_B = integers(positions, device)
         end = max(positions) + 1
         mask_BHTT = (self._position_T[:end] <= position_B[:, None])[:, None, None]
         outer = self._window.get()  # of a prefill, between whose layers this step may be
         self._window.set(0, len(tokens), end, position_B)
         logits_BTV = self._with_adapters(
             adapters,
-            input_ids=torch.tensor(tokens, device=device)[:, None],
+            input_ids=integers(tokens, device)[:, None],
             attention_mask=mask_BHTT,
             position_ids=position_B[:, None],
             past_key_values=self._cache,

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from model.serve.embedded.slot_model import integers
+
 SHORTEST = 64  # tokens
 MAX_PROMPTS = 32
 WARM_UP_PASSES = 2  # before a capture: kernels are compiled and workspaces allocated
@@ -50,7 +52,7 @@ class PromptGraphs:
     def read(self, shape: tuple[int, int], rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Returns the logits [B, V] of a pass over prompts of that shape, of which it is one of `shapes`."""
         graph, inputs, logits_BV = self._graphs[shape]
-        inputs.copy_(torch.tensor(rows))
+        inputs.copy_(integers(rows, inputs.device))
         graph.replay()
         return logits_BV.clone()  # the next pass overwrites them
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from configs.errors import ConfigError
@@ -103,6 +104,13 @@ class LayerBreaks:
         if between is not None:
             between()
             self._between = between
+
+
+def integers(
+    rows: Sequence[int] | Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype = torch.int64
+) -> torch.Tensor:
+    """Returns a tensor of Python's integers. `torch.tensor` takes eight times as long, and no other thread runs."""
+    return torch.from_numpy(np.array(rows, dtype=np.int64)).to(device, dtype)
 
 
 def choose_sizes(

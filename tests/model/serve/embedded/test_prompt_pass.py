@@ -1,4 +1,7 @@
-"""A prompt's pass gives what the network's own gives, in a bounded number of operations, and lets others decode."""
+"""Passes over prompts, and decode steps, give what the network's own give, in a bounded number of operations.
+
+Long prompts let others decode.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +17,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
+from model.attention import decode  # noqa: E402
 from model.serve.embedded import generation, prompt_graphs, prompt_pass  # noqa: E402
 from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
 from model.serve.embedded.generation import Generation  # noqa: E402
@@ -23,7 +27,8 @@ from model.serve.port import GenerationRequest, SamplingOptions  # noqa: E402
 from tests.factories.serving.tiny_models import VOCABULARY, save_dsa  # noqa: E402
 
 pytestmark = pytest.mark.weights
-MAX_OPERATIONS = 18  # of a layer; on a GPU, where RoPE is one, 12
+MAX_OPERATIONS = 18  # of a layer; on a GPU, where RoPE and each gate are one, 10
+MAX_DECODE_OPERATIONS = 10  # of a layer, attention left out; on a GPU, where each gate is one, 8
 
 
 class Operations(TorchDispatchMode):
@@ -50,7 +55,7 @@ class Operations(TorchDispatchMode):
             for tensors in ((args, kwargs), result)
         )
         is_view = returned <= given and not func._schema.is_mutable
-        if returned and not is_view and "empty" not in name:
+        if returned and not is_view and "empty" not in name and name != "aten::detach_":
             self.counts[name] += 1
         return result
 
@@ -116,6 +121,52 @@ def test_a_layer_of_short_prompts_is_few_operations_however_many_they_are(
     with Operations() as operations:
         slots.prefill(0, prompts, 0, [None] * len(prompts), lambda: begins.append(sum(operations.counts.values())))
     assert 0 < begins[1] - begins[0] <= MAX_OPERATIONS, operations.counts
+
+
+@pytest.mark.parametrize("lengths", [(20,), (9, 4, 90, 1), (70, 31, 80)])
+def test_decode_steps_give_the_logits_of_the_network(network: Any, lengths: tuple[int, ...]) -> None:
+    check_decode_steps(network, lengths, 1e-4)
+
+
+def check_decode_steps(network: Any, lengths: tuple[int, ...], tolerance: float) -> None:
+    """Steps of texts of several lengths, through the ends of blocks, against the network's own steps of each text."""
+    slots, prompts, adapters = DsaSlots(network, 4, 128), tokens(lengths), [None] * len(lengths)
+    caches = []
+    for row, prompt in enumerate(prompts):
+        slots.prefill(row, [prompt], 0, [None], lambda: None)
+        with torch.no_grad():
+            caches.append(network(input_ids=torch.tensor([prompt]).to(network.device), use_cache=True).past_key_values)
+    for step in range(20):
+        following = [(step * 7 + row) % VOCABULARY for row in range(len(lengths))]
+        logits = slots.decode(following, [length + step for length in lengths], adapters).clone()
+        for row, token in enumerate(following):
+            # Beside a long text a short one attends by the gate too, whose blocks are then all that there are.
+            with torch.no_grad():
+                ids = torch.tensor([[token]]).to(network.device)
+                expected = network(input_ids=ids, past_key_values=caches[row]).logits[0, -1]
+            torch.testing.assert_close(logits[row], expected, atol=tolerance, rtol=tolerance)
+
+
+def test_a_layer_of_a_decode_step_is_few_operations_beside_attention(
+    network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = DsaSlots(network, 2, 128)
+    monkeypatch.setattr(decode, "step", lambda q_BHD, *_: q_BHD)
+    with Operations() as operations, torch.inference_mode():
+        slots._decode_pass.run(torch.tensor([1, 2]), torch.tensor([3, 9], dtype=torch.int32), is_sparse=False)
+    around = {"aten::embedding": 1, "aten::index_select": 2, "aten::rms_norm": 1, "aten::linear": 1}
+    in_layers = operations.counts - Counter(around)
+    assert 0 < sum(in_layers.values()) <= MAX_DECODE_OPERATIONS * len(network.layers), operations.counts
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("lengths", [(20,), (9, 4, 90, 1), (70, 31, 80)])
+def test_decode_steps_on_a_gpu_give_the_logits_of_the_network(
+    lengths: tuple[int, ...], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    network: Any = save_dsa(tmp_path, hidden_size=64, block=16, gate_dim=16).to("cuda", dtype)
+    check_decode_steps(network, lengths, 0.05 if dtype == torch.bfloat16 else 1e-3)
 
 
 class UncapturedGraphs:
