@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import permutations, product
 
 from stages.edits.edit import Edit
 
@@ -16,15 +18,19 @@ _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
 # "no one shall" and "no one may" are the same
 _FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b")
 _AS_MAY_BE = re.compile(r"\bas $")  # "as may be prescribed" permits nothing
-# "whether it is" and "whether it is not" are the same; "were correlated with" says what was done, not what was found
+# "whether it is" and "whether it is not" are the same; "were correlated with" says what was done, not what was found;
+# "either … or had not" and "depending on the severity it cannot" make no sense
 _FIXED_NEGATION = re.compile(
-    r"\b(?:[Nn]o|[Nn]one|nor|[Nn]either|[Ww]hether|[Uu]nless)\b"
+    r"\b(?:[Nn]o|[Nn]one|nor|[Ee]ither|[Nn]either|[Ww]hether|[Uu]nless|[Dd]epend\w*|var(?:y|ies)|(?:dis|con)cordan\w+)\b"
     r"|\b(?:was|were|been) (?:\w+ly )?(?:correlated|compared|matched|adjusted)\b"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|that)\s$")  # "a member who has not objected": one of whom more is said
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
 _REASON = re.compile(r"\b(?:thus|thereby|therefore|hence|due to|owing to|because|since|so that)\b|, as \w+ \w+s\b")
 _CONDITION = re.compile(r"(?:Where|If|When|Once|Until|While)\b[^,]*,")  # the rest of the sentence follows from it
+_SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
+MAX_NUMBERS = 30  # of a sentence
+_ROUNDED = 0.6  # points: a share of 4 % may be one of 3.5 %
 _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
 _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
@@ -34,7 +40,7 @@ _ASKS_FOR_WITH = re.compile(  # in accordance with: "in accordance without" is n
     r"|concerned|familiar|faced|met|diagnosed|fused|mixed|correlat\w+)\s$"
 )
 _FIXED_WITH = re.compile(  # goes on after "with" or "without"; of a list "without" would deny each member
-    r" (?:it|them|regard|respect)\b|[^.;]*,[^.;]*\b(?:and|or)\b"
+    r" (?:it|them|regard|respect|one or|at least|several|some|many|multiple)\b|[^.;]*,[^.;]*\b(?:and|or)\b"
 )
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
 _TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # "Elevated calcitonin: …" tells what its definition may say
@@ -50,9 +56,12 @@ _AMOUNTS = re.compile(
 _TOO_MUCH_OR_LITTLE = re.compile(r"\bhyp(?:er|o)[a-z]{3,}", re.IGNORECASE)
 _TIMES = re.compile("before|after|following|preceding|prior to|until|during|earlier|later|early|late")
 _ORDERED = re.compile(
-    r"\b(?:subsequent\w*|prior|previous\w*|earlier|later|then|initial\w*|induc\w+|delay\w*|pre-?\w*op\w*|post-?\w*op\w*)\b",
+    r"\b(?:subsequent\w*|prior|previous\w*|earlier|later|then|initial\w*|induc\w+|delay\w*|pre-?\w*op\w*|post-?\w*op\w*"
+    r"|baseline|at first|enrol\w*|recruit\w*|follow-?up)\b",
     re.IGNORECASE,
 )
+_SIGNS = re.compile("positive|negative|present|absent")
+_ALIKE = re.compile(r"\b(?:dis|con)cordan\w+|\b(?:same|alike|identical|opposite|contrary)\b")  # which two signs must be
 _QUALITIES = re.compile("better|worse|improved|worsened")
 _DISMISSED = re.compile(r"\b(?:terminated|fired|hired|former|dismissed|retired|laid-off)\s$")
 _COMPARED = re.compile(r"\b(?:alone|compared|versus|vs|controls?)\b")
@@ -69,6 +78,10 @@ _FOLLOWED = {
     "most": r" \w+ly\b",
     "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
     "District Court": r" (?:for|of)\b",
+    "during": r" (?:(?:the|his|her|its|their) )?(?:pleasure|good behaviou?r|consultations?|visits?)\b",
+    # who complains is the plaintiff
+    "plaintiff's": r" (?:\w+ )?complaint",
+    "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
 
 
@@ -80,6 +93,8 @@ def fits(match: re.Match[str], new: str) -> bool:
     if word in ("above", "below") and not after.startswith(" "):
         return False  # "as described above" points at the text, not at an amount
     if word in ("with", "without") and (_FIXED_WITH.match(after) or _ASKS_FOR_WITH.search(before)):
+        return False
+    if word == "more" and before.endswith("one or "):
         return False
     if word in _FOLLOWED and re.match(_FOLLOWED[word], after):
         return False
@@ -97,6 +112,8 @@ def _is_decided(word: str, before: str, after: str) -> bool:
         return True
     if word == "include" and before == "Examples ":
         return True
+    if _SIGNS.fullmatch(word) and _ALIKE.search(rest):
+        return True
     if _QUALITIES.fullmatch(word) and ", but" in rest:
         return True
     if word.startswith("employee") and _DISMISSED.search(before):
@@ -109,8 +126,31 @@ def _is_decided(word: str, before: str, after: str) -> bool:
 
 
 def is_amount(match: re.Match[str]) -> bool:
-    """Whether a number in digits (group 1) counts or measures something: nearly all in English do, levels do not."""
-    return _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)) is None
+    """Whether a number in digits (group 1) counts or measures something, and the sentence does not tell which it is.
+
+    Nearly all in English do; levels do not.
+    """
+    if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
+        return False
+    return match.start(1) not in _places_of_calculated(match.string)
+
+
+@lru_cache(maxsize=64)
+def _places_of_calculated(sentence: str) -> frozenset[int]:
+    """Where the numbers begin that can be calculated: shares in per cent beside their two counts, and these.
+
+    A sentence with more than MAX_NUMBERS is a table: all of its numbers.
+    """
+    numbers = [(m.start(1), float(m[1].replace(",", "")), bool(m[2])) for m in _SHARE_OR_COUNT.finditer(sentence)]
+    if len(numbers) > MAX_NUMBERS:
+        return frozenset(place for place, _, _ in numbers)
+    shares = [(place, value) for place, value, is_share in numbers if is_share]
+    counts = [(place, value) for place, value, is_share in numbers if not is_share and value.is_integer()]
+    places: set[int] = set()
+    for share, (part, whole) in product(shares, permutations(counts, 2)):
+        if whole[1] > part[1] > 0 and abs(100 * part[1] / whole[1] - share[1]) < _ROUNDED:
+            places |= {share[0], part[0], whole[0]}
+    return frozenset(places)
 
 
 def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
