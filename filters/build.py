@@ -21,7 +21,7 @@ from filters.heads.grounded.verifier_card import located
 from filters.sketch import Sketch
 from stages.ports import Encoder, Filter, Verifier
 
-INJECTED = ("encoder", "verifier")  # fields of filters that are no options
+INJECTED = ("encoder", "verifier", "asked")  # fields of filters that are no options
 OpenVerifier = Callable[[str, str], Verifier]  # the model, and the folder of its adapter or ""
 
 
@@ -64,6 +64,8 @@ def build_filters(
         try:
             if _has_field(kind, "verifier"):
                 options["verifier"] = _opened(options.get("model", ""), open_verifier)
+                if options.get("judge"):
+                    options["asked"] = _opened_judge(options["judge"], open_verifier)
             built.append((spec.name, kind(**options)))
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
@@ -149,6 +151,13 @@ def _opened(model: str, open_verifier: OpenVerifier | None) -> Verifier:
         raise ConfigError("name: it reads passages with a model of its own, which cannot be opened here")
     name, adapter, _ = located(model)
     return open_verifier(name, adapter)
+
+
+def _opened_judge(judge: str, open_verifier: OpenVerifier | None) -> Verifier:
+    try:
+        return _opened(judge, open_verifier)
+    except ConfigError as error:
+        raise ConfigError(f"judge: {str(error).removeprefix('model: ')}") from None
 
 
 def data_hashes(specs: Sequence[FilterSpec], encoder: str = "") -> dict[str, str]:

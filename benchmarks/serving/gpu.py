@@ -20,12 +20,12 @@ import torch
 from benchmarks.figures import Figures
 from benchmarks.serving import load, models
 
-VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 8000
+VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 12_000
 CASES = ("latency", "decode", "workload")
 # Cases, slots, tokens of a slot. vLLM's slots share their memory, the embedded engine's do not.
 SERVERS = {
-    "embedded": [(("latency", "decode"), 32, 73_728), (("workload",), 256, 2_304)],
-    "vllm": [(CASES, 256, 73_728)],
+    "embedded": [(("latency", "decode"), 32, 77_824), (("workload",), 256, 2_304)],
+    "vllm": [(CASES, 256, 77_824)],
 }
 AIMS = {"65000 x 32": 4.5, "65000 x 8": 1.8, "4000 x 8": 0.97}
 

@@ -8,7 +8,16 @@ import numpy as np
 
 from filters.heads.grounded.claims import claims_of
 from filters.heads.grounded.combined import combined
-from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN, VerifierCard, identity, located
+from filters.heads.grounded.verifier_card import (
+    JUDGE,
+    LIKELIHOODS,
+    LIKELIHOODS_WITH_JUDGE,
+    OWN,
+    VerifierCard,
+    identity,
+    judge_scale,
+    located,
+)
 from stages.ports import KEEP, Verdict, Verifier
 from stages.record import Candidate
 
@@ -22,8 +31,10 @@ class Grounded:
     leaves them out. A row below `min_score` is dropped, or below the verifier's own limit, from which on nine of ten
     labelled answers were right. Without a limit for the row's generator, domain and language the row is kept with its
     score, and counted as `grounded_without_limit`. Languages that the verifier was not trained on get no score.
-    `model` is a folder written by `gristmill filter train grounded`, or any sequence-classification model (then
-    `languages` says what it reads, and its logit is the score); by default the one shipped, for English.
+    `model` is a folder written by `gristmill filter train grounded`, any sequence-classification model, or a language
+    model, which is asked (for the latter two `languages` says what it reads, and its logit is the score); by default
+    the one shipped, for English. `judge` is a language model that is asked about each sentence besides; its score
+    counts as much as the verifier's and the likelihood's.
     """
 
     judges = frozenset({"answer"})
@@ -33,32 +44,43 @@ class Grounded:
     model: str = ""
     likelihoods: bool = True
     languages: tuple[str, ...] = ()
+    judge: str = ""
+    asked: Verifier | None = None  # the model of `judge`
     _card: VerifierCard | None = field(init=False, repr=False, compare=False)
+    _scales: Mapping[str, Sequence[float]] = field(init=False, repr=False, compare=False)
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
         """The verifier, for the run's fingerprint."""
-        return identity(options.get("model", ""))
+        judge = options.get("judge", "")
+        return identity(options.get("model", "")) | ({"judge": identity(judge)} if judge else {})
 
     def __post_init__(self) -> None:
         _, _, card = located(self.model)
         if card is not None:
             card.check(self.verifier.card)
         object.__setattr__(self, "_card", card)
+        scales = dict(card.scales) if card else {}
+        if self.judge:
+            scales[JUDGE] = judge_scale(card, self.judge)
+        object.__setattr__(self, "_scales", scales)
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         claims = [claims_of(row.reply) if self._reads(row) else [] for row in batch]
         pairs = [(index, claim) for index, row_claims in enumerate(claims) for claim in row_claims]
         if not pairs:
             return [KEEP] * len(batch)
-        scores = self.verifier.score([batch[index].passage for index, _ in pairs], [claim for _, claim in pairs])
-        least = np.full(len(batch), np.inf)
+        passages, texts = [batch[index].passage for index, _ in pairs], [claim for _, claim in pairs]
+        least: dict[int, dict[str, float]] = {index: {} for index, _ in pairs}
         worst: dict[int, str] = {}
-        for (index, claim), score in zip(pairs, scores, strict=True):
-            if score < least[index]:
-                least[index], worst[index] = float(score), claim
+        for name, verifier in self._verifiers():
+            for (index, claim), score in zip(pairs, verifier.score(passages, texts), strict=True):
+                if score < least[index].get(name, np.inf):
+                    least[index][name] = float(score)
+                    if name == OWN:
+                        worst[index] = claim
         return [
-            self._verdict(row, float(least[index]), worst[index]) if index in worst else KEEP
+            self._verdict(row, least[index], worst[index]) if index in worst else KEEP
             for index, row in enumerate(batch)
         ]
 
@@ -75,19 +97,27 @@ class Grounded:
         claims = claims_of(candidate.reply) if self._reads(candidate) else []
         if not claims:
             return []
-        scores = self.verifier.score([candidate.passage] * len(claims), claims)
-        return [(claim, self._score({OWN: float(score)})) for claim, score in zip(claims, scores, strict=True)]
+        passages = [candidate.passage] * len(claims)
+        by_name = {name: verifier.score(passages, claims) for name, verifier in self._verifiers()}
+        return [
+            (claim, self._score({name: float(scores[place]) for name, scores in by_name.items()}))
+            for place, claim in enumerate(claims)
+        ]
+
+    def _verifiers(self) -> list[tuple[str, Verifier]]:
+        return [(OWN, self.verifier), *([(JUDGE, self.asked)] if self.asked else [])]
 
     def _reads(self, row: Candidate) -> bool:
         known = self.languages or (self._card.languages if self._card else ())
         return bool(row.passage.strip()) and row.language in known
 
     def _score(self, scores: Mapping[str, float]) -> float:
-        return combined(scores, self._card.scales) if self._card else scores[OWN]
+        return combined(scores, self._scales) if self._card else scores[OWN]
 
-    def _verdict(self, row: Candidate, least: float, worst: str) -> Verdict:
+    def _verdict(self, row: Candidate, least: Mapping[str, float], worst: str) -> Verdict:
         carried = {str(entry["filter"]): float(entry["score"]) for entry in row.scores} if self.likelihoods else {}
-        score = self._score({name: carried[name] for name in LIKELIHOODS if name in carried} | {OWN: least})
+        names = LIKELIHOODS_WITH_JUDGE if self.asked else LIKELIHOODS
+        score = self._score({name: carried[name] for name in names if name in carried} | dict(least))
         limit = self._limit(row)
         if limit is not None and score < limit:
             return Verdict("ungrounded", score, f"{score:.2f}, the least is {limit:.2f}: {worst}"[:160])

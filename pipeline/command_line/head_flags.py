@@ -54,6 +54,14 @@ LabelsFlag = Annotated[
         help="Labelled texts: scores from 0 to 5; for grounded, faithful answers. May be repeated.",
     ),
 ]
+JudgeFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        metavar="MODEL",
+        help="grounded: a language model that is asked about each sentence besides. For train it may be repeated.",
+    ),
+]
 TuneFlag = Annotated[bool, typer.Option("--tune", help="Fine-tune the encoder too (LoRA). Needs a GPU in practice.")]
 FoldsFlag = Annotated[
     int,

@@ -11,7 +11,7 @@ from configs.errors import InputError
 from configs.schema import Config
 from filters.heads.grounded.evaluation import label_report, label_scores, limit_of, pair_report
 from filters.heads.grounded.labels import read_grounded_labels
-from filters.heads.grounded.verifier_card import located
+from filters.heads.grounded.verifier_card import JUDGE, OWN, judge_scale, located
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
 from stages.cores import usable_cores
 
@@ -23,6 +23,7 @@ def evaluate_grounded(
     data: str | None,
     label_files: Sequence[str],
     *,
+    judge: str = "",
     tune: bool,
     as_json: bool,
 ) -> int:
@@ -34,9 +35,10 @@ def evaluate_grounded(
         head: the verifier's folder, or a model's name; the shipped one if left out.
         data: a data set whose candidates are answers to train on, with `tune`.
         label_files: labelled answers.
+        judge: a language model that is asked besides.
         tune: train again without each source of people's statements, and without each kind of pairs.
     """
-    from model.encoder.cross_encoder import open_cross_encoder
+    from model.encoder import verifier as verifiers
 
     labels = [label for path in label_files for label in read_grounded_labels(path)]
     if not labels and not tune:
@@ -49,13 +51,17 @@ def evaluate_grounded(
     evaluation: dict[str, Any] = {"labels": [], "left_out": []}
     if labels:
         model, adapter, card = located(head or "")
-        verifier = open_cross_encoder(model, adapter, usable_cores())
+        verifier = verifiers.open_verifier(model, adapter, usable_cores())
         if card is not None:
             card.check(verifier.card)
-        scores = label_scores(verifier, labels, card.scales if card else {})
+        scales, asked = dict(card.scales) if card else {}, None
+        if judge:
+            scales[JUDGE] = judge_scale(card, judge)
+            asked = verifiers.open_verifier(judge, "", usable_cores())
+        scores = label_scores(verifier, labels, scales, asked)
         evaluation["labels"] = label_report(labels, scores)
         good = np.array([label.good for label in labels])
-        evaluation["limits"] = {name: limit_of(scores[name], good) for name in ("grounded", "combined")}
+        evaluation["limits"] = {name: limit_of(scores[name], good) for name in (OWN, "combined")}
     if tune:
         evaluation["left_out"] = left_out_report(config, data, label_files)
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n", "utf-8")

@@ -19,7 +19,7 @@ from filters.heads.grounded.examples import Answer, training_quadruples
 from filters.heads.grounded.labels import GroundedLabel, read_grounded_labels
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.grounded.statements import Summary
-from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN, SHIPPED, VerifierCard
+from filters.heads.grounded.verifier_card import JUDGE, LIKELIHOODS, OWN, SHIPPED, VerifierCard
 from filters.language import identify
 from pipeline.filtering.judging import sample
 from stages import seeds
@@ -88,12 +88,21 @@ def training_data(config: Config, data: str | None, label_files: Sequence[str]) 
 
 
 def train_grounded(
-    config: Config, head: str | None, data: str | None, label_files: Sequence[str], *, as_json: bool
+    config: Config,
+    head: str | None,
+    data: str | None,
+    label_files: Sequence[str],
+    *,
+    judges: Sequence[str] = (),
+    as_json: bool,
 ) -> int:
     """Trains a verifier, writes it into the folder `head` and prints its AUCs on documents that it has not seen.
 
-    Labels set its limits. Raises ConfigError and InputError.
+    Labels set its limits. `judges`: language models whose scores of the candidates of `data` are measured, so that they
+    can be combined with the verifier's. Raises ConfigError and InputError.
     """
+    if judges and not data:
+        raise InputError("--judge: its scores are measured on the answers of a data set; name one with --data")
     known = training_data(config, data, label_files)
     train, held_out = known.split()
     folder = Path(head) if head else SHIPPED
@@ -104,7 +113,7 @@ def train_grounded(
             f"--head: cannot write {folder} ({error.strerror}); name a folder that you may write"
         ) from None
     report = pair_report(verifier, held_out, "documents held out") if held_out else []
-    scales = _scales(verifier, known.candidates, config.seed)
+    scales = _scales(verifier, known.candidates, config.seed, judges)
     card = {
         "task": "claims against passages, without labels: filters/heads/grounded",
         "kinds": {kind: sum(item.kind == kind for item in train) for kind in sorted({item.kind for item in train})},
@@ -147,14 +156,20 @@ def limits_by_group(
     return limits
 
 
-def _scales(verifier: Verifier, candidates: Sequence[Candidate], seed: int) -> dict[str, list[float]]:
+def _scales(
+    verifier: Verifier, candidates: Sequence[Candidate], seed: int, judges: Sequence[str]
+) -> dict[str, list[float]]:
     """Means and deviations over candidates; of the shipped verifier where there are none."""
+    from model.encoder.verifier import open_verifier
+
     scales = dict(VerifierCard.read(SHIPPED).scales) if not candidates and SHIPPED.is_dir() else {}
     order = np.random.default_rng(seed).permutation(len(candidates))[:MAX_SCALED]
     chosen = [candidates[index] for index in order]
-    own = answer_scores(verifier, [row.passage for row in chosen], [row.reply for row in chosen])
-    if np.isfinite(own).any():
-        scales[OWN] = scale_of(own[np.isfinite(own)].tolist())
+    by_name = {OWN: verifier} | {f"{JUDGE} {name}": open_verifier(name, "", usable_cores()) for name in judges}
+    for name, scorer in by_name.items():
+        scores = answer_scores(scorer, [row.passage for row in chosen], [row.reply for row in chosen])
+        if np.isfinite(scores).any():
+            scales[name] = scale_of(scores[np.isfinite(scores)].tolist())
     for name in LIKELIHOODS:
         values = [float(entry["score"]) for row in candidates for entry in row.scores if entry["filter"] == name]
         if len(values) > 1:

@@ -46,9 +46,9 @@ def open_filters(config: Config) -> list[tuple[str, Filter]]:
         return open_encoder(encoder, 0)
 
     def open_verifier(model: str, adapter: str) -> Verifier:
-        from model.encoder.cross_encoder import open_cross_encoder
+        from model.encoder import verifier as verifiers
 
-        return open_cross_encoder(model, adapter, 0)
+        return verifiers.open_verifier(model, adapter, 0)
 
     return build_filters(
         config.screen.filters, open_configured_encoder if encoder else None, open_verifier=open_verifier

@@ -287,6 +287,6 @@ def open_encoder(config: schema.Encoder, threads: int) -> Encoder:
 
 def open_verifier(model: str, adapter: str, threads: int) -> Verifier:
     """The cross-encoder of a filter that reads passages with one."""
-    from model.encoder.cross_encoder import open_cross_encoder  # torch: only where a filter reads passages with it
+    from model.encoder import verifier as verifiers  # torch: only where a filter reads passages with it
 
-    return open_cross_encoder(model, adapter, threads)
+    return verifiers.open_verifier(model, adapter, threads)

@@ -77,6 +77,47 @@ def test_likelihoods_of_the_row_are_added(folder):
     assert judge(folder, likelihoods=False)([row(GOOD, scores=scores)])[0].score == plain.score
 
 
+class Asked(Overlap):
+    """A language model that says no to what has Norway in it."""
+
+    def score(self, passages, claims):
+        return np.array([-6.0 if "Norway" in claim else 2.0 for claim in claims], np.float32)
+
+
+def open_both(model, adapter):
+    return Asked("d" * 64) if model == "asked" else Overlap()
+
+
+def test_a_model_that_is_asked_counts_as_much_as_the_verifier(tmp_path):
+    scales = SCALES | {"judge asked": [0.0, 2.0]}
+    VerifierCard("overlap", "a" * 64, ["en"], scales, {}, {}).write(tmp_path)
+    spec = FilterSpec.model_validate({"name": "grounded", "model": str(tmp_path), "judge": "asked", "min_score": -1.0})
+    ((_, both),) = build_filters([spec], open_verifier=open_both)
+    likely = [{"filter": "log_p", "score": -30.0}, {"filter": "pmi", "score": 2.0}]
+    right, wrong, carried = both([row(GOOD), row(f"{GOOD} {WRONG}"), row(GOOD, scores=likely)])
+    assert right.score == pytest.approx((0.0 + 1.0) / 2)
+    assert (wrong.reason, WRONG in wrong.detail) == ("ungrounded", True)
+    assert carried.score == pytest.approx((0.0 + 1.0 + 2.0) / 3)  # of the likelihoods, the sum alone
+    assert [text for text, _ in both.pull(row(f"{GOOD} {WRONG}"))][-1] == WRONG
+    assert both.pull(row(f"{GOOD} {WRONG}"))[-1][1] < both.pull(row(GOOD))[-1][1]
+    alone = FilterSpec.model_validate({"name": "grounded", "model": str(tmp_path)})
+    assert data_hashes([spec]) != data_hashes([alone])
+
+
+def test_a_model_of_which_no_scale_is_known_is_an_error(folder):
+    with pytest.raises(ConfigError, match=r"screen.filters\[0\].judge: the verifier does not know how 'asked' scores"):
+        judge(folder, judge="asked")
+
+    def refuse(model, adapter):
+        if model == "asked":
+            raise ConfigError("model: there is no such model")
+        return Overlap()
+
+    spec = FilterSpec.model_validate({"name": "grounded", "model": str(folder), "judge": "asked"})
+    with pytest.raises(ConfigError, match=r"screen.filters\[0\].judge: there is no such model"):
+        build_filters([spec], open_verifier=refuse)
+
+
 def test_json_is_read_field_by_field(folder):
     answer = {
         "period": "six years",
@@ -157,6 +198,9 @@ class TestLabels:
         assert [line["group"] for line in report][:2] == ["all", "kept by the other filters"]
         assert {line["group"]: line["auc"]["grounded"] for line in report}["fault invented"] == 1.0
         assert report[0]["auc"]["answer alone"] is not None
+        asked = label_scores(Overlap(), labels, SCALES | {"judge": [0.0, 2.0]}, Asked())
+        assert asked["judge"].tolist() == [2.0] * 5 + [-6.0] * 5
+        assert asked["combined"][0] == pytest.approx((0.0 + 1.0) / 2)
 
     @pytest.mark.parametrize(
         "line", ['{"passage": "a"}', "[1]", "x", '{"passage": "a", "answer": "b", "faithful": []}']

@@ -10,7 +10,7 @@ from filters.heads.grounded.claims import claims_of
 from filters.heads.grounded.combined import combined
 from filters.heads.grounded.labels import GroundedLabel
 from filters.heads.grounded.quadruples import Quadruple
-from filters.heads.grounded.verifier_card import LIKELIHOODS, OWN
+from filters.heads.grounded.verifier_card import JUDGE, LIKELIHOODS, LIKELIHOODS_WITH_JUDGE, OWN
 from filters.heads.limits import PRECISION
 from filters.heads.metrics import auc, wilson
 from stages.ports import Verifier
@@ -30,15 +30,32 @@ def answer_scores(verifier: Verifier, passages: Sequence[str], answers: Sequence
 
 
 def label_scores(
-    verifier: Verifier, labels: Sequence[GroundedLabel], scales: Mapping[str, Sequence[float]]
+    verifier: Verifier,
+    labels: Sequence[GroundedLabel],
+    scales: Mapping[str, Sequence[float]],
+    asked: Verifier | None = None,
 ) -> dict[str, np.ndarray]:
-    """Scores of labelled answers by scorer: the verifier, it with the likelihoods, each of these, and baselines."""
+    """Scores of labelled answers by scorer: the verifier, it with the others, each of these, and baselines.
+
+    Args:
+        verifier: the verifier.
+        labels: N answers.
+        scales: of the scores that are combined.
+        asked: a language model that is asked besides; its scale is that of JUDGE.
+    """
     passages, answers = [label.passage for label in labels], [label.answer for label in labels]
-    own = answer_scores(verifier, passages, answers)
-    own = np.where(np.isnan(own), np.nanmin(own) if np.isfinite(own).any() else 0.0, own)
+    scores_by_name = {OWN: _without_gaps(answer_scores(verifier, passages, answers))}
+    if asked is not None:
+        scores_by_name[JUDGE] = _without_gaps(answer_scores(asked, passages, answers))
+    names = LIKELIHOODS if asked is None else LIKELIHOODS_WITH_JUDGE
     likelihoods = [{name: label.scores[name] for name in LIKELIHOODS if name in label.scores} for label in labels]
-    both = [combined(known | {OWN: score}, scales) for known, score in zip(likelihoods, own, strict=True)]
-    scores_by_name = {OWN: own, "combined": np.array(both)}
+    read = [dict(zip(scores_by_name, row, strict=True)) for row in zip(*scores_by_name.values(), strict=True)]
+    scores_by_name["combined"] = np.array(
+        [
+            combined(own | {name: known[name] for name in names if name in known}, scales)
+            for own, known in zip(read, likelihoods, strict=True)
+        ]
+    )
     for name in LIKELIHOODS:
         if all(name in known for known in likelihoods):
             scores_by_name[name] = np.array([known[name] for known in likelihoods])
@@ -47,6 +64,11 @@ def label_scores(
     scores_by_name["answer alone"] = answer_scores(verifier, [""] * len(labels), answers)
     scores_by_name["answer alone"] = np.nan_to_num(scores_by_name["answer alone"])
     return scores_by_name
+
+
+def _without_gaps(score_N: np.ndarray) -> np.ndarray:
+    """The scores, with the least of them for answers without claims."""
+    return np.where(np.isnan(score_N), np.nanmin(score_N) if np.isfinite(score_N).any() else 0.0, score_N)
 
 
 def _shared(label: GroundedLabel) -> float:

@@ -14,6 +14,9 @@ CARD_FILE = "verifier.json"
 SHIPPED = SHIPPED_HEADS / "grounded-all-minilm-l6-v2"
 OWN = "grounded"  # the verifier's own score, among `scales`
 LIKELIHOODS = ("log_p", "pmi")  # scores that a row may carry from its generator
+# With a model that is asked: one score of each kind, reading, likelihood and question.
+LIKELIHOODS_WITH_JUDGE = ("log_p",)
+JUDGE = "judge"  # before the model's name, among `scales`; alone, among scores
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,18 @@ class VerifierCard:
                 f"model: the verifier was trained on {self.model} with weights and adapter {self.sha256[:12]}, opened"
                 f" were {card.sha256[:12]}; train one for it with `gristmill filter train grounded`"
             )
+
+
+def judge_scale(card: VerifierCard | None, judge: str) -> list[float]:
+    """The mean and deviation of the scores of a model that is asked. Raises ConfigError beginning with `judge`."""
+    scales = card.scales if card else {}
+    if (scale := scales.get(f"{JUDGE} {judge}")) is None:
+        known = [name.removeprefix(f"{JUDGE} ") for name in scales if name.startswith(f"{JUDGE} ")]
+        raise ConfigError(
+            f"judge: the verifier does not know how {judge!r} scores (it knows {', '.join(known) or 'no model'}); "
+            "train one with `gristmill filter train grounded --judge`, or name the model as `model` to use it alone"
+        )
+    return scale
 
 
 def located(model: str) -> tuple[str, str, VerifierCard | None]:

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from configs.errors import ConfigError
 from pipeline.command_line.flags import ConfigFlag, JsonFlag, OutFlag, OverridesFlag, load_config
 from pipeline.command_line.head_flags import (
     DataFlag,
     FoldsFlag,
     HeadKind,
     HeadKindArgument,
+    JudgeFlag,
     LabelsFlag,
     PerSourceFlag,
     TuneFlag,
@@ -34,6 +36,7 @@ def evaluate_heads(
     head: Annotated[
         str | None, typer.Option("--head", metavar="DIR", help="grounded: the verifier. If left out, the shipped one.")
     ] = None,
+    judge: JudgeFlag = None,
 ) -> int:
     """Evaluates heads, and prints the report. Returns the exit code."""
     from filters.heads.training import HeadTrainingOptions
@@ -42,6 +45,9 @@ def evaluate_heads(
 
     loaded = load_config(config, overrides, {"out": out})
     if what is HeadKind.GROUNDED:
-        return evaluate_grounded(loaded, to, head, data, labels or (), tune=tune, as_json=as_json)
+        if len(judge or ()) > 1:
+            raise ConfigError("--judge: one model at a time")
+        asked = judge[0] if judge else ""
+        return evaluate_grounded(loaded, to, head, data, labels or (), judge=asked, tune=tune, as_json=as_json)
     options = HeadTrainingOptions(per_source, labels or (), tune, folds)
     return evaluate(loaded, to, options, as_json=as_json)

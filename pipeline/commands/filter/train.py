@@ -10,6 +10,7 @@ from pipeline.command_line.head_flags import (
     FoldsFlag,
     HeadKind,
     HeadKindArgument,
+    JudgeFlag,
     LabelsFlag,
     PerSourceFlag,
     TuneFlag,
@@ -38,6 +39,7 @@ def train_heads(
     tune: TuneFlag = False,
     folds: FoldsFlag = 0,
     data: DataFlag = None,
+    judge: JudgeFlag = None,
 ) -> int:
     """Trains heads, and prints their report. Returns the exit code."""
     from filters.heads.training import HeadTrainingOptions
@@ -46,6 +48,6 @@ def train_heads(
 
     loaded = load_config(config, overrides, {"out": out})
     if what is HeadKind.GROUNDED:
-        return train_grounded(loaded, head, data, labels or (), as_json=as_json)
+        return train_grounded(loaded, head, data, labels or (), judges=judge or (), as_json=as_json)
     options = HeadTrainingOptions(per_source, labels or (), tune, folds)
     return train(loaded, head, options, as_json=as_json)
