@@ -59,9 +59,16 @@ _LEANING_ENGLISH = re.compile(  # "Patients present with …": of which disease 
     r"(?! (?:with|without|who|whose|of|in|from|under\w*|having|aged|receiving|diagnosed|treated|suffering|infected)\b)",
     re.IGNORECASE,
 )
-_NO_STATEMENT = re.compile(  # the end of a quotation that began before; something said before; signatures
-    r"^[^‘]*[.;]’|\b[Tt]his (?:feature|finding|abnormality|phenotype|term)\b"
-    r"|\b(?:Done at|For the European Parliament)\b"
+_AIMS = (
+    r"(?:test|determine|assess|evaluate|examine|investigate|compare|describe|explore|establish|identify|measure|study)"
+)
+_NO_STATEMENT = (
+    re.compile(  # an aim; the end of a date, or of a quotation that began before; something said before; signatures
+        rf"^To (?:\w+ly )?{_AIMS}\b(?!.*, we\b)|^(?i:{_AIMS}) (?:the|an?|whether|if|how)\b"
+        r"|^\d{1,2}, \d{4}\b"
+        r"|^[^‘]*[.;]’|\b[Tt]his (?:feature|finding|abnormality|phenotype|term)\b"
+        r"|\b(?:Done at|For the European Parliament)\b"
+    )
 )
 _SPOKEN = {  # what is said to somebody
     "en": re.compile(r"\b(?:I|I'm|me|my|you|your|uh|um|okay)\b|\bas well\.$"),

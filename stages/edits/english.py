@@ -16,17 +16,19 @@ _NOT_NEGATED = re.compile(
 _MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "may not": "may", "must not": "may"}
 _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
 # "no one shall" and "no one may" are the same
-_FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|nor|neither|only|unless)\b")
+_FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|[Nn]othing|nor|neither|only|unless)\b")
 _AS_MAY_BE = re.compile(r"\bas $")  # "as may be prescribed" permits nothing
 # "whether it is" and "whether it is not" are the same; "were correlated with" says what was done, not what was found;
 # "either … or had not" and "depending on the severity it cannot" make no sense
 _FIXED_NEGATION = re.compile(
-    r"\b(?:[Nn]o|[Nn]one|nor|[Ee]ither|[Nn]either|[Ww]hether|[Uu]nless|[Dd]epend\w*|var(?:y|ies)|(?:dis|con)cordan\w+)\b"
+    r"\b(?:[Nn]o|[Nn]one|[Nn]othing|nor|[Ee]ither|[Nn]either|[Ww]hether|[Uu]nless|[Dd]epend\w*|var(?:y|ies)|(?:dis|con)cordan\w+)\b"
     r"|\b(?:was|were|been) (?:\w+ly )?(?:correlated|compared|matched|adjusted)\b"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|that)\s$")  # "a member who has not objected": one of whom more is said
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
-_REASON = re.compile(r"\b(?:thus|thereby|therefore|hence|due to|owing to|because|since|so that)\b|, as \w+ \w+s\b")
+_REASON = re.compile(r"\b(?:thus|thereby|therefore|hence|due to|owing to|[Bb]ecause|since|so that)\b|, as \w+ \w+s\b")
+# "is evident, being broader"; "were studied (weighted by time)": how it is, if it is
+_QUALIFIED = re.compile(r"[^.;,(]*(?:, (?:being|with|as|including|\w+ing)\b| \((?!\d))")
 _CONDITION = re.compile(r"(?:Where|If|When|Once|Until|While)\b[^,]*,")  # the rest of the sentence follows from it
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
 MAX_NUMBERS = 30  # of a sentence
@@ -63,7 +65,13 @@ _ORDERED = re.compile(
 _SIGNS = re.compile("positive|negative|present|absent")
 _ALIKE = re.compile(r"\b(?:dis|con)cordan\w+|\b(?:same|alike|identical|opposite|contrary)\b")  # which two signs must be
 _QUALITIES = re.compile("better|worse|improved|worsened")
-_DISMISSED = re.compile(r"\b(?:terminated|fired|hired|former|dismissed|retired|laid-off)\s$")
+# only employers do these, and only to employees
+_EMPLOYMENT = re.compile(
+    r"\b(?:terminat|fir(?:ed|ing)\b|hir(?:ed|ing)\b|former|dismiss|retire|laid.off|discharg|retaliat|promot|demot|wages?\b)",
+    re.IGNORECASE,
+)
+_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%")  # "decreased to 58 % of control"
+_IS_DEFINED = re.compile(r",? or (?!not\b)[^,.;]{1,40},")  # "your medial, or inside part of the knee, looks"
 _COMPARED = re.compile(r"\b(?:alone|compared|versus|vs|controls?)\b")
 # Words that mean something else before these.
 _FOLLOWED = {
@@ -78,11 +86,18 @@ _FOLLOWED = {
     "most": r" \w+ly\b",
     "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
     "District Court": r" (?:for|of)\b",
+    # a noun, or "the state of things"
+    "state": r"(?! (?:laws?|courts?|governments?|agenc\w+|official\w*|prison\w*|constitution\w*|claims?|statut\w+"
+    r"|judges?|supreme|fund\w*|regulat\w+|authorit\w+|legislat\w+|employees?|police|level)\b)",
     "during": r" (?:(?:the|his|her|its|their) )?(?:pleasure|good behaviou?r|consultations?|visits?)\b",
     # who complains is the plaintiff
     "plaintiff's": r" (?:\w+ )?complaint",
     "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
+
+
+_VERBS = frozenset(("begin", "end", "start", "stop"))  # and nouns
+_BEFORE_VERB = re.compile(r"\b(?:to|shall|will|may|must|can|should|would|could|not|they|we)\s$")
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -93,6 +108,10 @@ def fits(match: re.Match[str], new: str) -> bool:
     if word in ("above", "below") and not after.startswith(" "):
         return False  # "as described above" points at the text, not at an amount
     if word in ("with", "without") and (_FIXED_WITH.match(after) or _ASKS_FOR_WITH.search(before)):
+        return False
+    if word in _VERBS and not _BEFORE_VERB.search(before):
+        return False
+    if word == "direct" and _BEFORE_VERB.search(before):
         return False
     if word == "more" and before.endswith("one or "):
         return False
@@ -116,7 +135,9 @@ def _is_decided(word: str, before: str, after: str) -> bool:
         return True
     if _QUALITIES.fullmatch(word) and ", but" in rest:
         return True
-    if word.startswith("employee") and _DISMISSED.search(before):
+    if word.startswith("employe") and _EMPLOYMENT.search(rest):
+        return True
+    if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(after)):
         return True
     if _AMOUNTS.fullmatch(word) and _TOO_MUCH_OR_LITTLE.search(rest):
         return True
@@ -172,4 +193,6 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         new = match[0].removesuffix("not").rstrip()
     else:
         new = "cannot" if match[0] == "can" else f"{match[0]} not"
+        if _QUALIFIED.match(sentence, match.end()):
+            return
     yield Edit("negation", sentence, match.start(), match[0], new)

@@ -36,6 +36,9 @@ def test_each_sentence_that_stands_alone_is_a_target() -> None:
         "Class counsel was to file a motion for final approval of the settlement by Oct.",
         "During every succeeding period of three years the grants may be less by ten per cent.",
         "The regulation was signed in Brussels for the Council by its President, Mrs J.A.",
+        "To compare the rate of the infection in the two groups of tenants of the landlord.",
+        "Determine whether the rate of the infection is greater with the new or the old test.",
+        "20, 2017—according to the tenants, without justification—leaving the owners no choice.",
         "The tenant " + "and the landlord " * 40 + "shall return the keys.",
     ],
 )

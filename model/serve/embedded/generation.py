@@ -14,6 +14,8 @@ from model.serve.port import FinishReason, GenerationStep, TokenLogprob
 
 PREFILL_SHARE = 2.0  # time for prompts between two decode steps, in decode steps
 MAX_CHUNK_PARTS = 8  # into which a chunk is cut while others generate
+# A layer of half a chunk that takes more than this share of the whole one's time is bound by its launches.
+LAUNCH_BOUND = 0.75
 
 
 class Generation:
@@ -31,6 +33,8 @@ class Generation:
         self.prompt_tokens = self.generated_tokens = self.sparse_steps = self.dense_steps = 0
         self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
         self._layer_times: list[float] = []  # of the chunk's layers, seconds
+        self._layer_time_of: dict[int, float] = {}  # by the tokens of a chunk of this prompt, the median
+        self._least_chunk = 1
         self._layer_began = 0.0
 
     @property
@@ -45,7 +49,7 @@ class Generation:
         if group := self.scheduler.next_prefill(budget):
             self._read(group, budget)
             self._on_step()  # a first token does not wait for the decode step
-            self._choose_chunk_tokens()
+            self._choose_chunk_tokens(budget)
         self._decode()
 
     def _decode_meanwhile(self) -> None:
@@ -61,14 +65,23 @@ class Generation:
             self._decode()
         self._layer_began = time.perf_counter()
 
-    def _choose_chunk_tokens(self) -> None:
-        """Sets how many tokens are read next while others generate: these wait at least as long as a layer takes."""
-        if self._layer_times:
-            layer, wait = statistics.median(self._layer_times), PREFILL_SHARE * self._step_time
-            if layer > wait:
-                self._chunk_tokens = max(self._chunk_tokens // 2, self._prefill_tokens // MAX_CHUNK_PARTS, 1)
-            elif layer < wait / 4:
-                self._chunk_tokens = min(self._chunk_tokens * 2, self._prefill_tokens)
+    def _choose_chunk_tokens(self, read: int) -> None:
+        """Sets how many tokens are read next while others generate: these wait at least as long as a layer takes.
+
+        Smaller chunks are no use where a layer takes nearly as long for half of the tokens: the prompt would only wait.
+        `read`: tokens of the chunk that was read.
+        """
+        if not self._layer_times:
+            return
+        layer, wait = statistics.median(self._layer_times), PREFILL_SHARE * self._step_time
+        self._layer_time_of[read] = layer
+        if layer > LAUNCH_BOUND * self._layer_time_of.get(2 * read, float("inf")):
+            self._chunk_tokens = self._least_chunk = 2 * read
+        elif layer > wait:
+            least = max(self._least_chunk, self._prefill_tokens // MAX_CHUNK_PARTS, 1)
+            self._chunk_tokens = max(read // 2, least)
+        elif layer < wait / 4:
+            self._chunk_tokens = min(read * 2, self._prefill_tokens)
 
     def fail_all(self, error: GristmillError) -> None:
         """Ends all sequences with an error and frees their slots."""
@@ -80,6 +93,8 @@ class Generation:
         first = group[0]
         self._layer_times, self._layer_began = [], 0.0
         offset = first.cached
+        if not offset:
+            self._layer_time_of, self._least_chunk = {}, 1
         longest = budget if len(group) == 1 else max(sequence.unread for sequence in group)
         chunks = [sequence.request.prompt[offset : offset + longest] for sequence in group]
         asked = first.request.sampling.prompt_logprobs

@@ -60,6 +60,16 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
         ("The tumour has a large cell of the shape of a ring with one or more blebs on its surface.", "more"),
         ("The Governor shall hold his office during the pleasure of the head of the whole State.", "during"),
         ("In July the court dismissed the plaintiff's amended complaint without any opinion.", "plaintiff's"),
+        ("The medial, or inside part of the knee, looks much better now than it did a year ago.", "medial"),
+        ("The distortion of the fossa is evident, being broader and flatter on the affected side.", "is"),
+        ("The incidences of the visits were studied (weighted by the time under observation).", "were"),
+        ("The rate constant of the uptake decreased progressively to 58% of that of the control.", "decreased"),
+        ("Because of a rapid increase in the incidence of the cancer, the method is of interest.", "is"),
+        ("The firm had unlawfully retaliated against the employee by an order to work at night.", "employee"),
+        ("The company alleged that to petition the state infringes on the right to free speech.", "state"),
+        ("The tumour is located at the proximal end of the first phalanx of the left hand.", "end"),
+        ("The right shall be exercised in such manner as he may direct in writing each year.", "direct"),
+        ("Nothing in this clause shall require the authority to disclose facts to the public.", "shall"),
         ("The ventricle (a hole between the two bottom chambers) lies close to the pulmonary artery.", "two"),
     ],
 )
@@ -80,6 +90,20 @@ def test_words_that_the_sentence_decides_stay(sentence, old):
         (
             "The stain was positive in the cells of the outer layer and the nuclei of the lower one.",
             ("positive", "negative"),
+        ),
+        (
+            "The court held that the state law was void since the parliament of the nation had acted.",
+            ("state", "federal"),
+        ),
+        ("The trial shall begin within ninety days of the order of the court of the district.", ("begin", "end")),
+        ("The colony was under the direct control of the crown until the end of the last war.", ("direct", "indirect")),
+        (
+            "The rate constant of the uptake decreased progressively in the cells of the outer layer.",
+            ("decreased", "increased"),
+        ),
+        (
+            "The employee shall give notice of the end of the contract in writing to the office.",
+            ("employee", "employer"),
         ),
         ("Where the goods are late, the buyer may refuse them and ask for the price.", ("may", "must")),
         ("Cystic fibrosis: A disease in which mucus builds up in the left lung of the person.", ("left", "right")),

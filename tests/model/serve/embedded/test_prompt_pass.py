@@ -250,8 +250,8 @@ class SlowLayers:
     slots, max_length, vocab_size, end_tokens, dense_below = 4, 10_000, 3, frozenset[int](), None
     layers, step_s = 5, 1.0
 
-    def __init__(self, layer_s_per_token: float) -> None:
-        self.now, self.layer_s_per_token = 100.0, layer_s_per_token
+    def __init__(self, layer_s_per_token: float, launches_s: float = 0.0) -> None:
+        self.now, self.layer_s_per_token, self.launches_s = 100.0, layer_s_per_token, launches_s
         self.decoded_at: list[float] = []
         self.chunks: list[int] = []
 
@@ -259,7 +259,7 @@ class SlowLayers:
         self.chunks.append(len(chunks[0]))
         for _layer in range(self.layers):
             between_layers()
-            self.now += self.layer_s_per_token * len(chunks[0])
+            self.now += max(self.layer_s_per_token * len(chunks[0]), self.launches_s)
         return torch.zeros(len(chunks), self.vocab_size)
 
     def decode(self, tokens: Any, positions: Any, adapters: Any) -> Any:
@@ -295,6 +295,31 @@ def test_others_wait_for_a_long_prompt_at_most_their_share(layer_s: float, monke
     settled = gaps if layer_s <= 2 else gaps[2 * model.layers :]  # two chunks are too long, then they are short enough
     assert max(settled) <= generation.PREFILL_SHARE + 1 + 1e-9
     assert set(model.chunks[1:]) == ({800} if layer_s <= 2 else {800, 400, 200})
+
+
+@pytest.mark.parametrize(
+    ("launches_s", "expected"),
+    [
+        (0.0, [800, 400, 200]),
+        (2.5, [800, 400, 200, 400]),  # a layer of 200 takes as long as one of 400
+        (5.0, [800, 400, 800]),
+    ],
+)
+def test_chunks_are_not_cut_smaller_than_helps(
+    launches_s: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SlowLayers(6.0 / 800, launches_s)
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: model.now)
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5000))
+    for _ in range(5):
+        engine.step()
+    model.chunks.clear()
+    engine.scheduler.add(_sequence("b", 8000, 1))
+    while "b" in engine.scheduler.running or "b" in engine.scheduler.waiting:
+        engine.step()
+    assert model.chunks[: len(expected)] == expected
+    assert set(model.chunks[len(expected) : -1]) == {expected[-1]}
 
 
 def test_alone_a_prompt_is_read_in_full_chunks() -> None:
