@@ -36,7 +36,7 @@ CONTRACT: dict[str, dict[str, schema.Section]] = {
 )
 def generator(request: pytest.FixtureRequest) -> Iterator[Generator]:
     config = schema.Generator.model_validate(
-        {"backend": request.param, "model": SMOL, "max_model_len": 512, "batch_size": 4} | CONTRACT[request.param]
+        {"backend": request.param, "model": SMOL, "dtype": "float32", "max_model_len": 512, "batch_size": 4} | CONTRACT[request.param]
     )
     with chat_server() as server:
         config = config.model_copy(update={"openai": schema.OpenAIOptions(base_url=server.url)})
