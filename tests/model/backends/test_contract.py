@@ -35,9 +35,8 @@ CONTRACT: dict[str, dict[str, schema.Section]] = {
     scope="module", params=[pytest.param(name, marks=[pytest.mark.vllm] * (name == "vllm")) for name in CONTRACT]
 )
 def generator(request: pytest.FixtureRequest) -> Iterator[Generator]:
-    config = schema.Generator.model_validate(
-        {"backend": request.param, "model": SMOL, "dtype": "float32", "max_model_len": 512, "batch_size": 4} | CONTRACT[request.param]
-    )
+    common = {"backend": request.param, "model": SMOL, "dtype": "float32", "max_model_len": 512, "batch_size": 4}
+    config = schema.Generator.model_validate(common | CONTRACT[request.param])
     with chat_server() as server:
         config = config.model_copy(update={"openai": schema.OpenAIOptions(base_url=server.url)})
         config = config.for_process(1, adapters=get(request.param).scores_with_adapters)
