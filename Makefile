@@ -3,19 +3,22 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+# Some images set PYTHONDONTWRITEBYTECODE. Each process of a test would then compile the packages that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+export UV_COMPILE_BYTECODE ?= 1
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python deploy/install.py requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 $(VLLM)/.ready: requirements-vllm.lock pyproject.toml
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-vllm.lock
+	$(VLLM)/bin/python deploy/install.py requirements-vllm.lock
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
@@ -36,8 +39,10 @@ coverage: setup ## the same tests; fails if they reach less than 90 % of the cod
 	COVERAGE_CORE=$(CORE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n 2 --dist worksteal \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
+# The files with such tests alone: importing all files takes each worker 40 s. Three workers, because faults often wait.
 test-slow: setup ## tests of faults and runners that take up to a minute each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not vllm and not triton and not gpu" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not vllm and not triton and not gpu" -n 3 --dist worksteal \
+		$$(grep -rl "mark\.slow" tests --include="*.py")
 
 .prometheus/.ready:
 	mkdir -p .prometheus
@@ -52,7 +57,8 @@ chaos: setup ## 200 faults in real runs: processes killed, disks full, two runs 
 install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
 
 test-vllm: install-vllm ## the real vLLM engine through the pipeline, the Triton kernels in their interpreter
-	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m "vllm or triton" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m "vllm or triton" -n 2 --dist loadfile \
+		$$(grep -rlE "mark\.(vllm|triton)" tests --include="*.py")
 
 check: setup ## lint, types, import rules, and whether the locks are up to date
 	$(BIN)/ruff check .

@@ -13,8 +13,8 @@ TEMPLATE = (
 )
 
 
-def save_byte_llama(folder: Path, seed: int = 1) -> None:
-    """Saves model and tokenizer as transformers does."""
+def save_byte_llama(folder: Path, seed: int = 1, max_length: int = 256) -> None:
+    """Saves model and tokenizer as transformers does. `max_length`: of prompt and answer together, in tokens."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -31,7 +31,7 @@ def save_byte_llama(folder: Path, seed: int = 1) -> None:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=256,
+        max_position_embeddings=max_length,
         bos_token_id=BOS,
         eos_token_id=EOS,
         initializer_range=0.3,
@@ -41,11 +41,11 @@ def save_byte_llama(folder: Path, seed: int = 1) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def save_byte_chat(folder: Path) -> ModelCard:
+def save_byte_chat(folder: Path, max_length: int = 256) -> ModelCard:
     """Saves the model with a chat template, so that adapters can be trained for it. Returns its card."""
     from transformers import AutoTokenizer
 
-    save_byte_llama(folder)
+    save_byte_llama(folder, max_length=max_length)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)

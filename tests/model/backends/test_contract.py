@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +17,7 @@ from stages.ports import Completion, Generator
 from tests.factories.chat_server import chat_server
 from tests.factories.command_line import environment
 from tests.factories.requests import PASSAGE, answered, ask
+from tests.factories.serving.byte_llama import save_byte_chat
 
 pytestmark = pytest.mark.weights
 
@@ -29,22 +31,41 @@ CONTRACT: dict[str, dict[str, schema.Section]] = {
     "vllm": {"vllm": schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3)},
     "openai": {},
 }
+NAMES = [pytest.param(name, marks=[pytest.mark.vllm] * (name == "vllm")) for name in CONTRACT]
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[pytest.mark.vllm] * (name == "vllm")) for name in CONTRACT]
-)
-def generator(request: pytest.FixtureRequest) -> Iterator[Generator]:
-    config = schema.Generator.model_validate(
-        {"backend": request.param, "model": SMOL, "max_model_len": 512, "batch_size": 4} | CONTRACT[request.param]
-    )
+@contextmanager
+def opened(name: str, model: str, max_model_len: int = 512) -> Iterator[Generator]:
+    """A generator of the backend, which computes in float32."""
+    common = {"backend": name, "model": model, "dtype": "float32", "max_model_len": max_model_len, "batch_size": 4}
+    config = schema.Generator.model_validate(common | CONTRACT[name])
     with chat_server() as server:
         config = config.model_copy(update={"openai": schema.OpenAIOptions(base_url=server.url)})
-        config = config.for_process(1, adapters=get(request.param).scores_with_adapters)
-        opened = open_generator(config, identify(config), 1)  # more threads stall when others use the cores
-        yield opened
-        opened.close()
-        opened.close()
+        config = config.for_process(1, adapters=get(name).scores_with_adapters)
+        made = open_generator(config, identify(config), 1)  # more threads stall when others use the cores
+        yield made
+        made.close()
+        made.close()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generator]:
+    """With a tiny model over bytes, where the backend needs one."""
+    if request.param not in ("transformers", "vllm"):
+        with opened(request.param, SMOL) as made:
+            yield made
+        return
+    folder = tmp_path_factory.mktemp("tiny") / "bytes"
+    save_byte_chat(folder, max_length=2048)
+    with opened(request.param, str(folder), 2048) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def reading(request: pytest.FixtureRequest) -> Iterator[Generator]:
+    """With a model that has learnt to read."""
+    with opened(request.param, SMOL) as made:
+        yield made
 
 
 def backend_of(generator: Generator) -> Backend:
@@ -144,27 +165,27 @@ def test_sampling_extremes(generator: Generator) -> None:
     assert all(answered(row) for row in generator.generate([ask(PASSAGE, sampling=setting) for setting in settings]))
 
 
-def test_an_answer_is_more_likely_where_the_prompt_says_it(generator: Generator) -> None:
-    if not backend_of(generator).scores:
+def test_an_answer_is_more_likely_where_the_prompt_says_it(reading: Generator) -> None:
+    if not backend_of(reading).scores:
         return
     text = "The controller shall provide a copy of the data."
     requests = [ask(PASSAGE, scored=text), ask("Name a colour.", scored=text), ask(PASSAGE, scored="")]
-    told, untold, empty = generator.generate(requests)
+    told, untold, empty = reading.generate(requests)
     assert told.log_probability is not None
     assert untold.log_probability is not None
     assert 0 > told.log_probability > untold.log_probability
     assert told.output_tokens == untold.output_tokens > 5
     assert (told.text, empty.log_probability) == ("", 0)
-    assert generator.generate(requests) == [told, untold, empty]
+    assert reading.generate(requests) == [told, untold, empty]
 
 
-def test_an_answer_has_its_own_log_probability_where_it_is_asked_for(generator: Generator) -> None:
-    if not backend_of(generator).scores:
+def test_an_answer_has_its_own_log_probability_where_it_is_asked_for(reading: Generator) -> None:
+    if not backend_of(reading).scores:
         return
     asked = ask(PASSAGE, likelihood=True, sampling={"temperature": 0.7, "repetition_penalty": 1.1})
-    (row,) = generator.generate([asked])
-    (plain,) = generator.generate([replace(asked, likelihood=False)])
-    (again,) = generator.generate([replace(asked, scored=row.text)])
+    (row,) = reading.generate([asked])
+    (plain,) = reading.generate([replace(asked, likelihood=False)])
+    (again,) = reading.generate([replace(asked, scored=row.text)])
     assert (plain.text, plain.log_probability) == (row.text, None)
     assert row.log_probability is not None
     assert again.log_probability is not None

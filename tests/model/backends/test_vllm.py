@@ -21,18 +21,12 @@ from model.backends.vllm.backend import VllmGenerator
 from model.backends.vllm.engine import VllmEngine
 from model.backends.vllm.placement import place_engines
 from model.backends.vllm.worker import EngineSpec
-from stages.ports import Completion, Generator, Request
+from stages.ports import Adapter, Completion, Generator, Request
 from tests.factories.command_line import ROOT
+from tests.factories.serving.byte_llama import save_byte_chat
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
-SMOL = "smollm2-135m-instruct"
-CONFIG = schema.Generator(
-    backend="vllm",
-    model=SMOL,
-    max_model_len=512,
-    vllm=schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3),
-)
 ROWS = [
     [
         {"role": "user", "content": f"What does article {number} ask for?"},
@@ -52,10 +46,30 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def generator() -> Iterator[Generator]:
-    made = open_generator(CONFIG, identify(CONFIG), 1)
+def config(tmp_path_factory: pytest.TempPathFactory) -> schema.Generator:
+    """A tiny model: vLLM's CPU build makes a few tokens a second of a real one. In float32 a row's text does not hang
+    on the rows beside it."""
+    folder = tmp_path_factory.mktemp("tiny") / "bytes"
+    save_byte_chat(folder, max_length=512)
+    vllm = schema.VllmOptions(max_num_seqs=16, kv_cache_gib=1, gpu_memory_utilization=0.3)
+    return schema.Generator(backend="vllm", model=str(folder), dtype="float32", max_model_len=512, vllm=vllm)
+
+
+@pytest.fixture(scope="module")
+def generator(config: schema.Generator) -> Iterator[Generator]:
+    made = open_generator(config, identify(config), 1)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def adapter(config: schema.Generator, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    lora = schema.Lora(max_tokens=6000, epochs=4, batch_rows=4, learning_rate=2e-2)
+    trainer = open_trainer(lora, identify(config), 1, 17)
+    assert trainer is not None
+    training = trainer.train("law", ROWS[:16], ROWS[16:], tmp_path_factory.mktemp("adapters"))
+    assert training.loss_after < training.loss_before - 0.3
+    return training.adapter
 
 
 def ask(text: str, seed: int = 1, **more) -> Request:
@@ -63,19 +77,20 @@ def ask(text: str, seed: int = 1, **more) -> Request:
     return Request(f"r{seed}", ({"role": "user", "content": text},), sampling, seed, **more)
 
 
-def test_auto_chooses_it() -> None:
+def test_auto_chooses_it(config: schema.Generator) -> None:
     assert importlib.util.find_spec("vllm")
-    assert identify(CONFIG.model_copy(update={"backend": "auto"})).backend == "vllm"
+    assert identify(config.model_copy(update={"backend": "auto"})).backend == "vllm"
 
 
-def test_an_adapter_speaks_beside_the_base(generator: Generator, tmp_path) -> None:
-    lora = schema.Lora(max_tokens=1200, batch_rows=4, learning_rate=2e-3)
-    made = open_trainer(lora, identify(CONFIG), 1, 17)
-    assert made is not None
-    adapter = made.train("law", ROWS[:16], ROWS[16:], tmp_path).adapter
+def test_an_adapter_speaks_beside_the_base(generator: Generator, config: schema.Generator, adapter: Adapter) -> None:
+    """Both say what they say in transformers."""
     question = ROWS[18][0]["content"]
-    base, adapted, again = generator.generate([ask(question), ask(question, adapter=adapter), ask(question)])
-    assert adapted.text.startswith("Article 20 asks for")
+    requests = [ask(question), ask(question, adapter=adapter), ask(question)]
+    base, adapted, again = generator.generate(requests)
+    plain = config.model_copy(update={"backend": "transformers"})
+    reference = open_generator(plain, identify(plain), 1)
+    assert [row.text for row in (base, adapted, again)] == [row.text for row in reference.generate(requests)]
+    reference.close()
     assert base.text == again.text != adapted.text
 
 
@@ -83,10 +98,12 @@ def test_a_schema_guides_the_decoding(generator: Generator) -> None:
     setting = {"temperature": 0.7, "max_tokens": 200}
     prompt = "The controller shall erase personal data.\n\nGive topic and terms as JSON."
     shard = [ask(prompt, seed, json_schema=json.dumps(SCHEMA), sampling=setting) for seed in range(4)]
-    for row in generator.generate(shard):
-        if row.finish_reason == "stop":
-            validate(json.loads(row.text), SCHEMA)
-        assert row.text.startswith("{")
+    rows = generator.generate(shard)
+    assert all(row.text.startswith("{") for row in rows)
+    finished = [row for row in rows if row.finish_reason == "stop"]
+    assert finished
+    for row in finished:  # vLLM's grammar lets control characters into strings, and random weights write them
+        validate(json.loads(row.text, strict=False), SCHEMA)
 
 
 def test_a_broken_schema_fails_its_row_alone(generator: Generator) -> None:
@@ -111,10 +128,9 @@ def test_shards_in_flight_share_the_engine(generator: Generator) -> None:
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[VllmGenerator]:
-    """Two engines; in float32 a row's text does not hang on the rows beside it."""
-    options = CONFIG.vllm.model_copy(update={"engines_per_gpu": 2})
-    config = CONFIG.model_copy(update={"dtype": "float32", "vllm": options})
+def two(config: schema.Generator) -> Iterator[VllmGenerator]:
+    """Two engines."""
+    config = config.model_copy(update={"vllm": config.vllm.model_copy(update={"engines_per_gpu": 2})})
     made = VllmGenerator(config, identify(config), 1)
     deadline = time.monotonic() + 280
     while len(made.fleet.queue.engines_up) < 2:
@@ -124,10 +140,7 @@ def two() -> Iterator[VllmGenerator]:
     made.close()
 
 
-def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, tmp_path: Path) -> None:
-    made = open_trainer(schema.Lora(max_tokens=300, batch_rows=4, learning_rate=2e-3), identify(CONFIG), 1, 17)
-    assert made is not None
-    adapter = made.train("law", ROWS[:8], ROWS[16:], tmp_path).adapter
+def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, adapter: Adapter) -> None:
     question = ROWS[18][0]["content"]
     rows = two.generate([ask(question, adapter=adapter if at % 2 else None) for at in range(8)])
     assert len({row.text for row in rows[::2]}) == len({row.text for row in rows[1::2]}) == 1
@@ -136,7 +149,7 @@ def test_two_engines_share_calls_with_and_without_adapters(two: VllmGenerator, t
 
 
 def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> None:
-    call = [ask(f"Count to {at}.", at, sampling={"temperature": 0.8}) for at in range(20)]
+    call = [ask(f"Count to {at}.", at, sampling={"temperature": 0.8, "max_tokens": 400}) for at in range(60)]
     expected, found = two.generate(call), []
     thread = threading.Thread(target=lambda: found.extend(two.generate(call)))
     thread.start()
@@ -150,9 +163,9 @@ def test_a_killed_engine_costs_no_row_and_changes_none(two: VllmGenerator) -> No
     assert found == expected
 
 
-def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
-    options = CONFIG.vllm.model_copy(update={"max_num_seqs": 4, "refill": 0.5})
-    config = CONFIG.model_copy(update={"vllm": options})
+def test_refill_waits_until_enough_sequences_have_ended(config: schema.Generator, monkeypatch) -> None:
+    options = config.vllm.model_copy(update={"max_num_seqs": 4, "refill": 0.5})
+    config = config.model_copy(update={"vllm": options})
     card = identify(config)
     placement, *_ = place_engines(config, card, [], 1)
     for name, value in placement.environment.items():
@@ -178,7 +191,7 @@ def test_refill_waits_until_enough_sequences_have_ended(monkeypatch) -> None:
         engine.close()
 
 
-def test_a_killed_parent_leaves_no_engine() -> None:
+def test_a_killed_parent_leaves_no_engine(config: schema.Generator) -> None:
     script = """
 import sys, time
 from model.backends.vllm.backend import VllmGenerator
@@ -190,7 +203,7 @@ print(made.fleet.processes[0].process.pid, flush=True)
 time.sleep(600)
 """
     around = os.environ | {"PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-c", script, CONFIG.model_dump_json()]
+    line = [sys.executable, "-c", script, config.model_dump_json()]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=around) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -201,7 +214,7 @@ time.sleep(600)
         time.sleep(0.1)
 
 
-def test_a_start_that_fails_says_what_to_change() -> None:
-    long = CONFIG.model_copy(update={"max_model_len": 1_000_000})
+def test_a_start_that_fails_says_what_to_change(config: schema.Generator) -> None:
+    long = config.model_copy(update={"max_model_len": 1_000_000})
     with pytest.raises(BackendError, match=r"generator\.vllm.*lower generator\.max_model_len"):
-        open_generator(long, identify(CONFIG), 1)
+        open_generator(long, identify(long), 1)

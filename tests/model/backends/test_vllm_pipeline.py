@@ -1,4 +1,7 @@
-"""The real vLLM engine through every stage of the pipeline, an adapter by LoRA request included."""
+"""The real vLLM engine through every stage of the pipeline, an adapter by LoRA request included.
+
+Its model is tiny: vLLM's CPU build makes a few tokens a second of a real one.
+"""
 
 import json
 
@@ -6,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.factories.command_line import DATE, gristmill
+from tests.factories.serving.byte_llama import save_byte_chat
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
@@ -13,17 +17,18 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vllm")
-    config = folder / "v.yaml"
+    model, config = folder / "bytes", folder / "v.yaml"
+    save_byte_chat(model, max_length=2048)
     config.write_text(
         f"""
 name: v
 out: {folder / "out"}
 domains:
   law: {{seeds: [{{corpus: eu-acts}}], tasks: [explain], per_day: 20, passages: {{max_chars: 600}}}}
-generator: {{backend: auto, model: smollm2-135m-instruct, max_model_len: 1024, vllm: {{max_num_seqs: 16}}}}
+generator: {{backend: auto, model: {model}, dtype: float32, max_model_len: 2048, vllm: {{max_num_seqs: 16}}}}
 generate: {{shard_rows: 10, max_attempts: 1}}
-screen: {{filters: [{{name: length}}, {{name: refusal}}]}}
-adapt: {{min_rows: 8, lora: {{max_tokens: 2000, epochs: 1}}}}
+screen: {{filters: [{{name: length, min_chars: 20}}, {{name: refusal}}]}}
+adapt: {{min_rows: 8, lora: {{max_tokens: 20000, epochs: 2, learning_rate: 1.0e-2, max_length: 2048}}}}
 tasks:
   explain: {json.dumps(_short())}
 """

@@ -1,10 +1,14 @@
-"""What tests of the vLLM plugin do in a process of its own: `python plugin_scenarios.py NAME FOLDER`. Prints JSON last.
+"""What tests of the vLLM plugin do in a process of their own: `python plugin_scenarios.py FOLDER NAMES`.
 
-FOLDER is from `write_models`.
+FOLDER is from `write_models`. The last line printed is JSON. Scenarios share a process, since importing vLLM takes 20 s
+of CPU time.
 """
 
+import gc
 import json
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +174,20 @@ def unknown(folder: Path) -> dict[str, str]:
     return {name: error(folder / "sparse", options) for name, options in cases.items()}
 
 
+SCENARIOS = {scenario.__name__: scenario for scenario in (ragged, whole, dense, parallel, refused, unknown)}
+
+
+def main(folder: Path, names: Sequence[str]) -> None:
+    """Prints what each scenario gives; of one that fails, the traceback as `failure`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        try:
+            found[name] = SCENARIOS[name](folder)
+        except Exception:
+            found[name] = {"failure": traceback.format_exc()}
+        gc.collect()  # the engine
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {check.__name__: check for check in (ragged, whole, dense, parallel, refused, unknown)}[sys.argv[1]](
-                Path(sys.argv[2])
-            )
-        )
-    )
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +42,30 @@ def around(tmp_path_factory) -> dict[str, str]:
     return environment() | variables | {"PYTHONPATH": os.pathsep.join(path)}
 
 
-def run(name: str, folder: Path, around: dict[str, str]) -> dict[str, Any]:
-    """What a scenario printed."""
-    line = [sys.executable, "-m", "tests.model.serve.plugin_scenarios", name, str(folder)]
+def run(names: Sequence[str], folder: Path, around: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What scenarios gave, by name."""
+    line = [sys.executable, "-m", "tests.model.serve.plugin_scenarios", str(folder), *names]
     result = subprocess.run(line, capture_output=True, text=True, env=around, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return json.loads(next(line for line in reversed(result.stdout.splitlines()) if line.startswith("{")))
 
 
-def test_cut_preempted_and_cached_batches_give_the_tokens_of_transformers(models, around) -> None:
-    folder, answers = models
-    found = run("ragged", folder, around)
+@pytest.fixture(scope="module")
+def scenarios(models, around) -> dict[str, dict[str, Any]]:
+    return run(["ragged", "whole", "dense", "refused"], models[0], around)
+
+
+def test_cut_preempted_and_cached_batches_give_the_tokens_of_transformers(models, scenarios) -> None:
+    answers, found = models[1], scenarios["ragged"]
+    assert "failure" not in found, found["failure"]
     assert found["preempted"] > 0
     assert found["first"] == answers["sparse"]
     assert found["again"] == answers["sparse"]
 
 
-def test_whole_prompts_and_adapters_give_the_tokens_of_transformers(models, around) -> None:
-    folder, answers = models
-    found = run("whole", folder, around)
+def test_whole_prompts_and_adapters_give_the_tokens_of_transformers(models, scenarios) -> None:
+    answers, found = models[1], scenarios["whole"]
+    assert "failure" not in found, found["failure"]
     assert found["base"] == answers["sparse"]
     if torch.cuda.is_available():
         assert "dtype: float32" in found["error"]
@@ -68,9 +74,9 @@ def test_whole_prompts_and_adapters_give_the_tokens_of_transformers(models, arou
     assert all(base != adapted for base, adapted in zip(answers["sparse"], answers["adapter"], strict=True))
 
 
-def test_a_model_without_a_gate_runs_and_the_gate_makes_a_difference(models, around) -> None:
-    folder, answers = models
-    found = run("dense", folder, around)
+def test_a_model_without_a_gate_runs_and_the_gate_makes_a_difference(models, scenarios) -> None:
+    answers, found = models[1], scenarios["dense"]
+    assert "failure" not in found, found["failure"]
     assert found["dense"] == answers["dense"]
     dense_below = plugin_scenarios.GEOMETRY["block"] * plugin_scenarios.GEOMETRY["top"]
     texts = zip(plugin_scenarios.LENGTHS, found["sees all"], answers["sparse"], strict=True)
@@ -82,11 +88,14 @@ def test_a_model_without_a_gate_runs_and_the_gate_makes_a_difference(models, aro
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_give_the_tokens_of_transformers(models, around) -> None:
     folder, answers = models
-    assert run("parallel", folder, around)["first"] == answers["sparse"]
+    found = run(["parallel"], folder, around)["parallel"]
+    assert "failure" not in found, found["failure"]
+    assert found["first"] == answers["sparse"]
 
 
-def test_what_does_not_fit_the_model_is_refused_by_name(models, around) -> None:
-    errors = run("refused", models[0], around)
+def test_what_does_not_fit_the_model_is_refused_by_name(scenarios) -> None:
+    errors = scenarios["refused"]
+    assert "failure" not in errors, errors["failure"]
     few_gpus = torch.cuda.is_available() and torch.cuda.device_count() < 4  # vLLM itself refuses to be parallel there
     for name in (
         "speculative_config",
@@ -104,7 +113,7 @@ def test_what_does_not_fit_the_model_is_refused_by_name(models, around) -> None:
 
 
 def test_without_the_plugin_vllm_refuses_the_model(models, around) -> None:
-    errors = run("unknown", models[0], around | {"VLLM_PLUGINS": ""})
+    errors = run(["unknown"], models[0], around | {"VLLM_PLUGINS": ""})["unknown"]
     # before vLLM 0.28 it looks first at the code that the checkpoint names
     assert re.search(r"\['DsaForCausalLM'\] are not supported|The repository \S+ contains custom code", errors["plain"])
     assert "the plugin gristmill_dsa" in errors["trust"]
