@@ -30,12 +30,12 @@ class AskedModel:
     Args:
         model: a packaged model, a local folder or a hub name.
         threads: CPU threads; 0 or less means all cores.
-        dtype: as of `choose_device`.
+        dtype: as of `choose_device`. Two answers are often as near as bfloat16 can tell them apart.
 
     Raises ConfigError, InputError or BackendError naming `model`.
     """
 
-    def __init__(self, model: str, threads: int = 0, dtype: str = "auto") -> None:
+    def __init__(self, model: str, threads: int = 0, dtype: str = "float32") -> None:
         self.card: ModelCard = identify_cross_encoder(model)
         self.threads, self.lock = threads, threading.Lock()
         self.device, tensor_dtype = choose_device(dtype)
