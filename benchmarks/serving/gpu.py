@@ -109,14 +109,14 @@ def measure_servers(engine: str, kind: str, options: argparse.Namespace, *, befo
         flags = ["--engine", engine, "--slots", str(slots), "--max-length", str(length), "--served-name", kind]
         command = load.gristmill(options.models / f"nano-{kind}", port, *flags, "--dtype", "bfloat16")
         checkout = options.before if before else load.ROOT
+        measured = Measured(name, port, kind)
         try:
             with load.server(command, port, options.models / f"{name}.log", checkout) as up:
                 print(f"{name}: up in {up.start_s:.0f} s", flush=True)
-                measured = Measured(name, port, kind)
                 asyncio.run(measure(measured, cases))
-                figures |= measured.figures
         except (SystemExit, RuntimeError, OSError, ValueError) as error:
             print(f"{name}: FAILED {str(error)[-1500:]}", flush=True)
+        figures |= measured.figures
     return figures
 
 
