@@ -21,7 +21,7 @@ VARIABLES = {  # of uv, by pip's name of the setting
 
 
 def pip_settings(listing: str) -> dict[str, str]:
-    """uv's variables for what `pip config list` printed. Variables win over files, `install` over `global`."""
+    """uv's variables for what `pip config list` printed. pip's variables win over its files."""
     found: dict[str, str] = {}
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)='(.*)'$", listing, re.MULTILINE):

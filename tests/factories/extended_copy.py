@@ -27,7 +27,7 @@ class ExtendedCopy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / package, folder / package)  # with what is compiled
         self._changed: set[str] = set()
 
     @property
