@@ -20,6 +20,7 @@ from pipeline.filtering import head_training as train_filter
 from stages.ports import TuningEpoch
 from tests.factories.command_line import call
 from tests.factories.documents import passage, write_config
+from tests.factories.encoders import save_small_bert
 
 pytestmark = pytest.mark.weights
 
@@ -82,24 +83,26 @@ def test_heads_are_evaluated_without_being_kept(two_sources, tmp_path):
 @pytest.mark.slow
 def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
     config, flags = two_sources
-    flags = [*flags, "--per-source", 4, "--head", tmp_path / "quality-mine.json"]  # 30 trainings
+    model = save_small_bert(tmp_path / "small-bert")
+    flags = [*flags, "--set", f"screen.encoder={{model: {model}, adapter: none}}"]  # it is trained thirty times
+    flags += ["--per-source", 4, "--head", tmp_path / "quality-mine.json"]
     done = call("filter", "train", "--config", config, *flags, "--tune", "--folds", 2, "--json")
     assert done.code == 0, done.err
     folder = tmp_path / "encoder-mine"
     assert done.line["encoder_adapter"] == str(folder)
-    adapted = Encoder(model="all-minilm-l6-v2", adapter=str(folder))
-    plain = Encoder(model="all-minilm-l6-v2", adapter="none")
+    adapted = Encoder(model=model, adapter=str(folder))
+    plain = Encoder(model=model, adapter="none")
     head = QualityHead.read(str(tmp_path / "quality-mine.json"))
     assert head.encoder_sha256 == identify_encoder(adapted).sha256 != identify_encoder(plain).sha256
     build_filters(
         [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(adapted, 1)
     )
-    with pytest.raises(ConfigError, match="trained on all-minilm-l6-v2 with weights"):
+    with pytest.raises(ConfigError, match="trained on small-bert with weights"):
         build_filters(
             [FilterSpec(name="quality", head=str(tmp_path / "quality-mine.json"))], lambda: open_encoder(plain, 1)
         )
     card = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-    assert card["base_model_name_or_path"] == "all-minilm-l6-v2"
+    assert card["base_model_name_or_path"] == "small-bert"
 
 
 @pytest.mark.weights
