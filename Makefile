@@ -39,9 +39,9 @@ coverage: setup ## the same tests; fails if they reach less than 90 % of the cod
 	COVERAGE_CORE=$(CORE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" -n 2 --dist worksteal \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
-# Only the files with such tests: importing all takes a worker half a minute. Three workers, because faults often wait.
+# Only the files with such tests: importing all takes a worker half a minute.
 test-slow: setup ## tests of faults and runners that take up to a minute each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not vllm and not triton and not gpu" -n 3 --dist worksteal \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not vllm and not triton and not gpu" -n 2 --dist worksteal \
 		$$(grep -rl "mark\.slow" tests --include="*.py")
 
 .prometheus/.ready:
