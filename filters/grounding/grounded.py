@@ -51,9 +51,12 @@ class Grounded:
 
     @staticmethod
     def data(options: Mapping[str, Any], encoder: str) -> dict[str, Any]:
-        """The verifier, for the run's fingerprint."""
-        judge = options.get("judge", "")
-        return identity(options.get("model", "")) | ({"judge": identity(judge)} if judge else {})
+        """The verifier, for the run's fingerprint. Raises ConfigError."""
+        model, judge = options.get("model", ""), options.get("judge", "")
+        if not judge:
+            return identity(model)
+        judge_scale(located(model)[2], judge)  # a run is refused before it generates
+        return identity(model) | {"judge": identity(judge)}
 
     def __post_init__(self) -> None:
         _, _, card = located(self.model)

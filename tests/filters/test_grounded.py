@@ -107,6 +107,8 @@ def test_a_model_that_is_asked_counts_as_much_as_the_verifier(tmp_path):
 def test_a_model_of_which_no_scale_is_known_is_an_error(folder):
     with pytest.raises(ConfigError, match=r"screen.filters\[0\].judge: the verifier does not know how 'asked' scores"):
         judge(folder, judge="asked")
+    with pytest.raises(ConfigError, match=r"screen.filters\[0\].judge: the verifier does not know"):  # by `plan`
+        data_hashes([FilterSpec.model_validate({"name": "grounded", "judge": "asked"})])
 
     def refuse(model, adapter):
         if model == "asked":
