@@ -1,6 +1,6 @@
 """Installs a lock into the environment of this interpreter: `.venv/bin/python deploy/install.py requirements.lock`.
 
-uv takes a sixth of pip's time. It reads none of pip's settings, so it is given those that say where packages are; where
+uv is faster than pip. It reads none of pip's settings, so it is given those that say where packages are; where
 it fails all the same, pip installs.
 """
 

@@ -9,7 +9,7 @@ import torch
 
 from configs.errors import BackendError
 from model.device import choose_device, use_threads
-from model.encoder.cross_encoder import identify_cross_encoder
+from model.encoder.cross_encoder import clean, identify_cross_encoder
 from model.silence import silence
 from stages.ports import ModelCard
 
@@ -62,14 +62,14 @@ class AskedModel:
         return scores
 
     def _windows(self, passage: str) -> list[str]:
-        ids = self.tokenizer(_clean(passage), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(clean(passage), add_special_tokens=False)["input_ids"]
         if len(ids) <= MAX_PASSAGE_TOKENS:
-            return [_clean(passage)]
+            return [clean(passage)]
         begins = range(0, len(ids) - OVERLAP, MAX_PASSAGE_TOKENS - OVERLAP)
         return [self.tokenizer.decode(ids[begin : begin + MAX_PASSAGE_TOKENS]) for begin in begins]
 
     def _prompt(self, passage: str, claim: str) -> list[int]:
-        text = QUESTION.format(passage=passage, claim=_clean(claim)[:MAX_CLAIM_CHARACTERS])
+        text = QUESTION.format(passage=passage, claim=clean(claim)[:MAX_CLAIM_CHARACTERS])
         if self.tokenizer.chat_template:
             text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
@@ -136,7 +136,3 @@ def _load(card: ModelCard) -> tuple[Any, Any]:
 def _first_tokens(tokenizer: Any, words: Sequence[str]) -> list[int]:
     """The first token of each way to write a word."""
     return sorted({tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words})
-
-
-def _clean(text: str) -> str:
-    return text.replace("\x00", " ").encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form

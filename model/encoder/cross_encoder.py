@@ -104,14 +104,14 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
     fast.no_padding()
     fast.no_truncation()
     separator = separator_of(tokenizer)
-    texts = [separator + _clean(claim) for claim in claims]
+    texts = [separator + clean(claim) for claim in claims]
     most = min(MAX_CLAIM_TOKENS, max_tokens // 2)
     ends = [
         row.offsets[:most][-1][1] if row.offsets else 0 for row in fast.encode_batch(texts, add_special_tokens=False)
     ]
     texts = [text[:end] for text, end in zip(texts, ends, strict=True)]
     fast.enable_truncation(max_tokens, stride=int(OVERLAP * max_tokens / 2), strategy="only_first")
-    rows = fast.encode_batch([(_clean(passage), text) for passage, text in zip(passages, texts, strict=True)])
+    rows = fast.encode_batch([(clean(passage), text) for passage, text in zip(passages, texts, strict=True)])
     return [
         Window(pair, window.ids, window.type_ids) for pair, row in enumerate(rows) for window in (row, *row.overflowing)
     ]
@@ -211,7 +211,8 @@ def _supported_label(config: Any) -> int:
     )
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """The text without what a tokenizer cannot read."""
     return text.replace("\x00", " ").encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
 
 
