@@ -22,6 +22,7 @@ from benchmarks.serving import load, models
 
 VOCABULARY, LONG, MAX_OUTPUT = 32_000, 65_000, 12_000
 CASES = ("latency", "decode", "workload")
+LOADS = 5  # long prompts that interrupt: one alone has some 150 waits, so that its second longest would decide
 # Cases, slots, tokens of a slot. vLLM's slots share their memory, the embedded engine's do not.
 SERVERS = {
     "embedded": [(("latency", "decode"), 32, 77_824), (("workload",), 256, 2_304)],
@@ -61,8 +62,16 @@ class Measured:
         self._put("ITL ms", load.median_ms(gaps))
 
     async def interrupted(self) -> None:
-        """The 99th percentile from token to token of one stream: alone, and while a long prompt is read."""
-        prompt = load.tokens(LONG, 2, VOCABULARY)
+        """The 99th percentile from token to token of one stream: alone, and while each of five long prompts is read."""
+        idle: list[float] = []
+        busy: list[float] = []
+        for seed in range(2, 2 + LOADS):
+            await self._interrupt(seed, idle, busy)
+        self._put("ITL p99 while a long prompt loads / idle", load.percentile(busy, 0.99) / load.percentile(idle, 0.99))
+
+    async def _interrupt(self, seed: int, idle: list[float], busy: list[float]) -> None:
+        """Adds the waits of a stream, in seconds, while no prompt and while a long one is read."""
+        prompt = load.tokens(LONG, seed, VOCABULARY)
         body = load.body_of(self.model, prompt, 1)
         reading = asyncio.create_task(load.stream(self.port, self.model, load.tokens(128, 1, VOCABULARY), 3000))
         await asyncio.sleep(1.0)
@@ -74,9 +83,15 @@ class Measured:
         longest = sorted(pairs, key=lambda pair: pair[0] - pair[1])[:6]
         gaps = ", ".join(f"{1e3 * (after - before):.1f} at {1e3 * (before - begin):.0f}" for before, after in longest)
         print(f"{self.name}: read in {1e3 * (end - begin):.0f} ms; the longest waits, in ms from its begin: {gaps}")
-        idle = [after - before for before, after in pairs if after < begin or before > end]
-        busy = [after - before for before, after in pairs if begin <= after and before <= end]
-        self._put("ITL p99 while a long prompt loads / idle", load.percentile(busy, 0.99) / load.percentile(idle, 0.99))
+        alone = [after - before for before, after in pairs if after < begin or before > end]
+        meanwhile = [after - before for before, after in pairs if begin <= after and before <= end]
+        print(
+            f"{self.name}: 99 % {1e3 * load.percentile(meanwhile, 0.99):.2f} ms, {len(meanwhile)} waits; "
+            f"idle {1e3 * load.percentile(alone, 0.99):.2f} ms, {len(alone)} waits",
+            flush=True,
+        )
+        idle += alone
+        busy += meanwhile
 
     def _put(self, name: str, value: float) -> None:
         print(f"{self.name:<24}{name:<44}{value:12.2f}", flush=True)
