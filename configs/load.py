@@ -18,6 +18,7 @@ from configs.schema.audit_rubric import AuditRubric
 from configs.schema.policy import Policy
 from configs.schema.serving import KeyFile, ServingPolicy
 from configs.schema.training import Training
+from configs.yaml_text import YamlLoader, parse_yaml, read_yaml
 
 HERE = Path(__file__).parent
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -37,22 +38,22 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     Raises ConfigError naming the file and the key.
     """
     file = _find(path)
-    raw = _read(file)
+    raw = read_yaml(file)
     rename_keys(raw, file.name)
     folders = [file.parent, HERE]
-    if isinstance(raw.get("domains"), list):
-        raw["domains"] = {str(name): _part(folders, "domains", str(name)) for name in raw["domains"]}
+    if "domains" in raw:
+        raw["domains"] = _domains(raw["domains"], {}, folders)
     # twice: an override may name a task, whose file is then read, or change a task that was read
-    _override(raw, overrides, strict=False)
-    tasks = raw.setdefault("tasks", {})
-    for domain in (raw.get("domains") or {}).values():
+    _override(raw, overrides, strict=False, folders=folders)
+    tasks, domains = raw.setdefault("tasks", {}), raw.get("domains")
+    for domain in domains.values() if isinstance(domains, dict) else ():
         for name in (domain or {}).get("tasks") or () if isinstance(domain, dict) else ():
             if isinstance(tasks, dict) and isinstance(name, str) and name not in tasks:
                 tasks[name] = _part(folders, "tasks", name)
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(task, dict):
             task.setdefault("name", name)
-    _override(raw, overrides, strict=True)
+    _override(raw, overrides, strict=True, folders=folders)
     rename_keys(raw, "--set")  # an override may have replaced a whole section
     config = _checked(Config, raw, file.name)
     _check_urls(config)
@@ -82,37 +83,37 @@ def _check_urls(config: Config) -> None:
 def load_training(path: str, overrides: Sequence[str] = ()) -> Training:
     """Loads a training configuration: a YAML file, or the name of a preset in `train/`. Raises ConfigError."""
     file = _find(path, HERE / "train")
-    raw = _read(file)
+    raw = read_yaml(file)
     _override(raw, overrides, strict=True)
     return _checked(Training, raw, file.name)
 
 
 def size_of(preset: str) -> dict[str, Any]:
     """The fields of a model size in catalogue/sizes.yaml."""
-    return _read(HERE / "catalogue" / "sizes.yaml")[preset]
+    return read_yaml(HERE / "catalogue" / "sizes.yaml")[preset]
 
 
 def load_policy(path: str) -> Policy:
     """Loads the safety policy at `path`, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
     file = Path(path).expanduser() if path else HERE / "policies" / "safety.yaml"
-    return _checked(Policy, _read(file), file.name)
+    return _checked(Policy, read_yaml(file), file.name)
 
 
 def load_audit_rubric() -> AuditRubric:
     """Loads the rubric of audits, policies/audit.yaml. Raises ConfigError when the file was edited into a wrong one."""
     file = HERE / "policies" / "audit.yaml"
-    return _checked(AuditRubric, _read(file), file.name)
+    return _checked(AuditRubric, read_yaml(file), file.name)
 
 
 def load_serving_policy(path: str) -> ServingPolicy:
     """Loads the policy file of a server, or the shipped one if `path` is empty. Raises ConfigError naming the file."""
     file = Path(path).expanduser() if path else HERE / "policies" / "serving.yaml"
-    return _checked(ServingPolicy, _read(file), file.name)
+    return _checked(ServingPolicy, read_yaml(file), file.name)
 
 
 def parse_key_file(text: str, name: str) -> KeyFile:
     """Reads the text of a key file. Raises ConfigError naming the file, without any key."""
-    return _checked(KeyFile, _parse(text, name, quote=False), name, quote=False)
+    return _checked(KeyFile, parse_yaml(text, name, quote=False), name, quote=False)
 
 
 def dump(config: Config | Training) -> str:
@@ -166,19 +167,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-class _Loader(yaml.SafeLoader):
-    """A YAML loader for which two equal keys are an error; PyYAML keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} appears twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
 def _find(path: str, folder: Path = HERE / "presets") -> Path:
     for file in (Path(path).expanduser(), folder / path, folder / f"{path}.yaml"):
         if file.is_file():
@@ -190,44 +178,35 @@ def _find(path: str, folder: Path = HERE / "presets") -> Path:
 def _part(folders: Iterable[Path], kind: str, name: str) -> dict[str, Any]:
     for file in [folder / kind / f"{name}.yaml" for folder in folders]:
         if file.is_file():
-            return _read(file)
+            return read_yaml(file)
     known = sorted({file.stem for folder in folders for file in (folder / kind).glob("*.yaml")})
     raise ConfigError(f"{kind}: no {name!r}{_nearest(name, known)}; there are {', '.join(known)}")
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file.name}: not YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    return _parse(text, file.name)
+def _domains(value: Any, known: Any, folders: Iterable[Path]) -> Any:
+    """A list of domains' names as domains by name: those that are known, else from `domains/<name>.yaml`."""
+    if not isinstance(value, list):
+        return value
+    known = known if isinstance(known, dict) else {}
+    return {name: known[name] if name in known else _part(folders, "domains", name) for name in map(str, value)}
 
 
-def _parse(text: str, name: str, *, quote: bool = True) -> dict[str, Any]:
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(error).split()) if quote else f"line {mark.line + 1}" if mark else "wrong syntax"
-        raise ConfigError(f"{name}: not YAML: {reason}") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name}: a mapping was expected")
-    return value
-
-
-def _override(raw: dict[str, Any], overrides: Sequence[str], *, strict: bool) -> None:
+def _override(
+    raw: dict[str, Any], overrides: Sequence[str], *, strict: bool, folders: Sequence[Path] | None = None
+) -> None:
+    """Changes what was read. `folders`: where files of domains are, for a configuration that has domains."""
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise ConfigError(f"--set {text!r}: write --set a.b=c")
         try:
-            parsed = yaml.load(value, _Loader)
+            parsed = yaml.load(value, YamlLoader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value") from None
         target: Any = raw
         path = renamed_path(path)
+        if path == "domains" and folders:
+            parsed = _domains(parsed, raw.get("domains"), folders)
         keys = path.split(".")
         for position, key in enumerate(keys):
             last = position == len(keys) - 1

@@ -42,6 +42,7 @@ def configuration(arguments: argparse.Namespace, arm: str) -> dict[str, Any]:
         "held_out": 250,
         "core": 400,
         "draws": 16,
+        "max_cost_share": None,
         "lora": {"max_tokens": arguments.train_tokens, "epochs": 2, "batch_rows": 16, "learning_rate": 3.0e-4},
     }
     return {

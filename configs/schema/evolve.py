@@ -90,6 +90,12 @@ class Evolve(Section):
     keep_days: int | None = Field(
         default=90, ge=1, description="Days that the answers of a date are kept for training. null: for ever."
     )
+    max_cost_share: float | None = Field(
+        default=0.2,
+        gt=0,
+        description="A date is not judged until the dates since the last judged one have generated for so long that "
+        "judging takes at most this share of it. While a new champion is on trial every date is. null: always.",
+    )
     rejudge_dates: int = Field(
         default=3, ge=0, description="Dates for which a new champion is compared with the one before it."
     )

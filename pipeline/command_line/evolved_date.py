@@ -8,8 +8,11 @@ from pipeline.command_line.run_dates import RunRequest, stop_of
 from pipeline.exit_codes import DEFERRED, DONE, FAILED
 
 
-def evolve_one_date(request: RunRequest, date: str) -> int:
-    """Makes and judges the date's candidates, prints the verdicts. Returns the exit code."""
+def evolve_one_date(request: RunRequest, date: str, *, now: bool = False) -> int:
+    """Makes and judges the date's candidates, prints the verdicts. Returns the exit code.
+
+    `now`: also if it is not due yet by `evolve.max_cost_share`.
+    """
     from pipeline.evolve.evolve import evolve_date
     from pipeline.report.evolution import verdict_line
     from pipeline.report.progress import RunProgress
@@ -17,7 +20,7 @@ def evolve_one_date(request: RunRequest, date: str) -> int:
 
     models = resolve_models(request.config)
     with stop_of(request) as stop, RunProgress.on(sys.stderr) as progress:
-        result = evolve_date(models, date, beam_args=request.beam_args, watch=progress, stop=stop)
+        result = evolve_date(models, date, beam_args=request.beam_args, watch=progress, stop=stop, now=now)
     if request.as_json:
         verdicts: list[Any] = [verdict.model_dump(mode="json") for verdict in result.verdicts]
         line = {"status": result.status, "date": date, "digest": result.digest, "verdicts": verdicts}

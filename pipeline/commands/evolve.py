@@ -2,7 +2,8 @@
 
 Trains a candidate on the answers of all finished dates, compares it with the champion on passages that nothing is
 trained on, and makes it champion if it is better. Run it after `gristmill run`. A date that has its verdicts is left as
-it is; one that was stopped is resumed.
+it is; one that was stopped is resumed. A date waits where judging it would cost too much beside generating
+(evolve.max_cost_share).
 """
 
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ def evolve(
     date: Annotated[
         str, typer.Option("--date", metavar="DAY", help="A finished date: YYYY-MM-DD, today or yesterday, in UTC.")
     ] = "today",
+    at_once: Annotated[
+        bool, typer.Option("--now", help="Do not wait for dates that evolve.max_cost_share asks for.")
+    ] = False,
     deadline: DeadlineFlag = None,
     workers: WorkersFlag = None,
     runner: RunnerFlag = None,
@@ -42,4 +46,6 @@ def evolve(
     loaded = load_config(config, overrides, flags)
     now = datetime.now(UTC)
     beam_flags = run_dates.check_beam_flags(beam_args, loaded.run.runner)
-    return evolve_one_date(RunRequest(loaded, now, deadline, beam_flags, as_json), day(date, "--date", now))
+    return evolve_one_date(
+        RunRequest(loaded, now, deadline, beam_flags, as_json), day(date, "--date", now), now=at_once
+    )

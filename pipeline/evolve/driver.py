@@ -14,8 +14,9 @@ from configs import errors, load
 from model import backends
 from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import Evolution
-from pipeline.evolve.evolve import CONFIG, FOLDER
+from pipeline.evolve.evolve import CONFIG
 from pipeline.evolve.graph import graph
+from pipeline.evolve.pacing import FOLDER
 from pipeline.evolve.verdict import opens_vault, verdicts_on
 from pipeline.run import signed_urls
 from pipeline.run.beam.driver_process import drive

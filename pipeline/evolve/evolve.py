@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from configs import load
 from configs.errors import ConfigError, GristmillError, StoreError
+from pipeline.evolve.pacing import FOLDER, pace_of
 from pipeline.evolve.start import start
 from pipeline.pages.evolve import write_evolve_report
 from pipeline.run import signed_urls
@@ -21,7 +22,6 @@ from pipeline.store.registry import EvolveVerdict, is_decided
 from pipeline.store.registry_files import Registry
 from stages.storage.atomic import write_text
 
-FOLDER = "evolve"  # of a data set: a folder for each date
 CONFIG = "config.yaml"
 
 
@@ -29,7 +29,7 @@ CONFIG = "config.yaml"
 class EvolveResult:
     """How a date's evolution ended. `digest`: of its verdicts without their times: equal for equal decisions."""
 
-    status: str  # done, nothing (it was done before), deferred or failed
+    status: str  # done, nothing (it was done before), waiting (it is not due), deferred or failed
     verdicts: list[EvolveVerdict] = field(default_factory=list)
     error: str = ""
     notes: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class EvolveResult:
 
 
 def evolve_date(
-    models: ResolvedModels, date: str, *, beam_args: Sequence[str], watch: Watch, stop: Stop
+    models: ResolvedModels, date: str, *, beam_args: Sequence[str], watch: Watch, stop: Stop, now: bool = False
 ) -> EvolveResult:
     """Makes a candidate for each domain, compares it with the champion, and decides.
 
@@ -52,6 +52,7 @@ def evolve_date(
         beam_args: flags for the Beam runner.
         watch: is called with the folder a few times a second.
         stop: says whether a stop is requested.
+        now: do not wait until it is due by `evolve.max_cost_share`.
 
     Raises ConfigError without a section `evolve`, StoreError when a file is damaged or the disk cannot be used, and its
     subclass HeldError while a run or another evolution works on the data set.
@@ -70,6 +71,11 @@ def evolve_date(
         folder = data.root / FOLDER / date
         folder.mkdir(parents=True, exist_ok=True)
         earlier = EvolveRecord.read(folder)
+        pace = None if earlier or now else pace_of(config, data, registry, date)
+        if pace and not pace.is_due:
+            return EvolveResult(
+                "waiting", notes=[f"{date} waits: {pace}. Its answers are kept; --now judges it at once"]
+            )
         record = start(models, data, registry, date, earlier)
         if earlier is None or earlier.fingerprint != record.fingerprint:
             record.write(folder)

@@ -6,6 +6,7 @@ from typing import Any
 from model import backends
 from pipeline.evolve.attribution import newest_attribution, task_weights_from
 from pipeline.evolve.candidates import next_candidate, turn_of
+from pipeline.evolve.pacing import pace_of
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.answers import collected_answers
 from pipeline.store.dataset import DataSet
@@ -45,8 +46,10 @@ def evolution_outlook(models: ResolvedModels, date: str) -> dict[str, Any] | Non
             "generators": generators,
             "answers": options.probes * len(generators),
         }
+    pace = pace_of(config, data, registry, date)
     return {
         "domains": domains,
+        "waits": str(pace) if pace and not pace.is_due else "",
         "probes": options.probes,
         "students_each": options.draws * len(BUDGETS),
         "dates_with_answers": len(known),
@@ -76,6 +79,8 @@ def outlook_lines(outlook: dict[str, Any]) -> Iterator[str]:
             writing = f"{first} and {last} write" if first else f"{last} writes"
             what += f"; {writing} {domain['answers']:,} answers, each has {outlook['students_each']} students"
         yield f"{name}: {what}"
+    if outlook["waits"]:
+        yield outlook["waits"]
     yield (
         f"{outlook['collected_answers']:,} answers of {outlook['dates_with_answers']} dates to learn from, and those "
         "of the date itself"

@@ -19,6 +19,16 @@ HERE = Path(load.__file__).parent
 PRESETS = ["laptop", "gpu", "cluster", "echo"]
 
 
+def test_set_chooses_domains_by_name(tmp_path):
+    """Those that the file has stay as they are there, whatever is set before or after."""
+    path = tmp_path / "mine.yaml"
+    path.write_text((HERE / "presets" / "echo.yaml").read_text())
+    config = load.load(str(path), ["domains.law.per_day=7", "domains=[law]", "domains.law.passages.min_chars=50"])
+    assert list(config.domains) == ["law"]
+    assert (config.domains["law"].per_day, config.domains["law"].passages.min_chars) == (7, 50)
+    assert list(load.load(str(path), ["domains=[medicine]"]).domains) == ["medicine"]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_load_and_survive_a_round_trip(preset, tmp_path):
     config = load.load(preset)
@@ -47,6 +57,9 @@ def test_presets_load_and_survive_a_round_trip(preset, tmp_path):
             "--set domains.law.per_day.deeper: domains.law.per_day is a value, not a section",
         ),
         ("domains.law.seeds.9.corpus=x", "--set domains.law.seeds.9.corpus: domains.law.seeds has no item 9"),
+        ("domains=[lw]", "domains: no 'lw', did you mean 'law'?"),
+        ("domains=law", "domains"),
+        ("domains=[[law]]", "domains: no \"['law']\""),
         ("seed=[1", "--set 'seed=[1': '[1' is not a YAML value"),
     ],
 )

@@ -93,6 +93,9 @@ def test_the_next_date_is_written_by_the_champion(evolved):
     registry.rollback("law", NEXT_DATE, "the test is over")
     again = gristmill("run", "--config", path, "--date", NEXT_DATE, "--json")
     assert again.line["status"] == "nothing"  # the date keeps its champion
+    waiting = gristmill("evolve", "--config", path, "--date", NEXT_DATE, "--json").line
+    assert waiting["status"] == "waiting"  # it generated for too short a time to pay for another evolution
+    assert waiting["verdicts"] == []
 
 
 @pytest.mark.parametrize(

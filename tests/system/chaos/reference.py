@@ -39,6 +39,7 @@ LOOP = {
         "draws": 6,
         "min_rows": 8,
         "candidates": ["sft", "dpo"],
+        "max_cost_share": None,
         "hidden": [{"name": "support", "min_share": 0.3}],
     },
     "run": {"stall_timeout_s": 60, "in_flight": 1, "max_quarantined": 0.5},
