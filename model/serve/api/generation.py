@@ -115,6 +115,7 @@ class Generation:
                 ticket.leave(answer.choice.generated + is_first * len(answer.request.prompt))
 
     async def _generate(self, answer: RunningAnswer) -> AsyncGenerator[Delta, None]:
+        await asyncio.sleep(0)  # tokens of others leave before the engine checks the prompt
         steps = await self._serving.engine.submit(answer.request)
         is_whole = False
         try:

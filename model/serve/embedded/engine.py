@@ -6,6 +6,7 @@ come in, and tokens go out, by queues.
 """
 
 import asyncio
+import gc
 import logging
 import queue
 import threading
@@ -179,6 +180,8 @@ class EmbeddedEngine:
             model = load_slots(self._folder, options.dtype, options.slots, options.max_length, options.cpu_cache_bytes)
             device = "cuda" if torch.cuda.is_available() else "cpu"
             self._generation = Generation(model, options.prefill_tokens or PREFILL_TOKENS[device], self._finish_step)
+            gc.collect()
+            gc.freeze()  # what is loaded stays: looking through all of it takes longer than a step
         except Exception as error:
             started.set_exception(error)
             return
