@@ -81,10 +81,19 @@ def questions(path: Path, options: Options) -> Iterator[Document]:
         yield Document("\n".join(parts), "", f"question {number}", answer=row[options["answer"]].strip())
 
 
+_ARTICLE_BEGINS = re.compile(  # after its heading, which ends in a noun
+    r"(?<! of)(?<! by)(?<! to)(?<! in)(?<! and)(?<! between)(?<! the)(?<! for)(?<! from) (?=(?:The|This|These|Where"
+    r"|When|If|In|For|By|Without|Any|Each|Every|No|All|Member States|Processing|Providers|Articles?|An?|It|On|With|Upon"
+    r"|Notwithstanding|Paragraphs?|Competent|Personal data|Directive|Regulation)\b)"
+)
+_MAX_HEADING = 200  # characters
+
+
 def eu_acts(path: Path, options: Options) -> Iterator[Document]:
     """Makes a document of each article of EU law.
 
-    The collection cuts articles at 10,000 characters; the half sentence at that cut is dropped.
+    The collection cuts articles at 10,000 characters; the half sentence at that cut is dropped. Headings, which it
+    joins to their articles by a space, get a line of their own where no number of a paragraph follows.
     """
     query = (
         "SELECT r.name, a.article_number, a.content FROM articles a JOIN regulations r USING (celex)"
@@ -94,6 +103,9 @@ def eu_acts(path: Path, options: Options) -> Iterator[Document]:
         text = content.replace("` 1.", ". 1.", 1)
         if len(content) >= 10_000:
             text = text[: text.rfind(". ") + 1]
+        begin = _ARTICLE_BEGINS.search(text, 0, _MAX_HEADING)
+        if begin and " 1. " not in text[: begin.end()] and ". " not in text[: begin.start()]:
+            text = f"{text[: begin.start()]}\n\n{text[begin.end() :]}"
         yield Document(text, f"{act}, Article {number}", f"{act} art. {number}")
 
 
