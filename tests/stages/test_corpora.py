@@ -80,6 +80,16 @@ def test_repealed_chinese_articles_stay_out():
     assert sum(document.text.count("\n\n") + 1 for document in read_corpus("china-law")) == 23_490
 
 
+def test_headings_of_articles_stand_alone():
+    """The collection joins them to the first sentence: nobody could tell where a statement begins."""
+    texts = {document.location: document.text for document in read_corpus("eu-acts")}
+    assert texts["GDPR art. 87"].startswith(
+        "Processing of the national identification number\n\nMember States may further determine"
+    )
+    assert texts["GDPR art. 29"].split("\n\n")[1].startswith("The processor and any person acting under")
+    assert texts["GDPR art. 28"].startswith("Processor 1. Where processing is to be carried out")
+
+
 def test_unknown_corpora_are_named():
     with pytest.raises(ConfigError, match=r"domains.law.seeds\[0\].corpus: no corpus 'eu'; choose one of aci-bench"):
         source_files(Source(corpus="eu"), "domains.law.seeds[0]")

@@ -26,9 +26,7 @@ def open_edits(sentence: str, language: str = "en") -> set[tuple[str, str]]:
         ("The provider shall keep the logs.", "The provider may keep the logs."),
         ("The provider shall keep the logs.", "The provider shall not keep the logs."),
         ("The provider shall not keep the logs.", "The provider shall keep the logs."),
-        ("The court did not rule on the motion.", "The court did rule on the motion."),
-        ("The cyst can rupture.", "The cyst cannot rupture."),
-        ("The cyst cannot rupture.", "The cyst can rupture."),
+        ("The form must not be signed by him.", "The form must be signed by him."),
         ("The notice is due within 72 hours.", "The notice is due within 72 days."),
         ("A panel of three judges heard it.", "A panel of four judges heard it."),
         ("On May 3 the Supreme Court ruled.", "On May 3 the District Court ruled."),
@@ -347,7 +345,7 @@ def test_a_word_that_stands_twice_in_the_tables_is_named(monkeypatch: pytest.Mon
 
 
 def test_a_comparison_after_not_is_changed() -> None:
-    assert "It is due not earlier than May." in wrong("It is due not later than May.")
+    assert "It is not shorter than a page." in wrong("It is not longer than a page.")
 
 
 @pytest.mark.parametrize(
