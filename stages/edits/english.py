@@ -10,7 +10,10 @@ from stages.edits.edit import Edit
 _MODALS = {"shall": "may", "must": "may", "may": "must", "shall not": "may", "may not": "may", "must not": "may"}
 _MODAL = re.compile(r"\b(shall not|may not|must not|shall|must|may)\b")
 # "no one shall" and "no one may" are the same; what is made "in contravention of this clause" must be forbidden by it
-_FIXED_MODAL = re.compile(r"\b(?:[Nn]o|[Nn]one|[Nn]othing|nor|neither|only|unless|contraven\w+)\b")
+_FIXED_MODAL = re.compile(
+    r"\b(?:[Nn]o|[Nn]one|[Nn]othing|nor|neither|only|unless|contraven\w+|discretion"
+    r"|(?:think|thinks|deem|deems|see|sees) fit)\b"
+)
 _AS_MAY_BE = re.compile(r"\bas $")  # "as may be prescribed" permits nothing
 # "may be exempt" is no contradiction of "shall be exempt": nobody does anything
 _STATE = re.compile(
@@ -22,7 +25,10 @@ _STATE = re.compile(
 )
 _ALTERNATIVES = re.compile(r" be \w+(?:,| or)\b")  # "may be solitary or multiple" is all that there is
 _OBLIGED = re.compile(r"\b(shall|must)( not)?\b(?= [a-z])(?! (?:also|either|neither|to|un\w+)\b)")
-_FIXED_OBLIGATION = re.compile(r"\b(?:[Ww]hether|[Ee]ither|without)\b")  # "shall not notify without undue delay"
+# "shall not notify without undue delay"; "not less than a third shall not be reserved" is no contradiction
+_FIXED_OBLIGATION = re.compile(
+    r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
+)
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
 MAX_NUMBERS = 30  # of a sentence
@@ -32,38 +38,24 @@ _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
 _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
 _TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # "Elevated calcitonin: …" tells what its definition may say
-_KEPT_IN_DEFINITIONS = re.compile("normal|abnormal|partial|complete|longer|shorter")
+_KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
 _AMOUNTS = re.compile(
     "(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller|maximum|minimum"
 )
-_TOO_MUCH_OR_LITTLE = re.compile(r"\bhyp(?:er|o)[a-z]{3,}", re.IGNORECASE)
-_TIMES = re.compile("before|after|prior to|until")
-_ORDERED = re.compile(
-    r"\b(?:subsequent\w*|prior|previous\w*|earlier|later|then|initial\w*|induc\w+|delay\w*|pre-?\w*op\w*|post-?\w*op\w*"
-    r"|baseline|at first|enrol\w*|recruit\w*|follow-?up|so as to|in order to|to ensure)\b",
-    re.IGNORECASE,
-)
+_TOO_MUCH_OR_LITTLE = re.compile(r"\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)", re.IGNORECASE)
 _CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%")  # "decreased to 58 % of control"
 _IS_DEFINED = re.compile(r",? or (?!not\b)[^,.;]{1,40},")  # "your medial, or inside part of the knee, looks"
 # Words that mean something else before these.
 _FOLLOWED = {
-    "before": r" (?:(?:the|an?|this) )?(?:\w+ )?(?:[A-Z]{2,}|[Cc]ourts?|[Tt]ribunal|[Jj]udge|[Cc]ommi\w+|[Bb]oard)\b",
     "Council": r" of\b",
     "civil": r" (?:rights|action|procedure|suit|code|law|liberties|servant|servic|war|unrest|disobedience)",
     "more": r" (?!than\b|\w+s\b)",
-    "most": r" \w+ly\b",
     "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
     "District Court": r" (?:for|of)\b",
-    # a noun, or "the state of things"
-    "state": r"(?! (?:laws?|courts?|governments?|agenc\w+|official\w*|prison\w*|constitution\w*|claims?|statut\w+"
-    r"|judges?|supreme|fund\w*|regulat\w+|authorit\w+|legislat\w+|employees?|police|level)\b)",
     # who complains is the plaintiff
     "plaintiff's": r" (?:\w+ )?complaint",
     "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
-
-
-_BEFORE_VERB = re.compile(r"\b(?:to|shall|will|may|must|can|should|would|could|not|they|we)\s$")
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -71,8 +63,6 @@ def fits(match: re.Match[str], new: str) -> bool:
     before, word, after = match.string[: match.start()], match[0], match.string[match.end() :]
     if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
         return False  # "a" would have to be "an"
-    if word == "direct" and _BEFORE_VERB.search(before):
-        return False
     if word == "more" and before.endswith("one or "):
         return False
     if word in _FOLLOWED and re.match(_FOLLOWED[word], after):
@@ -86,16 +76,12 @@ def _is_decided(word: str, before: str, after: str) -> bool:
     """Whether the rest of the sentence leaves only this word possible."""
     rest = f"{before} {after}"
     term = _TERM.match(before + word + after)
-    is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word) or _TIMES.fullmatch(word)
+    is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word)
     if term and (len(before) < term.end() or is_told_by_the_term):
-        return True
-    if word == "include" and before == "Examples ":
         return True
     if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(after)):
         return True
-    if _AMOUNTS.fullmatch(word) and _TOO_MUCH_OR_LITTLE.search(rest):
-        return True
-    return _TIMES.fullmatch(word) is not None and _ORDERED.search(rest) is not None
+    return _AMOUNTS.fullmatch(word) is not None and _TOO_MUCH_OR_LITTLE.search(rest) is not None
 
 
 def is_amount(match: re.Match[str]) -> bool:
@@ -139,9 +125,12 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
     if _FIXED_MODAL.search(sentence):
         return
     for match in _MODAL.finditer(sentence):
-        before, after = sentence[: match.start()], sentence[match.end() :]
+        before, after, new = sentence[: match.start()], sentence[match.end() :], _MODALS[match[0]]
         is_no_contrast = _ALTERNATIVES.match(after) if match[0] == "may" else _STATE.match(after)
-        if not is_no_contrast and not _AS_MAY_BE.search(before):
-            yield Edit("modal", sentence, match.start(), match[0], _MODALS[match[0]])
-    if (match := _OBLIGED.search(sentence)) and not _FIXED_OBLIGATION.search(sentence):
+        # with "may" in the sentence, "shall, not may" would not say which of the two verbs is meant
+        is_there = re.search(rf"\b(?:{new}|{'shall' if new == 'must' else new})\b", f"{before} {after}")
+        if not is_no_contrast and not is_there and not _AS_MAY_BE.search(before):
+            yield Edit("modal", sentence, match.start(), match[0], new)
+    match = _OBLIGED.search(sentence)
+    if match and not _FIXED_OBLIGATION.search(sentence) and not _STATE.match(sentence, match.end()):
         yield Edit("negation", sentence, match.start(), match[0], match[1] if match[2] else f"{match[0]} not")

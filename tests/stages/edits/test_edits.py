@@ -21,7 +21,6 @@ def open_edits(sentence: str, language: str = "en") -> set[tuple[str, str]]:
     ("sentence", "changed"),
     [
         ("The plaintiffs appealed the decision.", "The defendants appealed the decision."),
-        ("The dose was increased after surgery.", "The dose was increased before surgery."),
         ("The dose was increased after surgery.", "The dose was decreased after surgery."),
         ("The provider shall keep the logs.", "The provider may keep the logs."),
         ("The provider shall keep the logs.", "The provider shall not keep the logs."),
@@ -325,7 +324,7 @@ def test_a_county_is_changed_to_what_it_does_not_include() -> None:
 
 
 def test_the_sentences_of_a_passage_come_in_turn() -> None:
-    sentences = ["The court ruled after May.", "The fee was increased.", "A table."]
+    sentences = ["The plaintiff appealed it.", "The fee was increased.", "A table."]
     edits = passage_edits(sentences, "en", 4)
     assert [edit.sentence for edit in edits[:2]] == [sentences[1], sentences[0]]
     assert passage_edits([], "en", 4) == []

@@ -13,17 +13,14 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
 @pytest.mark.parametrize(
     ("sentence", "old"),
     [
-        ("Only one patient developed subsequent haemorrhage after the administration of the medicine.", "after"),
         ("The members shall be chosen in such constituencies as may be prescribed by Parliament.", "may"),
         ("The State shall be responsible for the supervision unless the other State decides otherwise.", "shall"),
         ("The record shows more clearly that the officers knew of the order of the court.", "more"),
         ("The act bars those who hold criminal convictions from the office of a public notary.", "criminal"),
         ("Arterial tortuosity: Presence of more twists of the arteries than in others of the same age.", "more"),
-        ("The charity will advocate before the ICC and in the courts of the states of the region.", "before"),
         ("The prisoner brought a civil rights action against the officers of the county jail.", "civil"),
         ("The site of the tumours was not associated with the result of the operation (P = 0.18).", "0.18"),
         ("The representatives of each State in the Council of States shall be elected by its assembly.", "Council"),
-        ("Examples include disregard for social conventions, impulsivity, and poor assessment of risks.", "include"),
         ("Imaging strongly predicted the measurement of the surgeon in all groups (r=0.81).", "0.81"),
         ("Two of these four patients had complications that were related to the instruments.", "four"),
         ("Of the remaining 613 patients who had the medicine, 25 patients (4.1%) had a haemorrhage.", "4.1"),
@@ -31,14 +28,11 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
         ("The tumour has a large cell of the shape of a ring with one or more blebs on its surface.", "more"),
         ("In July the court dismissed the plaintiff's amended complaint without any opinion.", "plaintiff's"),
         ("The rate constant of the uptake decreased progressively to 58% of that of the control.", "decreased"),
-        ("The company alleged that to petition the state infringes on the right to free speech.", "state"),
-        ("The right shall be exercised in such manner as he may direct in writing each year.", "direct"),
         ("Nothing in this clause shall require the authority to disclose facts to the public.", "shall"),
         ("The ventricle (a hole between the two bottom chambers) lies close to the pulmonary artery.", "two"),
         ("A total of 185 rats were given the drug in the buffer (n = 93) or the buffer alone (n = 92).", "93"),
         ("A total of 185 rats were given the drug in the buffer (n = 93) or the buffer alone (n = 92).", "185"),
         ("The family member 4 of the synthetase (ACSM4) was found in the cells of the second group.", "4"),
-        ("The election shall be held before the expiry of the term so as to ensure that all take office.", "before"),
         ("Collagenomas may be solitary or multiple, and all of them are nodules of the skin.", "may"),
     ],
 )
@@ -53,6 +47,14 @@ def test_words_that_the_sentence_decides_stay(sentence, old):
         ("The power of the Union shall extend to the giving of directions to any of the States.", ("shall", "may")),
         ("The State shall not make any law in contravention of this clause of the constitution.", ("shall not", "may")),
         ("The processor shall notify the controller without undue delay of a breach.", ("shall", "shall not")),
+        ("The Court may, in its discretion, grant leave to appeal from any order of the other court.", ("may", "must")),
+        (
+            "The supplement shall remain valid for as long as the certificate which it supplements.",
+            ("shall", "shall not"),
+        ),
+        ("Not less than a third of the seats shall be reserved for the women of the tribe.", ("shall", "shall not")),
+        ("The Governor may send a message, and the House shall consider what it asks for.", ("shall", "may")),
+        ("It appears as a decrease of the vessels, which tells of less than normal flow.", ("decrease", "increase")),
         ("The consent was granted to the plaintiff with some of the conditions.", ("granted", "denied")),
         ("The angle of the lower jaw on the right side was normally close to a right angle.", ("right", "left")),
         ("The cells were not seen in the layer of the skin of the patient.", ("were not", "were")),
@@ -65,14 +67,8 @@ def test_changes_that_are_not_false_or_explained_nearby_are_not_made(sentence, c
 @pytest.mark.parametrize(
     ("sentence", "change"),
     [
-        ("The medicine shall be given after the meal and with a glass of water by a nurse.", ("after", "before")),
         ("The group had more falls than the other one during the whole of the winter.", ("more", "fewer")),
         ("A total of 40% of the 612 people of the town had a symptom of the disease that winter.", ("612", None)),
-        (
-            "The court held that the state law was void since the parliament of the nation had acted.",
-            ("state", "federal"),
-        ),
-        ("The colony was under the direct control of the crown until the end of the last war.", ("direct", "indirect")),
         (
             "The rate constant of the uptake decreased progressively in the cells of the outer layer.",
             ("decreased", "increased"),
@@ -81,7 +77,6 @@ def test_changes_that_are_not_false_or_explained_nearby_are_not_made(sentence, c
         ("The gene of the family member 4 was found in the cells of the group ACS.", ("4", None)),
         ("The provider shall notify the person of the breach in writing and at his own cost.", ("shall", "may")),
         ("The provider shall be notified of the breach by the person whom it concerns.", ("shall", "may")),
-        ("The property of a State shall be exempt from the taxes of the Union on land.", ("shall", "shall not")),
         ("Where the goods are late, the buyer may refuse them and ask for the price.", ("may", "must")),
     ],
 )
