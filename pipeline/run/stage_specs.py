@@ -23,7 +23,7 @@ from stages.storage.records import FileRef
 from stages.storage.shard import ShardName, ShardSpec
 from stages.storage.stage import Counts, StageKind, StageName
 
-STAGES_VERSION = 13  # raise it when a stage's code gives other rows for the same input
+STAGES_VERSION = 14  # raise it when a stage's code gives other rows for the same input
 
 MAX_DEPTH = 127  # of the type of the rows' column
 
