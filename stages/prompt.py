@@ -86,7 +86,8 @@ def render(
             if sample >= len(edits):
                 return None
             edit = edits[sample]
-            values |= {"sentence": edit.sentence, "old": edit.old}
+            before, after = edit.context(language)
+            values |= {"sentence": edit.sentence, "old": edit.old, "before": before, "after": after}
         elif not sentences:
             return None
         else:

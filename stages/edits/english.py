@@ -30,6 +30,10 @@ _FIXED_OBLIGATION = re.compile(
     r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
 )
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
+# "2.8 (95 % CI 1 to 1.1)": it lies in its interval
+_INTERVAL = re.compile(
+    r"[^.;()\[\]]{0,20}[,;(\[]\s?(?:\d\d ?% ?)?(?:CI\b|confidence|credible|range|IQR|interquartile)", re.IGNORECASE
+)
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
 MAX_NUMBERS = 30  # of a sentence
 _ROUNDED = 0.6  # points: a share of 4 % may be one of 3.5 %
@@ -42,8 +46,12 @@ _KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
 _AMOUNTS = re.compile(
     "(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller|maximum|minimum"
 )
-_TOO_MUCH_OR_LITTLE = re.compile(r"\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)", re.IGNORECASE)
-_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%")  # "decreased to 58 % of control"
+# too much or too little; "whether it is higher" and "whether it is lower" are the same
+_TOLD_OF_AMOUNTS = re.compile(
+    r"\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b", re.IGNORECASE
+)
+# "decreased to 58 % of control", "higher (-3.3 vs. -2.4)"
+_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%|\d[^()]{0,40}\b(?:vs|versus)\b")
 _IS_DEFINED = re.compile(r",? or (?!not\b)[^,.;]{1,40},")  # "your medial, or inside part of the knee, looks"
 # Words that mean something else before these.
 _FOLLOWED = {
@@ -81,7 +89,7 @@ def _is_decided(word: str, before: str, after: str) -> bool:
         return True
     if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(after)):
         return True
-    return _AMOUNTS.fullmatch(word) is not None and _TOO_MUCH_OR_LITTLE.search(rest) is not None
+    return _AMOUNTS.fullmatch(word) is not None and _TOLD_OF_AMOUNTS.search(rest) is not None
 
 
 def is_amount(match: re.Match[str]) -> bool:
@@ -91,7 +99,7 @@ def is_amount(match: re.Match[str]) -> bool:
     """
     if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
         return False
-    if re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string):
+    if _INTERVAL.match(match.string, match.end(1)) or re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string):
         return False
     return match.start(1) not in _places_of_calculated(match.string)
 

@@ -146,7 +146,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         return
     units = [line.split() for line in UNITS.get(language, [])]
     counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
-    for match in re.finditer(r"\b[a-záéíóúñ]+\b", sentence):
+    for match in re.finditer(r"(?<!-)\b[a-záéíóúñ]+\b", sentence):
         word, before = match[0], sentence[: match.start()]
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
         following = re.match(r"\s(\w+)", sentence[match.end() :])
