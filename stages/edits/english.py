@@ -50,8 +50,8 @@ _AMOUNTS = re.compile(
 _TOLD_OF_AMOUNTS = re.compile(
     r"\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b", re.IGNORECASE
 )
-# "decreased to 58 % of control", "higher (-3.3 vs. -2.4)"
-_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%|\d[^()]{0,40}\b(?:vs|versus)\b")
+# "decreased to 58 % of control", "higher (-3.3 vs. -2.4)", "(mean = 3.3) … (mean = 2.4)"
+_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%|\d[^()]{0,40}\b(?:vs|versus)\b|= ?[-–−]?\d[^=]*= ?[-–−]?\d")
 _IS_DEFINED = re.compile(r",? or (?!not\b)[^,.;]{1,40},")  # "your medial, or inside part of the knee, looks"
 # Words that mean something else before these.
 _FOLLOWED = {
@@ -87,7 +87,7 @@ def _is_decided(word: str, before: str, after: str) -> bool:
     is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word)
     if term and (len(before) < term.end() or is_told_by_the_term):
         return True
-    if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(after)):
+    if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(rest)):
         return True
     return _AMOUNTS.fullmatch(word) is not None and _TOLD_OF_AMOUNTS.search(rest) is not None
 

@@ -36,6 +36,7 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
         ("The odds ratio of the second group of the patients was 1.03 (95% CI 1 to 1.06) after a year.", "1.03"),
         ("The mean age of the group of the patients was 54 years (range 31 to 78) in the first year.", "54"),
         ("The level of the gene was higher in the second group (-3.29 vs. -2.42) of the patients.", "higher"),
+        ("The levels were lower in these tissues (mean = 3.29) than in the other ones (mean = 4.42).", "lower"),
         ("It is not clear whether the risk is higher in the women of the second group of patients.", "higher"),
         ("The study of the colon took the biopsies of sixty-four women of the same town.", "four"),
         ("Collagenomas may be solitary or multiple, and all of them are nodules of the skin.", "may"),
