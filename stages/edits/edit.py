@@ -10,7 +10,8 @@ _REFERENCE = re.compile(  # numbers of one text's parts are near each other: not
     r"(?:\s(?:[\d,()]+|and|or|to|y|o))*$",
     re.IGNORECASE,
 )
-_CONTEXT = re.compile(r"(?:[^\s,;:]+\s){0,3}$"), re.compile(r"\S{0,20}(?:\s[^\s,;:]+){0,3}")
+_CONTEXT = re.compile(r"(?:[^\s,;:]{1,30}\s){0,3}$"), re.compile(r"\S{0,20}(?:\s[^\s,;:]{1,30}){0,3}")
+_MAX_CONTEXT = 100  # characters
 _HAN_CONTEXT = re.compile("[^，。；：、]{0,6}$"), re.compile("[^，。；：、]{0,6}")
 
 
@@ -32,7 +33,7 @@ class Edit:
     def context(self, language: str) -> tuple[str, str]:
         """The few words before and after the change, with their spaces: "1" alone would not say which 1 is meant."""
         before, after = _HAN_CONTEXT if language == "zh" else _CONTEXT
-        left = before.search(self.sentence[: self.start])
+        left = before.search(self.sentence[max(0, self.start - _MAX_CONTEXT) : self.start])
         right = after.match(self.sentence[self.start + len(self.old) :])
         return left[0] if left else "", right[0].rstrip(" .,;:") if right else ""
 
