@@ -82,27 +82,37 @@ class AdapterRegistry:
     Args:
         engine: that the adapters are loaded into.
         folder: adapters are loaded from below it alone; None: from nowhere.
+        named: folders that a name means if there are several of it; without any the newest.
         model: public id of the base model.
         model_folder: its checkpoint.
         capacity: adapters that are loaded at once, those that drain included.
     """
 
     def __init__(
-        self, engine: Engine, folder: Path | None, *, model: str, model_folder: Path, capacity: int = DEFAULT_CAPACITY
+        self,
+        engine: Engine,
+        folder: Path | None,
+        *,
+        model: str,
+        model_folder: Path,
+        capacity: int = DEFAULT_CAPACITY,
+        named: Collection[Path] = (),
     ):
-        self.engine, self.folder, self.capacity = engine, folder, capacity
+        self.engine, self.folder, self.capacity = engine, folder and folder.resolve(), capacity
+        self._named = {path.resolve() for path in named}
         self.model, self.model_folder = model, model_folder
         self._entries: dict[str, _Entry] = {}  # by public id, the oldest first
         self._aliases: dict[str, str] = {}
         self._lock = asyncio.Lock()  # of loading
 
     async def scan(self) -> None:
-        """Loads what the folder has: the newest of each name, then older ones, with one place left free.
+        """Loads what the folder has: of each name that in `named` or the newest, then others, with one place left free.
 
         The names are those of `find_adapters`. An adapter that cannot be loaded is logged and left out.
         """
-        chosen = _choose(find_adapters(self.folder), max(self.capacity - 1, 1)) if self.folder else []
-        for adapter in reversed(chosen):  # the newest last: it becomes the alias
+        found = find_adapters(self.folder) if self.folder else []
+        ordered = sorted(found, key=lambda adapter: (adapter.path in self._named, adapter.written_at), reverse=True)
+        for adapter in reversed(_choose(ordered, max(self.capacity - 1, 1))):  # the first last: it becomes the alias
             try:
                 await self.load(adapter.path, adapter.name)
             except GristmillError as error:
@@ -254,10 +264,9 @@ class AdapterRegistry:
         )
 
 
-def _choose(adapters: Sequence[FoundAdapter], count: int) -> list[FoundAdapter]:
-    """At most `count` adapters: the newest of each name, then the newest of the rest. The newest first."""
-    ordered = sorted(adapters, key=lambda adapter: adapter.written_at, reverse=True)
-    newest = {adapter.name: adapter for adapter in reversed(ordered)}
-    first = [adapter for adapter in ordered if newest[adapter.name] is adapter]
+def _choose(ordered: Sequence[FoundAdapter], count: int) -> list[FoundAdapter]:
+    """At most `count` adapters: the first of each name, then the first of the rest, in their order."""
+    by_name = {adapter.name: adapter for adapter in reversed(ordered)}
+    first = [adapter for adapter in ordered if by_name[adapter.name] is adapter]
     chosen = [*first, *(adapter for adapter in ordered if adapter not in first)][:count]
     return sorted(chosen, key=ordered.index)

@@ -21,6 +21,7 @@ from model.serve.metrics import ServeMetrics
 from model.serve.port import Engine
 from model.serve.sandbox import PolicySet
 from model.weights.resolve import resolve_model
+from pipeline.serving.champions import champion_folders
 from pipeline.serving.options import ServeOptions
 from pipeline.serving.policies import load_policies
 from stages.ports import ModelCard
@@ -166,7 +167,9 @@ async def _adapters(options: ServeOptions, engine: Engine, name: str, card: Mode
     from model.serve.adapters import AdapterRegistry
     from model.serve.admin import AdminServer
 
-    registry = AdapterRegistry(engine, Path(options.adapters), model=name, model_folder=Path(card.path))
+    folder = Path(options.adapters)
+    champions = champion_folders(folder.resolve().parent)
+    registry = AdapterRegistry(engine, folder, model=name, model_folder=Path(card.path), named=champions)
     await registry.scan()
     if options.admin_socket is not None:
         admin = AdminServer(registry, Path(options.admin_socket))

@@ -48,7 +48,8 @@ _AMOUNTS = re.compile(
 )
 # too much or too little; "whether it is higher" and "whether it is lower" are the same
 _TOLD_OF_AMOUNTS = re.compile(
-    r"\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b", re.IGNORECASE
+    r"\b(?:efficacy|inhibit\w*|so as to)\b|\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b",
+    re.IGNORECASE,
 )
 # "decreased to 58 % of control", "higher (-3.3 vs. -2.4)", "(mean = 3.3) … (mean = 2.4)"
 _CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%|\d[^()]{0,40}\b(?:vs|versus)\b|= ?[-–−]?\d[^=]*= ?[-–−]?\d")
@@ -64,6 +65,7 @@ _FOLLOWED = {
     "plaintiff's": r" (?:\w+ )?complaint",
     "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
+_FILED_BY = re.compile(r"\b(?:filed|brought|actions?|suits?|lawsuits?|complaints?)\b[^.;]{0,40}\bby (?:the )?$")
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -71,6 +73,8 @@ def fits(match: re.Match[str], new: str) -> bool:
     before, word, after = match.string[: match.start()], match[0], match.string[match.end() :]
     if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
         return False  # "a" would have to be "an"
+    if word.startswith("plaintiff") and _FILED_BY.search(before):
+        return False
     if word == "more" and before.endswith("one or "):
         return False
     if word in _FOLLOWED and re.match(_FOLLOWED[word], after):

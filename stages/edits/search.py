@@ -41,6 +41,7 @@ _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (l
 )
 _OF_THE, _NOUN_LESS = re.compile(r"\b(?:de l[oa]s|of the)\s$"), re.compile("[,.;)]")  # the older of the two, and …
 _OVERNIGHT = re.compile(r" (?:para|a|tras) otr[oa]\b")  # de un día para otro
+_AGE = re.compile(r"\b(?:aged?|ages|edad|edades)\b")  # men of thirty months
 _MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
 
 
@@ -167,7 +168,12 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
             if not re.search(rf"\b{new}\b", sentence):
                 yield Edit("number", sentence, match.start(), word, new)
         for line in units:
-            if word in line and counted.search(before) and not _OVERNIGHT.match(sentence, match.end()):
+            if (
+                word in line
+                and counted.search(before)
+                and not _AGE.search(sentence)
+                and not _OVERNIGHT.match(sentence, match.end())
+            ):
                 yield Edit("unit", sentence, match.start(), word, neighbour(line, word, up=draw % 3 > 0))
 
 

@@ -23,7 +23,7 @@ class ChatAnswer:
             self._event(self._delta(answer, {"role": "assistant", "content": ""}), is_end=False)
             for answer in self.job.answers
         ]
-        if self.job.return_token_ids:
+        if self.job.return_prompt_ids:
             first[0]["prompt_token_ids"] = list(self.job.prompts[0].tokens)
         return first
 
@@ -64,7 +64,7 @@ class ChatAnswer:
             "choices": [self._choice(answer, deltas[answer.index]) for answer in job.answers],
             "usage": job.usage(),
         }
-        if job.return_token_ids:
+        if job.return_prompt_ids:
             body["prompt_token_ids"] = list(job.prompts[0].tokens)
         if job.prompt_logprobs is not None:
             rows = job.answers[0].prompt_logprobs or ()

@@ -70,7 +70,7 @@ class CompletionAnswer:
             choice["logprobs"] = completion_logprobs(job.tokenizer, delta.tokens, job.logprobs)
         if job.return_token_ids:
             choice["token_ids"] = [token.id for token in delta.tokens if not token.in_prompt]
-            if answer.index not in self._begun:
+            if job.return_prompt_ids and answer.index not in self._begun:
                 choice["prompt_token_ids"] = list(answer.request.prompt)
         if job.prompt_logprobs is not None:
             rows = answer.prompt_logprobs or ()

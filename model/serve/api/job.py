@@ -44,6 +44,7 @@ class Job:
     logprobs: int | None
     prompt_logprobs: int | None
     return_token_ids: bool
+    return_prompt_ids: bool  # not under a policy, whose masks they would undo
     stream: bool
     include_usage: bool
     continuous_usage: bool
@@ -126,6 +127,9 @@ def create_job(
     if policy.scanners and max(logprobs or 0, of_prompt or 0):
         message = "logprobs: under a policy without alternatives, which could spell what it forbids; ask for 0 of them."
         raise ApiError(400, message, param="logprobs", code="unsupported_value")
+    if policy.scanners and body.prompt_logprobs is not None:
+        message = "prompt_logprobs: not under a policy, whose masks they would undo; send echo with logprobs: 0."
+        raise ApiError(400, message, param="prompt_logprobs", code="unsupported_value")
     request_id = f"{kind}-{uuid4().hex}"
     schema, options = json_schema(body, info), choice_options(body, limits, discard=max_tokens == 0)
     keeps_tokens = echo or logprobs is not None or bool(body.return_token_ids)
@@ -169,6 +173,7 @@ def create_job(
         logprobs=logprobs,
         prompt_logprobs=body.prompt_logprobs,
         return_token_ids=bool(body.return_token_ids),
+        return_prompt_ids=bool(body.return_token_ids) and not policy.scanners,
         stream=stream,
         include_usage=bool(streaming and streaming.include_usage),
         continuous_usage=bool(streaming and streaming.continuous_usage_stats),

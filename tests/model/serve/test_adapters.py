@@ -386,3 +386,29 @@ def test_names_that_would_mean_something_else_are_refused(server: Server, adapte
     server.put(folder_of(adapters) / "a", seed=0)
     with pytest.raises(GristmillError, match="no name for an adapter"):
         server.run(adapters.load("a", name))
+
+
+def test_a_relative_folder_is_that_of_the_start(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put(tmp_path / "adapters" / "law")
+    monkeypatch.chdir(tmp_path)
+    registry = server.registry(Path("adapters"))
+    server.run(registry.scan())
+    assert [status.name for status in registry.list()] == ["law"]
+    for status in registry.list():
+        server.run(registry.unload(status.id))
+
+
+def test_a_name_means_the_champion_and_not_a_newer_one(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "adapters"
+    champion = trained(server, folder, "law", 0, age=100)
+    refused = trained(server, folder, "law", 1)
+    path = next(path for path in folder.iterdir() if champion.partition("@")[2] in path.name)
+    registry = server.registry(folder, named=[path])
+    server.run(registry.scan())
+    assert {status.id for status in registry.list()} == {champion, refused}
+    with registry.resolve("law", Allowed(None)) as chosen:
+        assert chosen.public_id == champion
+    for status in registry.list():
+        server.run(registry.unload(status.id))

@@ -164,3 +164,14 @@ def test_alternatives_are_not_given_under_a_policy(served):
     ):
         answer = ask(served, "masks", path, fields)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logprobs")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompt_is_not_spelled_by_its_tokens(served, path, stream):
+    fields = QUESTION if path.startswith("chat") else {"prompt": "Call Ann."}
+    answer = ask(served, "masks", path, fields | {"return_token_ids": True, "stream": stream})
+    assert answer.status_code == 200
+    assert "prompt_token_ids" not in answer.text
+    refused = ask(served, "masks", path, fields | {"prompt_logprobs": 0})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt_logprobs")
