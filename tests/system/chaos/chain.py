@@ -19,7 +19,6 @@ from model.backends.vllm.queue import MAX_ENGINE_DEATHS
 from pipeline.store import registry_check
 from pipeline.store.dataset import DataSet
 from pipeline.store.maintenance import garbage, verify
-from tests.factories.command_line import free_port
 from tests.system.chaos.fault import Fault, Tally
 from tests.system.chaos.reference import (
     BEFORE,
@@ -32,8 +31,9 @@ from tests.system.chaos.reference import (
     environment,
     registry_content,
 )
+from tests.system.chaos.workers import DaskCluster, Pool, end
 
-FLAVOURS = ("threads", "engines", "pool", "loop", "loop", "loop on a pool")  # of chains, in turn
+FLAVOURS = ("threads", "engines", "pool", "dask", "loop", "loop", "loop on a pool")  # of chains, in turn
 LIMIT_S = 900  # of one command: a loop on a pool starts workers for twenty stages, on a loaded machine for long
 PATIENCE_S = 10  # a fault whose boundary does not come is taken back
 REGISTRY_BOUNDARIES = 30  # in the registry, of an evolution's driver, about
@@ -49,7 +49,7 @@ class Chain:
     ) -> None:
         self.reference, self.number, self.tally, self.keep = reference, number, tally, keep
         self.draw = random.Random(f"{seed}:{number}")
-        self.flavour, self.on_pool, self.loop = flavour, "pool" in flavour, reference.loop
+        self.flavour, self.loop = flavour, reference.loop
         self.patience_s = LIMIT_S if self.loop else PATIENCE_S
         self.folder = Path(tempfile.mkdtemp(prefix=f"chain-{number}-", dir=reference.folder))
         self.out, self.chaos = self.folder / "out", self.folder / "chaos"
@@ -57,8 +57,8 @@ class Chain:
         self.chaos.mkdir()
         more = {"CHAOS_ENGINES": "1"} if self.flavour == "engines" else {}
         self.environment = environment(self.chaos, self.out, **more)
-        self.port = free_port()
-        self.pool: subprocess.Popen[bytes] | None = None
+        kind = Pool if "pool" in flavour else DaskCluster if flavour == "dask" else None
+        self.workers = kind and kind(self.folder, self.environment)
         self.faults = 0
         self.engines_killed = 0  # by the command at work
         self.said: list[str] = []
@@ -77,7 +77,8 @@ class Chain:
         except Exception as error:
             self.tally.lost(self.number, f"{type(error).__name__}: {error}")
         finally:
-            end(self.pool)
+            if self.workers:
+                self.workers.end()
             report, _ = reader.communicate("\n", timeout=60)
         seen = json.loads(report)
         for fault, count in seen["faults"].items():
@@ -104,9 +105,9 @@ class Chain:
         `at_midnight`: for `--date today`, a moment before the day ends; the clock jumps, and nothing else happens.
         """
         flags, known = [], self.environment
-        if self.on_pool:
-            self._keep_pool()
-            flags = ["--pool", f"localhost:{self.port}", "--workers", "2"]
+        if self.workers:
+            self.workers.keep()
+            flags = self.workers.flags
         date = DATE
         if at_midnight:
             eve = datetime.fromisoformat(DATE).replace(hour=23, minute=57, tzinfo=UTC)  # a loaded machine starts slowly
@@ -133,8 +134,8 @@ class Chain:
                     rivals.append(subprocess.Popen(line, env=known, stdout=subprocess.DEVNULL, stderr=errors))
                 self._settle(fault)
                 fault = None
-            if self.on_pool:
-                self._keep_pool()
+            if self.workers:
+                self.workers.keep()
             if time.monotonic() - started > LIMIT_S:
                 self._end_all(process)
                 raise RuntimeError(f"the command hung for {LIMIT_S} s")
@@ -161,14 +162,14 @@ class Chain:
             end = REGISTRY_BOUNDARIES
         else:
             late, end = draw.random() < 0.6 * self._at("shards"), 60  # the end of a run
-        parts = 15 if self.loop else 10 if self.on_pool else 6  # a command of the loop takes the longest to start
+        parts = 15 if self.loop else 10 if self.workers else 6  # a command of the loop takes the longest to start
         deep = 1 + draw.randrange(end if late else last // parts)
         kinds = {"supervisor killed": 5, "driver killed": 10 if self.loop else 4, "ENOSPC": 4, "EIO": 4, "two runs": 3}
         writing = self._at("adapt") - self._at("adapt-screen") or not self._at("screen")
         # a prompt that is open at three deaths of one command is poison by design, and costs its row
         engines = self.flavour == "engines" and writing and self.engines_killed < MAX_ENGINE_DEATHS - 1
         kinds |= {"engine killed": 15} if engines else {}
-        kinds |= {"worker killed": 25 if self.flavour == "pool" else 8} if self.on_pool else {}
+        kinds |= {"worker killed": 8 if self.loop else 25} if self.workers else {}
         kind = "clock jumped" if at_midnight else draw.choices(list(kinds), list(kinds.values()))[0]
         self.faults += 1
         fault = Fault(kind, self.faults, driver, deep, "kill", after=draw.random() < 0.5, publishing=late)
@@ -181,7 +182,7 @@ class Chain:
             case "ENOSPC" | "EIO":
                 fault.errno = errno.ENOSPC if kind == "ENOSPC" else errno.EIO
                 fault.action = draw.choice(["once", "broken"])
-                role = draw.choices([driver, SUPERVISOR, "worker"], [6, 3 * early, 6 * self.on_pool])[0]
+                role = draw.choices([driver, SUPERVISOR, "worker"], [6, 3 * early, 6 * bool(self.workers)])[0]
                 fault.role, fault.at = role, {SUPERVISOR: own, driver: deep}.get(role, 1 + draw.randrange(30))
             case "two runs":
                 fault.action = "tell"
@@ -271,13 +272,6 @@ class Chain:
         if left:
             self.tally.lost(self.number, f"left over: {', '.join(str(path.relative_to(self.out)) for path in left)}")
 
-    def _keep_pool(self) -> None:
-        """The pool's own keeper: a worker that died is started again."""
-        if self.pool is None or self.pool.poll() is not None:
-            line = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self.port}"]
-            with (self.folder / "pool.txt").open("ab") as log:
-                self.pool = subprocess.Popen(line, env=self.environment, stdout=log, stderr=log)
-
     def _wait_for_lock(self) -> None:
         """A driver outlives its supervisor by moments."""
         path = self.out / "runs" / "lock"
@@ -291,9 +285,3 @@ class Chain:
     def _end_all(self, process: subprocess.Popen[Any]) -> None:
         end(process)
         self._wait_for_lock()
-
-
-def end(process: subprocess.Popen[Any] | None) -> None:
-    if process is not None:
-        process.kill()
-        process.wait()

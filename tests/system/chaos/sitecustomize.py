@@ -31,6 +31,7 @@ ROLE = next(
             ("evolve driver", "-m pipeline.evolve.driver "),
             ("supervisor", "-m pipeline run "),
             ("worker", "worker_pool_main"),
+            ("worker", "distributed.cli.dask_worker"),
             ("worker", "SdkHarness"),  # where the pool starts processes
             ("engine", "vllm_worker"),
         )
