@@ -123,9 +123,9 @@ def _places_of_calculated(sentence: str) -> frozenset[int]:
     for share, (part, whole) in product(shares, permutations(counts, 2)):
         if whole[1] > part[1] > 0 and abs(100 * part[1] / whole[1] - share[1]) < _ROUNDED:
             places |= {share[0], part[0], whole[0]}
-    for one, other, total in permutations(counts, 3):
-        if one[1] > 0 < other[1] and one[1] + other[1] == total[1]:
-            places |= {one[0], other[0], total[0]}
+    for left, right, total in permutations(counts, 3):
+        if left[1] > 0 < right[1] and left[1] + right[1] == total[1]:
+            places |= {left[0], right[0], total[0]}
     return frozenset(places)
 
 
