@@ -119,6 +119,7 @@ def _pairs(evolution: Evolution, domains: Sequence[str], outcome: Outcome) -> St
             {
                 "answers": files,
                 "passages": [ref] if (ref := outcome[name].passages.get("train")) else [],
+                "measured": [ref for role, ref in outcome[name].passages.items() if role != "train"],
                 "kind": outcome[name].candidate.kind,
             },
             1,

@@ -36,6 +36,7 @@ FIT = pa.schema(
         ("examples", pa.int64()),  # to train on
         ("real_examples", pa.int64()),  # of them with real text as the answer
         ("held_out_rows", pa.int64()),
+        ("left_out_as_measured", pa.int64()),  # answers and real passages that candidates are measured with
         ("tokens", pa.int64()),
     ]
 )
@@ -82,6 +83,7 @@ class FitCandidate:
         out.rows_in = 1
         examples = _Examples.read(spec.root, [FileRef(*ref) for ref in payload["examples"]])
         start = _start(spec.root, payload["start"]) if payload["kind"] == "dpo" else None
+        choices = _choices(spec.root, [FileRef(*ref) for ref in payload["choices"]])
         row: dict[str, Any] = dict.fromkeys(FIT.names) | {
             "domain": spec.label,
             "kind": payload["kind"],
@@ -89,11 +91,13 @@ class FitCandidate:
             "start": start and start.name,
             "examples": len(examples.train),
             "real_examples": sum(example["real"] for example in examples.train),
+            "left_out_as_measured": sum(choice["measured"] for choice in choices),
         }
         if self._trainer is None:
             row["reason"] = "this backend cannot train adapters"
         elif not examples.train or not examples.held_out:
-            row["reason"] = _reason(spec.root, [FileRef(*ref) for ref in payload["choices"]])
+            reasons = [choice["reason"] for choice in choices if choice["reason"]]
+            row["reason"] = "; ".join(reasons) or "no examples to learn from"
         else:
             try:
                 training = self._fit(self._trainer, spec, payload["kind"], examples, start)
@@ -123,10 +127,10 @@ def _start(root: str, adapter: dict[str, str] | None) -> Adapter | None:
     return None if adapter is None else Adapter(adapter["name"], str(Path(root, adapter["path"])), adapter["sha256"])
 
 
-def _reason(root: str, choices: Iterable[FileRef]) -> str:
-    """Why there are no examples."""
-    rows = [row for ref in choices for batch in read_input(root, ref, ["reason"]) for row in batch.to_pylist()]
-    return "; ".join(row["reason"] for row in rows if row["reason"]) or "no examples to learn from"
+def _choices(root: str, files: Iterable[FileRef]) -> list[dict[str, Any]]:
+    """How the examples were chosen: why there are none, and how much was left out."""
+    columns = ["reason", "measured"]
+    return [row for ref in files for batch in read_input(root, ref, columns) for row in batch.to_pylist()]
 
 
 def _figures(training: Training, root: str) -> dict[str, Any]:

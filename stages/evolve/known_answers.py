@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.evolve.roles import is_measured
+from stages.evolve.roles import Measured
 from stages.record import content_id, uniform
 from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
@@ -68,14 +68,14 @@ class KnownPassage:
 
 @dataclass(slots=True)
 class KnownPassages:
-    """The passages of the documents that may be trained on."""
+    """The passages that may be trained on."""
 
     passages: list[KnownPassage]
     answers: int = 0  # that were read
-    measured: int = 0  # answers about documents that candidates are measured with
+    measured: int = 0  # answers about what candidates are measured with
 
 
-def read_known(root: str, files: Iterable[FileRef], domain: str, measured_share: float) -> KnownPassages:
+def read_known(root: str, files: Iterable[FileRef], domain: str, measured: Measured) -> KnownPassages:
     """Reads the domain's answers of all dates. Of more than MAX_PASSAGES passages it keeps those whose hash is lowest.
 
     Empty answers, where a task needed nothing of the generator, are left out.
@@ -85,7 +85,7 @@ def read_known(root: str, files: Iterable[FileRef], domain: str, measured_share:
     limit = 1.0  # of the hash of a passage
     for row in read_answers(root, files, domain, _COLUMNS):
         known.answers += 1
-        if is_measured(row["document_id"], measured_share):
+        if measured.includes(row["document_id"], row["seed_id"]):
             known.measured += 1
             continue
         seed_id = row["seed_id"]

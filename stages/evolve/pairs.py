@@ -11,8 +11,9 @@ import pyarrow as pa
 from configs.schema import Evolve
 from stages.evolve.known_answers import KnownAnswer, KnownPassage, answer_key, read_answers, read_known
 from stages.evolve.real_text import RealExample, RealTexts
-from stages.evolve.roles import is_held_out
+from stages.evolve.roles import Measured, is_held_out
 from stages.prompt import read_conversation
+from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageKind
@@ -34,12 +35,12 @@ CHOICE = pa.schema(  # one row: what was chosen
         ("domain", pa.string()),
         ("kind", pa.string()),
         ("reason", pa.string()),  # why there are no examples; "" where there are
-        ("passages", pa.int64()),  # that have answers and whose documents are not measured
+        ("passages", pa.int64()),  # that have answers and are not measured
         ("mixed", pa.int64()),  # of them those with accepted and rejected answers
         ("examples", pa.int64()),
         ("real_examples", pa.int64()),
         ("held_out", pa.int64()),  # examples
-        ("measured", pa.int64()),  # answers and passages left out: candidates are measured with their documents
+        ("measured", pa.int64()),  # answers and passages left out: candidates are measured with them
     ]
 )
 MAX_HELD_OUT = 256  # generated examples: their loss is measured many times
@@ -60,11 +61,11 @@ class _Selection:
 
 class ChoosePairs:
     """Payload: `kind` (sft or dpo); `answers`, files of CollectedAnswer of all dates and domains;
-    `passages`, files of Seed of the shard's domain.
+    `passages`, files of Seed of the shard's domain; `measured`, those that the date's candidates are measured with.
 
     Writes rows of EXAMPLE, and one row of CHOICE as the side file `choice`. For sft these are accepted answers to the
-    generator's prompts, and real passages; for dpo pairs of answers to one prompt. Nothing about a measured document is
-    chosen. The same answers give the same examples, in whatever files and order they are.
+    generator's prompts, and real passages; for dpo pairs of answers to one prompt. Nothing about a measured document or
+    passage is chosen. The same answers give the same examples, in whatever files and order they are.
 
     `redact(text, language)` masks personal data and secrets in passages, as the filters do in rows.
     """
@@ -80,17 +81,20 @@ class ChoosePairs:
 
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
         payload = json.loads(spec.payload)
-        kind, share = payload["kind"], self._options.measured_share
-        answers, passages = ([FileRef(*ref) for ref in payload[name]] for name in ("answers", "passages"))
-        known = read_known(spec.root, answers, spec.label, share)
-        real = RealTexts(spec.root, passages if kind == "sft" else [], share, self._redact)
+        kind = payload["kind"]
+        answers, passages, held_back = (
+            [FileRef(*ref) for ref in payload[name]] for name in ("answers", "passages", "measured")
+        )
+        measured = Measured(self._options.measured_share, _ids(spec.root, held_back))
+        known = read_known(spec.root, answers, spec.label, measured)
+        real = RealTexts(spec.root, passages if kind == "sft" else [], measured, self._redact)
         selection = self._select(kind, known.passages, real)
         rows = [*_generated_rows(spec, answers, [*selection.train, *selection.held_out])]
         rows += map(_real_row, selection.real)
         out.keep(pa.Table.from_pylist(rows, EXAMPLE))
         out.rows_in = known.answers + real.read
-        measured = known.measured + real.measured
-        counts = {"measured": measured, "not_chosen": out.rows_in - measured - len(rows)}
+        left_out = known.measured + real.measured
+        counts = {"measured": left_out, "not_chosen": out.rows_in - left_out - len(rows)}
         out.rejected |= {name: count for name, count in counts.items() if count}
         choice = {
             "domain": spec.label,
@@ -101,7 +105,7 @@ class ChoosePairs:
             "examples": len(rows),
             "real_examples": len(selection.real),
             "held_out": sum(row["held_out"] for row in rows),
-            "measured": measured,
+            "measured": left_out,
         }
         out.side("choice", pa.Table.from_pylist([choice], CHOICE))
 
@@ -146,6 +150,13 @@ class ChoosePairs:
                 train.append((passage, answers))
                 budget -= sum(answer.chars for answer in answers)
         return train, held_out
+
+
+def _ids(root: str, files: Iterable[FileRef]) -> frozenset[str]:
+    """The ids of passages."""
+    return frozenset(
+        identity for ref in files for batch in read_input(root, ref, ["id"]) for identity in batch["id"].to_pylist()
+    )
 
 
 def _generated_rows(spec: ShardSpec, files: Sequence[FileRef], choices: Sequence[Choice]) -> Iterable[dict[str, Any]]:

@@ -76,7 +76,11 @@ class ReadPassages:
 
 
 class GatherPassages:
-    """Payload: `slices`, by role [[file ref, start, stop], …] of what `ReadPassages` wrote. One file of each role."""
+    """Payload: `slices`, by role [[file ref, start, stop], …] of what `ReadPassages` wrote. One file of each role.
+
+    A text may stand in several files, in documents of several roles. It gets the first of them in the order of ROLES,
+    and once: nothing is trained on what is measured, and no part of the measurement has a passage of another.
+    """
 
     kind = StageKind("gathered", vital=True, shown=False)
 
@@ -84,11 +88,15 @@ class GatherPassages:
         return None
 
     def process(self, spec: ShardSpec, out: ShardWriter) -> None:
-        for role, slices in json.loads(spec.payload)["slices"].items():
-            for ref, start, stop in slices:
+        slices, known = json.loads(spec.payload)["slices"], set[str]()
+        for role in ROLES:
+            for ref, start, stop in slices.get(role, ()):
                 for batch in read_rows(spec.root, FileRef(*ref), start, stop):
+                    ids = batch["id"].to_pylist()  # of one file: none of them twice
+                    fresh = batch.filter(pa.array([identity not in known for identity in ids], pa.bool_()))
+                    known.update(ids)
                     if role == ROLES[0]:
-                        out.rows_in += batch.num_rows
-                        out.keep(batch)
-                    else:
-                        out.side(role, pa.Table.from_batches([batch]))
+                        out.rows_in += fresh.num_rows
+                        out.keep(fresh)
+                    elif fresh.num_rows:
+                        out.side(role, pa.Table.from_batches([fresh]))

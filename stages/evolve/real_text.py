@@ -7,7 +7,7 @@ it (Gerstgrasser et al. 2024).
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from stages.evolve.roles import is_held_out, is_measured
+from stages.evolve.roles import Measured, is_held_out
 from stages.record import Seed, content_id
 from stages.sources.passages import split_sentences
 from stages.storage.inputs import read_input
@@ -31,16 +31,16 @@ class RealExample:
 
 
 class RealTexts:
-    """The passages of committed files of Seed whose documents may be trained on.
+    """The passages of committed files of Seed that may be trained on.
 
     `redact(text, language)` masks personal data and secrets. `read` and `measured` count passages: all, and those that
-    are left out since candidates are measured with their documents.
+    are left out since candidates are measured with them.
     """
 
     def __init__(
-        self, root: str, files: Iterable[FileRef], measured_share: float, redact: Callable[[str, str], str]
+        self, root: str, files: Iterable[FileRef], measured: Measured, redact: Callable[[str, str], str]
     ) -> None:
-        self._root, self._files, self._share, self._redact = root, list(files), measured_share, redact
+        self._root, self._files, self._measured, self._redact = root, list(files), measured, redact
         self.read = self.measured = 0
 
     def choose(self, train: int, held_out: int) -> tuple[list[RealExample], list[RealExample]]:
@@ -60,7 +60,7 @@ class RealTexts:
                 for row in batch.to_pylist():
                     seed = Seed(**row)
                     self.read += 1
-                    if is_measured(seed.document_id, self._share):
+                    if self._measured.includes(seed.document_id, seed.id):
                         self.measured += 1
                     else:
                         yield seed

@@ -3,6 +3,7 @@
 A document has its role by a hash of its id, so it is the same on every date and machine, for all of its passages.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from stages.record import uniform
@@ -20,6 +21,21 @@ def is_measured(document_id: str, share: float) -> bool:
     `share`: `evolve.measured_share`. With a larger share the documents measured before stay measured.
     """
     return uniform("measured", document_id) < share
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a date's candidates are measured with, so that they may not be trained on it.
+
+    `share`: `evolve.measured_share`. `passages`: the seed ids of the date's measured passages. The same text may stand
+    in another document too, or its file had another name on an earlier date.
+    """
+
+    share: float
+    passages: frozenset[str]
+
+    def includes(self, document_id: str, seed_id: str) -> bool:
+        return seed_id in self.passages or is_measured(document_id, self.share)
 
 
 def role_of(document_id: str, share: float) -> Role:

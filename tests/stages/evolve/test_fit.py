@@ -67,7 +67,9 @@ def fitted(root: Path, trainer, kind, examples, reason="", start=None):
     """The one row that the stage writes, from files of examples and of the choice."""
     tables = {
         "examples": pa.Table.from_pylist(examples, EXAMPLE),
-        "choices": pa.Table.from_pylist([dict.fromkeys(CHOICE.names) | {"domain": "law", "reason": reason}], CHOICE),
+        "choices": pa.Table.from_pylist(
+            [dict.fromkeys(CHOICE.names) | {"domain": "law", "reason": reason, "measured": 5}], CHOICE
+        ),
     }
     payload = {"kind": kind, "start": start}
     for name, table in tables.items():
@@ -98,6 +100,7 @@ def test_accepted_answers_and_real_text_are_learnt_from_the_base(tmp_path):
         "name": "law@def", "sha256": "def", "path": "adapters/def", "loss_before": 2.0, "loss_after": 1.5,
         "losses": [{"step": step, "loss": loss} for step, loss in LOSSES], "steps": 20, "best_step": 10,
         "examples": 8, "real_examples": 3, "held_out_rows": 1, "tokens": 99,
+        "left_out_as_measured": 5,
     }  # fmt: skip
 
 

@@ -29,10 +29,13 @@ PROPERTY = settings(
 class Chosen:
     """What the stage wrote about files of answers and passages."""
 
-    def __init__(self, root: Path, kind: str, answers, passages=(), redact=lambda text, language: text, **options):
+    def __init__(
+        self, root: Path, kind: str, answers, passages=(), redact=lambda text, language: text, measured=(), **options
+    ):
         files = [write_answers(root, f"{number}", rows) for number, rows in enumerate(answers)]
         seeds = [write_passages(root, f"{number}", rows) for number, rows in enumerate(passages)]
-        payload = {"kind": kind, "answers": files, "passages": seeds}
+        held_back = [write_passages(root, "measured", measured)] if measured else []
+        payload = {"kind": kind, "answers": files, "passages": seeds, "measured": held_back}
         spec = ShardSpec(str(root), "evolve/D/stages/pairs", 0, 1, "f", 1, json.dumps(payload), "law")
         out = ShardWriter(spec, EXAMPLE)
         body = ChoosePairs(Evolve(**OPTIONS | options), redact)
@@ -143,6 +146,22 @@ def test_the_order_of_files_and_rows_does_not_matter(tmp_path, answers, kind, rn
 def enough(**changes):
     """Accepted answers to many passages, one each."""
     return [collected(number, 0, **changes) for number in TRAIN + HELD_OUT]
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_what_the_date_is_measured_with_is_left_out_whatever_document_it_is_in(tmp_path, kind):
+    texts = [real_passage(number) for number in TRAIN + HELD_OUT]
+    measured = [real_passage(number, source="a copy") for number in TRAIN[:5]]
+    answers = [
+        collected(number, n, seed_id=seed.id, accepted=not n)
+        for number, seed in zip(TRAIN + HELD_OUT, texts, strict=True)
+        for n in range(2)
+    ]
+    chosen = Chosen(tmp_path, kind, [answers], [texts], measured=measured, measured_share=1e-9)
+    seeds = {seed.id for seed in measured}
+    assert chosen.rows
+    assert not seeds & {row["seed_id"] for row in chosen.rows}
+    assert chosen.choice["measured"] == len(seeds) * (3 if kind == "sft" else 2)
 
 
 def test_passages_with_both_outcomes_come_first_and_all_dates_count(tmp_path):
