@@ -71,7 +71,8 @@ class Evolve(Section):
         default=0.2,
         gt=0,
         lt=1,
-        description="Share of the documents that nothing is trained on: candidates are measured with them.",
+        description="Share of the documents that nothing is trained on: candidates are measured with them. While a "
+        "champion has an adapter it can be lowered, not raised: it has learnt the documents that would be added.",
     )
     probes: int = Field(default=400, ge=8, description="Passages of a domain that each generator writes about.")
     held_out: int = Field(default=150, ge=4, description="Real passages of a domain whose bits per byte are measured.")

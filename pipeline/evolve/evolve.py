@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from configs import load
 from configs.errors import ConfigError, GristmillError, StoreError
 from pipeline.evolve.pacing import FOLDER, pace_of
-from pipeline.evolve.start import start
+from pipeline.evolve.start import check_measured_share, start
 from pipeline.pages.evolve import write_evolve_report
 from pipeline.run import signed_urls
 from pipeline.run.cleanup import forget_attempts, forgive_failures
@@ -54,8 +54,8 @@ def evolve_date(
         stop: says whether a stop is requested.
         now: do not wait until it is due by `evolve.max_cost_share`.
 
-    Raises ConfigError without a section `evolve`, StoreError when a file is damaged or the disk cannot be used, and its
-    subclass HeldError while a run or another evolution works on the data set.
+    Raises ConfigError without a section `evolve` and where a champion has learnt what would be measured, StoreError
+    when a file is damaged or the disk cannot be used, and its subclass HeldError while a run or another evolution works on the data set.
     """
     config = models.config
     if config.evolve is None:
@@ -68,6 +68,7 @@ def evolve_date(
         return EvolveResult("nothing", verdicts, notes=[f"{date} has its verdicts: nothing to do", *notes])
     handle = data.lock(f"the evolution of {date}")
     try:
+        check_measured_share(models, registry)
         folder = data.root / FOLDER / date
         folder.mkdir(parents=True, exist_ok=True)
         earlier = EvolveRecord.read(folder)

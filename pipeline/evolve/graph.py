@@ -166,9 +166,13 @@ def _arms(evolution: Evolution, name: str, outcome: DomainOutcome) -> dict[str, 
         if not row or not row["trained"]:
             return arms if pointer.rejudgements_left else {"base": Variant()}
         adapter = VariantAdapter(name=row["name"], sha256=row["sha256"], path=row["path"])
-        dates = {answers.date: answers.digest for answers in evolution.record.answers}
         challenger = challenger.model_copy(
-            update={"adapter": adapter, "round": pointer.champion.round + 1, "trained_on": dates}
+            update={
+                "adapter": adapter,
+                "round": pointer.champion.round + 1,
+                "trained_on": {answers.date: answers.digest for answers in evolution.record.answers},
+                "measured_share": evolution.options.measured_share,
+            }
         )
     elif not candidate.kind or candidate.reason:
         return arms if pointer.rejudgements_left else {"base": Variant()}

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from configs import load
+from configs.errors import ConfigError
 from pipeline.evolve.attribution import newest_attribution, task_weights_from
 from pipeline.evolve.candidates import turn_of
 from pipeline.run.resolve import ResolvedModels
@@ -10,7 +11,7 @@ from pipeline.store.answers import collected_answers
 from pipeline.store.dataset import DataSet
 from pipeline.store.evolve_record import DateAnswers, EvolveRecord
 from pipeline.store.registry import DomainRegistry, EvolveVerdict
-from pipeline.store.registry_files import Registry
+from pipeline.store.registry_files import Registry, rollback_command
 
 
 def start(
@@ -63,6 +64,23 @@ def start(
         task_weights=weights,
         answers=answers,
     )
+
+
+def check_measured_share(models: ResolvedModels, registry: Registry) -> None:
+    """Raises ConfigError where a champion's adapter was trained on documents that would be measured now."""
+    config = models.config
+    assert config.evolve is not None
+    share = config.evolve.measured_share
+    for name in config.domains:
+        pointer = registry.read(name)
+        champion, trained_with = pointer.champion, pointer.champion.measured_share
+        fits = pointer.base_sha256 == models.generator.sha256  # else the base model takes the champion's place
+        if champion.adapter and fits and trained_with is not None and share > trained_with:
+            raise ConfigError(
+                f"evolve.measured_share: {share:g} is more than {trained_with:g}, with which the champion of {name} "
+                f"({champion.id}) was trained: it has learnt documents that would be measured; set it back to "
+                f"{trained_with:g}, or roll the champion back: {rollback_command(name, registry.root, to_base=True)}"
+            )
 
 
 def _goes_on(registry: Registry, domain: str, earlier: EvolveRecord) -> bool:

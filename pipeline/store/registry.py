@@ -46,6 +46,7 @@ class Variant(RegistryPart):
     prompts: dict[str, str] = {}  # by task, the task that takes its place
     round: int = 0  # how many candidates its adapter's training rests on, its own included; 0: the base model
     trained_on: dict[str, str] = {}  # by date, the digest of the publication whose answers it was trained on
+    measured_share: float | None = None  # evolve.measured_share when its adapter was trained; null: not recorded
 
     @property
     def is_base(self) -> bool:

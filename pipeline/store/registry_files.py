@@ -230,6 +230,11 @@ class Registry:
         return verdict
 
 
+def rollback_command(domain: str, root: Path | str, *, to_base: bool = False) -> str:
+    """The command line that rolls a domain's champion back, for messages."""
+    return f"gristmill registry rollback {domain}{' --to-base' if to_base else ''} --out {root} --reason TEXT"
+
+
 def _checked(domain: str) -> str:
     """A domain's name becomes a file's: raises InputError when it is none that a config could have."""
     if not DOMAIN.fullmatch(domain):

@@ -63,6 +63,8 @@ def test_a_date_gets_a_verdict_with_figures(evolved):
     assert all(arm["answers"] > 0 and arm["bits_per_byte"] for arm in verdict["arms"].values())
     assert {"utility at equal cost", "coverage", "rightness"} <= {check["name"] for check in verdict["checks"]}
     assert (out / verdict["challenger"]["adapter"]["path"]).is_dir()
+    assert verdict["challenger"]["measured_share"] == 0.2
+    assert "left_out_as_measured" in verdict["training"]
     assert (out / "evolve" / "report.html").exists()
     assert Registry(out).read("law").attempts == 1
 

@@ -3,11 +3,12 @@
 import pytest
 import yaml
 
+from configs.errors import ConfigError
 from configs.load import load
 from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import DomainOutcome, Evolution
 from pipeline.evolve.evolve import evolve_date
-from pipeline.evolve.start import start
+from pipeline.evolve.start import check_measured_share, start
 from pipeline.evolve.verdict import verdicts_on
 from pipeline.run.resolve import resolve_models
 from pipeline.run.shutdown import Stop
@@ -112,6 +113,50 @@ def test_a_new_base_model_starts_anew(models, data):
     record = begun(models, data)
     assert Registry(data.root).history("law")[-1].kind == "base"
     assert record.pointers["law"].base_sha256 == models.generator.sha256
+
+
+def evolving(models, data):
+    """An evolution of DATE, which has run."""
+    data.manifest_path(DATE).parent.mkdir(parents=True, exist_ok=True)
+    data.manifest_path(DATE).write_text(manifest_of(date=DATE).to_json())
+    return evolve_date(models, DATE, beam_args=(), watch=lambda folder: None, stop=Stop(1, None, print), now=True)
+
+
+def files_in(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_a_larger_measured_share_is_refused_while_a_champion_has_an_adapter(models, data):
+    champion = variant_of("two", measured_share=0.1)
+    judged(data, models, "law", "promoted", "2026-01-02", challenger=champion)
+    data.manifest_path(DATE).parent.mkdir(parents=True)
+    data.manifest_path(DATE).write_text(manifest_of(date=DATE).to_json())
+    before = files_in(data.root)
+    with pytest.raises(ConfigError) as refused:
+        evolving(models, data)
+    assert str(refused.value) == (
+        f"evolve.measured_share: 0.2 is more than 0.1, with which the champion of law ({champion.id}) was trained: it "
+        "has learnt documents that would be measured; set it back to 0.1, or roll the champion back: "
+        f"gristmill registry rollback law --to-base --out {data.root} --reason TEXT"
+    )
+    assert files_in(data.root) == before
+    assert not (data.root / "evolve").exists()
+
+
+@pytest.mark.parametrize(
+    ("champion", "base_sha256"),
+    [
+        (variant_of("two", measured_share=0.2), None),
+        (variant_of("two", measured_share=0.3), None),
+        (variant_of("two"), None),  # of an earlier version
+        (Variant(task_weights={"explain": 2.0}, measured_share=0.1), None),  # nothing was trained
+        (variant_of("two", measured_share=0.1), BASE_SHA256),  # the base model was replaced
+    ],
+)
+def test_other_champions_go_on(models, data, champion, base_sha256):
+    base = {"base_sha256": base_sha256} if base_sha256 else {}
+    judged(data, models, "law", "promoted", "2026-01-02", challenger=champion, **base)
+    check_measured_share(models, Registry(data.root))
 
 
 def test_a_call_after_the_last_verdict_finishes_what_a_kill_left(models, data):

@@ -29,6 +29,8 @@ def after(*verdicts, pointer=EMPTY):
 def test_ids_are_of_what_changes_the_base_model():
     assert Variant().id == Variant(round=3, trained_on={"2026-01-02": "d"}).id == "base"
     assert Variant().is_base
+    assert variant_of().id == variant_of(measured_share=0.2).id
+    assert Variant.model_validate({}).measured_share is None, "of registries of earlier versions"
     others = [
         variant_of("one"), variant_of("two"), variant_of("one", task_weights={"qa": 0.5}),
         Variant(task_weights={"qa": 0.5}), Variant(prompts={"qa": "qa2"}),
