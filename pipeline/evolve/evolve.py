@@ -55,7 +55,8 @@ def evolve_date(
         now: do not wait until it is due by `evolve.max_cost_share`.
 
     Raises ConfigError without a section `evolve` and where a champion has learnt what would be measured, StoreError
-    when a file is damaged or the disk cannot be used, and its subclass HeldError while a run or another evolution works on the data set.
+    when a file is damaged or the disk cannot be used, and its subclass HeldError while a run or another evolution works
+    on the data set.
     """
     config = models.config
     if config.evolve is None:

@@ -26,6 +26,7 @@ KINDS = {
     "rejudge": "the champion compared once more with the generator before it",
     "base": "the base model was replaced",
     "rollback": "set back by hand",
+    "to-base": "set back to the base model by hand",
     "freeze": "frozen by hand",
     "unfreeze": "no longer frozen, by hand",
 }

@@ -16,7 +16,7 @@ from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, check_adapters_are_scored
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry import Variant
-from pipeline.store.registry_files import Registry
+from pipeline.store.registry_files import Registry, rollback_command
 from stages.ports import ModelCard
 
 
@@ -50,8 +50,8 @@ def champions_of(data: DataSet, config: Config, card: ModelCard) -> dict[str, Va
         if pointer.champion.adapter and pointer.base_sha256 != card.sha256:
             raise ConfigError(
                 f"generator.model: {card.name} ({card.sha256[:12]}) is not the model that the champion of {name} "
-                f"({pointer.champion.id}) adapts ({pointer.base_sha256[:12]}); set that model again, or go back with "
-                f"gristmill registry rollback {name} --out {data.root}"
+                f"({pointer.champion.id}) adapts ({pointer.base_sha256[:12]}); set that model again, or make "
+                f"the base model champion with {rollback_command(name, data.root, to_base=True)}"
             )
         champions[name] = pointer.champion
     return champions
@@ -81,7 +81,7 @@ def _with_champion(config: Config, name: str, domain: Domain, variant: Variant) 
         if asked not in config.tasks:
             raise ConfigError(
                 f"tasks: no task {asked!r}, with which the champion of {name} ({variant.id}) asks instead of {task}; "
-                f"add it, or go back with gristmill registry rollback {name} --out {config.out}"
+                f"add it, or go back with {rollback_command(name, config.out)}"
             )
         weight = known.get(task, new_task) if known else domain.task_weights.get(task, 1.0)
         weights[asked] = weights.get(asked, 0.0) + weight
@@ -102,7 +102,7 @@ def check_adapters(data: DataSet, date: str, champions: Mapping[str, Variant]) -
         if state:
             raise StoreError(
                 f"{folder}: {state}; it is the adapter of {name}'s champion ({variant.id}): restore it from a copy of "
-                f"the data set, or go back with gristmill registry rollback {name} --out {data.root}, then "
+                f"the data set, or go back with {rollback_command(name, data.root)}, then "
                 f"gristmill run --date {date} --force{_withdrawing(data, date)}"
             )
 
@@ -123,5 +123,5 @@ def notes_on_training(data: DataSet, champions: Mapping[str, Variant]) -> Iterat
         if dates:
             yield (
                 f"{name}: its champion {variant.id} was trained on {', '.join(dates)}, withdrawn or replaced since; "
-                f"gristmill registry rollback {name} goes back to the champion before"
+                f"{rollback_command(name, data.root)} goes back to the champion before"
             )

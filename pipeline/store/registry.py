@@ -21,7 +21,7 @@ BASE = "base"  # the id of the base model without a change
 MAX_ROLLBACKS_IN_A_ROW = 1  # one more freezes the domain
 
 Status = Literal["promoted", "refused", "kept", "rolled back"]
-BY_HAND = ("rollback", "freeze", "unfreeze")  # kinds of verdicts that people make
+BY_HAND = ("rollback", "to-base", "freeze", "unfreeze")  # kinds of verdicts that people make
 
 
 class RegistryPart(BaseModel):
@@ -141,6 +141,7 @@ def next_pointer(pointer: DomainRegistry, verdict: EvolveVerdict) -> DomainRegis
     refused: one more attempt. Both count an opening of the vault where `alpha` is set.
     rolled back: the champion before takes its place, the base model if there is none. Two champions in a row that were
         rolled back freeze the domain. A champion that was compared on all its dates and stays ends the row.
+        Kind to-base: the base model takes its place, whoever was before, and the row is as it was.
     kept: kind rejudge with checks: one date less to compare on. Kind base: the base model was replaced, so no adapter
         fits any more and the new base model is the champion. Kinds freeze and unfreeze: as they say.
     """
@@ -183,6 +184,8 @@ def _changes(pointer: DomainRegistry, verdict: EvolveVerdict) -> dict[str, objec
             )
         case "refused", _:
             return judged
+        case "rolled back", "to-base":
+            return _on_base(verdict)
         case "rolled back", _:
             row = pointer.rollbacks_in_a_row + 1
             reason = f"{row} champions in a row were rolled back, the last one on {verdict.date}: {verdict.reason}"
@@ -197,18 +200,16 @@ def _changes(pointer: DomainRegistry, verdict: EvolveVerdict) -> dict[str, objec
         case "kept", "rejudge" if verdict.checks and pointer.rejudgements_left:
             return _rejudged(pointer, pointer.rejudgements_left - 1)
         case "kept", "base":
-            return {
-                "base_sha256": verdict.base_sha256,
-                "champion": Variant(),
-                "since": verdict.date,
-                "previous": (),
-                "rejudgements_left": 0,
-            }
+            return _on_base(verdict) | {"base_sha256": verdict.base_sha256}
         case "kept", "freeze":
             return {"frozen": verdict.reason}
         case "kept", "unfreeze":
             return {"frozen": "", "rollbacks_in_a_row": 0}
     return {}
+
+
+def _on_base(verdict: EvolveVerdict) -> dict[str, object]:
+    return {"champion": Variant(), "since": verdict.date, "previous": (), "rejudgements_left": 0}
 
 
 def _rejudged(pointer: DomainRegistry, dates_left: int) -> dict[str, object]:

@@ -6,7 +6,7 @@ from configs.errors import InputError, StoreError
 from model.weights.adapter import adapter_sha256
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry import DomainRegistry, EvolveVerdict, VariantAdapter, replay
-from pipeline.store.registry_files import Registry
+from pipeline.store.registry_files import Registry, rollback_command
 
 
 def verify(data: DataSet) -> list[str]:
@@ -69,7 +69,7 @@ def _adapter_problems(data: DataSet, pointer: DomainRegistry) -> Iterator[str]:
         if variant.adapter and (fault := adapter_fault(data, variant.adapter)):
             fix = "restore it from a copy of the data set"
             if role == "the champion":
-                fix += f", or go back: gristmill registry rollback {pointer.domain} --out {data.root}"
+                fix += f", or go back: {rollback_command(pointer.domain, data.root)}"
             yield f"{pointer.domain}: {variant.adapter.path}, the adapter of {role} {identity}, is {fault}; {fix}"
 
 
@@ -88,7 +88,7 @@ def adapter_fault(data: DataSet, adapter: VariantAdapter) -> str:
 
 def _training_problems(data: DataSet, pointer: DomainRegistry) -> Iterator[str]:
     """Dates whose rows trained the champion and are not published any more, or with other rows."""
-    fix = f"if those rows were wrong, go back: gristmill registry rollback {pointer.domain} --out {data.root}"
+    fix = f"if those rows were wrong, go back: {rollback_command(pointer.domain, data.root)}"
     for date, digest in sorted(pointer.champion.trained_on.items()):
         try:
             manifest = data.manifest(date)

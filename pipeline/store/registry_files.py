@@ -124,15 +124,16 @@ class Registry:
             write_text(self.pointer_path(domain), _to_json(pointer))
         return pointer
 
-    def rollback(self, domain: str, date: str, reason: str) -> EvolveVerdict:
+    def rollback(self, domain: str, date: str, reason: str, *, to_base: bool = False) -> EvolveVerdict:
         """Makes the champion before the champion again, or the base model if there is none, by hand.
 
-        `date`: YYYY-MM-DD of the verdict. Raises StoreError when the base model is the champion already.
+        `date`: YYYY-MM-DD of the verdict. `to_base`: the base model, whoever was before. Raises StoreError when
+        the base model is the champion already.
         """
         pointer = self.read(domain)
         if pointer.champion.is_base and not pointer.previous:
             raise StoreError(f"{domain}: its champion is the base model already; there is nothing to roll back")
-        return self._by_hand(pointer, "rollback", date, reason)
+        return self._by_hand(pointer, "to-base" if to_base else "rollback", date, reason)
 
     def freeze(self, domain: str, date: str, reason: str) -> EvolveVerdict:
         """Keeps the champion: no candidate is made any more. Raises StoreError when it is frozen already."""
@@ -220,7 +221,7 @@ class Registry:
             domain=pointer.domain,
             date=date,
             decided=datetime.now(UTC).isoformat(timespec="seconds"),
-            status="rolled back" if kind == "rollback" else "kept",
+            status="rolled back" if kind in ("rollback", "to-base") else "kept",
             kind=kind,
             reason=reason or "by hand",
             base_sha256=pointer.base_sha256,

@@ -1,5 +1,7 @@
 """Make the champion before the champion again, or the base model if there is none."""
 
+from typing import Annotated
+
 import typer
 
 from pipeline.command_line.flags import DataSetFlag, JsonFlag
@@ -10,7 +12,15 @@ app = typer.Typer()
 
 
 @app.command()
-def rollback_champion(domain: DomainArgument, out: DataSetFlag, reason: ReasonFlag, as_json: JsonFlag = False) -> None:
+def rollback_champion(
+    domain: DomainArgument,
+    out: DataSetFlag,
+    reason: ReasonFlag,
+    to_base: Annotated[
+        bool, typer.Option("--to-base", help="Go back to the base model. Does not count as a rollback in a row.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Rolls a domain's champion back, and prints who is champion now.
 
     A run that is going on keeps the champion that it started with.
@@ -21,7 +31,7 @@ def rollback_champion(domain: DomainArgument, out: DataSetFlag, reason: ReasonFl
     check_domain(data, registry, domain)
     with registry.lock(f"a rollback of {domain}"):
         before = registry.read(domain)
-        registry.rollback(domain, today(), reason)
+        registry.rollback(domain, today(), reason, to_base=to_base)
         now = registry.read(domain)
     dates = [date for date in data.dates() if date > before.since]
     if as_json:

@@ -155,6 +155,23 @@ def test_a_rollback_during_a_run_is_for_later_dates(data, call):
     )
 
 
+def test_to_base_skips_all_champions_and_freezes_nothing(data, call):
+    registry = Registry(data.root)
+    for _ in range(2):
+        registry.commit(verdict_after(registry.read("law"), "promoted", rejudge_dates=3))
+    former = champion(data)
+    code, out, _ = call("rollback", "law", "--to-base", "--reason", "another base model")
+    assert code == 0
+    assert out.startswith(f"law: now base, instead of {former.id}; runs that start from now on use it\n")
+    pointer = registry.read("law")
+    assert (pointer.previous, pointer.rollbacks_in_a_row, pointer.frozen) == ((), 0, "")
+    assert registry.history("law")[-1].kind == "to-base"
+    assert call("verify")[0] == 0
+    code, _, err = call("rollback", "law", "--to-base", "--reason", "again")
+    assert code == exit_codes.FAILED
+    assert "its champion is the base model already" in err
+
+
 def test_freeze_and_unfreeze(data, call):
     assert "frozen with the champion" in call("freeze", "law", "--reason", "a holiday")[1]
     assert "frozen: a holiday" in call("show", "law")[1]

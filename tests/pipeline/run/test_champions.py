@@ -167,12 +167,16 @@ def test_force_with_another_base_model_gets_the_present_champions(models, data):
 
 
 def test_an_adapter_of_another_base_model_is_refused(models, data):
-    promote(data.root, trained(models.config, data.root), "0123456789abcdef")
-    with pytest.raises(
-        ConfigError, match=r"generator\.model: echo .* is not the model .* gristmill registry rollback law"
-    ):
+    data.publish(DATE, {}, manifest_of(date=DATE))
+    variant = trained(models.config, data.root)
+    for _ in range(3):
+        promote(data.root, variant, "0123456789abcdef")
+    with pytest.raises(ConfigError, match=r"generator\.model: echo .* is not the model ") as refused:
         champions_of(data, models.config, models.generator)
-    Registry(data.root).rollback("law", DATE, "")
+    command = str(refused.value).partition(" with gristmill ")[2]
+    assert command == f"registry rollback law --to-base --out {data.root} --reason TEXT"
+    assert call(*command.split()).code == 0
+    assert Registry(data.root).read("law").frozen == ""
     assert champions_of(data, models.config, models.generator) == {"law": Variant()}
 
 

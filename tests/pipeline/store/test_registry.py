@@ -75,6 +75,7 @@ def test_a_rollback_goes_back_one_champion_and_at_last_to_the_base_model():
 
 REJUDGED = ("kept", {"kind": "rejudge", "checks": (check_of(),)})
 PROMOTED = ("promoted", {"rejudge_dates": 2})
+TO_BASE = ("rolled back", {"kind": "to-base"})
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,8 @@ PROMOTED = ("promoted", {"rejudge_dates": 2})
         ([PROMOTED, "rolled back", PROMOTED, REJUDGED, REJUDGED, PROMOTED, "rolled back"], False),
         ([PROMOTED, "rolled back", "promoted", "rolled back"], False),  # that champion is compared on no date
         ([PROMOTED, "rolled back", ("kept", {"kind": "unfreeze"}), PROMOTED, "rolled back"], False),
+        ([PROMOTED, "rolled back", PROMOTED, TO_BASE, PROMOTED, TO_BASE], False),
+        ([PROMOTED, "rolled back", PROMOTED, TO_BASE, PROMOTED, "rolled back"], True),
         ([PROMOTED, "rolled back"], False),
     ],
 )
@@ -98,6 +101,14 @@ def test_a_champion_is_compared_again_on_as_many_dates_as_had_something_to_compa
     assert after(("kept", {"kind": "rejudge"}), pointer=pointer).rejudgements_left == 1
     assert after(REJUDGED, pointer=pointer).rejudgements_left == 0
     assert after(REJUDGED, REJUDGED, REJUDGED, pointer=pointer).rejudgements_left == 0
+
+
+def test_going_back_to_the_base_model_takes_one_step_and_is_no_rollback_in_a_row():
+    pointer = after(PROMOTED, "promoted", PROMOTED)
+    back = after(("rolled back", {"kind": "to-base", "date": "2026-02-01"}), pointer=pointer)
+    assert (back.champion, back.previous, back.since) == (Variant(), (), "2026-02-01")
+    assert (back.rejudgements_left, back.rollbacks_in_a_row, back.frozen) == (0, 0, "")
+    assert (back.base_sha256, back.attempts) == (pointer.base_sha256, 3)
 
 
 def test_freezing_keeps_the_champion_and_a_replaced_base_model_keeps_none():
@@ -115,7 +126,7 @@ DECISIONS = st.tuples(
     st.fixed_dictionaries(
         {
             "kind": st.sampled_from(
-                ["sft", "dpo", "tasks", "prompt", "rejudge", "rollback", "freeze", "unfreeze", "base"]
+                ["sft", "dpo", "tasks", "prompt", "rejudge", "rollback", "to-base", "freeze", "unfreeze", "base"]
             ),
             "alpha": st.none() | st.floats(0.001, 0.02),
             "rejudge_dates": st.integers(0, 3),
