@@ -10,6 +10,7 @@ from configs.errors import ConfigError, GristmillError, StoreError
 from pipeline.evolve.pacing import FOLDER, pace_of
 from pipeline.evolve.start import check_measured_share, start
 from pipeline.pages.evolve import write_evolve_report
+from pipeline.report.evolution import written_dates_text
 from pipeline.run import signed_urls
 from pipeline.run.cleanup import forget_attempts, forgive_failures
 from pipeline.run.resolve import ResolvedModels
@@ -66,7 +67,8 @@ def evolve_date(
         raise ConfigError(f"--date: {date} is not finished in {data.root}; run gristmill run --date {date} first")
     if (verdicts := verdicts_of(registry, date, list(config.domains))) is not None:
         notes = _clean_up(data, registry, date, list(config.domains))
-        return EvolveResult("nothing", verdicts, notes=[f"{date} has its verdicts: nothing to do", *notes])
+        notes = [f"{date} has its verdicts: nothing to do", *_notes_on_rollbacks(data, verdicts), *notes]
+        return EvolveResult("nothing", verdicts, notes=notes)
     handle = data.lock(f"the evolution of {date}")
     try:
         check_measured_share(models, registry)
@@ -97,7 +99,14 @@ def evolve_date(
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
-    return EvolveResult("done", verdicts, notes=[*result.get("notes", []), *_write_report(data)])
+    notes = [*result.get("notes", []), *_notes_on_rollbacks(data, verdicts), *_write_report(data)]
+    return EvolveResult("done", verdicts, notes=notes)
+
+
+def _notes_on_rollbacks(data: DataSet, verdicts: Sequence[EvolveVerdict]) -> list[str]:
+    """The dates that champions wrote which these verdicts rolled back."""
+    rollbacks = [verdict for verdict in verdicts if verdict.status == "rolled back"]
+    return [text for each in rollbacks if (text := written_dates_text(data, each.domain, each.champion))]
 
 
 def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[str]) -> list[str]:

@@ -144,7 +144,9 @@ def _domain_lines(name: str, domain: DomainEvolution | None, champion: Variant, 
         return
     line = f"champion  {name}: {BASE_MODEL}"
     if not champion.is_base:
-        line = f"champion  {name}: {champion.id} (round {champion.round}; {describe(champion)})"
+        parents = known.parents_of(champion) if known else []
+        after = f"; after {', '.join(parents)}" if parents else ""
+        line = f"champion  {name}: {champion.id} (round {champion.round}; {describe(champion)}{after})"
     if known and not champion.is_base and (compared := known.comparison(champion)):
         line += f"; {comparison_text(compared)}"
     yield line
@@ -152,6 +154,26 @@ def _domain_lines(name: str, domain: DomainEvolution | None, champion: Variant, 
         yield f"evolve    {name}: {verdict_line(known.last)}"
     if domain and domain.registry.frozen:
         yield f"frozen    {name}: no candidates are made: {domain.registry.frozen}"
+
+
+def dates_written_by(data: DataSet, domain: str, champion: Variant) -> list[str]:
+    """The finished dates whose rows of a domain a champion wrote."""
+    return [
+        manifest.date
+        for manifest in data.finished()
+        if (writer := manifest.champions.get(domain)) and writer.id == champion.id
+    ]
+
+
+def written_dates_text(data: DataSet, domain: str, champion: Variant) -> str:
+    """Which dates a champion that was rolled back has written, and how to withdraw them; "" without any."""
+    dates = dates_written_by(data, domain, champion)
+    if not dates:
+        return ""
+    return (
+        f"{domain}: {champion.id} wrote {', '.join(dates)}; gristmill store rollback DATE --out {data.root} "
+        "withdraws one"
+    )
 
 
 def comparison_text(compared: Comparison) -> str:

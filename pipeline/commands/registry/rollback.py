@@ -25,6 +25,7 @@ def rollback_champion(
 
     A run that is going on keeps the champion that it started with.
     """
+    from pipeline.report.evolution import dates_written_by, written_dates_text
     from pipeline.report.registry_tables import pointer_to_json
 
     data, registry = open_registry(out)
@@ -33,13 +34,13 @@ def rollback_champion(
         before = registry.read(domain)
         registry.rollback(domain, today(), reason, to_base=to_base)
         now = registry.read(domain)
-    dates = [date for date in data.dates() if date > before.since]
     if as_json:
-        print_json(pointer_to_json(now) | {"rolled_back": before.champion.id, "dates_since": dates})
+        dates = dates_written_by(data, domain, before.champion)
+        print_json(pointer_to_json(now) | {"rolled_back": before.champion.id, "dates": dates})
         return
     former = before.champion.id
     print(f"{domain}: now {now.champion.id}, instead of {former}; runs that start from now on use it")
-    if dates:
-        print(f"{domain}: dates since {former} became champion: {', '.join(dates)}; store rollback withdraws one")
+    if written := written_dates_text(data, domain, before.champion):
+        print(written)
     if now.frozen and not before.frozen:
         print(f"{domain}: frozen: {now.frozen}; registry unfreeze lets candidates be made again")

@@ -44,6 +44,10 @@ def data(tmp_path, monkeypatch):
     data.manifest_path(DATE).write_text(known.to_json())
     adapter = adapter_on_disk(data.root, "first")
     champion = Variant(adapter=adapter, round=1, trained_on={DATE: manifest.digest}, task_weights={"qa": 0.5})
+    second = data.manifest(NEXT_DATE)
+    assert second
+    written = second.model_copy(update={"champions": {"law": champion, "medicine": Variant()}})
+    data.manifest_path(NEXT_DATE).write_text(written.to_json())
     registry = Registry(data.root)
     pointer = registry.commit(
         verdict_after(DomainRegistry(domain="law"), "promoted", challenger=champion, rejudge_dates=3, alpha=0.0152)
@@ -143,7 +147,7 @@ def test_a_rollback_during_a_run_is_for_later_dates(data, call):
     assert code == 0
     assert out.splitlines() == [
         f"law: now base, instead of {former.id}; runs that start from now on use it",
-        f"law: dates since {former.id} became champion: {NEXT_DATE}; store rollback withdraws one",
+        f"law: {former.id} wrote {NEXT_DATE}; gristmill store rollback DATE --out {data.root} withdraws one",
     ]
     newest = Registry(data.root).history("law")[-1]
     assert (newest.kind, newest.reason, newest.champion) == ("rollback", "its rows are dull", former)
@@ -188,6 +192,7 @@ def test_a_second_rollback_in_a_row_says_that_it_froze_the_domain(data, call):
     registry.commit(verdict_after(registry.read("law"), "promoted", rejudge_dates=3))
     assert "frozen" not in call("rollback", "law", "--reason", "one")[1]
     shown = json.loads(call("rollback", "law", "--reason", "two", "--json")[1])
+    assert shown["dates"] == [NEXT_DATE]
     assert shown["frozen"].startswith("2 champions in a row were rolled back")
     assert "unfreeze" not in shown["frozen"]
 

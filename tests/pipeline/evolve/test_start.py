@@ -118,7 +118,8 @@ def test_a_new_base_model_starts_anew(models, data):
 def evolving(models, data):
     """An evolution of DATE, which has run."""
     data.manifest_path(DATE).parent.mkdir(parents=True, exist_ok=True)
-    data.manifest_path(DATE).write_text(manifest_of(date=DATE).to_json())
+    if not data.manifest_path(DATE).exists():
+        data.manifest_path(DATE).write_text(manifest_of(date=DATE).to_json())
     return evolve_date(models, DATE, beam_args=(), watch=lambda folder: None, stop=Stop(1, None, print), now=True)
 
 
@@ -183,6 +184,23 @@ def test_a_call_after_the_last_verdict_finishes_what_a_kill_left(models, data):
     assert registry.pointer_path("law").read_bytes() == pointer
     assert not any(path.exists() for path in leftovers)
     assert (data.root / "evolve" / "report.html").exists()
+
+
+def test_the_dates_of_a_champion_that_the_loop_rolls_back_are_named(models, data):
+    """Those that it wrote, not all since; with the command that withdraws them."""
+    champion = variant_of("two")
+    judged(data, models, "law", "promoted", "2026-01-01", challenger=champion, rejudge_dates=3)
+    judged(data, models, "law", "rolled back", kind="rejudge", checks=(check_of(passed=False),))
+    judged(data, models, "medicine")
+    data.manifest_path(DATE).parent.mkdir(parents=True)
+    for date, writers in (("2026-01-01", {}), ("2026-01-02", {"law": champion}), (DATE, {"medicine": champion})):
+        data.manifest_path(date).write_text(manifest_of(date=date, champions=writers).to_json())
+    result = evolving(models, data)
+    assert result.status == "nothing"
+    assert (
+        f"law: {champion.id} wrote 2026-01-02; gristmill store rollback DATE --out {data.root} withdraws one"
+        in result.notes
+    )
 
 
 def test_a_page_that_cannot_be_written_is_a_note(models, data):

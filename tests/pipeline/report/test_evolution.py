@@ -35,8 +35,8 @@ def test_the_champion_is_compared_with_the_base_model_on_the_same_passages(tmp_p
     champion = variant(1)
     shown = lines(tmp_path, {"law": champion})
     assert shown == [
-        f"champion  law: {champion.id} (round 1; adapter 000000000000); accepts 60.8% where the base model has 57.8%; "
-        "copies 1.0% (1.0%), on 400 answers of verdict 3",
+        f"champion  law: {champion.id} (round 1; adapter 000000000000; after base); "
+        "accepts 60.8% where the base model has 57.8%; copies 1.0% (1.0%), on 400 answers of verdict 3",
         f"evolve    law: verdict 3 of 2026-01-04: refused; {REASONS['refused']}",
     ]
     first = lines(tmp_path, {"law": champion}, "2026-01-02")
@@ -48,6 +48,15 @@ def test_a_date_keeps_the_champion_that_wrote_it(tmp_path):
     write_registry(tmp_path, verdicts(["promoted", "promoted"]))
     assert variant(1).id in lines(tmp_path, {"law": variant(1)})[0]
     assert "champion  law: base model" in lines(tmp_path)[0]
+
+
+def test_the_champions_parents_are_named(tmp_path):
+    write_registry(tmp_path, verdicts(["promoted", "promoted", "promoted", "rolled back"]))
+    first, second, third = (variant(number) for number in (1, 2, 3))
+    (line, *_) = lines(tmp_path, {"law": third})
+    assert f"{third.id} (round 3; adapter 000000000000; after base, {first.id}, {second.id})" in line
+    assert f"; after base, {first.id})" in lines(tmp_path, {"law": second})[0]
+    assert "after" not in lines(tmp_path, {"law": variant(9)})[0], "it never was champion of this registry"
 
 
 def test_frozen_domains_and_damage_are_named(tmp_path):
