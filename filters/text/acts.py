@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from filters.text.numbers.numerals import ENGLISH_ORDINALS
+from filters.text.numbers.numerals import ENGLISH_ORDINAL, english_ordinal
 
-_AMENDMENT = re.compile(rf"\b(?i:({'|'.join(ENGLISH_ORDINALS)})|(\d\d?)(?:st|nd|rd|th))\s(?i:amendments?)\b")
+_AMENDMENT = re.compile(rf"\b(?i:({ENGLISH_ORDINAL})|(\d\d?)(?:st|nd|rd|th))\s(?i:amendments?)\b")
 _INSTRUMENT = r"(?i:regulations?|directives?|decisions?|reglamentos?|directivas?|decisi[oó]n(?:es)?)"
 _COMMUNITY = r"(?:EU|EC|EEC|UE|CE|CEE|JHA|CFSP|JAI|PESC|Euratom)"
 _NO = r"(?:[Nn][oº°]\.?|n\.\s?[ºo°]|núm\.)?\s?"
@@ -91,7 +91,7 @@ def acts(text: str, spans: bool) -> Iterator[Reference]:
         family = next((kind for start, kind in _SPANISH_FAMILIES.items() if name.startswith(start)), "")
         yield Reference("act", match[2].lstrip("0"), (), match[0], family)
     for match in _AMENDMENT.finditer(text) if "mendment" in text or "MENDMENT" in text else ():
-        number = ENGLISH_ORDINALS[match[1].lower()] if match[1] else int(match[2])
+        number = english_ordinal(match[1]) if match[1] else int(match[2])
         yield Reference("amendment", str(number), (), match[0])
     for match in _CODE.finditer(text) if "C" in text else ():
         code = "usc" if match[2].startswith("U") else "cfr"

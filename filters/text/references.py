@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from filters.text.acts import RULES, Reference, acts, acts_of_the_union, decisions, rules_of
 from filters.text.numbers.numerals import (
     HAN_DIGITS,
-    NAMED,
+    NAMED_NUMBER,
     SPANISH_ORDINAL,
     from_han,
     from_roman,
+    named_number,
     spanish_ordinal,
 )
 from filters.text.plain import lowered, plain
@@ -52,7 +53,7 @@ _WITH_INSERTED = re.compile(rf"(\d+(?:\.\d+)*[a-z]?){_BEFORE_INSERTED}({_INSERTE
 _SMALL_ROMAN = "i{2,3}|iv|vi{1,3}|ix|xi{1,3}|xiv|xv"
 _NUMBER = (
     rf"(?:(?:\d{{1,7}}(?:\.\d{{1,7}}){{0,4}}(?:[A-Za-z]?{_BEFORE_INSERTED}(?i:{_INSERTED})\b\)?|[A-Za-z]{{0,3}})"
-    rf"(?:[-–](?:\d{{1,7}}[a-z]?|[A-Za-z]))?(?![\w/])|[IVXLCDM]+\b|(?:{_SMALL_ROMAN})\b|(?i:one|{'|'.join(NAMED)})\b"
+    rf"(?:[-–](?:\d{{1,7}}[a-z]?|[A-Za-z]))?(?![\w/])|[IVXLCDM]+\b|(?:{_SMALL_ROMAN})\b|(?i:{NAMED_NUMBER})"
     rf"|(?i:{SPANISH_ORDINAL}(?:\s{SPANISH_ORDINAL})?)\b){_PART}*"
     rf"|{_PART}+)"
 )
@@ -253,7 +254,9 @@ def _value(main: str, unit: str) -> str | None:
         return "" if _UNNUMBERED.fullmatch(unit) else str(ordinal)
     if inserted := _WITH_INSERTED.fullmatch(lower):
         return f"{inserted[1].lstrip('0')}-{inserted[2].replace('á', 'a')}"
-    return "1" if lower == "one" else NAMED.get(lower, lower).lstrip("0").replace("–", "-")
+    if (named := named_number(lower)) is not None:
+        return str(named)
+    return lower.lstrip("0").replace("–", "-")
 
 
 def _split(number: str) -> tuple[str, tuple[str, ...]]:

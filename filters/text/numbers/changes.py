@@ -146,7 +146,8 @@ def _names(text: str, language: str, changes: Sequence[Change], change: Change) 
     """Whether a text names the change's factor or share apart from its own changes."""
     wanted = change.factors | change.shares
     wanted |= {(factor - 1) * 100 for factor in change.factors} | {1 / factor for factor in change.factors}
-    named = [(number.start, number.end, number.values) for number in read_numbers(text, language) if number.counts]
+    counted = (number for number in read_numbers(text, language) if number.counts and not number.ordinal)
+    named = [(number.start, number.end, number.values) for number in counted]
     named += [(share.start, share.end, share.values) for share in read_shares(text, language)]
     return any(
         values & wanted and not any(each.start < end and start < each.end for each in changes)

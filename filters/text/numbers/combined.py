@@ -70,6 +70,7 @@ class Number:
         words: whether it is written in words or Chinese characters.
         times: the times of day that it may mean.
         exact: whether it is a time of day of which the text says the half: 2:30 pm.
+        ordinal: whether it is an ordinal in words: twenty-first.
     """
 
     start: int
@@ -79,6 +80,7 @@ class Number:
     words: bool = False
     times: frozenset[time] = frozenset()
     exact: bool = False
+    ordinal: bool = False
 
     @property
     def values(self) -> frozenset[Decimal]:

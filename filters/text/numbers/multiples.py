@@ -58,7 +58,7 @@ def read_multiples(text: str, language: str) -> Iterator[Multiple]:
     for factor in factors:
         yield Multiple(factor.values, "", False, normal[factor.start : factor.end])
     for number in read_numbers(text, language):
-        if number.times or len(number.readings[0]) != 1:
+        if number.times or number.ordinal or len(number.readings[0]) != 1:  # por quinta vez
             continue
         if any(factor.start <= number.start < factor.end for factor in factors):
             continue

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from typing import Literal
 
-from filters.text.numbers.numerals import ACCENTS, ENGLISH_ORDINALS, NAMED, SPANISH_ORDINAL_STEMS
+from filters.text.numbers.numerals import ACCENTS, NAMED
+from filters.text.numbers.ordinals import Place, ends_number, is_ambiguous, is_counted, ordinals
 
 # hundred and dozen multiply (two hundred), hundreds adds (doscientos); part: thirds, a divisor; other: counts by
-# itself, and is not always meant as a number
-Role = Literal["unit", "ten", "hundred", "dozen", "hundreds", "scale", "part", "other"]
+# itself, and is not always meant as a number; ordinal: ends a number, the first of twenty-first
+Role = Literal["unit", "ten", "hundred", "dozen", "hundreds", "scale", "part", "other", "ordinal"]
 
 _SPANISH_FORMS = """
 uno 1 un 1 una 1 once 11 veintiun 21 veintiuno 21 veintiuna 21 veintidos 22 veintitres 23 veinticuatro 24 veinticinco 25
@@ -59,14 +60,16 @@ class Word:
 
     Attributes:
         counts: whether it is surely meant as a number, as `five` is, and not `second` or `half`.
-        share: what it is as a part: a third is 1/3, or the third of several.
+        others: what else it may mean: a third is 1/3, or the third of several; thirty second is 30 or 32.
+        ordinal: whether it is an ordinal, as `fifth` and `twenty-first`.
     """
 
     start: int
     end: int
     value: Decimal
     counts: bool
-    share: Decimal | None = None
+    others: tuple[Decimal, ...] = ()
+    ordinal: bool = False
 
 
 def read_words(text: str, language: str) -> Iterator[Word]:
@@ -86,11 +89,23 @@ def read_words(text: str, language: str) -> Iterator[Word]:
         if match[0] in ("half", "media") and _A_DOZEN.match(lower, match.end()):  # read with it
             continue
         role, value = entry
-        if run and not _continues(run, text[run[-1][1] : match.start()], role, value, language):
-            yield from _composed(text, run)
+        gap = lower[run[-1][1] : match.start()] if run else ""
+        if run and (ordinal := ordinals(language).get(match[0])):
+            last, _, last_role, last_value = run[-1]
+            place = Place(lower[last : run[-1][1]], last_role, last_value, gap)
+            if ends_number(place, ordinal, language) and is_ambiguous(place, ordinal, language):
+                yield from (replace(one, others=(one.value + ordinal,)) for one in _composed(lower, run, language))
+                yield Word(match.start(), match.end(), Decimal(ordinal), False, ordinal=True)
+                run = []
+                continue
+            if ends_number(place, ordinal, language):
+                run.append((match.start(), match.end(), "ordinal", ordinal))
+                continue
+        if run and not _continues(run, gap, role, value, language):
+            yield from _composed(lower, run, language)
             run = []
         run.append((match.start(), match.end(), role, value))
-    yield from _composed(text, run)
+    yield from _composed(lower, run, language)
 
 
 @cache
@@ -102,11 +117,7 @@ def _table(language: str) -> dict[str, tuple[Role, int | Decimal]]:
         for word, value in zip(words[::2], words[1::2], strict=True):
             table[word.lower()] = role, Decimal(value) if "." in value else int(value)
 
-    if language == "es":
-        for stem, value in SPANISH_ORDINAL_STEMS.items():
-            table |= {f"{stem}{end}": ("other", value) for end in ("o", "a", "os", "as", "er")}
-    else:
-        table |= {word: ("other", value) for word, value in ENGLISH_ORDINALS.items()}
+    table |= {word: ("other", value) for word, value in ordinals(language).items()}
     add("other", " ".join(f"{month} {number}" for number, month in enumerate(_MONTHS[language].split(), 1)))
     add("part", _PARTS[language])
     add("dozen", _DOZENS[language])
@@ -133,7 +144,7 @@ def _continues(
 ) -> bool:
     """Whether a word goes on with the number that the words before it began."""
     last, before = run[-1][2], run[-1][3]
-    if len(gap) > 6 or last in ("other", "part", "dozen"):
+    if len(gap) > 6 or last in ("other", "part", "dozen", "ordinal"):
         return False
     joined = gap.strip() in ("", "-") and gap != ""
     if not joined:
@@ -153,14 +164,17 @@ def _continues(
     return role == "part" and last == "unit" and len(run) == 1 and gap.strip() in ("", "-")
 
 
-def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Iterator[Word]:
+def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]], language: str) -> Iterator[Word]:
     if not run:
         return
     start, end = run[0][0], run[-1][1]
     if run[-1][2] in ("part", "other"):
         *counted, (_, _, role, value) = run
         if role == "other" or not counted:  # "the third part", "a quarter", "a third"
-            yield Word(start, end, Decimal(value), False, 1 / Decimal(value) if role == "part" else None)
+            ordinal = text[start:end] in ordinals(language) and value >= 1
+            counts = ordinal and is_counted(text, start, end, int(value))
+            share = (1 / Decimal(value),) if role == "part" and not counts else ()
+            yield Word(start, end, Decimal(value), counts, share, ordinal)
             return
         followed = _OF.match(text, end) or _AFTER_SHARE.match(text, end)  # not "one third party"
         surely = counted[0][3] > 1 or followed is not None
@@ -181,4 +195,5 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]]) -> Ite
     amount = Decimal(total + section)
     if half := _AND_A_HALF.match(text, end):
         amount, end = amount + Decimal("0.5"), half.end()
-    yield Word(start, end, amount, len(run) > 1 or run[0][2] not in ("hundred", "dozen", "scale"))
+    counts = len(run) > 1 or run[0][2] not in ("hundred", "dozen", "scale")
+    yield Word(start, end, amount, counts, ordinal=run[-1][2] == "ordinal")

@@ -63,10 +63,9 @@ def read_numbers(text: str, language: str) -> tuple[Number, ...]:
     if language == "zh" or not text.isascii():
         numbers += _in_han(text)
     if language != "zh":
-        words = read_words(text, language)
-        for word in words:
-            share = rounded(word.share) if word.share is not None else ()
-            numbers.append(Number(word.start, word.end, (*rounded(word.value), *share), word.counts, True))
+        for word in read_words(text, language):
+            readings = tuple(reading for value in (word.value, *word.others) for reading in rounded(value))
+            numbers.append(Number(word.start, word.end, readings, word.counts, True, ordinal=word.ordinal))
         for match in _ROMAN.finditer(text):
             if (value := from_roman(match[0])) is not None:
                 numbers.append(Number(match.start(), match.end(), ((Decimal(value),),), False, True))

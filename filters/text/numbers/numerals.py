@@ -1,6 +1,7 @@
 """Numbers that are not written in digits: Chinese, Roman, and in English and Spanish words."""
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 
 HAN_DIGITS = "〇零一二三四五六七八九十百千万亿两廿卅"
@@ -23,15 +24,32 @@ setenta 70 ochenta 80 noventa 90
 NAMED: dict[str, str] = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 _ENGLISH_ORDINALS = """
 first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
-sixteenth seventeenth eighteenth nineteenth twentieth
+sixteenth seventeenth eighteenth nineteenth
 """
+_ENGLISH_TENS = "twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth"
 ENGLISH_ORDINALS: dict[str, int] = {word: value for value, word in enumerate(_ENGLISH_ORDINALS.split(), 1)}
+ENGLISH_ORDINALS |= {word: 10 * value for value, word in enumerate(_ENGLISH_TENS.split(), 2)}
+_TENS_IN_WORDS = {
+    language: "|".join(word for word, value in NAMED.items() if value.endswith("0") and word.endswith(ends))
+    for language, ends in (("en", "ty"), ("es", "nta"))
+}
+_BELOW_TEN = "|".join(word for word, value in NAMED.items() if len(value) == 1)
+# twenty-first
+ENGLISH_ORDINAL = rf"(?:(?:{_TENS_IN_WORDS['en']})[\s-])?(?:{'|'.join(ENGLISH_ORDINALS)})"
+_BELOW_HUNDRED = (
+    rf"(?:(?:{_TENS_IN_WORDS['en']})[\s-](?:one|{_BELOW_TEN})|(?:{_TENS_IN_WORDS['es']})\sy\s(?:un[oa]|{_BELOW_TEN})"
+    r"|veinti(?:un[oa]|d[oó]s|tr[eé]s|cuatro|cinco|s[eé]is|siete|ocho|nueve)"
+    rf"|one|uno|{'|'.join(NAMED)})\b"
+)
+# one, twenty-one, one hundred and five, treinta y uno; in lower case
+NAMED_NUMBER = rf"(?:(?:one|{_BELOW_TEN})\shundred\b(?:\s(?:and\s)?{_BELOW_HUNDRED})?|{_BELOW_HUNDRED})"
 # Masculine, with accents; `spanish_ordinal` reads the other forms.
 _SPANISH_ORDINALS = """
 primero segundo tercero cuarto quinto sexto séptimo octavo noveno décimo undécimo duodécimo decimotercero decimocuarto
 decimoquinto decimosexto decimoséptimo decimoctavo decimonoveno vigésimo
 """
 _SPANISH_TENS = {"décim": 10, "vigésim": 20, "trigésim": 30, "cuadragésim": 40, "quincuagésim": 50, "sexagésim": 60}
+_SPANISH_TENS |= {"septuagésim": 70, "octogésim": 80, "nonagésim": 90}
 ACCENTS = str.maketrans("áéíóú", "aeiou")
 SPANISH_ORDINAL_STEMS = {
     word[:-1].translate(ACCENTS): value for value, word in enumerate(_SPANISH_ORDINALS.split(), 1)
@@ -40,10 +58,14 @@ SPANISH_ORDINAL_STEMS |= {
     "unic": 1,
     "prim": 1,
     "terc": 3,
-    "decimoprimer": 11,
-    "decimosegund": 12,
     "nov": 9,
-    "septim": 7,
+}
+_BELOW_TENTH = [stem for stem, value in SPANISH_ORDINAL_STEMS.items() if value < 10 and stem != "unic"]
+_TENTHS = [stem.translate(ACCENTS) for stem in _SPANISH_TENS]
+SPANISH_ORDINAL_STEMS |= {  # decimotercero, vigesimoquinta
+    f"{ten}o{stem}": SPANISH_ORDINAL_STEMS[ten] + SPANISH_ORDINAL_STEMS[stem]
+    for ten in _TENTHS
+    for stem in _BELOW_TENTH
 }
 
 
@@ -51,8 +73,14 @@ def _with_accents(stem: str) -> str:
     return re.sub("[aeiou]", lambda match: f"[{match[0]}{'áéíóú'['aeiou'.index(match[0])]}]", stem)
 
 
-_STEMS = "|".join(_with_accents(stem) for stem in sorted(SPANISH_ORDINAL_STEMS, key=len, reverse=True))
-SPANISH_ORDINAL = rf"(?:{_STEMS})(?:[oa]s?|er)"  # of one word, in lower case
+def _stems(stems: Iterable[str]) -> str:
+    return "|".join(_with_accents(stem) for stem in sorted(stems, key=len, reverse=True))
+
+
+_SIMPLE = _stems(stem for stem in SPANISH_ORDINAL_STEMS if not stem.startswith(tuple(f"{ten}o" for ten in _TENTHS)))
+SPANISH_ORDINAL = (  # of one word, in lower case
+    rf"(?:(?:{_stems(_TENTHS)})o(?:{_stems(_BELOW_TENTH)})|{_SIMPLE})(?:[oa]s?|er)"
+)
 
 
 def spanish_ordinal(text: str) -> int | None:
@@ -63,6 +91,28 @@ def spanish_ordinal(text: str) -> int | None:
         if (value := SPANISH_ORDINAL_STEMS.get(stem)) is None:
             return None
         total += value
+    return total or None
+
+
+def english_ordinal(text: str) -> int:
+    """The number of what `ENGLISH_ORDINAL` matches: Twenty-first -> 21."""
+    *ten, last = re.split(r"[\s-]", text.lower())
+    return sum(int(NAMED[word]) for word in ten) + ENGLISH_ORDINALS[last]
+
+
+def named_number(text: str) -> int | None:
+    """The number of what `NAMED_NUMBER` matches: twenty-one -> 21, one hundred and five -> 105. None: another text."""
+    total = 0
+    for word in re.split(r"[\s-]", text.lower().translate(ACCENTS)):
+        ten, below = (20, word.removeprefix("veinti")) if word.startswith("veinti") else (0, word)
+        if below == "hundred":
+            total *= 100
+        elif below in ("one", "un", "uno", "una"):
+            total += ten + 1
+        elif below in NAMED:
+            total += ten + int(NAMED[below])
+        elif below not in ("and", "y"):
+            return None
     return total or None
 
 

@@ -204,7 +204,7 @@ def _unit_after(text: str, lower: str, number: Number) -> re.Match[str] | None:
     before = lower[number.start - 1 : number.start]
     if before.isascii() and (before.isalpha() or before in ("_", "/")) and not number.words:
         return None
-    if number.exact:  # 2:30 pm
+    if number.exact or number.ordinal:  # 2:30 pm, the fifth day
         return None
     half = number.words and number.values == _HALF
     ends_in_half = number.words and lower.endswith(_HALF_WORDS, number.start, number.end)
