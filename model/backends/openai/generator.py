@@ -30,7 +30,7 @@ _FIRST_WAIT_S = 0.25
 _MAX_WAIT_S = 60.0
 _RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx
 _FATAL_STATUS = {401, 403, 404}
-_OTHER_REFUSALS = {404, 500, 501}  # with which some services refuse a field, by its name
+_OTHER_REFUSALS = {200, 404, 500, 501}  # with which some services refuse a field, by its name
 _MOVED_STATUS = {301, 302, 303, 307, 308}
 _FILTERED = re.compile(  # words about a prompt, not about an account
     r"content (?:management |safety |moderation |usage )?(?:policy|filter|exists risk|moderation)"
@@ -137,7 +137,7 @@ class OpenAIGenerator:
     def _fix(self, request: Request, fault: str) -> str:
         """What to change where the service refuses even a trivial question: the fields that it refuses, if it does."""
         trivial, everything = replace(request, messages=_PROBE_MESSAGES), frozenset(OPTIONAL_FIELDS)
-        if fault.startswith(("refused", "status 5")) and self._accepts(trivial, everything):
+        if fault.startswith(("refused", "status 200", "status 5")) and self._accepts(trivial, everything):
             refused = [name for name in OPTIONAL_FIELDS if not self._accepts(trivial, everything - {name})]
             fields = ", ".join(f"{name}: null" for name in refused or OPTIONAL_FIELDS)
             return f"it answers without some fields: set generator.openai.body: {{{fields}}}"
@@ -223,14 +223,15 @@ class OpenAIGenerator:
                     raise NoCompletionError(f"not a chat completion: {reason}")
                 return read_reply(reply, self.options.complete_reasons)
             except NoCompletionError as error:
-                if error.status is None:
-                    raise _Unanswered(self._words(str(error))) from None
-                status, reason = error.status, self._words(str(error))
+                status, reason = error.status or status, self._words(str(error))
         words, code, parameter = error_in(reply)
+        if status == 200 and not words:
+            raise _Unanswered(reason)
         refusal = _Refused(f"status {status} ({reason})", words or text, str(code or ""), parameter)
-        if status in _OTHER_REFUSALS and self.form.next_refused(body, refusal.words, parameter, explicit=True):
+        in_words = status != 200 or not parameter
+        if status in _OTHER_REFUSALS and self.form.next_refused(body, refusal.words, parameter, explicit=in_words):
             raise refusal
-        if status == 403 and refusal.filtered:
+        if status in (200, 403) and refusal.filtered:
             raise refusal
         if status in _MOVED_STATUS:
             reason = f"moved to {response.headers.get('Location', 'another address')}"
@@ -239,7 +240,7 @@ class OpenAIGenerator:
                 f"generator.openai.base_url: {self.options.base_url} answers {status} ({reason}); check the "
                 f"address, the model name {self.card.name!r} and the key in {self.options.api_key_env}"
             )
-        if status in _RETRIED_STATUS or status >= 500:
+        if status in _RETRIED_STATUS or status >= 500 or status == 200:
             wait_s = retry_after_s(response.headers, response.text)
             raise _Unanswered(f"status {status} ({reason})", wait_s)
         raise refusal

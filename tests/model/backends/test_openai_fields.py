@@ -83,6 +83,15 @@ REFUSALS = [
     ),
     (400, {"seed": {"message": "unknown field `seed`, expected one of `model`, `top_p`"}}, {"seed"}, {"top_p": 0.95}),
     (400, {"seed": openai_error("不支持的参数：seed")}, {"seed"}, {"top_p": 0.95}),
+    (200, {"seed": {"error": {"message": "Unsupported parameter: seed"}}}, {"seed"}, {"top_p": 0.95}),
+    (200, {"seed": {"error": "seed is not supported"}}, {"seed"}, {"top_p": 0.95}),
+    (200, {"seed": openai_error("Bad value", param="seed", code="invalid_value")}, {"seed"}, {"top_p": 0.95}),
+    (
+        200,
+        {"response_format": {"object": "error", "message": "response_format is not supported", "code": None}},
+        {"response_format"},
+        {"max_tokens": 12},
+    ),
     (500, {"seed": {"error": "create() got an unexpected keyword argument 'seed'"}}, {"seed"}, {"top_p": 0.95}),
     (
         400,
@@ -195,6 +204,7 @@ def test_other_refusals_leave_the_fields_as_they_are(
         ),
         (400, openai_error("Output data may contain inappropriate content.", code="data_inspection_failed")),
         (400, openai_error("Content Exists Risk")),
+        (200, openai_error("Content Exists Risk")),
         (400, openai_error("系统检测到输入内容可能包含敏感内容", code="1301")),
         (403, openai_error("x requires moderation on Y. Your input was flagged for violence", code=403)),
     ],
@@ -214,10 +224,11 @@ def test_an_account_that_is_flagged_ends_the_run(server: ChatServer, service: Ca
         service().generate([ask(PASSAGE)])
 
 
+@pytest.mark.parametrize("status", [200, 400])
 def test_a_refusal_without_the_fields_name_names_the_switch(
-    server: ChatServer, service: Callable[..., Generator]
+    server: ChatServer, service: Callable[..., Generator], status: int
 ) -> None:
-    server.reply = refusing(400, seed={"error": "Bad Request"}, top_p={"error": "Bad Request"})
+    server.reply = refusing(status, seed={"error": "Bad Request"}, top_p={"error": "Bad Request"})
     with pytest.raises(BackendError, match=r"set generator\.openai\.body: \{seed: null, top_p: null\}"):
         service().generate([ask(PASSAGE)])
 
@@ -254,3 +265,14 @@ def test_an_error_in_an_answer_of_status_200_keeps_its_words(
     rows = service().generate([ask(PASSAGE), ask(PASSAGE, 2)])
     assert "quota is used up" in (rows[0].error or "")
     assert rows[1].text == "A copy."
+
+
+@pytest.mark.parametrize("words", ["Inference failed: seed 5, top_p 0.95", "The server is busy"])
+def test_another_error_of_status_200_leaves_the_fields_as_they_are(
+    server: ChatServer, service: Callable[..., Generator], words: str
+) -> None:
+    replies = iter([(200, {"error": words}), (200, TEXT)])
+    server.reply = lambda body: next(replies)
+    (row,) = service(retries=1).generate([ask(PASSAGE)])
+    assert row.text == "A copy."
+    assert server.seen[0][1] == server.seen[1][1]
