@@ -22,6 +22,8 @@ from stages.sources.documents import Document, Fields, Unreadable, documents_fro
 
 BLOCK_BYTES = 1 << 16
 WHITESPACE = b" \t\r\n\v\f"
+_SPACE = re.compile(r"[ \t\r\n\v\f,]*")  # between objects
+_DECODER = json.JSONDecoder()
 RECORD_SEPARATOR = b"\x1e"  # before each text of RFC 7464; in a text of JSON it cannot be
 
 
@@ -42,16 +44,18 @@ def read_lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
 def read_jsonl(stream: BufferedReader, fields: Fields) -> Iterator[Document | Unreadable]:
     """Reads one JSON object per line, with or without record separators; blank lines are skipped.
 
+    A line may hold several objects, one directly after another, as where a line end was lost.
     A file that holds an array, or objects over several lines, is read as `read_json` reads it.
     """
     if not is_line_format(stream.peek(BLOCK_BYTES)):
         return read_json(stream, fields)
     lines = read_lines(stream, fields.max_document_bytes)
     rows = (
-        (f"line {number}", text if text is None else _parse_line(text))
+        (f"line {number}", row)
         for number, line in enumerate(lines, fields.rows_before + 1)
         for text in ([None] if line is None else line.split(RECORD_SEPARATOR))
         if text is None or text.strip()
+        for row in ([None] if text is None else _rows_of_line(text))
     )
     return documents_from_rows(_readable(rows, fields), fields)
 
@@ -74,6 +78,32 @@ def _parse_line(line: bytes) -> "Row":
         without_comma = _parse(stripped[:-1])
         return without_comma if isinstance(without_comma, dict) else row
     return row
+
+
+def _rows_of_line(line: bytes) -> list["Row"]:
+    """The rows in a line: mostly one, or those of objects one after another, with a reason for what is left of them."""
+    row = _parse_line(line)
+    if isinstance(row, dict) or row[0] != "bad_json":
+        return [row]
+    text = line.decode()
+    rows: list[Row] = []
+    place = _after_space(text, 0)
+    while place < len(text):
+        try:
+            value, place = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return [*rows, row]
+        if not isinstance(value, dict):
+            return [*rows, row]
+        rows.append(value)
+        place = _after_space(text, place)
+    return rows
+
+
+def _after_space(text: str, place: int) -> int:
+    """The first place from `place` on that has neither white space nor a comma."""
+    match = _SPACE.match(text, place)
+    return match.end() if match else place
 
 
 def read_json(stream: IO[bytes], fields: Fields) -> Iterator[Document | Unreadable]:

@@ -267,6 +267,39 @@ def test_json_arrays_and_lines_read_alike(tmp_path, rows, indented):
         assert reasons(array) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"text": "a"}{"text": "b"}', ["a", "b"]),
+        ('{"text": "a"} , {"text": "b"},', ["a", "b"]),
+        ('{"text": "a"}{"text": "b"}{"text":', ["a", "b", "bad_json"]),
+        ('{"text": "a"}{"n": 1}{"text": "}{"}', ["a", "no_text_field", "}{"]),
+        ('{"text": "a"} and more', ["a", "bad_json"]),
+        ('{"text": "a"}[1]', ["a", "bad_json"]),
+        ('{"text": "a"', ["bad_json"]),
+    ],
+)
+def test_objects_that_share_a_line_are_rows(tmp_path, line, expected):
+    before, after = '{"text": "first"}\n', '\n{"text": "last"}\n'
+    assert reasons(written(tmp_path, "a.jsonl", before + line + after)) == ["first", *expected, "last"]
+    assert reasons(written(tmp_path, "b.jsonl", line + after)) == [*expected, "last"]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"text": st.text('{}"\\\n, é', max_size=9)}, optional={"n": st.integers()}), min_size=1
+    ),
+    st.data(),
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lost_line_ends_lose_no_row(tmp_path, rows, data):
+    ends = data.draw(st.lists(st.sampled_from(["", " ", ",", "\n"]), min_size=len(rows), max_size=len(rows)))
+    joined = "".join(json.dumps(row) + end for row, end in zip(rows, ends, strict=True))
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    fields = Fields(max_document_bytes=10_000)
+    assert reasons(written(tmp_path, "a.jsonl", joined), fields) == reasons(written(tmp_path, "b.jsonl", lines), fields)
+
+
 def test_folders_are_read_recursively_and_sorted(tmp_path):
     for name in ("b/two.txt", "a.jsonl", "b/.hidden.txt", "_SUCCESS", "c.png", "b/c/three.md"):
         written(tmp_path, name, "x")
