@@ -65,6 +65,7 @@ _SENTENCE_BEGINS = re.compile(r"(?:^|[.!?。！？]\s{0,3})[*#\s]{0,6}\Z")
 
 _PIECE = r"(?:(?-i:[^\W\d_a-z])[\w.'’&-]{0,30}|de|del|la|las|los|y|of|van|von|at|for|and)"
 _NAME = re.compile(rf"{_PIECE}(?:,?\s{_PIECE}){{0,7}}")
+AFTER_DASH = rf"\s{{0,2}}(?:[—–―─]{{1,2}}|--?)\s?(?:{_NAME.pattern}|(?:{HAN.pattern}){{2,6}})"  # — The Editor, ——编者
 _VALEDICTION = r"{valedictions}(?:[.,:;，!]{1,2}(?!\w)|\Z)"
 _SIGNED_LINE = re.compile(
     rf"(?:(?:signed|firmad[oa]|fdo)[.,:]{{0,2}}(?: by| por)?|/s/)\s?{_NAME.pattern}|敬礼|敬禮|[\w ]{{1,20}}敬上",

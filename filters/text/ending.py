@@ -2,7 +2,7 @@
 
 import re
 
-from filters.text.closings import OPENERS, fold, is_reference, is_signature, without_trailing
+from filters.text.closings import AFTER_DASH, OPENERS, fold, is_reference, is_signature, without_trailing
 from filters.text.words import HAN
 
 # The final marks of a sentence; the second line has those of Arabic, Urdu, Hindi, Burmese, Amharic and Khmer.
@@ -12,11 +12,14 @@ _END = re.compile(rf"[{_MARKS}][{re.escape(_CLOSERS)}]*\s*\Z")
 _WAVE = re.compile(rf"{HAN.pattern}[~～〜]{{1,9}}\Z")  # 好的～
 # Notes after the last mark: [1], [2, 3], (4), ^5, ¹, †
 _NOTES = re.compile(r"(?:\s?(?:\[\^?\d{1,3}(?:\s?[-–,]\s?\d{1,3}){0,9}\]|\^\d{1,3}|[¹²³⁰-⁹†‡*]))+\s*\Z")
+_SIGNED = re.compile(rf"[{_MARKS}][{re.escape(_CLOSERS)}]*{AFTER_DASH}\Z")
 _EMOJI = re.compile(
-    "[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u00a9\u00ae\u2122][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*\\s*\\Z|[:;]-?[)D]\\s*\\Z"
+    "[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u00a9\u00ae\u2122][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*\\s*\\Z|[:;]-?[)D]\\s*\\Z|(?<=\\s)[:;]-?\\(\\Z"
 )
 _ADDRESS = re.compile(
-    r"(?:^|[\s(<:：“\"（])(?:https?://|www\.|doi:|mailto:)\S{3,}\Z|\S{1,64}@[\w-]{1,63}\.[\w.-]{2,63}\Z", re.I
+    rf"(?:^|[\s(<:“\".。!?;,、]|{HAN.pattern})(?:https?://|www\.|doi:|mailto:)\S{{3,}}\Z"
+    r"|\S{1,64}@[\w-]{1,63}\.[\w.-]{2,63}\Z",
+    re.I,
 )
 _ORDINAL = (
     r"(?:Primer|Segund|Tercer|Cuart|Quint|Sext|S[eé]ptim|Octav|Noven|D[eé]cim|[UÚ]nic)[oa]"
@@ -60,7 +63,8 @@ _GOES_ON = re.compile(
     r"|el|los|las|un|una|y|o|con|por|para|que|su|sus|como|si|cuando|porque|aunque|de|del)\Z"
     r"|(?:以及|或者|并且|而且|但是|因为|如果|由于|根据|按照)\Z"
 )
-_OPEN_QUOTE = re.compile(r'(?:^|[\s(:：])"[^\W\d_][^"]*\Z')
+_OPEN_QUOTE = re.compile(r'(?:^|[\s(:：])"[^\W\d_][^"]*\Z|(?:^|(?<!\d)[\s(:：])"\Z')
+_OPENING_MARK = re.compile(rf"(?:^|\s)[{re.escape(''.join(OPENERS.values()))}¿¡]\Z|[¿¡]\Z")
 _QUOTED = re.compile(r"(?:^|[\s(])'[^'\n]{1,300}'\s*\Z")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _MAX_TAIL_CHARS = 40
@@ -102,10 +106,12 @@ def _is_whole(text: str, last_line: str) -> bool:
 
 def _breaks_off(phrase: str) -> bool:
     """Whether a phrase that needs no full stop surely goes on: a comma, a conjunction, a quotation that is open."""
-    if phrase.endswith((",", "，", "、")) or _GOES_ON.search(phrase[-24:]):
+    if phrase.endswith((",", "，", "、")) or _GOES_ON.search(phrase[-24:]) or _OPENING_MARK.search(phrase):
         return True
-    pairs = ((left, right) for right, left in OPENERS.items() if left not in "‘‹")
-    is_open = any(phrase.count(left) > phrase.count(right) and phrase[-1:] != left for left, right in pairs)
+    pairs = ((left, right) for right, left in OPENERS.items() if left not in "‘‹“„")
+    is_open = any(phrase.count(left) > phrase.count(right) for left, right in pairs)
+    low, high, closing = map(phrase.count, "„“”")  # “…”, „…“ or „…”
+    is_open = is_open or low + high - closing > 2 * min(low, high)
     return is_open or (phrase.count('"') % 2 == 1 and _OPEN_QUOTE.search(phrase) is not None)
 
 
@@ -120,7 +126,13 @@ def _may_end_without_mark(text: str, last_line: str, closed: bool) -> bool:
     stripped = last_line.rstrip(_CLOSERS)
     if stripped.endswith((",", ":", "、", "-", "–", "—", "/", "(")) or _dangles(stripped):
         return False
-    if closed or _WAVE.search(tail) or is_reference(last_line) or is_signature(text):
+    if (
+        closed
+        or _WAVE.search(tail)
+        or _SIGNED.search(last_line[-200:])
+        or is_reference(last_line)
+        or is_signature(text)
+    ):
         return True
     if _ITEM_IN_LINE.search(last_line[-300:]) or _VALUE.search(last_line[-100:]):
         return True

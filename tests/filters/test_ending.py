@@ -208,13 +208,42 @@ BROKEN_BESIDE_THEM = [
     f"{FILL}:\n1.1 the rent\n1.2 the",
 ]
 
+ENDED_BY_A_NAME_OR_AN_ADDRESS = [
+    f"{FILL}. — The Editor",
+    f"{FILL}.” – Anna Smith",
+    f"{FILL}. -- The Editors of Law Today",
+    f"{ES}. — La Redacción",
+    f"{ZH}。——编者",
+    f"{ZH}。https://a.cn/x",
+    f"{ZH}，详见https://a.cn/x",
+    f"{FILL}.https://example.org/x",
+    f"{FILL} :(",
+]
+BROKEN_AFTER_A_DASH = [f"{FILL}. — The", f"{FILL} — The Editor", f"{FILL}. — The tenant", f"{ZH}。——因为"]
+OPENED = [
+    "The tenant pays the rent (",
+    "The tenant pays “",
+    'The tenant pays "',
+    "The tenant pays ‘",
+    "El arrendatario paga (",
+    "El arrendatario paga: «",
+    "El arrendatario paga. ¿",
+    "出租人应当提供房屋（",
+    "出租人应当提供以下材料：（",
+    "依据是《",
+    "出租人应当提供房屋…《",
+]
+CLOSED = ["„Miete“", "„Czynsz”", "»Miete«", "the ‘rent rule’", 'a screen of 24 "', "I am sad :(", "“Yes,” “no”"]
 
-@pytest.mark.parametrize("text", ENDED + ENDED_BY_WHAT_NO_SENTENCE_NEEDS, ids=lambda text: text[-40:])
+
+@pytest.mark.parametrize(
+    "text", [*ENDED, *ENDED_BY_WHAT_NO_SENTENCE_NEEDS, *ENDED_BY_A_NAME_OR_AN_ADDRESS], ids=lambda text: text[-40:]
+)
 def test_ended(text):
     assert unfinished(text, short=False) is None
 
 
-@pytest.mark.parametrize("text", BROKEN + BROKEN_BESIDE_THEM, ids=lambda text: text[-40:])
+@pytest.mark.parametrize("text", [*BROKEN, *BROKEN_BESIDE_THEM, *BROKEN_AFTER_A_DASH], ids=lambda text: text[-40:])
 def test_broken_off(text):
     assert unfinished(text, short=False)
 
@@ -222,6 +251,22 @@ def test_broken_off(text):
 @pytest.mark.parametrize("text", ["", "Six years", "Sí", "三十日", "No."])
 def test_a_short_text_may_be_a_phrase(text):
     assert unfinished(text, short=True) is None
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("text", OPENED)
+def test_a_text_that_ends_in_an_opening_mark_goes_on(text, short):
+    assert unfinished(text, short=short)
+
+
+@pytest.mark.parametrize("text", CLOSED)
+def test_a_short_text_may_end_in_a_closing_mark(text):
+    assert unfinished(text, short=True) is None
+
+
+@given(st.text(st.sampled_from("a ,.的“”"), max_size=20), st.sampled_from("([{（《【“「"))
+def test_no_text_ends_in_an_opening_mark(text, mark):
+    assert unfinished(f"{text} a {mark}", short=True)
 
 
 @given(st.text(st.sampled_from("a .,:;|`\"'()[]《》“”1-\n\t…{}。的"), max_size=80), st.booleans())
@@ -234,7 +279,24 @@ def test_any_text_is_judged(text, short):
 
 
 @pytest.mark.parametrize(
-    "part", ["</p>", "#a ", "\n---", "- ", "A", "A, ", "§", "art. 5 ", "Segundo.- ", "第五条", "1.", "(", "～"]
+    "part",
+    [
+        "</p>",
+        "#a ",
+        "\n---",
+        "- ",
+        "A",
+        "A, ",
+        "§",
+        "art. 5 ",
+        "Segundo.- ",
+        "第五条",
+        "1.",
+        "(",
+        "～",
+        ". — A",
+        "。——编",
+    ],
 )
 def test_long_runs_are_judged_at_once(part):
     assert unfinished(part * 20_000 + "and the", short=False)
