@@ -171,10 +171,12 @@ def _composed(text: str, run: list[tuple[int, int, Role, int | Decimal]], langua
     if run[-1][2] in ("part", "other"):
         *counted, (_, _, role, value) = run
         if role == "other" or not counted:  # "the third part", "a quarter", "a third"
-            ordinal = text[start:end] in ordinals(language) and value >= 1
-            counts = ordinal and is_counted(text, start, end, int(value))
-            share = (1 / Decimal(value),) if role == "part" and not counts else ()
-            yield Word(start, end, Decimal(value), counts, share, ordinal)
+            named = ordinals(language).get(text[start:end])
+            counts = named == value and is_counted(text, start, end, int(value))
+            others = (1 / Decimal(value),) if role == "part" and not counts else ()
+            if named is not None and named != value:  # cuarto is a quarter, or the fourth
+                others = (Decimal(named),)
+            yield Word(start, end, Decimal(value), counts, others, named == value)
             return
         followed = _OF.match(text, end) or _AFTER_SHARE.match(text, end)  # not "one third party"
         surely = counted[0][3] > 1 or followed is not None

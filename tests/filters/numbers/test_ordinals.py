@@ -37,6 +37,7 @@ SAME = [
     ("en", "the 21st century", "the twenty first century"),
     ("en", "4 July", "the Fourth of July"),
     ("en", "Henry VIII", "Henry the Eighth"),
+    ("es", "el día 4", "el cuarto día"),
     ("es", "el día 23", "el vigésimo tercer día"),
     ("es", "el 24.º día", "el vigésimo cuarto día"),
     ("es", "la 13.ª sesión", "la decimotercera sesión"),
