@@ -110,8 +110,8 @@ class AdapterRegistry:
 
         The names are those of `find_adapters`. An adapter that cannot be loaded is logged and left out.
         """
-        found = find_adapters(self.folder) if self.folder else []
-        ordered = sorted(found, key=lambda adapter: (adapter.path in self._named, adapter.written_at), reverse=True)
+        on_disk = find_adapters(self.folder) if self.folder else []
+        ordered = sorted(on_disk, key=lambda adapter: (adapter.path in self._named, adapter.written_at), reverse=True)
         for adapter in reversed(_choose(ordered, max(self.capacity - 1, 1))):  # the first last: it becomes the alias
             try:
                 await self.load(adapter.path, adapter.name)
