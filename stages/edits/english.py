@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 from stages.edits.edit import Edit
 
@@ -123,9 +123,10 @@ def _places_of_calculated(sentence: str) -> frozenset[int]:
     for share, (part, whole) in product(shares, permutations(counts, 2)):
         if whole[1] > part[1] > 0 and abs(100 * part[1] / whole[1] - share[1]) < _ROUNDED:
             places |= {share[0], part[0], whole[0]}
-    for left, right, total in permutations(counts, 3):
-        if left[1] > 0 < right[1] and left[1] + right[1] == total[1]:
-            places |= {left[0], right[0], total[0]}
+    totals = {value: place for place, value in counts}
+    for left, right in combinations(counts, 2):
+        if left[1] > 0 < right[1] and (total := totals.get(left[1] + right[1])) is not None:
+            places |= {left[0], right[0], total}
     return frozenset(places)
 
 
