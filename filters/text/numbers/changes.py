@@ -102,9 +102,16 @@ def reversed_change(claimed: str, sources: Sequence[str], language: str) -> str 
     if not changes:
         return None
     originals = [list(read_changes(text, language)) for text in sources]
+    borne_out: dict[bool, set[Decimal]] = {True: set(), False: set()}
+    shares: dict[bool, set[Decimal]] = {True: set(), False: set()}
+    for each in (each for stated in originals for each in stated):
+        borne_out[each.up] |= each.factors
+        shares[each.up] |= each.shares
+    distinct: dict[tuple[bool, frozenset[Decimal], frozenset[Decimal]], Change] = {}
     for change in changes:
-        same = [each for stated in originals for each in stated if each.up == change.up]
-        if any(each.factors & change.factors or each.shares & change.shares for each in same):
+        distinct.setdefault((change.up, change.factors, change.shares), change)
+    for change in distinct.values():
+        if borne_out[change.up] & change.factors or shares[change.up] & change.shares:
             continue
         steps = [step for text in sources for step in _steps(text, language) if step[0] in change.factors]
         is_reversed = any(each.is_opposite_of(change) for stated in originals for each in stated) or steps

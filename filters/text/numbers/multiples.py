@@ -88,20 +88,33 @@ def changed_multiple(claimed: str, sources: Sequence[str], language: str) -> str
     """
     multiples = [multiple for multiple in read_multiples(claimed, language) if multiple.values != {1}]
     originals = [each for text in sources for each in read_multiples(text, language)] if multiples else []
+    allowed: dict[tuple[str, bool], set[float] | None] = {}
     for multiple in multiples:
-        of_kind = [each for each in originals if (each.times is False) == (multiple.times is False)]
-        if multiple.period:
-            of_kind = [each for each in of_kind if each.period == multiple.period]
-            allowed = {float(value) for each in of_kind for value in each.values}
-            allowed |= {value for text in sources for value in read_quantities(text, language)[2]}
-        else:
-            allowed = _numbers_of(sources, language)
-            if multiple.times is False:
-                allowed |= {ratio for text in sources for ratio in _ratios(text, language)}
-                allowed |= {1 / value for value in allowed if 0 < value < 1}
-        if of_kind and not {float(value) for value in multiple.values} & allowed:
+        kind = multiple.period, multiple.times is False
+        if kind not in allowed:
+            allowed[kind] = _allowed_multiples(*kind, originals, sources, language)
+        known = allowed[kind]
+        if known is not None and not {float(value) for value in multiple.values} & known:
             return multiple.written
     return None
+
+
+def _allowed_multiples(
+    period: str, is_ratio: bool, originals: Sequence[Multiple], sources: Sequence[str], language: str
+) -> set[float] | None:
+    """The numbers of times that sources bear out, in a period or as a ratio; None if they say of nothing how many."""
+    of_kind = [each for each in originals if (each.times is False) == is_ratio and period in ("", each.period)]
+    if not of_kind:
+        return None
+    if period:
+        return {float(value) for each in of_kind for value in each.values} | {
+            value for text in sources for value in read_quantities(text, language)[2]
+        }
+    allowed = set(_numbers_of(sources, language))
+    if is_ratio:
+        allowed |= {ratio for text in sources for ratio in _ratios(text, language)}
+        allowed |= {1 / value for value in allowed if 0 < value < 1}
+    return allowed
 
 
 def changed_share(claimed: str, sources: Sequence[str], language: str) -> str | None:
