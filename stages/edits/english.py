@@ -43,9 +43,7 @@ _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
 _TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # "Elevated calcitonin: …" tells what its definition may say
 _KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
-_AMOUNTS = re.compile(
-    "(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller|maximum|minimum"
-)
+_AMOUNTS = re.compile("(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller")
 # too much or too little; "whether it is higher" and "whether it is lower" are the same
 _TOLD_OF_AMOUNTS = re.compile(
     r"\b(?:efficacy|inhibit\w*|so as to)\b|\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b",
@@ -141,7 +139,7 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         before, after, new = sentence[: match.start()], sentence[match.end() :], _MODALS[match[0]]
         is_no_contrast = _ALTERNATIVES.match(after) if match[0] == "may" else _STATE.match(after)
         # with "may" in the sentence, "shall, not may" would not say which of the two verbs is meant
-        is_there = re.search(rf"\b(?:{new}|{'shall' if new == 'must' else new})\b", f"{before} {after}")
+        is_there = re.search(r"\b(?:must|shall)\b" if new == "must" else r"\bmay\b", f"{before} {after}")
         if not is_no_contrast and not is_there and not _AS_MAY_BE.search(before):
             yield Edit("modal", sentence, match.start(), match[0], new)
     match = _OBLIGED.search(sentence)
