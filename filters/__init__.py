@@ -10,8 +10,8 @@ options in `screen.filters`. What else it may declare:
   It is part of the run's fingerprint;
 - `redact(text, language)`: the text with everything that this filter masks replaced, for texts that never reach the
   filters (`filters.build.redact`). It must work without an encoder;
-- `judges`: the values of `Candidate.writes` (answer, extract, question, distractor) that it makes sense for; all
-  without it;
+- `judges`: the values of `Candidate.writes` (answer, extract, question, distractor, nothing) that it makes sense for;
+  all without it;
 - `limits(domain, language)` and `pull(candidate)`: learnt limits, and what each sentence adds to the score, for
   `gristmill filter explain`.
 

@@ -146,11 +146,11 @@ class Generate:
     def _complete(
         self, questions: Sequence[Question], requests: Sequence[Request], report: ProgressCallback
     ) -> list[Completion]:
-        """The generator's completions; empty ones where the edit of a sentence is known already."""
-        is_open = [question.prompt.edit is None or question.prompt.edit.new is None for question in questions]
-        asked = [request for request, ask in zip(requests, is_open, strict=True) if ask]
+        """The generator's completions; empty ones where its text is known already."""
+        is_asked = [question.prompt.is_asked for question in questions]
+        asked = [request for request, ask in zip(requests, is_asked, strict=True) if ask]
         completions = iter(self._generator.value.generate(asked, report) if asked else ())
-        return [next(completions) if ask else Completion("", 0, 0, "stop") for ask in is_open]
+        return [next(completions) if ask else Completion("", 0, 0, "stop") for ask in is_asked]
 
     def _scored(self, results: list[Generated]) -> list[Generated]:
         """The results, with scores by the generator's likelihood in their candidates."""
@@ -167,9 +167,12 @@ class Generate:
         if completion.finish_reason not in COMPLETE:
             return None, Answer(None, completion.finish_reason, completion.detail)
         edit = question.prompt.edit
-        answer = (
-            read_edit(edit, completion.text) if edit else parse(question.task, question.seed.language, completion.text)
-        )
+        if edit:
+            answer = read_edit(edit, completion.text)
+        elif question.prompt.is_asked:
+            answer = parse(question.task, question.seed.language, completion.text)
+        else:
+            answer = Answer({})
         if question.task.format == "sentence" or edit:
             completion = replace(completion, finish_reason="stop")  # what the limit cut off is not in the answer
         if answer.fields is None:
@@ -222,7 +225,7 @@ class Generate:
             answer=completion.text,
             writes=task.writes,
             written="" if task.writes == "answer" else fields["text"] if prompt.edit else "\n".join(texts(fields)),
-            target=prompt.values.get("sentence", ""),
+            target=prompt.values.get("meaning") or prompt.values.get("sentence", ""),
             finish_reason=completion.finish_reason,
             prompt_hash=prompt.hash,
             generator=self._card.name,

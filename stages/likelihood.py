@@ -1,9 +1,10 @@
 """Scores of a candidate by the generator's own likelihood: how much the row's texts say about each other.
 
 For an answer: `log_p`, log P(answer | prompt); `pmi`, the same less log P(answer), per token; and `gain`,
-log P(passage | answer) less log P(passage), per token. For a question: `gain`, of the sentence that it asks about. For
-a distractor: `plausibility`, log P(distractor) less log P(the real sentence), per token. All in nats. What a passage
-says is better predicted after a text with its facts; an invented text does not help.
+log P(passage | answer) less log P(passage), per token. For a question: `gain`, of the sentence that it asks about; for
+a definition the same, of the meaning after the question what the term means. For a distractor: `plausibility`,
+log P(distractor) less log P(the real sentence), per token. All in nats. What a passage says is better predicted after a
+text with its facts; an invented text does not help.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,10 +33,10 @@ def scored_requests(candidate: Candidate, request: Request) -> dict[str, Request
     if candidate.writes == "distractor":  # after the task's own prompt, which names the subject
         return {"evidence": scored, "written alone": replace(scored, scored=candidate.reply)}
     neutral = _user(_NEUTRAL.get(candidate.language, _NEUTRAL["en"]))
-    asked = {
-        "evidence": replace(scored, messages=_user(candidate.reply)),
-        "evidence alone": replace(scored, messages=neutral),
-    }
+    alone = replace(scored, messages=neutral)
+    if candidate.writes == "nothing":  # after the task's own prompt, which asks for it
+        return {"evidence": scored, "evidence alone": alone}
+    asked = {"evidence": replace(scored, messages=_user(candidate.reply)), "evidence alone": alone}
     if candidate.writes != "question":
         asked["written alone"] = replace(scored, messages=neutral, scored=candidate.answer)
     return asked

@@ -14,18 +14,22 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from configs.errors import ConfigError
 from configs.schema import Task
 from stages.answer_forms import read_json, read_labelled
+from stages.definitions import find_definitions
 from stages.edits import Edit, passage_edits
 from stages.record import content_id
 from stages.sources.passages import first_sentence
-from stages.targets import targets
+from stages.targets import MIN_PASSAGE_SHARE, targets
 
 # passages that templates are tried with
 SAMPLES = {
     "en": "A breach of personal data is a breach of security that leads to their loss or their disclosure. "
+    "“Authority” means the public office that supervises how personal data are processed. "
     "The controller shall notify the authority of the breach within three days of becoming aware of it.",
     "es": "Una violación de la seguridad de los datos es aquella que ocasiona su pérdida o su comunicación a terceros. "
+    "Se entenderá por «autoridad» la oficina pública que supervisa el tratamiento de los datos personales. "
     "El responsable notificará la violación a la autoridad en los tres días siguientes al de su conocimiento.",
     "zh": "个人数据泄露是指因违反安全规定而导致个人数据被非法披露的事件。"
+    "本法所称主管部门，是指负责监督信息处理活动的行政机关。"
     "数据处理者应当在三个工作日内向主管部门报告有关情况。",
 }
 
@@ -39,6 +43,7 @@ class Prompt:
     values: dict[str, Any]  # what the task's templates see
     hash: str  # of the messages, and of the edit if there is one
     edit: Edit | None = None
+    is_asked: bool = True  # whether the generator writes something; False where its text is known already
 
     @property
     def begin(self) -> str:
@@ -70,35 +75,45 @@ def render(
     sample: int = 0,
     judged: dict[str, str] | None = None,
 ) -> Prompt | None:
-    """The prompt for a sample of a passage; None if the task is about a sentence and there is none (left) that fits.
+    """The prompt for a sample of a passage; None if the task is about a part of it and there is none (left) that fits.
 
-    `draw`: a random number that picks style, sentence and edit. `judged`: more values, for the template of a judge.
+    `draw`: a random number that picks style, sentence, edit and definition. `judged`: more values, for the template
+    of a judge.
     """
     styles = task.styles.get(language, ())  # type: ignore[call-overload]
     values: dict[str, Any] = {"passage": passage, "title": title, "language": language}
     values["style"] = styles[draw % len(styles)] if styles else ""
     edit = None
     if task.target != "passage":
-        sentences = targets(passage, language)
         values["swap"] = draw % 2 == 1
-        if task.target == "edit":
-            edits = passage_edits(sentences, language, draw // 2)
+    match task.target:
+        case "sentence":
+            sentences = targets(passage, language)
+            if not sentences:
+                return None
+            values["sentence"] = sentences[draw // 2 % len(sentences)]
+        case "edit":
+            edits = passage_edits(targets(passage, language), language, draw // 2)
             if sample >= len(edits):
                 return None
             edit = edits[sample]
             before, after = edit.context(language)
             values |= {"sentence": edit.sentence, "old": edit.old, "before": before, "after": after}
-        elif not sentences:
-            return None
-        else:
-            values["sentence"] = sentences[draw // 2 % len(sentences)]
+        case "definition":
+            definitions = find_definitions(passage, language)
+            if sample >= len(definitions):
+                return None
+            definition = definitions[(draw // 2 + sample) % len(definitions)]
+            values |= {"sentence": definition.statement, "term": definition.term, "meaning": definition.meaning}
+            values["swap"] |= len(passage) < MIN_PASSAGE_SHARE * len(definition.statement)
     values |= judged or {}
     blank = values | {name: "" for name in ("passage", "title", "sentence") if name in values}
     system, user = _fill(task.system.get(language, ""), values), _fill(task.prompt[language], values)  # type: ignore[index,call-overload]
     messages = ({"role": "system", "content": system},) if system else ()
     messages += ({"role": "user", "content": user},)
     parts = [system, user] if edit is None else [system, user, edit.sentence, str(edit.start), edit.new or ""]
-    return Prompt(messages, _fill(task.prompt[language], blank), values, content_id(*parts), edit)  # type: ignore[index]
+    is_asked = task.writes != "nothing" and (edit is None or edit.new is None)
+    return Prompt(messages, _fill(task.prompt[language], blank), values, content_id(*parts), edit, is_asked)  # type: ignore[index]
 
 
 def converse(
@@ -200,10 +215,10 @@ def check(task: Task) -> None:
         except TemplateError as error:
             raise ConfigError(f"{where}: its {language} templates do not render: {error}; fix them there") from None
         used = prompt.messages[-1]["content"] + prompt.begin
-        if task.target != "edit" and str(prompt.values.get("sentence", passage)) not in used:
-            names = "{{ passage }}" if task.target == "passage" else "{{ sentence }}"
+        name = {"passage": "passage", "sentence": "sentence", "definition": "term"}.get(task.target)
+        if name and str(prompt.values[name]) not in used:
             raise ConfigError(
-                f"{where}.prompt.{language}: does not use {names}, so answers would not be grounded; add it"
+                f"{where}.prompt.{language}: does not use {{{{ {name} }}}}, so answers would not be grounded; add it"
             )
 
 

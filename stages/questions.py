@@ -39,7 +39,9 @@ def questions_about(seed: Seed, config: Config, domain: str, card: ModelCard) ->
         first, inner = _draw_by_weight([weights.get(task.name, 1.0) for task in tasks], seed, config), draw
     else:
         first, inner = draw % len(tasks), draw // len(tasks)
-    for task in tasks[first:] + tasks[:first]:
+    others = tasks[:first] + tasks[first + 1 :]
+    turn = inner % max(1, len(others))  # so that what one task cannot ask about falls to all others alike
+    for task in [tasks[first], *others[turn:], *others[:turn]]:
         questions = []
         for sample in range(samples_of(seed.id, config)):
             prompt = render(task, seed.language, seed.text, seed.title, inner, sample)

@@ -78,9 +78,9 @@ class Candidate:
     instruction: str  # the rendered prompt without the passage: filters look for copies of it in answers
     prompt: str  # JSON: the messages sent to the generator, and the answer's given beginning as the last one
     answer: str  # the raw completion
-    writes: str  # what the generator's text is in the row: answer | extract | question | distractor
+    writes: str  # what the generator's text is in the row: answer | extract | question | distractor | nothing
     written: str  # the generator's text where it is no prose answer; else ""
-    target: str  # the sentence that the row is about, if it is about one
+    target: str  # the sentence, or the meaning of a term, that the row is about, if it is about one
     finish_reason: str  # stop | length
     prompt_hash: str
     generator: str

@@ -39,7 +39,7 @@ class AuditRubric(Section):
 
     about: str = Field(min_length=1, description="How to read.")
     right: str = Field(min_length=1, description="When a row counts as right.")
-    written: dict[Literal["question", "distractor"], str] = Field(
+    written: dict[Literal["question", "distractor", "nothing"], str] = Field(
         default_factory=dict, description="What to judge where the model wrote something else than the answer."
     )
     questions: tuple[RubricQuestion, ...] = Field(description="The questions, in the order in which they are asked.")

@@ -46,7 +46,8 @@ class Task(Section):
 
     Templates see `passage`, `title`, `language`, `style`, and `fields` (the parsed answer) once there is one. With
     another `target` they also see `sentence` and `swap`, which is true for half of the passages; with an edit also the
-    words `old`, and in the row `fields.new` and `fields.text`, the wrong sentence.
+    words `old`, and in the row `fields.new` and `fields.text`, the wrong sentence; with a definition `term` and
+    `meaning`.
     """
 
     added_later = frozenset({"target", "writes"})
@@ -56,15 +57,16 @@ class Task(Section):
     languages: tuple[Language, ...] = Field(description="Languages that the task has templates for.")
     prompt: dict[Language, str] = Field(description="Template of the prompt, by language.")
     system: dict[Language, str] = Field(default_factory=dict, description="System message, by language.")
-    target: Literal["passage", "sentence", "edit"] = Field(
+    target: Literal["passage", "sentence", "edit", "definition"] = Field(
         default="passage",
         description="What a row is about. passage; sentence: one of it that says something by itself; edit: the same "
-        "with one place to be changed, so that it gets wrong.",
+        "with one place to be changed, so that it gets wrong; definition: what the passage says that a term means.",
     )
-    writes: Literal["answer", "extract", "question", "distractor"] = Field(
+    writes: Literal["answer", "extract", "question", "distractor", "nothing"] = Field(
         default="answer",
         description="What the model's text is in the row. answer: prose; extract: parts of the passage, as data; "
-        "question: one to an answer that is real text; distractor: a wrong alternative to real text. Filters judge "
+        "question: one to an answer that is real text; distractor: a wrong alternative to real text; nothing: the "
+        "question is a template's, the answer real text, and the model only scores how well they fit. Filters judge "
         "each by its own rules.",
     )
     styles: dict[Language, tuple[str, ...]] = Field(
@@ -96,6 +98,8 @@ class Task(Section):
                     raise ValueError(f"{key}.{language}: missing, although languages names {language}")
             if self.format == "labelled" and language not in self.labels:
                 raise ValueError(f"labels.{language}: missing, although format is labelled")
+        if (self.target == "definition") != (self.writes == "nothing"):
+            raise ValueError("target: definition and writes: nothing go together; set both, or none")
         return self
 
     def hashed_as(self) -> dict[str, Any]:

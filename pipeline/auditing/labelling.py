@@ -116,6 +116,7 @@ def _next_unlabelled(rows: list[AuditRow], labelled: set[str], place: int) -> in
 def _row_text(rubric: AuditRubric, row: AuditRow, progress: str) -> str:
     turns = [line for turn in row.turns for line in (f"[{turn['role']}]", turn["content"])]
     head = f"--- {progress} · {row.domain} · {row.task} · {row.language}"
-    hint = next((text for what, text in rubric.written.items() if what == row.writes), "")
-    written = [f"({hint} The model's text: {row.written})"] if row.written else []
+    remarks = [text for what, text in rubric.written.items() if what == row.writes]
+    remarks += [f"The model's text: {row.written}"] if row.written else []
+    written = [f"({' '.join(remarks)})"] if remarks else []
     return without_control_characters("\n".join([head, "", "PASSAGE", row.passage, "", "ANSWER", *written, *turns, ""]))

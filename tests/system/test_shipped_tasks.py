@@ -22,17 +22,20 @@ PASSAGES = {
     "en": (
         "The controller shall notify a breach of personal data to the supervisory authority within 72 hours. "
         "The notification describes the nature of the breach and the measures that the controller has taken. "
-        "A processor that becomes aware of a breach shall inform the controller without undue delay."
+        "A processor that becomes aware of a breach shall inform the controller without undue delay. "
+        "For this purpose “processor” means a body which handles personal data on behalf of somebody else."
     ),
     "es": (
         "El responsable notificará la violación de los datos personales a la autoridad de control en 72 horas. "
         "La notificación describe la naturaleza de la violación y las medidas que el responsable ha adoptado. "
-        "El encargado que conozca una violación informará al responsable sin demora indebida."
+        "El encargado que conozca una violación informará al responsable sin demora indebida. "
+        "Se entenderá por «encargado» la persona u organismo que trata datos personales por cuenta ajena."
     ),
     "zh": (
         "个人信息处理者应当在七十二小时内向履行个人信息保护职责的部门报告个人信息泄露的情况。"
         "报告应当说明个人信息泄露的原因、可能造成的危害以及个人信息处理者已经采取的补救措施。"
         "受托人知道发生个人信息泄露的，应当立即通知个人信息处理者并且采取相应的补救措施。"
+        "本法所称受托人，是指按照与他人的约定处理个人信息的组织和个人。"
     ),
 }
 ANSWERS = {
@@ -85,6 +88,7 @@ def replies(language: str) -> dict[str, str]:
         "choice": "48 hours.",
         "correction": "48 hours.",
         "verdict": "48 hours.",
+        "definition": "",  # not asked
     }
 
 

@@ -45,8 +45,9 @@
     $("passage").textContent = row.passage;
     $("passage").lang = row.language;
     $("passage").scrollTop = 0;
-    $("written").hidden = !row.written;
-    $("written").textContent = row.written ? `${data.written[row.writes] ?? ""} The model's text: “${row.written}”` : "";
+    const remarks = [data.written[row.writes], row.written && `The model's text: “${row.written}”`].filter(Boolean);
+    $("written").hidden = !remarks.length;
+    $("written").textContent = remarks.join(" ");
     $("turns").replaceChildren(...row.turns.flatMap(turn => {
       const role = document.createElement("p"), text = document.createElement("div");
       role.className = "role";
