@@ -17,6 +17,7 @@ from model.serve.api.health import health_of  # noqa: E402
 from model.serve.api.lifecycle import Lifecycle  # noqa: E402
 from model.serve.api.serving import Limits  # noqa: E402
 from model.serve.embedded import EmbeddedEngine  # noqa: E402
+from model.serve.embedded.dsa_slots import DsaSlots  # noqa: E402
 from model.serve.port import AdapterRef, EngineDownError, GenerationRequest  # noqa: E402
 from tests.factories.serving.tiny_models import save_adapter, save_dsa, save_llama  # noqa: E402
 from tests.model.serve.embedded.test_engine import (  # noqa: E402
@@ -76,11 +77,15 @@ class Faults:
 
     def spoil(self) -> None:
         pages = getattr(self.model, "_pages", None)
-        with torch.inference_mode():
-            layers = getattr(self.model, "_layers", ())
-            tensors = [arena for layer in layers for arena in layer._arenas]
-            for tensor in tensors if pages is None else (pages.keys, pages.values, pages.tail, *pages.levels):
-                tensor.fill_(float("nan"))
+        layers = getattr(self.model, "_layers", ())
+        tensors = [arena for layer in layers for arena in layer._arenas]
+        spoil(tensors if pages is None else [pages.keys, pages.values, pages.tail, *pages.levels])
+
+
+def spoil(tensors: list[Any]) -> None:
+    with torch.inference_mode():
+        for tensor in tensors:
+            tensor.fill_(float("nan"))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -260,3 +265,24 @@ def test_adapters_stay_loaded_after_a_failure_within_a_pass(models: Any, tmp_pat
         assert before[: len(before) // 2] != before[len(before) // 2 :]
 
     with_engine(folder, work, PATIENT)
+
+
+@pytest.mark.gpu
+def test_graphs_are_captured_anew_on_a_gpu_and_take_no_more_memory(tmp_path: Path) -> None:
+    network: Any = save_dsa(tmp_path, hidden_size=64, block=16, gate_dim=16).to("cuda", torch.bfloat16)
+    slots, prompts_, none = DsaSlots(network, 5, 128), [list(prompt) for prompt in prompts(1, (20, 90, 20))], [None] * 3
+
+    def logits() -> torch.Tensor:
+        first = slots.prefill(0, prompts_, 0, none, lambda: None)
+        return torch.cat([first, *(slots.decode([1, 2, 3], [20 + t, 90 + t, 20 + t], none).clone() for t in range(20))])
+
+    before, graphs = logits(), slots._graphs
+    slots.restart()
+    memory = torch.cuda.memory_reserved()
+    for _ in range(2):
+        pages = slots._pages
+        spoil([pages.keys, pages.values, pages.tail, *pages.levels])
+        slots.restart()
+        assert torch.equal(logits(), before)
+    assert slots._graphs is not graphs
+    assert torch.cuda.memory_reserved() <= memory * 1.1
