@@ -189,7 +189,7 @@ class _EngineCollector(Collector):
         yield _counter("steps", "Steps of the engine, with sparse or with dense attention.", "attention", steps)
         restarts = CounterMetricFamily(
             "gristmill_serve_engine_restarts",
-            "Starts of vLLM after it failed; for the embedded engine failed steps, after which it goes on.",
+            "Starts of the engine after it failed.",
         )
         restarts.add_metric((), stats.restarts)
         yield restarts

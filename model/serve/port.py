@@ -109,10 +109,12 @@ class EngineInfo:
 class EngineStats:
     """What an engine does at this moment. Counts are since it was started.
 
+    `is_alive`: requests can be submitted; else it is being restarted, or has failed too often and `stays_down`.
     `seconds_since_step`: since the last step finished; None where nothing waits or runs.
     """
 
     is_alive: bool
+    stays_down: bool = False
     running: int = 0
     waiting: int = 0
     kv_cache_usage: float = 0.0  # share of the cache's tokens that are in use, 0 to 1

@@ -11,7 +11,8 @@ def health_of(serving: Serving, lifecycle: Lifecycle) -> Health:
     if lifecycle.is_draining:
         reasons.append("the server is stopping")
     if not stats.is_alive:
-        reasons.append("the engine is down")
+        end = "has failed too often; restart the server" if stats.stays_down else "is being restarted"
+        reasons.append(f"the engine is down and {end}")
     idle_s = stats.seconds_since_step
     if (stats.running or stats.waiting) and idle_s is not None and idle_s > serving.limits.stall_s:
         reasons.append(f"the engine has work and finished no step for {idle_s:.0f} s")

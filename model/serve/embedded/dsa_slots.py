@@ -36,17 +36,16 @@ class DsaSlots(SlotModel):
         pages.reserve(max_length + 1)
         for number, layer in enumerate(self._cache.layers):
             layer.set_pages(pages.rows(number * slots, (number + 1) * slots))  # pyright: ignore
+        self._pages = pages
         joined = JoinedNetwork(network, max_length + 1)
         self._prompt_pass, self._decode_pass = PromptPass(joined, pages), DecodePass(joined, pages)
         self._longest_short = min(self.dense_below or MAX_TOKENS_PER_PASS, MAX_TOKENS_PER_PASS, max_length)
         self._parts: dict[int, DsaCache] = {}  # the first slots, by their number
         sizes = config.head_dim, config.gate_dim, config.sparsity.block
-        can_capture = decode.has_kernels(*sizes, network.dtype, network.device)
-        self._graphs = DecodeGraphs(self._decode_pass, slots, self.dense_below, network.device) if can_capture else None
-        if self._graphs is not None:
-            self._compile_prefill()
-            self._prompt_pass.capture(self._longest_short)
-            self._graphs.capture_all()
+        self._graphs: DecodeGraphs | None = None
+        self._has_graphs = decode.has_kernels(*sizes, network.dtype, network.device)
+        if self._has_graphs:
+            self._capture()
 
     @classmethod
     def bytes_per_token(cls, network: DsaForCausalLM) -> int:
@@ -56,6 +55,21 @@ class DsaSlots(SlotModel):
         levels = config.fanout / (config.fanout - 1)  # of summaries, each smaller by `fanout` than the one below
         summaries = math.ceil(config.num_key_value_heads * config.gate_dim * levels / config.block)
         return config.num_hidden_layers * (keys_and_values + summaries) * network.dtype.itemsize
+
+    def clear(self) -> None:
+        for tensor in (self._pages.keys, self._pages.values, self._pages.tail, *self._pages.levels):
+            tensor.zero_()
+        if self._has_graphs:
+            self._capture()
+
+    def _capture(self) -> None:
+        """Compiles the kernels, and captures all graphs. The slots must be free."""
+        self._graphs = None
+        self._prompt_pass.drop_graphs()
+        self._compile_prefill()
+        self._prompt_pass.capture(self._longest_short)
+        self._graphs = DecodeGraphs(self._decode_pass, self.slots, self.dense_below, self.network.device)
+        self._graphs.capture_all()
 
     @torch.inference_mode()
     def prefill(

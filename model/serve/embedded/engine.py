@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,10 +35,10 @@ from model.serve.port import (
     GenerationStep,
     RequestError,
 )
+from model.serve.restarts import MAX_RESTARTS, RESTART_WAIT_S, Restarts
 from model.serve.step_delivery import StepDelivery
 from model.serve.step_stream import StepStream
 
-MAX_FAILURES = 3  # failed steps in a row, after which the engine is down
 PREFILL_TOKENS = {"cpu": 512, "cuda": 8192}  # of prompts, read at once
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class EmbeddedOptions:
     """How the engine runs. None lets it choose.
 
     `slots`: requests at once. `max_length`: tokens of prompt and answer together. `prefill_tokens`: of prompts, read
-    at once. `threads`: of the CPU; 0: all cores. `cpu_cache_bytes`: of keys and values on a CPU.
+    at once. `threads`: of the CPU; 0: all cores. `cpu_cache_bytes`: of keys and values on a CPU. `restarts`: in a row
+    without an answer; after that the engine stays down. `restart_wait_s`: how long a new request waits for a restart.
     """
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -56,10 +58,16 @@ class EmbeddedOptions:
     prefill_tokens: int | None = None
     threads: int = 0
     cpu_cache_bytes: int = 2**31
+    restarts: int = MAX_RESTARTS
+    restart_wait_s: float = RESTART_WAIT_S
 
 
 class EmbeddedEngine:
-    """See `model.serve.port.Engine`. `start` loads the model of the folder."""
+    """See `model.serve.port.Engine`. `start` loads the model of the folder.
+
+    When a step fails, all requests that run end with EngineDownError, and later ones wait up to `restart_wait_s`
+    seconds until slots, KV cache and CUDA graphs are new and a step works again. Weights and adapters stay loaded.
+    """
 
     def __init__(self, folder: Path, options: EmbeddedOptions | None = None) -> None:
         self._folder, self._options = folder, options or EmbeddedOptions()
@@ -70,20 +78,23 @@ class EmbeddedEngine:
         self._due: list[tuple[str, GenerationStep | GristmillError]] = []  # of the thread, for the event loop
         self._delivery: StepDelivery[tuple[str, GenerationStep | GristmillError]]
         self._thread: threading.Thread | None = None
-        self._is_alive = self._is_closing = False
-        self._restarts, self._last_step_at = 0, time.monotonic()
+        self._closing = threading.Event()
+        self._settled = asyncio.Event()  # the engine runs, or will not any more; of the event loop
+        self._fault = ""  # why it does not run any more
+        self._restarts, self._has_answered = Restarts(self._options.restarts), False
+        self._last_step_at = time.monotonic()
 
     async def start(self) -> None:
-        self._delivery = StepDelivery(asyncio.get_running_loop(), self._hand_out)
+        self._loop = asyncio.get_running_loop()
+        self._delivery = StepDelivery(self._loop, self._hand_out)
         started: Future[EngineInfo] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), name="engine", daemon=True)
         self._thread.start()
         self.info = await asyncio.wrap_future(started)
-        self._is_alive = True
+        self._settled.set()
 
     async def submit(self, request: GenerationRequest) -> StepStream:
-        if not self._is_alive or self._is_closing:
-            raise EngineDownError("the engine is not running; try again later")
+        await self._wait_until_up()
         self._check(request)
         stream = StepStream(lambda: self._forget(request.id))
         self._streams[request.id] = stream
@@ -98,11 +109,12 @@ class EmbeddedEngine:
     def stats(self) -> EngineStats:
         generation: Generation | None = self._generation
         if generation is None:
-            return EngineStats(self._is_alive)
+            return EngineStats(is_alive=False)
         scheduler = generation.scheduler
         cached = sum(sequence.cached for sequence in list(scheduler.running.values()))
         return EngineStats(
-            is_alive=self._is_alive,
+            is_alive=self._settled.is_set() and not self._fault,
+            stays_down=bool(self._fault),
             running=len(scheduler.running),
             waiting=max(len(self._streams) - len(scheduler.running), 0),
             kv_cache_usage=cached / (generation.model.slots * generation.model.max_length),
@@ -110,7 +122,7 @@ class EmbeddedEngine:
             generated_tokens=generation.generated_tokens,
             sparse_steps=generation.sparse_steps,
             dense_steps=generation.dense_steps,
-            restarts=self._restarts,
+            restarts=self._restarts.count,
             seconds_since_step=time.monotonic() - self._last_step_at if self._streams else None,
         )
 
@@ -123,14 +135,23 @@ class EmbeddedEngine:
     async def close(self) -> None:
         if self._thread is None:
             return
-        self._is_closing = True
+        self._fault = self._fault or "it is shut down"
+        self._settled.set()
+        self._closing.set()
         self._commands.put(lambda: None)  # wakes the thread
         await asyncio.to_thread(self._thread.join)
-        self._is_alive = False
         self._delivery.flush()
         for stream in list(self._streams.values()):
             stream.put(EngineDownError("the server is shutting down"))
         self._streams.clear()
+
+    async def _wait_until_up(self) -> None:
+        """Waits while the engine is being restarted. Raises EngineDownError: it takes too long, or it is down."""
+        if not self._settled.is_set() and not self._fault:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), self._options.restart_wait_s)
+        if self._fault or not self._settled.is_set():
+            raise EngineDownError(f"the engine is down ({self._fault or 'it is being restarted'}); try again later")
 
     def _check(self, request: GenerationRequest) -> None:
         """Raises RequestError if the request can never be answered."""
@@ -166,8 +187,7 @@ class EmbeddedEngine:
             except Exception as error:
                 finished.set_exception(error)
 
-        if not self._is_alive:
-            raise EngineDownError("the engine is not running; try again later")
+        await self._wait_until_up()
         self._commands.put(run)
         await asyncio.wrap_future(finished)
 
@@ -186,24 +206,52 @@ class EmbeddedEngine:
             started.set_exception(error)
             return
         started.set_result(EngineInfo("embedded", model.max_length, model.vocab_size, model.slots))
-        failures = 0
-        while not self._is_closing:
+        while not self._closing.is_set():
             self._take_commands()
-            if not self._generation.has_work or self._is_closing:
-                continue
-            try:
-                self._generation.step()
-                failures = 0
-            except Exception as error:
-                failures += 1
-                log.exception("a step of the engine failed")
-                self._restarts += 1
-                self._is_alive = failures < MAX_FAILURES
-                self._generation.fail_all(EngineDownError(f"the engine failed ({type(error).__name__}); try again"))
+            if self._generation.has_work and not self._closing.is_set():
+                self._step()
+
+    def _step(self) -> None:
+        """Makes a step; if it fails, restarts the engine."""
+        try:
+            self._generation.step()
+        except Exception as error:
+            log.exception("a step of the engine failed")
+            why = type(error).__name__
+        else:
             self._finish_step()
+            return
+        self._restart(why)  # here the exception is gone, and with it the tensors of the step
+
+    def _restart(self, why: str) -> None:
+        """Ends all requests, and tries to make everything but the weights anew, with pauses that grow."""
+        self._in_loop(self._settled.clear)
+        self._generation.fail_all(EngineDownError(f"the engine failed ({why}); send the request again"))
+        self._flush()
+        while (pause_s := self._restarts.after_failure(has_answered=self._has_answered)) is not None:
+            self._has_answered = False
+            log.warning("the engine is being restarted")
+            if self._closing.wait(pause_s):
+                return
+            try:
+                self._generation.restart()
+            except Exception as error:
+                log.exception("the engine could not be restarted")
+                why = type(error).__name__
+            else:
+                self._last_step_at = time.monotonic()
+                self._in_loop(self._settled.set)
+                return
+        self._fault = f"it failed {self._restarts.failures} times in a row, {why} at last: restart the server"
+        log.error("the engine stays down: %s", self._fault)
+        self._in_loop(self._settled.set)
+
+    def _in_loop(self, work: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(work)
 
     def _finish_step(self) -> None:
-        self._last_step_at = time.monotonic()
+        self._last_step_at, self._has_answered = time.monotonic(), True
         self._flush()
 
     def _take_commands(self) -> None:
@@ -219,6 +267,10 @@ class EmbeddedEngine:
             command()
 
     def _add(self, request: GenerationRequest) -> None:
+        if self._fault:
+            self._due.append((request.id, EngineDownError(f"the engine is down ({self._fault})")))
+            self._flush()
+            return
         draws = Draws(request.sampling, self._generation.model.end_tokens, request.prompt)
         self._generation.scheduler.add(LiveSequence(request, lambda item: self._due.append((request.id, item)), draws))
 

@@ -29,8 +29,13 @@ class Generation:
 
     def __init__(self, model: SlotModel, prefill_tokens: int, on_step: Callable[[], None]) -> None:
         self.model, self.scheduler, self._on_step = model, Scheduler(model.slots), on_step
-        self._prefill_tokens = self._chunk_tokens = prefill_tokens
+        self._prefill_tokens = prefill_tokens
         self.prompt_tokens = self.generated_tokens = self.sparse_steps = self.dense_steps = 0
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        """Forgets how long steps took."""
+        self._chunk_tokens = self._prefill_tokens
         self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
         self._layer_times: list[float] = []  # of the chunk's layers, seconds
         self._layer_time_of: dict[int, float] = {}  # by the tokens of a chunk of this prompt, the median
@@ -88,6 +93,15 @@ class Generation:
         for request_id in [*self.scheduler.running, *self.scheduler.waiting]:
             if sequence := self.scheduler.remove(request_id):
                 sequence.deliver(error)
+
+    def restart(self) -> None:
+        """Begins again after a step that failed, with free slots and a model that makes steps. Raises what it raises.
+
+        All sequences must have been ended.
+        """
+        self.scheduler = Scheduler(self.model.slots)
+        self._start_clock()
+        self.model.restart()
 
     def _read(self, group: list[LiveSequence], budget: int) -> None:
         first = group[0]

@@ -33,9 +33,10 @@ class HfSlots(SlotModel):
         super().__init__(network, slots, max_length, network.get_decoder().layers, None)
         if network.device.type == "cpu" and network.dtype == torch.float32 and torch.backends.mkl.is_available():
             _store_by_columns(network.get_decoder())
-        layers = network.config.get_text_config().num_hidden_layers
+        count = network.config.get_text_config().num_hidden_layers
         self._window = _Window()
-        self._cache = Cache(layers=[_SlotLayer(self._window, slots, max_length + 1) for _ in range(layers)])
+        self._layers = [_SlotLayer(self._window, slots, max_length + 1) for _ in range(count)]
+        self._cache = Cache(layers=[*self._layers])
         self._position_T = torch.arange(max_length + 1, device=network.device)
 
     @classmethod
@@ -45,6 +46,10 @@ class HfSlots(SlotModel):
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return 2 * config.num_hidden_layers * heads * head_dim * network.dtype.itemsize
+
+    def clear(self) -> None:
+        for layer in self._layers:
+            layer.clear()
 
     @torch.inference_mode()
     def prefill(
@@ -151,6 +156,12 @@ class _SlotLayer(CacheLayerMixin):
             for states in (key_states, value_states)
         ]
         self.is_initialized = True
+
+    @torch.inference_mode()
+    def clear(self) -> None:
+        """Fills the arenas with zeros."""
+        for arena in self._arenas:
+            arena.zero_()
 
     def get_seq_length(self) -> int:
         return self._window.at if isinstance(self._window.at, int) else self._window.end - 1

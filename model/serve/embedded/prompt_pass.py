@@ -57,6 +57,10 @@ class PromptPass:
             lambda inputs: self._short_pass(inputs, lambda: None), header, longest, MAX_TOKENS_PER_PASS, device
         )
 
+    def drop_graphs(self) -> None:
+        """Frees the graphs."""
+        self._graphs = None
+
     def _shape(self, count: int, longest: int) -> tuple[int, int]:
         """Returns how many prompts are read at once, and their length with padding."""
         if self._graphs is not None:

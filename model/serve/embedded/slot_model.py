@@ -7,6 +7,7 @@ more than `max_length`.
 """
 
 import contextlib
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,20 @@ class SlotModel(ABC):
         self, tokens: Sequence[int], positions: Sequence[int], adapters: Sequence[AdapterRef | None]
     ) -> torch.Tensor:
         """Reads one token into each of the first slots, at the positions, and returns logits [B, V]."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Empties the slots, and makes CUDA graphs anew. Weights and adapters stay."""
+
+    def restart(self) -> None:
+        """Repairs what a step that failed may have left broken, and proves it by reading two tokens into slot 0."""
+        gc.collect()
+        if self.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.clear()
+        self.prefill(0, [[0]], 0, [None], lambda: None)
+        self.decode([0], [1], [None])
+        self.wait()
 
     def wait(self) -> None:
         """Waits until what was started on a GPU is finished."""

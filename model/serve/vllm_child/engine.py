@@ -126,6 +126,7 @@ class VllmChildEngine(Engine):
         prompt_tokens, generated_tokens = supervisor.ended_tokens
         return EngineStats(
             is_alive=is_up,
+            stays_down=bool(supervisor.fault),
             running=int(figures.running),
             waiting=int(figures.waiting) + waiting,
             kv_cache_usage=figures.kv_cache_usage,

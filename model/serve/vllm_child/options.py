@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import BackendError
+from model.serve.restarts import MAX_RESTARTS, RESTART_WAIT_S
 
 BASE_MODEL = "base"  # the model's name between server and child; adapters have theirs, with an @
 ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
@@ -74,8 +75,8 @@ class VllmChildOptions:
     start_timeout_s: float = 900.0
     step_timeout_s: float = 300.0
     stop_timeout_s: float = 15.0
-    restarts: int = 5
-    restart_wait_s: float = 60.0
+    restarts: int = MAX_RESTARTS
+    restart_wait_s: float = RESTART_WAIT_S
     poll_interval_s: float = 1.0
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from configs.errors import BackendError
 from model.serve.port import EngineDownError
+from model.serve.restarts import Restarts
 from model.serve.vllm_child.client import ChildClient, NotConnectedError
 from model.serve.vllm_child.figures import Figures
 from model.serve.vllm_child.options import VllmChildOptions, arguments, environment
 from model.serve.vllm_child.process import ChildProcess
 
-MAX_RESTART_PAUSE_S = 60.0
 SETTLING_S = 1.0  # after a failed request: until then vLLM may call itself healthy although its engine is gone
 MAX_REPLY_S = 10.0  # for health and metrics
 FAILED_STOP_S = 3.0  # for what is left of a child to free its shared memory
@@ -51,7 +51,7 @@ class Supervisor:
         self.prepare, self.lost, self.is_busy = prepare, lost, is_busy
         self.child: ChildProcess | None = None
         self.fault = ""  # why no child is started any more
-        self.restarts = 0
+        self._restarts = Restarts(options.restarts)
         self.figures = Figures()  # of this child
         self.ended_tokens = (0.0, 0.0)  # of prompts and generated, by the children before it
         self.last_step_at = time.monotonic()
@@ -61,6 +61,11 @@ class Supervisor:
         self._client: ChildClient | None = None
         self._up, self._look = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._supervise(), name="vllm-child")
+
+    @property
+    def restarts(self) -> int:
+        """How often vLLM was started again."""
+        return self._restarts.count
 
     @property
     def is_up(self) -> bool:
@@ -118,22 +123,20 @@ class Supervisor:
 
     async def _supervise(self) -> None:
         """Runs children until the supervisor is closed, the first cannot start, or too many fail in a row."""
-        number = failures = 0
-        has_been_up = False
+        number, has_been_up = 0, False
         while True:
             number += 1
             why = await self._run_child(number)
             has_been_up = has_been_up or self._was_up
-            failures = 0 if self._has_answered else failures + 1
-            if not has_been_up or failures > self.options.restarts:
+            pause_s = self._restarts.after_failure(has_answered=self._has_answered) if has_been_up else None
+            if pause_s is None:
                 self.fault = why
                 if has_been_up:
                     _log.error("vllm: %s; it stays down", why)
                 self.lost(why, True)
                 return
-            self.restarts += 1
             _log.warning("vllm: %s; it is being restarted", first_line(why))
-            await asyncio.sleep(min(0.5 * 2**failures, MAX_RESTART_PAUSE_S) if failures else 0)
+            await asyncio.sleep(pause_s)
 
     async def _run_child(self, number: int) -> str:
         """Runs a child from its start to its end. Returns why it ended."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 NEW_TOKENS = 24
+CAPTURED_TOKENS = (24, 21, 18, 24, 15, 12, 24)  # of the answers of `captured`
 LENGTHS = (130, 70, 5, 260, 33, 16, 300)  # of prompts: within a block, at its end, above dense_below, with a tree
 SIZES: dict[str, Any] = {
     "vocab_size": 256,
@@ -82,13 +83,13 @@ def start(folder: Path, **options: Any) -> Any:
     return LLM(str(folder), skip_tokenizer_init=True, **defaults | options)
 
 
-def tokens(llm: Any, adapter: Path | None = None) -> list[list[int]]:
+def tokens(llm: Any, adapter: Path | None = None, counts: Sequence[int] | None = None) -> list[list[int]]:
+    """The answers. `counts`: tokens of each, if not all have NEW_TOKENS."""
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
-    sampling = SamplingParams(
-        temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, detokenize=False, logit_bias={0: -100}
-    )
+    common = {"temperature": 0, "ignore_eos": True, "detokenize": False, "logit_bias": {0: -100}}
+    sampling = [SamplingParams(max_tokens=count, **common) for count in counts or [NEW_TOKENS] * len(LENGTHS)]
     lora = LoRARequest("adapter", 1, str(adapter)) if adapter else None
     outputs = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts()], sampling, lora_request=lora)
     return [list(output.outputs[0].token_ids) for output in outputs]
@@ -97,6 +98,13 @@ def tokens(llm: Any, adapter: Path | None = None) -> list[list[int]]:
 def ragged(folder: Path) -> dict[str, Any]:
     """Prompts in pieces, fewer pages than the texts need together, and the same again from the prefix cache."""
     llm = start(folder / "sparse", max_num_batched_tokens=48, num_gpu_blocks_override=34, max_num_seqs=7)
+    preempted = count_preempted(llm)
+    first, again = tokens(llm), tokens(llm)
+    return {"first": first, "again": again, "preempted": len(preempted)}
+
+
+def count_preempted(llm: Any) -> list[str]:
+    """A list that gets the id of each request that is pre-empted from now on."""
     scheduler = llm.llm_engine.engine_core.engine_core.scheduler
     preempt, preempted = scheduler._preempt_request, []
 
@@ -105,8 +113,35 @@ def ragged(folder: Path) -> dict[str, Any]:
         return preempt(request, *arguments, **named)
 
     scheduler._preempt_request = counted
-    first, again = tokens(llm), tokens(llm)
-    return {"first": first, "again": again, "preempted": len(preempted)}
+    return preempted
+
+
+def captured(folder: Path) -> dict[str, Any]:
+    """As `ragged`, but decode steps are CUDA graphs, and texts end one after the other, so that all sizes are used."""
+    from vllm.forward_context import get_forward_context
+
+    from model.serve.vllm_plugin.attention import SparseAttention
+
+    llm = start(
+        folder / "sparse",
+        enforce_eager=False,
+        compilation_config={"cudagraph_capture_sizes": [1, 2, 4, 8]},
+        max_num_batched_tokens=48,
+        num_gpu_blocks_override=34,
+        max_num_seqs=8,
+    )
+    layer: Any = SparseAttention
+    preempted, forward = count_preempted(llm), layer.forward
+    calls = {"decoding alone": 0, "with prompts": 0}  # a graph that is replayed calls nothing
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        step = get_forward_context().attn_metadata[self.layer_name]
+        calls["with prompts" if step.prefills else "decoding alone"] += 1
+        return forward(self, *arguments)
+
+    layer.forward = counted
+    found = {name: tokens(llm, counts=CAPTURED_TOKENS) for name in ("first", "again")}
+    return found | {"preempted": len(preempted), "calls": calls}
 
 
 def whole(folder: Path) -> dict[str, Any]:
@@ -174,7 +209,7 @@ def unknown(folder: Path) -> dict[str, str]:
     return {name: error(folder / "sparse", options) for name, options in cases.items()}
 
 
-SCENARIOS = {scenario.__name__: scenario for scenario in (ragged, whole, dense, parallel, refused, unknown)}
+SCENARIOS = {scenario.__name__: scenario for scenario in (ragged, captured, whole, dense, parallel, refused, unknown)}
 
 
 def main(folder: Path, names: Sequence[str]) -> None:

@@ -63,6 +63,21 @@ def test_cut_preempted_and_cached_batches_give_the_tokens_of_transformers(models
     assert found["again"] == answers["sparse"]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_captured_decode_steps_give_the_tokens_of_transformers(models, around) -> None:
+    folder, answers = models
+    found = run(["captured"], folder, around)["captured"]
+    assert "failure" not in found, found["failure"]
+    counts = plugin_scenarios.CAPTURED_TOKENS
+    expected = [tokens[:count] for tokens, count in zip(answers["sparse"], counts, strict=True)]
+    assert found["first"] == expected
+    assert found["again"] == expected
+    assert found["preempted"] > 0
+    assert found["calls"]["with prompts"] > 0
+    assert found["calls"]["decoding alone"] == 0  # every such step was a graph
+
+
 def test_whole_prompts_and_adapters_give_the_tokens_of_transformers(models, scenarios) -> None:
     answers, found = models[1], scenarios["whole"]
     assert "failure" not in found, found["failure"]

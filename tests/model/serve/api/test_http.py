@@ -295,7 +295,8 @@ def test_health_means_that_steps_finish(server, http):
         (EngineStats(is_alive=True, running=1, seconds_since_step=100.0), 503, "finished no step for 100 s"),
         (EngineStats(is_alive=True, waiting=1, seconds_since_step=100.0), 503, "finished no step"),
         (EngineStats(is_alive=True, seconds_since_step=100.0), 200, ""),
-        (EngineStats(is_alive=False), 503, "the engine is down"),
+        (EngineStats(is_alive=False), 503, "the engine is down and is being restarted"),
+        (EngineStats(is_alive=False, stays_down=True), 503, "restart the server"),
     ]
     for state, status, reason in states:
         server.engine.health = state

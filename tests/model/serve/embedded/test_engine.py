@@ -247,27 +247,6 @@ def test_an_aborted_request_frees_its_slot(models: Any) -> None:
     with_engine(folder, work)
 
 
-def test_a_step_that_fails_ends_its_requests_and_loses_no_slot(models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, network = models["dsa"]
-
-    async def work(engine: EmbeddedEngine) -> None:
-        decode = engine._generation.model.decode
-        monkeypatch.setattr(engine._generation.model, "decode", lambda *_: 1 / 0)
-        results = await asyncio.gather(
-            *(answer(engine, GenerationRequest(str(i), (1, 2), greedy())) for i in range(5)), return_exceptions=True
-        )
-        assert all(isinstance(result, EngineDownError) for result in results)
-        monkeypatch.setattr(engine._generation.model, "decode", decode)
-        assert engine.stats().is_alive
-        assert engine.stats().restarts >= 1
-        again = await asyncio.gather(
-            *(answer(engine, GenerationRequest(f"n{i}", p, greedy())) for i, p in enumerate(prompts(7)))
-        )
-        assert [tokens_of(steps) for steps in again] == [reference(network, p) for p in prompts(7)]
-
-    with_engine(folder, work)
-
-
 @pytest.mark.parametrize(
     ("prompt", "options", "words"),
     [
