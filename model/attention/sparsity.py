@@ -73,6 +73,37 @@ class Sparsity:
             level += 1
         return parts
 
+    def root_widths(self, first: int, last: int, leaves: int) -> list[tuple[int, int, int, int]]:
+        """Returns (level, width, first, last) for `ranges`: a kernel is compiled for each level and width.
+
+        Width is a power of two from 16 on with room for the nodes that the searches begin with.
+
+        Args:
+            first, last: positions, without the last.
+            leaves: how many complete blocks have a summary.
+        """
+        parts = []
+        for level, begin, end in self.ranges(first, last):
+            nodes = min(leaves // self.fanout**level, self.roots, max((end - 1) // self.block - 1, 1))
+            parts.append((level, max(16, 1 << max(nodes - 1, 0).bit_length()), begin, end))
+        return parts
+
+    def offsets_of_all_widths(self, chunk: int, longest: int) -> list[int]:
+        """Returns where chunks must begin so that together they have all levels and widths of texts up to `longest`.
+
+        Args:
+            chunk: tokens of each; two blocks or more, whole blocks.
+            longest: tokens of the longest text.
+        """
+        offsets, seen = [], set()
+        ends = [*range(max(self.dense_below + self.block, chunk), longest + 1, self.block), longest]
+        for end in ends if longest > self.dense_below else ():
+            kinds = {(level, width) for level, width, *_ in self.root_widths(end - chunk, end, end // self.block)}
+            if kinds - seen:
+                offsets.append(end - chunk)
+                seen |= kinds
+        return offsets
+
 
 def tree(leaves_BNKE: torch.Tensor, sparsity: Sparsity) -> list[torch.Tensor]:
     """Returns the levels of the tree, the leaves first. A node exists once all its children do."""

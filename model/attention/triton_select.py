@@ -103,12 +103,11 @@ def select(
     kept = [torch.empty(B, K, T, beam, dtype=torch.int32, device=gate.device) for _ in levels[1:]]
     starts = gate if starts_BT is None else starts_BT.contiguous()  # without starts the kernel reads neither
     shared: dict = {"BLOCK": sparsity.block, "E": E, "STARTS": starts_BT is not None}
-    for level, begin, end in sparsity.ranges(offset, offset + T):
+    for level, width, begin, end in sparsity.root_widths(offset, offset + T, leaves_BNKE.shape[1]):
         first, last = begin - offset, end - offset
         target = kept[level - 1] if level else out
         nodes = levels[level]
         N = min(nodes.shape[1], sparsity.roots)
-        width = max(16, triton.next_power_of_2(min(N, max((end - 1) // sparsity.block - 1, 1))))
         tile = 32 if width > 256 else 64
         _roots[(triton.cdiv(last - first, tile), B * K)](
             gate, nodes, starts, target, first, last, offset, T, N, K, gate.stride(0), gate.stride(1),

@@ -109,11 +109,13 @@ class DsaSlots(SlotModel):
 
     def _compile_prefill(self) -> None:
         """Reads meaningless chunks, so that no request waits until the kernels of each length are compiled."""
-        block = self.network.config.block
-        offset, chunk = 0, 2 * block
-        while offset + chunk <= self.max_length:
-            self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
-            offset = max(2 * offset, chunk)
+        sparsity, chunk = self.network.config.sparsity, 2 * self.network.config.block
+        offsets = [0, chunk]  # dense
+        if self.dense_below is not None:
+            offsets += sparsity.offsets_of_all_widths(chunk, self.max_length)
+        for offset in offsets:
+            if offset + chunk <= self.max_length:
+                self.prefill(0, [[0] * chunk], offset, [None], lambda: None)
 
     @torch.inference_mode()
     def decode(

@@ -52,9 +52,13 @@ class Generation:
         self.scheduler.admit()
         budget = self._chunk_tokens if self.scheduler.decoding() else self._prefill_tokens
         if group := self.scheduler.next_prefill(budget):
+            is_cut = bool(group[0].cached)
             self._read(group, budget)
             self._on_step()  # a first token does not wait for the decode step
             self._choose_chunk_tokens(budget)
+            if is_cut and not group[0].unread:
+                # What made layers slow in this prompt may be over, so the next one tries larger chunks.
+                self._chunk_tokens = min(2 * self._chunk_tokens, self._prefill_tokens)
         self._decode()
 
     def _decode_meanwhile(self) -> None:

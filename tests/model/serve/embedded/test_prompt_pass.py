@@ -322,6 +322,25 @@ def test_chunks_are_not_cut_smaller_than_helps(
     assert set(model.chunks[len(expected) : -1]) == {expected[-1]}
 
 
+def test_after_a_slow_prompt_chunks_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what held up a server's first prompt would cut all later ones into small chunks."""
+    model = SlowLayers(6.0 / 800)
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: model.now)
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5000))
+    for _ in range(5):
+        engine.step()
+    chunks = []
+    for name in ("slow", "b", "c"):
+        model.chunks.clear()
+        engine.scheduler.add(_sequence(name, 8000, 1))
+        while name in engine.scheduler.running or name in engine.scheduler.waiting:
+            engine.step()
+        chunks.append(model.chunks[:3])
+        model.layer_s_per_token = 1.8 / 800  # a layer of any chunk is fast enough, that of 400 by less than four times
+    assert chunks == [[800, 400, 200], [400, 400, 400], [800, 800, 800]]
+
+
 def test_alone_a_prompt_is_read_in_full_chunks() -> None:
     model = SlowLayers(1.0)
     engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
