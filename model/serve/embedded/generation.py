@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from model.serve.embedded.slot_model import SlotModel
 from model.serve.port import FinishReason, GenerationStep, TokenLogprob
 
 PREFILL_SHARE = 2.0  # time for prompts between two decode steps, in decode steps
+STEPS_REMEMBERED = 15  # decode steps whose median is the time of a step
 MAX_CHUNK_PARTS = 8  # into which a chunk is cut while others generate
 # A layer of half a chunk that takes more than this share of the whole one's time is bound by its launches.
 LAUNCH_BOUND = 0.75
@@ -36,7 +38,9 @@ class Generation:
     def _start_clock(self) -> None:
         """Forgets how long steps took."""
         self._chunk_tokens = self._prefill_tokens
-        self._last_step = self._step_time = 0.0  # when the last decode step ended, and how long it took; seconds
+        self._last_step = 0.0  # when the last decode step ended, seconds
+        # How long the last decode steps took, seconds. One of them may have waited for another thread.
+        self._step_times = deque[float](maxlen=STEPS_REMEMBERED)
         self._layer_times: list[float] = []  # of the chunk's layers, seconds
         self._layer_time_of: dict[int, float] = {}  # by the tokens of a chunk of this prompt, the median
         self._least_chunk = 1
@@ -46,6 +50,11 @@ class Generation:
     def has_work(self) -> bool:
         """Whether a sequence waits or runs."""
         return bool(self.scheduler.waiting or self.scheduler.running)
+
+    @property
+    def _longest_wait(self) -> float:
+        """Seconds between two decode steps that may go to prompts."""
+        return PREFILL_SHARE * statistics.median(self._step_times) if self._step_times else 0.0
 
     def step(self) -> None:
         """Reads one chunk of prompts, then decodes one token of each sequence that generates."""
@@ -70,7 +79,7 @@ class Generation:
         if self._layer_began:
             self._layer_times.append(now - self._layer_began)
         next_layer = self._layer_times[-1] if self._layer_times else 0.0
-        if now + next_layer - self._last_step > PREFILL_SHARE * self._step_time:
+        if now + next_layer - self._last_step > self._longest_wait:
             self._decode()
         self._layer_began = time.perf_counter()
 
@@ -82,7 +91,7 @@ class Generation:
         """
         if not self._layer_times:
             return
-        layer, wait = statistics.median(self._layer_times), PREFILL_SHARE * self._step_time
+        layer, wait = statistics.median(self._layer_times), self._longest_wait
         self._layer_time_of[read] = layer
         if layer > LAUNCH_BOUND * self._layer_time_of.get(2 * read, float("inf")):
             self._chunk_tokens = self._least_chunk = 2 * read
@@ -161,7 +170,7 @@ class Generation:
         slots = [sequence.slot for sequence in decoding]
         self._advance(decoding, logits_BV if len(slots) == len(rows) else logits_BV[slots])
         self._last_step = time.perf_counter()
-        self._step_time = self._last_step - begin
+        self._step_times.append(self._last_step - begin)
         self._on_step()
 
     def _advance(self, sequences: list[LiveSequence], logits_BV: torch.Tensor) -> None:

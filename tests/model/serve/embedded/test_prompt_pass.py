@@ -3,6 +3,7 @@
 Long prompts let others decode.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -295,6 +296,26 @@ def test_others_wait_for_a_long_prompt_at_most_their_share(layer_s: float, monke
     settled = gaps if layer_s <= 2 else gaps[2 * model.layers :]  # two chunks are too long, then they are short enough
     assert max(settled) <= generation.PREFILL_SHARE + 1 + 1e-9
     assert set(model.chunks[1:]) == ({800} if layer_s <= 2 else {800, 400, 200})
+
+
+def test_a_step_that_was_held_up_does_not_hold_up_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop reads a long request while a token is decoded, which takes ten times as long for once."""
+    model = SlowLayers(1.5 / 800)
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: model.now)
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.scheduler.add(_sequence("a", 3, 5000))
+    for _ in range(5):
+        engine.step()
+    model.step_s = 10.0
+    engine.step()
+    model.step_s = 1.0
+    engine.scheduler.add(_sequence("b", 1600, 1))
+    begin = len(model.decoded_at)
+    while "b" in engine.scheduler.running or "b" in engine.scheduler.waiting:
+        engine.step()
+    times = model.decoded_at[begin:]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert max(gaps) <= generation.PREFILL_SHARE + 1 + 1e-9
 
 
 @pytest.mark.parametrize(
