@@ -12,6 +12,7 @@ _NUMBERING = re.compile(r"^(?:\(?\w{1,4}[.)]|[-•*–])\s+")
 _LEANING = {
     "en": "it this these they those such however he she his her its their that there here and but or so thus "
     "then therefore hence also another other others both each neither provided first second third yes no "
+    "is are was were has have had may can might must does did would should could characterized caused seen includes "
     "well as furthermore moreover additionally finally instead meanwhile afterwards again conversely "
     "similarly consequently in",
     "es": "esto esta este estos estas ese esa eso esos esas él ella ellos ellas su sus lo se y pero o así entonces "
@@ -65,7 +66,7 @@ _AIMS = (
 _NO_STATEMENT = (
     re.compile(  # an aim; the end of a date, or of a quotation that began before; something said before; signatures
         rf"^To (?:\w+ly )?{_AIMS}\b(?!.*, we\b)|^(?i:{_AIMS}) (?:the|an?|whether|if|how)\b"
-        r"|^\d{1,2}, \d{4}\b"
+        r"|^\d{1,2}, \d{4}\b|^\d+ (?:that|which|who|of|and|or|to)\b|&\w+;"
         r"|^[^‘]*[.;]’|\b[Tt]his (?:feature|finding|abnormality|phenotype|term)\b"
         r"|\b(?:Done at|For the European Parliament)\b"
     )
@@ -79,7 +80,8 @@ _SPOKEN = {  # what is said to somebody
         re.IGNORECASE,
     ),
 }
-_TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\))\. (?:\d+\. )?[A-Z]")
+_TWO_SENTENCES = re.compile(r"(?:[a-z]{2}|\d|\)|\d ?[a-zA-Z%]{1,2})\. (?:\d+\. )?[A-Z]")  # "for 1 h. Then"
+_CITATION = re.compile(r"(?:See,? )?[A-Z][^,;]{1,100} v\. [^;]{1,100}?, \d{1,4} (?:F\.|U\.|S\.|L\.|WL)[^;]{1,60}\)\.$")
 _OPENED = re.compile(r"[‘“«(]\W*\d*\.$")  # a quotation that begins and does not go on
 _ABBREVIATED = re.compile(
     r"\b(?:[A-Z]|Ct|Cir|Supp|Nos?|Inc|Ltd|Co|Corp|Jr|Sr|Dr|Mrs?|Ms|St|vs?|al|[Aa]rts?|[Pp]aras?|Jan|Feb|Mar|Apr|Aug|Sept?"
@@ -125,6 +127,8 @@ def _stands_alone(sentence: str, language: str) -> bool:
     if language == "es" and (_LEANING_SPANISH.search(sentence) or _ENGLISH.search(sentence)):
         return False
     if language == "en" and (_LEANING_ENGLISH.match(sentence) or _NO_STATEMENT.search(sentence)):
+        return False
+    if language == "en" and _CITATION.match(sentence):
         return False
     first = re.match(r"\w+", sentence)
     if first is None or not (sentence[0].isupper() or sentence[0].isdigit()):

@@ -23,6 +23,11 @@ _STATE = re.compile(
     r"|unlawful|sufficient|competent|independent|available|applicable|compatible|free|equal|effective|proportionate"
     r"|necessary|able))\b"
 )
+# what may happen, not what somebody is permitted to do
+_POSSIBLE = re.compile(
+    r" (?:not |also |only )?(?:refer|take on|occur|result|lead|cause|appear|present|involve|affect|indicate|reflect"
+    r"|develop|arise|range|vary|contribute|play|suggest|represent|persist|progress|manifest|mimic|accompany|worsen|improve)\b"
+)
 _ALTERNATIVES = re.compile(r" be \w+(?:,| or)\b")  # "may be solitary or multiple" is all that there is
 _OBLIGED = re.compile(r"\b(shall|must)( not)?\b(?= [a-z])(?! (?:also|either|neither|to|un\w+)\b)")
 # "shall not notify without undue delay"; "not less than a third shall not be reserved" is no contradiction
@@ -30,10 +35,15 @@ _FIXED_OBLIGATION = re.compile(
     r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
 )
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
-# "2.8 (95 % CI 1 to 1.1)": it lies in its interval
+# What follows a number that lies in an interval, "2.8 (95 % CI 1 to 1.1)" or "2.8 (1 to 3.1)", is said in two units,
+# "299 mg/g (34 mg/mmol)", or is a mean with its deviation.
 _INTERVAL = re.compile(
-    r"[^.;()\[\]]{0,20}[,;(\[]\s?(?:\d\d ?% ?)?(?:CI\b|confidence|credible|range|IQR|interquartile)", re.IGNORECASE
+    r"[^.;()\[\]]{0,20}[,;(\[]\s?(?:\d\d ?% ?)?(?:CI\b|confidence|credible|range|IQR|interquartile)"
+    r"|[,;]?\s?[(\[]?[-–−]?\d+(?:\.\d+)?\s?(?:to|[-–−])\s?[-–−]?\d|[^.,;()\[\]]{0,25}[(\[][^()\[\]\d]{0,20}\d"
+    r"|\s?(?:±|\+/-)",
+    re.IGNORECASE,
 )
+_COUNTED_OR_COMPARED = re.compile(r"\b[nN]\s?=\s?$|±\s?$"), re.compile(r"\b(?:vs|versus)\b")
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
 MAX_NUMBERS = 30  # of a sentence
 _ROUNDED = 0.6  # points: a share of 4 % may be one of 3.5 %
@@ -49,9 +59,14 @@ _TOLD_OF_AMOUNTS = re.compile(
     r"\b(?:efficacy|inhibit\w*|so as to)\b|\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b",
     re.IGNORECASE,
 )
-# "decreased to 58 % of control", "higher (-3.3 vs. -2.4)", "(mean = 3.3) … (mean = 2.4)"
-_CHANGED_TO = re.compile(r"\bto \d+(?:\.\d+)? ?%|\d[^()]{0,40}\b(?:vs|versus)\b|= ?[-–−]?\d[^=]*= ?[-–−]?\d")
+# figures or words that tell it too: "decreased to 58 % of control", "higher (-3.3 vs. -2.4)", "low risk, low weight"
+_AMOUNT_IS_SEEN = re.compile(r"\d|\bper (?:minute|second|hour|day|cent)\b|\b(?:low|high|reduced|elevated|raised)\b")
 _IS_DEFINED = re.compile(r",? or (?!not\b)[^,.;]{1,40},")  # "your medial, or inside part of the knee, looks"
+_BODY = (
+    r"(?:leg|limb|lip|jaw|lobe|arm|extremit|eyelid|back|abdom|body|third|half|pole|border|quadrant|face|spine|airway|tract"
+    r"|motor|respiratory|urinary|gastro|incisor|teeth|tooth|segment|toe|trochanter|saphenous|omentum|wing|curvature|chamber"
+    r"|house|court)"
+)
 # Words that mean something else before these.
 _FOLLOWED = {
     "Council": r" of\b",
@@ -59,10 +74,17 @@ _FOLLOWED = {
     "more": r" (?!than\b|\w+s\b)",
     "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
     "District Court": r" (?:for|of)\b",
+    "at least": r" (?:part|partly|some|one|once|in part)\b",
+    "lower": rf" {_BODY}",
+    "greater": rf" {_BODY}",
     # who complains is the plaintiff
     "plaintiff's": r" (?:\w+ )?complaint",
     "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
+_SUES = re.compile(  # so it is the plaintiff
+    r"(?:['’]s?)? (?:also |then |first )?"
+    r"(?:sued|sue|alleg|claim|sought|seek|complain|brought|filed (?:suit|this|the|an?)\b)"
+)
 _FILED_BY = re.compile(r"\b(?:filed|brought|actions?|suits?|lawsuits?|complaints?)\b[^.;]{0,40}\bby (?:the )?$")
 
 
@@ -71,7 +93,7 @@ def fits(match: re.Match[str], new: str) -> bool:
     before, word, after = match.string[: match.start()], match[0], match.string[match.end() :]
     if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
         return False  # "a" would have to be "an"
-    if word.startswith("plaintiff") and _FILED_BY.search(before):
+    if word.startswith("plaintiff") and (_FILED_BY.search(before) or _SUES.match(after)):
         return False
     if word == "more" and before.endswith("one or "):
         return False
@@ -89,9 +111,10 @@ def _is_decided(word: str, before: str, after: str) -> bool:
     is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word)
     if term and (len(before) < term.end() or is_told_by_the_term):
         return True
-    if _IS_DEFINED.match(after) or (_AMOUNTS.fullmatch(word) and _CHANGED_TO.search(rest)):
+    if _IS_DEFINED.match(after):
         return True
-    return _AMOUNTS.fullmatch(word) is not None and _TOLD_OF_AMOUNTS.search(rest) is not None
+    is_told = _AMOUNT_IS_SEEN.search(rest) or _TOLD_OF_AMOUNTS.search(rest)
+    return _AMOUNTS.fullmatch(word) is not None and is_told is not None
 
 
 def is_amount(match: re.Match[str]) -> bool:
@@ -99,7 +122,10 @@ def is_amount(match: re.Match[str]) -> bool:
 
     Nearly all in English do; levels do not, nor does the 4 of "member 4 (ACSM4)".
     """
+    is_counted, is_compared = _COUNTED_OR_COMPARED
     if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
+        return False
+    if is_compared.search(match.string) or is_counted.search(match.string[: match.start(1)]):
         return False
     if _INTERVAL.match(match.string, match.end(1)) or re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string):
         return False
@@ -137,7 +163,10 @@ def more_edits(sentence: str, draw: int) -> Iterator[Edit]:
         return
     for match in _MODAL.finditer(sentence):
         before, after, new = sentence[: match.start()], sentence[match.end() :], _MODALS[match[0]]
-        is_no_contrast = _ALTERNATIVES.match(after) if match[0] == "may" else _STATE.match(after)
+        if match[0] == "may":
+            is_no_contrast = _ALTERNATIVES.match(after) or _POSSIBLE.match(after)
+        else:
+            is_no_contrast = _STATE.match(after)
         # with "may" in the sentence, "shall, not may" would not say which of the two verbs is meant
         is_there = re.search(r"\b(?:must|shall)\b" if new == "must" else r"\bmay\b", f"{before} {after}")
         if not is_no_contrast and not is_there and not _AS_MAY_BE.search(before):

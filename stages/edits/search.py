@@ -34,6 +34,7 @@ _SUM, _SUMMAND = re.compile(r"\s?=\s?\d|\s?»"), re.compile(r"\d\s?=[\d\s+]*$") 
 # "the last four" stays true with a smaller number, "between two" with a larger one
 _CHOSEN = re.compile(r"\b(?:first|last|top|these|those|primer[oa]s|[uú]ltim[oa]s|entre)\s$", re.IGNORECASE)
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
+_FIXED_COUNT = re.compile(r" dimension")  # nothing has four
 _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
     r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"
     r"|\([^()]*\b(?:and|or|y|e|o)\b"
@@ -163,6 +164,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
             and not _is_in_brackets(before)
             and not counted.search(before)
             and not _CHOSEN.search(before)
+            and not _FIXED_COUNT.match(sentence, match.end())
         ):
             new = neighbour(numbers, word, up=draw % 2 == 1)
             if not re.search(rf"\b{new}\b", sentence):

@@ -87,7 +87,10 @@ def test_opposites_that_are_both_there_stay(sentence: str) -> None:
     [
         ("The score was 2 in 53 patients.", "53", "en", "was 2 in 53 patients"),
         ("The fee is 5 euros.", "5", "en", "The fee is 5 euros"),
-        ("In May, 7 of them came, and left.", "7", "en", "7 of them came"),
+        ("In May, 7 of them came, and left.", "7", "en", "In May, 7 of them came"),
+        ("It cost him $9,500 in complete satisfaction.", "him", "en", "It cost him $9,500 in complete"),
+        ("On May 3, 2018, in the U.S. Court of Appeals.", "2018", "en", "On May 3, 2018, in the U.S."),
+        ("The rates were 39% (LACI), and POCI (86%).", "86", "en", "(LACI), and POCI (86%)"),
         ("El plazo es de tres meses.", "tres", "es", "plazo es de tres meses"),
         ("当事人应当在三十日内答复，并说明理由。", "三十", "zh", "当事人应当在三十日内答复"),
     ],
