@@ -272,9 +272,13 @@ def test_graphs_are_captured_anew_on_a_gpu_and_take_no_more_memory(tmp_path: Pat
     network: Any = save_dsa(tmp_path, hidden_size=64, block=16, gate_dim=16).to("cuda", torch.bfloat16)
     slots, prompts_, none = DsaSlots(network, 5, 128), [list(prompt) for prompt in prompts(1, (20, 90, 20))], [None] * 3
 
+    def step(t: int) -> torch.Tensor:
+        result = slots.decode([1, 2, 3], [20 + t, 90 + t, 20 + t], none).clone()
+        slots.wait()  # as the engine does, which reads the tokens: the next step's go through the same memory
+        return result
+
     def logits() -> torch.Tensor:
-        first = slots.prefill(0, prompts_, 0, none, lambda: None)
-        return torch.cat([first, *(slots.decode([1, 2, 3], [20 + t, 90 + t, 20 + t], none).clone() for t in range(20))])
+        return torch.cat([slots.prefill(0, prompts_, 0, none, lambda: None), *map(step, range(20))])
 
     before, graphs = logits(), slots._graphs
     slots.restart()
