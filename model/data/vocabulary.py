@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SETTINGS_FILE = "tokenizer_config.json"
+TEMPLATE_FILE = "chat_template.jinja"
+# A conversation as the `text` of a row has it, which a model is trained on: messages, a blank line between them.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}"
+    "{% if add_generation_prompt or not loop.last %}{{ '\\n\\n' }}{% else %}{{ eos_token }}{% endif %}{% endfor %}"
+)
 # Tried in this order where neither the caller nor tokenizer_config.json names one.
 _USUAL_EOS_TOKENS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>")
 
@@ -64,6 +70,8 @@ class Vocabulary:
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json, and the settings with this end-of-sequence token, so that transformers loads both.
 
+        The chat template is the tokenizer's own, or PLAIN_TEMPLATE if it has none.
+
         Raises:
             InputError: the settings are damaged.
             OSError: the folder cannot be written.
@@ -72,9 +80,11 @@ class Vocabulary:
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | _settings(self.path) | {"eos_token": eos}
         shutil.copyfile(self.path, folder / "tokenizer.json")
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1, ensure_ascii=False), "utf-8")
-        template = self.path.with_name("chat_template.jinja")
+        template = self.path.with_name(TEMPLATE_FILE)
         if _owns_folder(self.path) and template.is_file():
-            shutil.copyfile(template, folder / template.name)
+            shutil.copyfile(template, folder / TEMPLATE_FILE)
+        elif not settings.get("chat_template"):
+            (folder / TEMPLATE_FILE).write_text(PLAIN_TEMPLATE, "utf-8")
 
 
 def _load(file: Path) -> "Tokenizer":

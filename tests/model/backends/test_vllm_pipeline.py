@@ -8,8 +8,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.factories.command_line import DATE, gristmill
-from tests.factories.serving.byte_llama import save_byte_chat
+from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.serving.byte_llama import save_byte_chat, save_byte_dsa
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
@@ -62,3 +62,29 @@ def test_the_second_round_is_written_by_the_adapter(run):
     rows = [row for shard in line["shards"] for row in pq.read_table(shard).to_pylist()]
     assert {row["adapter"] for row in rows if row["depth"] == 2} == {adapter["name"]}
     assert all(len(row["messages"][-1]["content"]) > 20 for row in rows)
+
+
+def test_the_projects_own_model_generates_rows(tmp_path):
+    """As `gristmill train` leaves it: vLLM takes it by the plugin, its chat template is the plain one."""
+    model, config, out = tmp_path / "model", tmp_path / "own.yaml", tmp_path / "out"
+    save_byte_dsa(model, max_length=2048)
+    config.write_text(
+        f"""
+name: own
+out: {out}
+domains:
+  law: {{seeds: [{{corpus: eu-acts}}], tasks: [explain], per_day: 6, passages: {{max_chars: 600}}}}
+generator: {{backend: vllm, model: {model}, dtype: float32, max_model_len: 2048, vllm: {{max_num_seqs: 8}}}}
+generate: {{shard_rows: 10, max_attempts: 1}}
+screen: {{filters: [{{name: length, min_chars: 5}}]}}
+tasks:
+  explain: {json.dumps(_short())}
+"""
+    )
+    done = gristmill("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND)
+    assert done.code == 0, done.err + next(out.rglob("log.txt")).read_text()[-3000:]
+    manifest = json.loads((out / "manifests" / f"{DATE}.json").read_text())
+    assert (manifest["generator"]["backend"], manifest["generator"]["name"]) == ("vllm", "model")
+    rows = [row for shard in done.line["shards"] for row in pq.read_table(shard).to_pylist()]
+    assert len(rows) == done.line["accepted"] > 0
+    assert all(row["output_tokens"] > 0 for row in rows)

@@ -187,7 +187,7 @@ def refused(folder: Path) -> dict[str, str]:
         errors[name] = error(sparse, options)
     weights = load_file(sparse / "model.safetensors")
     del weights["layers.1.attention.k_proj.weight"]
-    (folder / "cut").mkdir()
+    (folder / "cut").mkdir(exist_ok=True)
     (folder / "cut" / "config.json").write_bytes((sparse / "config.json").read_bytes())
     save_file(weights, folder / "cut" / "model.safetensors", {"format": "pt"})
     errors["missing"] = error(folder / "cut", {})
@@ -209,7 +209,16 @@ def unknown(folder: Path) -> dict[str, str]:
     return {name: error(folder / "sparse", options) for name, options in cases.items()}
 
 
-SCENARIOS = {scenario.__name__: scenario for scenario in (ragged, captured, whole, dense, parallel, refused, unknown)}
+def version(folder: Path) -> dict[str, str]:
+    """Which vLLM this is, and where."""
+    import vllm
+
+    return {"version": vllm.__version__, "folder": vllm.__path__[0]}
+
+
+SCENARIOS = {
+    scenario.__name__: scenario for scenario in (ragged, captured, whole, dense, parallel, refused, unknown, version)
+}
 
 
 def main(folder: Path, names: Sequence[str]) -> None:

@@ -50,9 +50,18 @@ def run(names: Sequence[str], folder: Path, around: dict[str, str]) -> dict[str,
     return json.loads(next(line for line in reversed(result.stdout.splitlines()) if line.startswith("{")))
 
 
-@pytest.fixture(scope="module")
-def scenarios(models, around) -> dict[str, dict[str, Any]]:
-    return run(["ragged", "whole", "dense", "refused"], models[0], around)
+@pytest.fixture(scope="module", params=["installed", "older"])
+def scenarios(models, around, request) -> dict[str, dict[str, Any]]:
+    """What the scenarios gave on the installed vLLM, and on an older one that `make install-vllm` puts beside it."""
+    if request.param == "older":
+        older = Path(sys.prefix) / "older"
+        if not older.is_dir():
+            pytest.skip("needs an older vLLM beside the installed one: make install-vllm")
+        around = around | {"PYTHONPATH": os.pathsep.join([str(older), around["PYTHONPATH"]])}
+    found = run(["ragged", "whole", "dense", "refused", "version"], models[0], around)
+    is_older = found["version"]["folder"].startswith(str(Path(sys.prefix) / "older"))
+    assert is_older == (request.param == "older"), found["version"]
+    return found
 
 
 def test_cut_preempted_and_cached_batches_give_the_tokens_of_transformers(models, scenarios) -> None:
