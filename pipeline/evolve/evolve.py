@@ -12,7 +12,7 @@ from pipeline.evolve.start import check_measured_share, start
 from pipeline.pages.evolve import write_evolve_report
 from pipeline.report.evolution import written_dates_text
 from pipeline.run import signed_urls
-from pipeline.run.cleanup import forget_attempts, forgive_failures
+from pipeline.run.cleanup import remove_attempt_markers, remove_quarantine_records
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import Supervisor, Watch
@@ -84,7 +84,7 @@ def evolve_date(
         if earlier is None or earlier.fingerprint != record.fingerprint:
             record.write(folder)
         write_text(folder / CONFIG, load.dump(signed_urls.hidden(config)))
-        forgive_failures(folder)
+        remove_quarantine_records(folder)
         result = Supervisor("pipeline.evolve.driver", folder, handle, config, beam_args, watch, stop).supervise()
         if config.evolve.keep_days is not None:
             remove_old_answers(data, date, config.evolve.keep_days)
@@ -94,12 +94,12 @@ def evolve_date(
         ) from None
     finally:
         os.close(handle)
-    if result["status"] != "done":
-        return EvolveResult(result["status"], error=result.get("error", ""), notes=result.get("notes", []))
+    if result.status != "done":
+        return EvolveResult(result.status, error=result.error, notes=result.notes)
     verdicts = verdicts_of(registry, date, list(config.domains))
     if verdicts is None:
         return EvolveResult("failed", error=f"{registry.root}: no verdict of {date} although it ended; run it again")
-    notes = [*result.get("notes", []), *_notes_on_rollbacks(data, verdicts), *_write_report(data)]
+    notes = [*result.notes, *_notes_on_rollbacks(data, verdicts), *_write_report(data)]
     return EvolveResult("done", verdicts, notes=notes)
 
 
@@ -118,7 +118,7 @@ def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[st
         handle = data.lock(f"the evolution of {date}")
         try:
             data.sweep(date)
-            forget_attempts(data.root / FOLDER / date)
+            remove_attempt_markers(data.root / FOLDER / date)
             with registry.lock(f"the evolution of {date}"):
                 for domain in domains:
                     registry.catch_up(domain)
@@ -129,7 +129,7 @@ def _clean_up(data: DataSet, registry: Registry, date: str, domains: Sequence[st
 
 
 def _write_report(data: DataSet) -> list[str]:
-    """Writes the loop's page. Returns a note if that fails: the verdicts stand."""
+    """Writes the loop's page. Returns a note if that fails: the verdicts are kept."""
     try:
         write_evolve_report(data)
     except (GristmillError, OSError) as error:
