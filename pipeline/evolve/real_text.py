@@ -13,6 +13,7 @@ from stages.seeds import list_files
 from stages.sources.corpora import read_corpus
 from stages.sources.passages import cut
 from stages.sources.seed_source import read_seeds
+from stages.utf8 import utf8_size
 
 MIN_DOCUMENTS = 12  # held-out ones: with fewer no interval means anything
 MAX_PASSAGES_PER_DOCUMENT = 8
@@ -92,7 +93,7 @@ def _order(document: str) -> float:
 
 
 def _size(passages: Sequence[str]) -> int:
-    return sum(len(text.encode("utf-8", "replace")) for text in passages)
+    return sum(utf8_size(text) for text in passages)
 
 
 def _forget_surplus(unused: Documents) -> None:
