@@ -10,7 +10,7 @@ from configs.schema import Passages, Source
 from filters.language import identify
 from stages.record import Seed
 from stages.sources.corpora import READERS, read_corpus
-from stages.sources.seed_source import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_listing
 from stages.storage.packages import fetch
 
 SEEDS = [name for name, corpus in corpora().items() if not corpus.held_out]
@@ -57,7 +57,7 @@ def test_seeds(name):
     assert len(documents) == DOCUMENTS[name]
     assert not any(document.answer for document in documents)
     source = Source(corpus=name)
-    (file,) = source_files(source, "domains.x.seeds[0]")
+    (file,) = source_listing(source, "domains.x.seeds[0]").files
     found = list(islice(read_seeds(source, file, corpus.domain, Passages(), identify), 400))
     seeds = [row for row in found if isinstance(row, Seed)]
     assert len(seeds) > 0.65 * len(found)
@@ -73,7 +73,7 @@ def test_held_out_corpora_are_read_for_evaluation_and_refused_as_seeds(name):
     assert len(questions) == DOCUMENTS[name]
     assert all(question.answer and question.text for question in questions)
     with pytest.raises(ConfigError, match=r"domains.law.seeds\[1\].corpus: .* is held out"):
-        source_files(Source(corpus=name), "domains.law.seeds[1]")
+        source_listing(Source(corpus=name), "domains.law.seeds[1]")
 
 
 def test_repealed_chinese_articles_stay_out():
@@ -92,7 +92,7 @@ def test_headings_of_articles_stand_alone():
 
 def test_unknown_corpora_are_named():
     with pytest.raises(ConfigError, match=r"domains.law.seeds\[0\].corpus: no corpus 'eu'; choose one of aci-bench"):
-        source_files(Source(corpus="eu"), "domains.law.seeds[0]")
+        source_listing(Source(corpus="eu"), "domains.law.seeds[0]")
 
 
 @pytest.mark.parametrize(

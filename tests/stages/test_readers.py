@@ -19,7 +19,7 @@ from stages.sources import json as reader
 from stages.sources.documents import Document, Fields, Unreadable
 from stages.sources.listing import file_sha256, list_files
 from stages.sources.readers import read_documents
-from stages.sources.seed_source import Dropped, read_seeds, source_files
+from stages.sources.seed_source import Dropped, read_seeds, source_listing
 
 ROWS = [{"text": "first text", "title": "one"}, {"text": "第二", "title": "two"}]
 FIELDS = Fields(title="title", max_document_bytes=1000)
@@ -320,7 +320,7 @@ def test_urls(tmp_path):
 @pytest.mark.parametrize("path", ["nowhere.jsonl", "memory://nothing/here", "nowhere/*.jsonl", "odd://x"])
 def test_missing_paths_name_the_config_path(path):
     with pytest.raises(InputError, match=r"^domains.law.seeds\[0\].path: "):
-        source_files(Source(path=path, licence="MIT"), "domains.law.seeds[0]")
+        source_listing(Source(path=path, licence="MIT"), "domains.law.seeds[0]")
 
 
 def test_seeds_of_a_file(tmp_path):
@@ -339,7 +339,7 @@ def test_seeds_of_a_file(tmp_path):
     ]
     written(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     source = Source(path=str(tmp_path / "a.jsonl"), title_field="title", licence="CC-BY-4.0")
-    (file,) = source_files(source, "domains.law.seeds[0]")
+    (file,) = source_listing(source, "domains.law.seeds[0]").files
     cut = Passages(min_chars=90, max_chars=400)
     found = list(read_seeds(source, file, "law", cut, lambda text: "es" if "informará" in text else "en"))
     seed, *dropped = found
