@@ -13,13 +13,13 @@ import numpy as np
 
 from configs.errors import InputError
 from configs.schema import Config
-from filters.heads.grounded.combined import scale_of
 from filters.heads.grounded.evaluation import answer_scores, label_scores, limit_of, pair_report
 from filters.heads.grounded.examples import Answer, training_quadruples
 from filters.heads.grounded.labels import GroundedLabel, read_grounded_labels
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.grounded.statements import Summary
 from filters.heads.grounded.verifier_card import JUDGE, LIKELIHOODS, OWN, SHIPPED, VerifierCard
+from filters.heads.grounded.z_scores import scale_of
 from filters.language import identify
 from pipeline.filtering.judging import sample
 from stages import seeds

@@ -12,10 +12,10 @@ from configs.schema import FilterSpec
 from filters.build import build_filters, data_hashes, describe
 from filters.grounding.support import content_of
 from filters.heads.grounded.claims import MAX_CLAIMS, claims_of
-from filters.heads.grounded.combined import combined
 from filters.heads.grounded.evaluation import answer_scores, label_report, label_scores, limit_of
 from filters.heads.grounded.labels import read_grounded_labels
 from filters.heads.grounded.verifier_card import SHIPPED, VerifierCard, located
+from filters.heads.grounded.z_scores import mean_z_score
 from stages.ports import ModelCard
 from tests.factories.candidates import EDGES, GOOD, candidate
 
@@ -183,7 +183,7 @@ def test_claims_are_few_and_have_letters(text):
 @given(st.dictionaries(st.sampled_from(["grounded", "log_p", "pmi", "unknown"]), st.floats(-100, 100), max_size=4))
 def test_a_higher_score_never_lowers_the_sum(scores):
     higher = {name: value + 1 for name, value in scores.items()}
-    assert combined(higher, SCALES) >= combined(scores, SCALES)
+    assert mean_z_score(higher, SCALES) >= mean_z_score(scores, SCALES)
 
 
 class TestLabels:

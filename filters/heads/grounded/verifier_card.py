@@ -29,7 +29,7 @@ class VerifierCard:
         languages: those that it was trained on.
         scales: mean and standard deviation of each score over answers that nobody labelled.
         limits: by generator, domain and language ("name law en"), the score from which on nine of ten answers are
-            right; None where too few labels tell.
+            right; None where there are too few labels.
         card: how it was trained and measured.
     """
 
