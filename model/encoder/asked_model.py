@@ -1,4 +1,4 @@
-"""Asks a language model whether a passage bears a claim out, and reads the answer off its next token."""
+"""Asks a language model whether a passage supports a claim, and reads the answer off its next token."""
 
 import threading
 from collections.abc import Iterator, Sequence

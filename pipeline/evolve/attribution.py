@@ -1,4 +1,4 @@
-"""Attribution: which groups of a data set's rows help a small student on real text, and task weights that follow.
+"""Attribution: which groups of a data set's rows help a small student on real text, and task weights derived from it.
 
 What a row teaches is the generator's own text: its passage is real, and every student knows it.
 """

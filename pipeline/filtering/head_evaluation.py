@@ -15,7 +15,9 @@ NAMES = {"auc": "AUC", "f1": "F1", "spearman": "ρ", "caught": "caught"}
 
 
 def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json: bool) -> int:
-    """Trains heads without sources and corruptions; writes evaluation.json, evaluation.md, auc.png, reliability.png.
+    """Trains heads that leave out sources and corruptions, and measures them on these.
+
+    Writes evaluation.json, evaluation.md, auc.png and reliability.png to the folder `out`.
 
     Nothing of it is kept for use. Raises as `head_training.train`, and InputError for a folder that cannot be written.
     """

@@ -52,7 +52,7 @@ def _tell(what: str) -> None:
 
 
 def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_json: bool) -> int:
-    """Trains, writes the heads and prints their AUCs; `head` is the quality head's file, the domain head stands beside.
+    """Trains, writes the heads and prints their AUCs. `head`: the quality head's file; the domain head's is beside it.
 
     A tuned encoder's adapter goes to a folder beside them; the shipped head's to where it is shipped. Raises
     ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.

@@ -1,4 +1,4 @@
-"""A language model that is asked whether a passage bears a claim out."""
+"""A language model that is asked whether a passage supports a claim."""
 
 import itertools
 from pathlib import Path

@@ -29,7 +29,7 @@ def fetch_shard() -> None:
 
 def index_evaluation() -> None:
     with packages.using_cache():
-        ngrams._publish(packages.cache_folder() / "evaluation" / "x.npy", ngrams.np.zeros(1))
+        ngrams._write(packages.cache_folder() / "evaluation" / "x.npy", ngrams.np.zeros(1))
 
 
 @pytest.fixture(params=["missing", "file", "below a file"])

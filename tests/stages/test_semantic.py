@@ -14,7 +14,7 @@ from configs.load import load
 from configs.schema import Dedup, FilterSpec
 from filters.build import build_filters
 from filters.sketch import SKETCH_BYTES, Sketch, project
-from pipeline.filtering.explanation import Found, nearest
+from pipeline.filtering.explanation import LocatedCandidate, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR, keys
@@ -184,11 +184,11 @@ def test_explain_names_the_nearest_row_and_its_cosine(tmp_path):
     day(tmp_path, folder, rows, 1, 1)
     (tmp_path / "runs" / folder / "sign").rename(tmp_path / "runs" / folder / "dedup-sign")
     config = load("echo", ["screen.encoder={}", "dedup.semantic=0.97"])
-    told = nearest(DataSet(tmp_path), config, Found(rows[1], "2026-01-02", "generate", ""))
+    told = nearest(DataSet(tmp_path), config, LocatedCandidate(rows[1], "2026-01-02", "generate", ""))
     assert told is not None
     assert (told["id"], told["keys"]) == ("first", 1 + config.dedup.bands + BANDS)
     assert told["cosine"] > 0.99
-    assert nearest(DataSet(tmp_path), config, Found(rows[2], "2026-01-02", "generate", "")) is None
+    assert nearest(DataSet(tmp_path), config, LocatedCandidate(rows[2], "2026-01-02", "generate", "")) is None
 
 
 def test_off_is_off(tmp_path):

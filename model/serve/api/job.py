@@ -66,7 +66,7 @@ class ChosenModel:
 
 
 def choose_model(serving: Serving, name: str | None, client: Client, stack: ExitStack) -> ChosenModel:
-    """The model that a request names, held until `stack` is closed. Raises ApiError (404)."""
+    """The model that a request names, kept loaded until `stack` is closed. Raises ApiError (404)."""
     wanted = name or serving.model_name
     try:
         if serving.adapters is not None:
