@@ -13,7 +13,7 @@ from configs import errors, load
 from model import backends
 from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import Evolution
-from pipeline.evolve.evolve import CONFIG
+from pipeline.evolve.evolve_date import CONFIG
 from pipeline.evolve.graph import graph
 from pipeline.evolve.pacing import FOLDER
 from pipeline.evolve.verdict import opens_vault, verdicts_on

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from configs.errors import GristmillError, InputError
 from model.serve.listening import is_loopback
 from pipeline.pages.browse import Query
-from pipeline.pages.evolve import evolve_report
+from pipeline.pages.evolve_report import evolve_report
 from pipeline.pages.report import report
 from pipeline.pages.template import policy
 from pipeline.pages.views import compare_page, dates_page, problem_page, row_page, rows_page

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.load import load
-from pipeline.evolve.evolve import evolve_date
+from pipeline.evolve.evolve_date import evolve_date
 from pipeline.evolve.pacing import Pace, evolution_seconds, generating_seconds, pace_of
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop

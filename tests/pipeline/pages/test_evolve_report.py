@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pages import evolve_charts
-from pipeline.pages.evolve import domain_view, evolve_path, evolve_report, generators, write_evolve_report
+from pipeline.pages.evolve_report import domain_view, evolve_path, evolve_report, generators, write_evolve_report
 from pipeline.pages.report import report
 from pipeline.report.evolution import DomainEvolution, evolution
 from pipeline.store.dataset import DataSet
@@ -107,7 +107,7 @@ def test_a_base_model_that_is_champion_is_measured_once_for_both(tmp_path):
 
 
 def test_a_long_history_is_cut_to_the_newest_verdicts(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.pages.evolve.MAX_VERDICTS", 4)
+    monkeypatch.setattr("pipeline.pages.evolve_report.MAX_VERDICTS", 4)
     write_registry(tmp_path, verdicts(["refused"] * 7))
     page = evolve_report(DataSet(tmp_path), served=False)
     assert page.count("<article") == 4

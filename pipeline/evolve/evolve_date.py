@@ -9,7 +9,7 @@ from configs import load
 from configs.errors import ConfigError, GristmillError, StoreError
 from pipeline.evolve.pacing import FOLDER, pace_of
 from pipeline.evolve.start import check_measured_share, start
-from pipeline.pages.evolve import write_evolve_report
+from pipeline.pages.evolve_report import write_evolve_report
 from pipeline.report.evolution import written_dates_text
 from pipeline.run import signed_urls
 from pipeline.run.cleanup import remove_attempt_markers, remove_quarantine_records

@@ -25,7 +25,7 @@ from model.serve.listening import address, listen
 from pipeline.pages import browse, serve
 from pipeline.pages.app import create_app
 from pipeline.pages.browse import ROWS_PER_PAGE, Query, find
-from pipeline.pages.serve import create_server
+from pipeline.pages.report_server import create_server
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import PublishedShard
 from stages.record import ROW, content_id
