@@ -18,7 +18,7 @@ app = typer.Typer()
 
 
 @app.command()
-def report(
+def write_or_serve_report(
     what: Annotated[
         str, typer.Argument(metavar="DATE|evolve|serve", help="A finished date to write the page of; evolve; or serve.")
     ],

@@ -28,7 +28,7 @@ from pipeline.store.run_record import DriverResult
 from stages.seeds import list_sources
 
 
-def evolve(folder: Path, beam_args: Sequence[str]) -> DriverResult:
+def run_stages(folder: Path, beam_args: Sequence[str]) -> DriverResult:
     """Runs what is not finished and commits the verdicts.
 
     Raises StoreError without a record in the folder, and GristmillError when a stage fails.
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the folder of the date's evolution, then flags for the Beam runner.
     """
     folder = Path(argv[0])
-    return run_driver(folder, lambda: evolve(folder, argv[1:]))
+    return run_driver(folder, lambda: run_stages(folder, argv[1:]))
 
 
 if __name__ == "__main__":

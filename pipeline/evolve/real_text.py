@@ -9,7 +9,7 @@ from configs.errors import InputError
 from configs.schema import Config
 from stages.evolve.roles import role_of, uniform
 from stages.record import Seed
-from stages.seeds import list_files
+from stages.seeds import list_sources
 from stages.sources.corpora import read_corpus
 from stages.sources.passages import cut
 from stages.sources.seed_source import read_seeds
@@ -77,7 +77,7 @@ def from_corpora(domain: str) -> RealText:
 
 def _passages(config: Config, domain: str) -> Iterator[Seed]:
     options = config.domains[domain]
-    for file in list_files(config):
+    for file in list_sources(config).files:
         if file.domain == domain:
             for seed in read_seeds(options.seeds[file.place], file.file, domain, options.passages):
                 if isinstance(seed, Seed):

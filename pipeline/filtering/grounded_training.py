@@ -69,7 +69,7 @@ def training_data(config: Config, data: str | None, label_files: Sequence[str]) 
     labelled = {label.passage for label in labels}
     pages: list[Seed] = []
     summaries: list[Summary] = []
-    for file in seeds.list_files(config):
+    for file in seeds.list_sources(config).files:
         domain = config.domains[file.domain]
         source = domain.seeds[file.place]
         passages = read_seeds(source, file.file, file.domain, domain.passages, identify)

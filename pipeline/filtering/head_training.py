@@ -31,7 +31,7 @@ def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, l
     if config.screen.encoder is None:
         raise ConfigError("screen.encoder: missing; name the encoder that the head is for, as multilingual-e5-small")
     pages: list[Seed] = []
-    for file in seeds.list_files(config):
+    for file in seeds.list_sources(config).files:
         domain = config.domains[file.domain]
         passages = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
         # more than are trained on: the trainer draws its pages from all over the source

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.pages import evolve_charts
 from pipeline.pages.evolve_report import domain_view, evolve_path, evolve_report, generators, write_evolve_report
-from pipeline.pages.report import report
+from pipeline.pages.report import date_report
 from pipeline.report.evolution import DomainEvolution, evolution
 from pipeline.store.dataset import DataSet
 from pipeline.store.registry import Check, DomainRegistry, Variant, next_pointer
@@ -142,14 +142,14 @@ def test_what_verdicts_say_is_text(tmp_path):
 
 def test_the_report_of_a_date_says_who_wrote_its_rows(finished, tmp_path):
     data = DataSet.open(str(shutil.copytree(finished.out, tmp_path / "out")))
-    assert "no champion had been chosen yet" in report(data, DATE, served=False)
+    assert "no champion had been chosen yet" in date_report(data, DATE, served=False)
     champion = variant(1)
     before = verdict(1, "promoted", Variant(), champion, date="2026-01-01")
     write_registry(data.root, [before, verdict(2, "refused", champion, variant(2), date="2026-02-01")])
     manifest = data.manifest(DATE)
     assert manifest is not None
     data.manifest_path(DATE).write_text(manifest.model_copy(update={"champions": {"law": champion}}).to_json())
-    text = text_of(report(data, DATE, served=False))
+    text = text_of(date_report(data, DATE, served=False))
     assert f"law {champion.id} 1 base 65.8% 57.2% 1.0% 1.0% 2026-01-01: promoted" in text
     assert "2026-02-01" not in text, "a later verdict is no part of the date's report"
 
