@@ -149,7 +149,7 @@ def screens() -> Iterator[Row]:
     """Rows per second of each filter of the laptop preset, on real passages as answers."""
     from configs.load import load
     from filters.build import build_filters
-    from model.encoder.encoder import open_encoder
+    from model.encoder import open_encoder
     from stages.record import Candidate, content_id
 
     config = load("laptop")

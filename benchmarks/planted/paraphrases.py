@@ -31,7 +31,7 @@ from configs.catalogue import corpora
 from configs.schema import Dedup, Encoder, Passages, Source
 from filters.heads.corruptions import sentences
 from filters.sketch import Sketch
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match

@@ -20,7 +20,7 @@ from model.encoder.weights import sha256_with_adapter
 from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from model.weights.resolve import resolve_model
-from stages.ports import ModelCard, Verifier
+from stages.ports import ModelCard
 from stages.utf8 import without_surrogates
 
 MAX_CLAIM_TOKENS = 160  # of a claim; the rest of a longer one is cut: a sentence is shorter
@@ -215,8 +215,3 @@ def _supported_label(config: Any) -> int:
 def clean(text: str) -> str:
     """The text without what a tokenizer cannot read."""
     return without_surrogates(text.replace("\x00", " "))
-
-
-def open_cross_encoder(model: str, adapter: str, threads: int) -> Verifier:
-    """Loads a cross-encoder. Raises ConfigError, InputError or BackendError naming `model`."""
-    return CrossEncoder(model, adapter, threads)

@@ -14,7 +14,6 @@ from transformers.masking_utils import eager_mask
 from configs.schema import Encoder as EncoderConfig
 from model.device import choose_device, use_threads
 from model.encoder.weights import identify_encoder, load_encoder
-from stages.ports import Encoder
 from stages.utf8 import without_surrogates
 
 _MIN_BFLOAT16_COSINE = 0.999  # of the probes' vectors in bfloat16 and float32; below it float32 is used
@@ -169,8 +168,3 @@ def attend_by_products(
     mask_N1S = mask_B11S.expand(B, H, 1, -1).reshape(B * H, 1, -1)
     scores_NTS = torch.baddbmm(mask_N1S, q_NTD, k_NSD.transpose(1, 2), alpha=scaling)
     return torch.bmm(scores_NTS.softmax(-1), v_NSD).view(B, H, T, D).transpose(1, 2), None
-
-
-def open_encoder(config: EncoderConfig, threads: int) -> Encoder:
-    """Loads the configured encoder. Raises ConfigError, InputError or BackendError naming the key to change."""
-    return BertEncoder(config, threads)

@@ -38,7 +38,7 @@ def evaluate_grounded(
         judge: a language model that is asked besides.
         tune: train again without each source of people's statements, and without each kind of pairs.
     """
-    from model.encoder import verifier as verifiers
+    from model.encoder import open_verifier
 
     labels = [label for path in label_files for label in read_grounded_labels(path)]
     if not labels and not tune:
@@ -51,13 +51,13 @@ def evaluate_grounded(
     evaluation: dict[str, Any] = {"labels": [], "left_out": []}
     if labels:
         model, adapter, card = located(head or "")
-        verifier = verifiers.open_verifier(model, adapter, usable_cores())
+        verifier = open_verifier(model, adapter, usable_cores())
         if card is not None:
             card.check(verifier.card)
         scales, asked = dict(card.scales) if card else {}, None
         if judge:
             scales[JUDGE] = judge_scale(card, judge)
-            asked = verifiers.open_verifier(judge, "", usable_cores())
+            asked = open_verifier(judge, "", usable_cores())
         scores = label_scores(verifier, labels, scales, asked)
         evaluation["labels"] = label_report(labels, scores)
         good = np.array([label.good for label in labels])

@@ -25,7 +25,7 @@ from stages.sources.seed_source import read_seeds
 
 def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, list[Seed]]:
     """A trainer on the config's sources, and their passages. Raises ConfigError without an encoder."""
-    from model.encoder.encoder import open_encoder
+    from model.encoder import open_encoder
     from model.encoder.tuning import tune
 
     if config.screen.encoder is None:

@@ -419,7 +419,7 @@ def test_heads_that_do_not_fit_are_named(trained, tmp_path):
 
 def test_the_shipped_head():
     from configs.schema import Encoder
-    from model.encoder.encoder import open_encoder
+    from model.encoder import open_encoder
 
     head = QualityHead.read("multilingual-e5-small")
     held_out = {row["group"]: row["auc"] for row in head.card["report"] if row["split"] == "held_out"}

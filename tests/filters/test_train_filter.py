@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.schema import Encoder, FilterSpec
 from filters.build import build_filters
 from filters.heads.head import DEPTHS, QualityHead
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from model.encoder.tuning import MAX_TEXTS_PER_BATCH, RANKING_WEIGHT, page_batches, tune, tuning_loss
 from model.encoder.weights import identify_encoder
 from pipeline.filtering import head_training as train_filter

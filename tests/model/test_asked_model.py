@@ -10,10 +10,9 @@ torch = pytest.importorskip("torch")
 
 from configs.errors import ConfigError  # noqa: E402
 from filters.heads.grounded.verifier_card import SHIPPED  # noqa: E402
-from model.encoder import asked_model  # noqa: E402
+from model.encoder import asked_model, open_verifier  # noqa: E402
 from model.encoder.asked_model import AskedModel  # noqa: E402
 from model.encoder.cross_encoder import CrossEncoder  # noqa: E402
-from model.encoder.verifier import open_verifier  # noqa: E402
 
 pytestmark = pytest.mark.weights
 SMOLLM2 = "smollm2-135m-instruct"

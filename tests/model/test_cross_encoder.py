@@ -8,7 +8,7 @@ import torch
 
 from configs.errors import BackendError, ConfigError
 from filters.heads.grounded.verifier_card import SHIPPED, VerifierCard
-from model.encoder.cross_encoder import CrossEncoder, open_cross_encoder, windows_of
+from model.encoder.cross_encoder import CrossEncoder, windows_of
 from model.encoder.cross_encoder_tuning import CrossEncoderTuning, contrast_loss, tune_cross_encoder
 
 MINILM = "all-minilm-l6-v2"
@@ -28,7 +28,7 @@ class Item:
 
 @pytest.fixture(scope="module")
 def shipped():
-    return open_cross_encoder(MINILM, str(SHIPPED), 1)
+    return CrossEncoder(MINILM, str(SHIPPED), 1)
 
 
 def test_the_shipped_verifier_is_the_one_of_its_card(shipped):

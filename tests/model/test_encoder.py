@@ -9,7 +9,8 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from configs.errors import BackendError, ConfigError
 from configs.schema import Encoder
-from model.encoder.encoder import BertEncoder, attend_by_products, open_encoder
+from model.encoder import open_encoder
+from model.encoder.encoder import BertEncoder, attend_by_products
 
 pytestmark = pytest.mark.weights
 

@@ -21,8 +21,10 @@ from stages.pack import divide
 from stages.storage import writer
 from stages.storage.atomic import write_text
 from stages.storage.inputs import read_input
-from stages.storage.records import FileRef, ShardRecord
+from stages.storage.plan import StagePlan
+from stages.storage.records import FileRef, ShardRecord, StageResult
 from stages.storage.shard import ShardSpec
+from stages.storage.stage import StageKind, StageName
 from stages.storage.writer import ShardWriter
 from tests.factories.manifests import manifest_of
 
@@ -144,6 +146,22 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
         make(spec_in(folder))
         assert content(folder) == expected
     assert failures > 10
+
+
+def test_a_stages_manifest_is_read_as_it_was_written(tmp_path):
+    make(spec_in(tmp_path))
+    folder, kind = spec_in(tmp_path).record_path.parent, StageKind("one")
+    result = StageResult(StageName("one"), kind, [ShardRecord.read(spec_in(tmp_path).record_path)])
+    with pytest.raises(StoreError, match=r"plan\.json: missing"):
+        StageResult.read(folder)
+    StagePlan(kind, "f1", [(spec_in(tmp_path).name.kept, 10)]).write(folder)
+    with pytest.raises(StoreError, match=r"manifest-f1\.json: missing"):
+        StageResult.read(folder)
+    result.write(folder, "f1")
+    assert StageResult.read(folder) == result
+    (folder / "manifest-f1.json").write_text('{"shards": [{}]}')
+    with pytest.raises(StoreError, match="its plan or manifest is damaged"):
+        StageResult.read(folder)
 
 
 def test_counts_that_do_not_balance_are_refused(tmp_path):
