@@ -30,7 +30,7 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def failures() -> dict[str, str]:
     """The traceback of each check that fails, by name. Triton's interpreter needs a process of its own."""
-    line = [sys.executable, str(ROOT / "tests" / "model" / "interpreted.py"), *CHECKS]
+    line = [sys.executable, str(ROOT / "tests" / "model" / "attention" / "interpreted.py"), *CHECKS]
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout.splitlines()[-1])

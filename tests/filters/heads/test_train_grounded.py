@@ -6,8 +6,8 @@ import pytest
 
 from filters.heads.grounded.verifier_card import VerifierCard
 from tests.factories.command_line import call
+from tests.factories.documents import FACTUAL_TEXTS as TEXTS
 from tests.factories.documents import write_config
-from tests.filters.test_grounded_pairs import TEXTS
 
 pytestmark = pytest.mark.weights
 

@@ -20,15 +20,8 @@ from filters.heads.grounded.statements import (
 )
 from filters.heads.grounded.wording import framed, reworded, shortened
 from stages.record import Seed
+from tests.factories.documents import FACTUAL_TEXTS as TEXTS
 
-TEXTS = [
-    "The controller shall notify the breach to the authority within 72 hours. The processor shall inform the controller"
-    " without undue delay after becoming aware of it. The authority may order the controller to erase the records.",
-    "Patients in the treatment group took 20 mg of the drug daily for six weeks. The control group did not receive any"
-    " medication during the trial. Mortality was higher in the control group after 12 months.",
-    "The court granted the motion of the plaintiffs on May 2, 2010. Judge Miller dismissed the claims against the city"
-    " because they were filed too late. The defendants appealed the order to the Second Circuit.",
-]
 SUMMARY = "The court granted the plaintiffs' motion in 2010. The judge dismissed claims against the city as late."
 
 

@@ -1,4 +1,4 @@
-"""Checks of the Triton kernels in Triton's interpreter, without a GPU: `python tests/model/interpreted.py NAMES`."""
+"""Checks of the Triton kernels in Triton's interpreter, without a GPU: `python interpreted.py NAMES`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import torch
 from hypothesis import given, settings

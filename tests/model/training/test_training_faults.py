@@ -156,9 +156,12 @@ def test_a_lower_rate_goes_on_from_the_last_whole_checkpoint(shards, tmp_path) -
 
 
 def test_a_decay_that_changed_is_the_one_that_is_used(shards, tmp_path) -> None:
+    from model.lm import DsaConfig, DsaForCausalLM
     from model.training.distributed import ProcessGroup
     from model.training.step import OptimizerStep
-    from tests.model.test_lm import small
+
+    def small() -> DsaForCausalLM:
+        return DsaForCausalLM(DsaConfig(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=1))
 
     saved = [o.state_dict() for o in OptimizerStep(small(), configured(tmp_path), ProcessGroup.join()).optimizers]
     changed = OptimizerStep(small(), configured(tmp_path, "optimizer.weight_decay=0.7"), ProcessGroup.join())
