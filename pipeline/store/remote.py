@@ -160,7 +160,7 @@ def _upload(
         if name is None or (check and bucket.sha256(name) != (shard["sha256"], shard["bytes"])):
             name = f"{shard_folder(shard['domain'], date)}/{stamp(clock())}-{shard['sha256']}.parquet"
             bucket.upload(check_input(str(root), source), name)
-        return shard | {"file": name}
+        return {**shard, "file": name}
 
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
         return list(pool.map(place, shards, sources))
@@ -193,7 +193,7 @@ def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | No
         if date not in pointer.dates:
             raise StoreError(f"{date}: not published at {bucket.url}; see gristmill store list --out {bucket.url}")
         names = [entry["publication"] for entry in pointer.kept(date)]
-        place = names.index(pointer.dates[date]["publication"])
+        place = names.index(pointer.dates[date]["publication"] or "")
         manifest = manifest_of(bucket, names[place - 1]) if place else None
         shown[:] = [manifest]
         if manifest is None:
