@@ -86,7 +86,7 @@ def read_rubric(path: str | None) -> Task:
     try:
         return Task.model_validate(yaml.safe_load(file.read_text("utf-8")))
     except OSError as error:
-        raise ConfigError(f"--rubric: cannot read {file} ({error.strerror})") from None
+        raise ConfigError(f"--rubric: cannot read {file} ({error.strerror}); name a file like {RUBRIC}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"--rubric: {file} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -110,7 +110,9 @@ def _machines(wanted: Target, busy: float, loading: float, now: datetime) -> dic
         return estimate | {"hours": estimate["hours_in_all"]}
     left = (wanted.by - now).total_seconds() - loading
     if left <= 0:
-        raise ConfigError(f"--by: {wanted.by:%Y-%m-%dT%H:%M} leaves no time beside {loading:.0f} s of loading")
+        raise ConfigError(
+            f"--by: {wanted.by:%Y-%m-%dT%H:%M} leaves no time beside {loading:.0f} s of loading; give a later time"
+        )
     machines = max(math.ceil(busy / left), 1)
     hours = busy / machines + loading
     return estimate | {

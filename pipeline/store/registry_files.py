@@ -139,7 +139,7 @@ class Registry:
         """Keeps the champion: no candidate is made any more. Raises StoreError when it is frozen already."""
         pointer = self.read(domain)
         if pointer.frozen:
-            raise StoreError(f"{domain}: frozen already ({pointer.frozen})")
+            raise StoreError(f"{domain}: frozen already ({pointer.frozen}); there is nothing to do")
         return self._by_hand(pointer, "freeze", date, reason)
 
     def unfreeze(self, domain: str, date: str, reason: str) -> EvolveVerdict:

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from configs.errors import ConfigError, StoreError
 from model.serve.listening import address, listen
-from pipeline.pages import browse, serve
+from pipeline.pages import browse, report_server
 from pipeline.pages.app import create_app
 from pipeline.pages.browse import ROWS_PER_PAGE, Query, find
 from pipeline.pages.report_server import create_server
@@ -210,7 +210,7 @@ def test_other_names_other_methods_and_rubbish_are_refused(served):
 
 
 def test_a_request_that_does_not_arrive_is_given_up(data, monkeypatch):
-    monkeypatch.setattr(serve, "REQUEST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(report_server, "REQUEST_TIMEOUT_S", 0.2)
     with running_server(data) as url:
         for part in (b"", b"GET / HTTP/1.1\r\nHost: local"):
             with socket.create_connection(("127.0.0.1", port_of(url)), timeout=30) as line:
