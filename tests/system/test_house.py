@@ -113,6 +113,12 @@ def test_packages_say_what_is_in_them():
     assert unnamed == []
 
 
+def test_test_modules_do_not_import_each_other():
+    """What several of them need is in tests/factories."""
+    imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+", re.MULTILINE)
+    assert [relative(path) for path in CODE if imports.search(path.read_text("utf-8"))] == []
+
+
 def uses_of(names: set[str]) -> list[str]:
     """Where the packages define or assign one of these names."""
     return [
