@@ -14,6 +14,7 @@ from filters.heads.grounded.labels import read_grounded_labels
 from filters.heads.grounded.verifier_card import JUDGE, OWN, judge_scale, located
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
 from stages.cores import usable_cores
+from stages.storage.atomic import write_text
 
 
 def evaluate_grounded(
@@ -64,8 +65,8 @@ def evaluate_grounded(
         evaluation["limits"] = {name: limit_of(scores[name], good) for name in (OWN, "combined")}
     if tune:
         evaluation["left_out"] = left_out_report(config, data, label_files)
-    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n", "utf-8")
-    (folder / "evaluation.md").write_text(markdown(evaluation), "utf-8")
+    write_text(folder / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
+    write_text(folder / "evaluation.md", markdown(evaluation))
     if as_json:
         print(json.dumps(evaluation))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from filters.heads.head import SHIPPED_HEADS
 from stages.ports import ModelCard
+from stages.storage.atomic import write_text
 
 CARD_FILE = "verifier.json"
 SHIPPED = SHIPPED_HEADS / "grounded-all-minilm-l6-v2"
@@ -43,7 +44,7 @@ class VerifierCard:
     def write(self, folder: Path) -> None:
         """Writes the card into a verifier's folder."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (folder / CARD_FILE).write_text(text, "utf-8")
+        write_text(folder / CARD_FILE, text)
 
     @classmethod
     def read(cls, folder: Path) -> "VerifierCard":
