@@ -87,12 +87,16 @@ def _seeds(folder: str, config: Any, count: int) -> Any:
 
     from configs.schema import Passages, Source
     from stages.record import SEED, Seed
-    from stages.sources.seed_source import read_seeds, source_files
+    from stages.sources.seed_source import read_seeds, source_listing
     from stages.storage.shard import ShardSpec
     from stages.storage.writer import ShardWriter
 
     source = Source(corpus="eu-acts")
-    seeds = (s for s in read_seeds(source, source_files(source, "bench")[0], "law", Passages()) if isinstance(s, Seed))
+    seeds = (
+        s
+        for s in read_seeds(source, source_listing(source, "bench").files[0], "law", Passages())
+        if isinstance(s, Seed)
+    )
     out = ShardWriter(ShardSpec(folder, "seeds", 0, 1, "x", count, ""), SEED)
     out.keep_rows(list(islice(seeds, count)))
     out.rows_in = count
@@ -145,7 +149,7 @@ def screens() -> Iterator[Row]:
     """Rows per second of each filter of the laptop preset, on real passages as answers."""
     from configs.load import load
     from filters.build import build_filters
-    from model.encoder.encoder import open_encoder
+    from model.encoder import open_encoder
     from stages.record import Candidate, content_id
 
     config = load("laptop")

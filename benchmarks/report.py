@@ -9,7 +9,6 @@ Python and pyarrow take by themselves; then a search through all rows that finds
 it page by page. Writes benchmarks/results/report.json.
 """
 
-import json
 import random
 import subprocess
 import sys
@@ -129,8 +128,7 @@ class Date:
             versions={},
         ).write(folder)
         StagePlan(screened.kind, "0", []).write(folder / "stages" / "screen")
-        shards = [record.to_json() for record in screened.records]
-        write_text(folder / "stages" / "screen" / "manifest-0.json", json.dumps({"shards": shards}))
+        screened.write(folder / "stages" / "screen", "0")
         files = [(label, ref) for label, ref in packed.kept_files]
         manifest = Manifest(
             date=DATE,

@@ -25,7 +25,7 @@ from configs.schema import Config
 from filters.build import build_filters
 from filters.heads.features import prepared
 from filters.heads.head import DEPTHS
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from stages.record import Candidate
 from stages.screen import judge_all
 

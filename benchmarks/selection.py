@@ -37,7 +37,7 @@ from configs.schema import Config
 from configs.schema.training import Training
 from filters.build import build_filters, filter_class, reads_embeddings
 from model.data.tokenizer_training import train_tokenizer
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from model.evaluation.held_out import read_corpora
 from model.evaluation.perplexity import score
 from model.lm.language_model import Model

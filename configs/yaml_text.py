@@ -33,7 +33,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, name: str, *, quote: bool = True) -> dict[str, Any]:
-    """The mapping in a text. `name`: of its file, for errors; without `quote` they hold nothing of the text.
+    """The mapping in a text. `name`: of its file, for errors. `quote`: errors may quote the text.
 
     Raises ConfigError when the text is no YAML or no mapping.
     """

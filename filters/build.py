@@ -148,7 +148,9 @@ def _has_field(kind: Any, name: str) -> bool:
 
 def _opened(model: str, open_verifier: OpenVerifier | None) -> Verifier:
     if open_verifier is None:
-        raise ConfigError("name: it reads passages with a model of its own, which cannot be opened here")
+        raise ConfigError(
+            "name: it reads passages with a model of its own, which cannot be opened here; remove it from this list"
+        )
     name, adapter, _ = located(model)
     return open_verifier(name, adapter)
 

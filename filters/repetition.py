@@ -18,7 +18,7 @@ _WRITTEN = re.compile(r"[^\W_]")  # a line of signs is a rule between parts
 _FILL_IN = set("_.-=*…—")  # lines to fill in, and rules between parts
 
 
-LEAST_REPEATS = 4  # of a frequent n-gram: what stands three times in a sentence is what it is about
+LEAST_REPEATS = 4  # of a frequent n-gram: what comes three times in a sentence is what it is about
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Repetition:
             return Verdict("repeated_ngrams", share, f"{share:.0%} of the words stand in runs of {n} seen before")
         if len(tokens) >= 6 * n:
             gram, count = Counter(ngrams(tokens, n // 2)).most_common(1)[0]
-            characters = sum(map(len, tokens))  # "of the" is not much of a text, however often it stands there
+            characters = sum(map(len, tokens))  # "of the" is not much of a text, however often it comes
             share = count * sum(map(len, gram)) / characters
             if count >= LEAST_REPEATS and share > self.max_frequent_ngram:
                 return Verdict("frequent_ngram", share, f"{' '.join(gram)!r} {count} times")

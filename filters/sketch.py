@@ -1,4 +1,4 @@
-"""Adds to each row a sketch of its embedding, from which dedup tells rows that say the same in other words."""
+"""Adds to each row a sketch of its embedding, by which dedup finds rows that say the same in other words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

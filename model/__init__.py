@@ -2,8 +2,9 @@
 
 from model import Model  # a language model, text in and text out: see `model.lm.language_model`
 
-The data engine uses `backends` (generators) and `encoder`; the language model lives in `lm` and `attention`, is made
-and measured in `data`, `training` and `evaluation`, and answers requests in `serve`. `weights` and `device` serve all.
+The data engine uses `backends` (generators) and `encoder`. The language model lives in `lm` and `attention`, is trained
+and measured in `data`, `training` and `evaluation`, and answers requests in `serve`. All of them use `weights`,
+`device`, `special_tokens` (special tokens in texts are plain text) and `silence` (no progress bars of libraries).
 """
 
 from typing import TYPE_CHECKING, Any

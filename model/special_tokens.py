@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from stages.utf8 import without_surrogates
+
 
 def plain(tokenizer: Any, text: str) -> str:
     """The text with special tokens broken up, and without lone surrogates, on which tokenizers raise."""
-    text = text.encode("utf-8", "replace").decode()
+    text = without_surrogates(text)
     for special in sorted(special_tokens(tokenizer), key=lambda name: (-len(name), name)):
         text = text.replace(special, f"{special[0]} {special[1:]}")
     return text

@@ -20,6 +20,7 @@ from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
 from stages.storage.writer import ShardWriter
+from stages.utf8 import without_surrogates
 
 FINAL_REASONS = {"generator", "template"}  # reasons of rejection for which another attempt would not help
 
@@ -248,7 +249,7 @@ class Generate:
             "stage": str(spec.stage),
             "reason": row.parsed.reason,
             "detail": detail and self._redact(detail, seed.language),
-            "text": self._redact(row.completion.text.encode("utf-8", "replace").decode("utf-8"), seed.language),
+            "text": self._redact(without_surrogates(row.completion.text), seed.language),
             "task": row.task,
         }
 

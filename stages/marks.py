@@ -39,7 +39,7 @@ CHANNEL = re.compile(
 )
 CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 
-# forms without tags: how the text begins, and what stands before the answer
+# forms without tags: how the text begins, and what comes before the answer
 PLAIN_FORMS = (
     (re.compile(r"\s*analysis(?=[A-Z\"'])"), re.compile(r"assistantfinal")),  # harmony without its tokens
     (

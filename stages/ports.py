@@ -156,7 +156,7 @@ class Encoder(Protocol):
 
 
 class Verifier(Protocol):
-    """Scores how well passages bear claims out. `card` is the identity of the weights."""
+    """Scores how well passages support claims. `card` is the identity of the weights."""
 
     card: ModelCard
 

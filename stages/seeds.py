@@ -77,13 +77,11 @@ class SourceList:
         return cls(files, list(value["notes"]))
 
 
-def list_files(config: Config) -> list[DomainFile]:
-    """All files of all sources, each with its hash. Raises ConfigError or InputError, which name the config's key."""
-    return list_sources(config).files
-
-
 def list_sources(config: Config) -> SourceList:
-    """All files of all sources, each with its hash, and notes on what is passed over. Raises as `list_files`."""
+    """All files of all sources, each with its hash, and notes on what is passed over.
+
+    Raises ConfigError or InputError, which name the key of the config.
+    """
     files: list[DomainFile] = []
     notes: list[str] = []
     for name, domain in config.domains.items():

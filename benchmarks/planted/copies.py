@@ -38,7 +38,7 @@ from stages.dedup.match import Match
 from stages.dedup.sign import Sign
 from stages.record import CANDIDATE, Candidate, Seed
 from stages.sources.corpora import read_corpus
-from stages.sources.seed_source import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_listing
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
@@ -64,7 +64,7 @@ def passages(per_corpus: int) -> Iterator[str]:
     for name, corpus in corpora().items():
         if not corpus.held_out:
             source = Source(corpus=name)
-            (file,) = source_files(source, name)
+            (file,) = source_listing(source, name).files
             seeds = read_seeds(source, file, corpus.domain, Passages())
             texts = sorted({seed.text for seed in islice(seeds, 20 * per_corpus) if isinstance(seed, Seed)})
             random.Random(name).shuffle(texts)

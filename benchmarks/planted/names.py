@@ -22,7 +22,7 @@ from configs.schema import Passages, Source
 from filters.heads.corruptions import sentences
 from filters.text.names import unsupported
 from stages.record import Seed
-from stages.sources.seed_source import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_listing
 from stages.storage.packages import fetch
 
 NAMES = {
@@ -76,7 +76,7 @@ def main() -> int:
         if corpus.held_out:
             continue
         source = Source(corpus=name)
-        (file,) = source_files(source, name)
+        (file,) = source_listing(source, name).files
         seeds = read_seeds(source, file, corpus.domain, Passages())
         texts = sorted({seed.text for seed in islice(seeds, 5000) if isinstance(seed, Seed)})
         for text in random.Random(name).sample(texts, min(count, len(texts))):

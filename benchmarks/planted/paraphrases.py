@@ -31,13 +31,13 @@ from configs.catalogue import corpora
 from configs.schema import Dedup, Encoder, Passages, Source
 from filters.heads.corruptions import sentences
 from filters.sketch import Sketch
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
 from stages.record import CANDIDATE, Candidate, Seed
-from stages.sources.seed_source import read_seeds, source_files
+from stages.sources.seed_source import read_seeds, source_listing
 from stages.storage.records import FileRef
 
 THRESHOLDS = (0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995)
@@ -168,7 +168,7 @@ def originals(per_corpus: int) -> list[Seed]:
         if corpus.held_out:
             continue
         source = Source(corpus=name)
-        (file,) = source_files(source, name)
+        (file,) = source_listing(source, name).files
         cut = Passages(min_chars=150, max_chars=440)
         seeds = [seed for seed in islice(read_seeds(source, file, corpus.domain, cut), 5000) if isinstance(seed, Seed)]
         starts = sorted(

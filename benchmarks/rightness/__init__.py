@@ -1,1 +1,1 @@
-"""Benchmarks of how much right data a generator and the filters give."""
+"""How much right data a generator and the filters give: `samples`, by the number of samples of a passage."""

@@ -1,7 +1,9 @@
 """The configuration as frozen pydantic models, one section a file. An unknown key is an error.
 
-Read `config` (the whole), then `domain`, `task`, `generator`, `screening` and `operation`; `training` is the language
-model's configuration, `policy` a safety policy, `section` what all of them share.
+Read `section` (what all of them share) and `config` (the whole), then `domain`, `task`, `generator`, `screening` and
+`operation`. `evolve` is the self-evolving loop's section, `lora` how adapters are trained. In files of their own:
+`training` (the language model's configuration), `policy` (the filter `safety`), `serving` (a server's policies and
+keys) and `audit_rubric` (what readers of an audit are asked).
 """
 
 from configs.schema.config import Adapt, Config, Dedup, Generate, Shards

@@ -12,7 +12,7 @@ CandidateKind = Literal["sft", "dpo", "tasks", "prompt"]
 
 
 class Gate(Section):
-    """The limits that a challenger is held to. Utility is bits per byte saved on real held-out text, as a share."""
+    """The limits that a challenger has to keep. Utility is bits per byte saved on real held-out text, as a share."""
 
     alpha: float = Field(
         default=0.025,
@@ -101,7 +101,7 @@ class Evolve(Section):
         default=3, ge=0, description="Dates for which a new champion is compared with the one before it."
     )
     lora: Lora = Field(default=Lora(), description="How adapters are trained.")
-    gate: Gate = Field(default=Gate(), description="The limits that a challenger is held to.")
+    gate: Gate = Field(default=Gate(), description="The limits that a challenger has to keep.")
 
     @model_validator(mode="after")
     def _has_prompts(self) -> "Evolve":

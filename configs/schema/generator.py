@@ -98,7 +98,7 @@ class VllmOptions(BackendOptions):
         return self
 
     def for_process(self, processes: int, *, adapters: bool) -> Self:
-        """An engine that serves no adapters is faster."""
+        """Without adapters `max_lora_rank` is 0: an engine that serves none is faster."""
         return self if adapters else self.model_copy(update={"max_lora_rank": 0})
 
 
@@ -138,7 +138,7 @@ class OpenAIOptions(BackendOptions):
         return body
 
     def row_identity(self) -> Any:
-        """The address alone, as in the fingerprints of shards that exist; with options that were added later, more."""
+        """The address alone, so that fingerprints of existing shards stay; where later options are set, these too."""
         values = super().row_identity()
         return self.base_url if set(values) == {"base_url"} else values
 
@@ -156,7 +156,7 @@ class EchoOptions(BackendOptions):
     defect_rate: float = Field(default=0.2, ge=0, le=1, description="Share of answers that are bad on purpose.")
 
     def row_identity(self) -> None:
-        """Nothing more: `Generator.shard_identity` has the defect rate whatever the backend."""
+        """None: `Generator.shard_identity` includes the defect rate for every backend."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""When, how fast and under whose eyes a run is made: none of it changes a row, so the fingerprint leaves it out."""
+"""How a run is executed and watched: workers, prices, drift, metrics. None of it changes a row or a fingerprint."""
 
 import os
 import re

@@ -30,5 +30,5 @@ class Section(BaseModel):
         return values
 
     def hashed_as(self) -> dict[str, Any]:
-        """Values that stand in digests instead of the present ones."""
+        """Values that digests are computed over instead of the present ones, by key."""
         return {}

@@ -103,6 +103,6 @@ class Task(Section):
         return self
 
     def hashed_as(self) -> dict[str, Any]:
-        """Measuring what a shipped task needs makes it no other task."""
+        """A shipped task keeps the digest that it had before its `needs_parameters` was measured."""
         is_shipped = self.needs_parameters == _NEEDS and self.name in _NEEDED
         return {"needs_parameters": _NEEDED[self.name]} if is_shipped else {}

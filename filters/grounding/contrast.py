@@ -19,8 +19,8 @@ class Contrast:
 
     A distractor is a real sentence with one place changed. It is dropped as `supported` if it differs from the sentence
     in nothing that the passage does not have: then it may be true. With the score `plausibility`
-    (`stages/likelihood.py`, in nats per token) below `min_plausibility` it is `implausible`: fluency alone would tell
-    it from the real sentence. Above `max_plausibility` too: words of the domain were replaced by common ones.
+    (`stages/likelihood.py`, in nats per token) below `min_plausibility` it is `implausible`: its fluency alone would
+    give it away. Above `max_plausibility` too: words of the domain were replaced by common ones.
     """
 
     min_plausibility: Annotated[float, Field(le=0)] = -0.4

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from filters.heads.grounded.claims import claims_of
-from filters.heads.grounded.combined import combined
 from filters.heads.grounded.verifier_card import (
     JUDGE,
     LIKELIHOODS,
@@ -18,13 +17,14 @@ from filters.heads.grounded.verifier_card import (
     judge_scale,
     located,
 )
+from filters.heads.grounded.z_scores import mean_z_score
 from stages.ports import KEEP, Verdict, Verifier
 from stages.record import Candidate
 
 
 @dataclass(frozen=True)
 class Grounded:
-    """Reason: ungrounded. The score says how well the passage bears the answer out; 0 is an average answer.
+    """Reason: ungrounded. The score says how well the passage supports the answer; 0 is an average answer.
 
     The least supported sentence decides; of an answer in JSON, the least supported field. Where the row carries the
     likelihoods of its generator, the score is the mean of all of them in units of their spread; `likelihoods: false`
@@ -115,7 +115,7 @@ class Grounded:
         return bool(row.passage.strip()) and row.language in known
 
     def _score(self, scores: Mapping[str, float]) -> float:
-        return combined(scores, self._scales) if self._card else scores[OWN]
+        return mean_z_score(scores, self._scales) if self._card else scores[OWN]
 
     def _verdict(self, row: Candidate, least: Mapping[str, float], worst: str) -> Verdict:
         carried = {str(entry["filter"]): float(entry["score"]) for entry in row.scores} if self.likelihoods else {}

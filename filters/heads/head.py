@@ -11,6 +11,7 @@ import numpy as np
 from configs.errors import ConfigError
 from filters.heads.logistic import probability
 from stages.ports import Encoder
+from stages.storage.atomic import write_text
 
 SHIPPED_HEADS = Path(__file__).parent / "shipped"
 # Shares of the encoder's layers whose states heads read: the last layers say what a text is about, these how it is
@@ -34,8 +35,7 @@ class HeadFile:
 
     def write(self, path: Path) -> None:
         """Writes the head as JSON; equal heads give equal bytes."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, name: str) -> Self:

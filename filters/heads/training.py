@@ -97,7 +97,7 @@ class Trainer:
         self.fitter: Fitter = self._tuned_judge if tune else self._frozen_fitter(features(encoder, self.texts))
 
     def evaluate(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """Logits of all rows by heads that were trained without their source, and `evaluation.report` of them."""
+        """Logits [N] of all rows by heads trained without the row's source, and `evaluation.report` of them."""
         held_out = out_of_fold(self.fitter, self.fold)
         within = np.array([row.page % FOLDS for row in self.rows])
         # a tuned encoder is not trained again for the easiest split, and for two halves of the sources only
@@ -216,7 +216,7 @@ class Trainer:
 
 
 def between_sources(x_ND: np.ndarray, y_N: np.ndarray, source_N: np.ndarray) -> np.ndarray:
-    """Covariance [D, D] of the sources' mean features, averaged over good and bad texts: what tells sources apart."""
+    """Covariance [D, D] of the sources' mean features, averaged over good and bad texts: how sources differ."""
     covariance = np.zeros((x_ND.shape[1],) * 2)
     for good in (0, 1):
         means = [x_ND[(y_N == good) & (source_N == name)].mean(0) for name in np.unique(source_N[y_N == good])]

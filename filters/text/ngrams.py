@@ -113,7 +113,7 @@ class EvaluationIndex:
         if table is None:
             table = _build(evaluation, names)
             with using_cache():
-                _publish(path, table)
+                _write(path, table)
         gram, size, set_number = (np.ascontiguousarray(table[name]) for name in ("gram", "size", "of"))
         return cls(gram, size, set_number, names, identity)
 
@@ -195,7 +195,7 @@ def _read(path: Path) -> np.ndarray | None:
     return table if table.dtype == ENTRY else None
 
 
-def _publish(path: Path, table: np.ndarray) -> None:
+def _write(path: Path, table: np.ndarray) -> None:
     """Writes the table atomically. Two processes that build it at the same time write equal files."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, table, allow_pickle=False)

@@ -1,11 +1,12 @@
 """Generators: who turns prompts into text. A backend is a module or a package of this folder.
 
-The module of that name declares a `Backend` as `BACKEND`: `echo` (no model), `transformers`, `openai` (a service over
-HTTP) and `vllm` (engine processes on GPUs). Read one of them first. They share `prompt` with `chat_template` (what a
-template cannot do is found by `template_check`), `decode` and `sampler` (the decoding of `transformers`), and `lora`
-(the adapter trainer of local models).
+The module of that name declares a `Backend` as `BACKEND`: `echo` (no model; its answers are in `echo_text`),
+`transformers`, `openai` (a service over HTTP) and `vllm` (engine processes on GPUs). Read one of them first. They share
+`prompt` with `chat_template` (`template_check` finds what a template cannot do), `decode`, `sampler` and `likelihood`
+(how `transformers` generates and scores), and `lora` (the adapter trainer of local models).
 
-A new backend is its file, its options in configs/schema/generator.py and a row in tests' contract of generators.
+To add a backend: write its file, its options in configs/schema/generator.py, and a row in the contract test of
+generators, tests/model/backends/test_contract.py.
 """
 
 import hashlib

@@ -140,7 +140,7 @@ class ChatTemplate:
         return _SYSTEM in prompt and _USER in prompt
 
     def _try_answer(self, prompt: str) -> tuple[str, str]:
-        """What stands between a prompt and an answer without thoughts, and after the answer."""
+        """What is between a prompt and an answer without thoughts, and after the answer."""
         closing = f"\n{marks.closing(self.opened)}\n\n" if self.opened else ""
         messages = [{"role": "user", "content": _USER}, {"role": "assistant", "content": _ANSWER}]
         try:

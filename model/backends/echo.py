@@ -21,6 +21,7 @@ from model.weights.adapter import CONFIG, WEIGHTS, check_adapter, write_adapter
 from stages.ports import Adapter, Completion, ModelCard, Preference, ProgressCallback, Request, Training
 from stages.record import content_id
 from stages.storage.stats import GeneratorStats
+from stages.utf8 import without_surrogates
 
 _SEEN_WORD, _NEW_WORD = -2.0, -5.0  # log-probabilities of a scored word, in nats
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")
@@ -57,7 +58,7 @@ class EchoGenerator:
 
     def _answer(self, request: Request) -> Completion:
         prompt = next((row["content"] for row in reversed(request.messages) if row["role"] == "user"), "")
-        prompt = prompt.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
+        prompt = without_surrogates(prompt)
         scored = None if request.scored is None else split_words(request.scored)
         limit = request.sampling.max_tokens if scored is None else len(scored) + 1
         prompt_tokens = sum(len(split_words(row["content"])) for row in request.messages)

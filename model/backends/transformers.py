@@ -174,7 +174,10 @@ class TransformersGenerator:
                 adapted: Any = PeftModel.from_pretrained(copy.deepcopy(self.model), adapter.path)
                 self.adapted = adapter.sha256, adapted.merge_and_unload().eval()
             except (OSError, ValueError, KeyError, RuntimeError) as error:
-                raise BackendError(f"adapter {adapter.name}: cannot be loaded from {adapter.path} ({error})") from error
+                raise BackendError(
+                    f"adapter {adapter.name}: cannot be loaded from {adapter.path} ({error}); it is damaged, or of "
+                    "another model: remove its folder and run the date again with --force"
+                ) from error
         return self.adapted[1]
 
 

@@ -35,7 +35,7 @@ class HeldOutRule:
 
     By document: all rows that were written from one document are on the same side, in whatever shards and dates they
     are. Shards without a column `document_id` only say which passage a row is from (`seed_id`); then all rows of one
-    passage are on the same side. Rows without either are told apart by their text.
+    passage are on the same side. Rows without either are identified by their text.
     """
 
     share: float  # of the documents

@@ -1,4 +1,4 @@
-"""Asks a language model whether a passage bears a claim out, and reads the answer off its next token."""
+"""Asks a language model whether a passage supports a claim, and reads the answer off its next token."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -113,7 +113,10 @@ def is_causal(card: ModelCard) -> bool:
         with silence():
             config = AutoConfig.from_pretrained(card.path, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise BackendError(f"model: {card.name!r} cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise BackendError(
+            f"model: {card.name!r} cannot be loaded ({str(error).splitlines()[0]}); name a language model, a "
+            "sequence-classification model, or a folder that `gristmill filter train grounded` wrote"
+        ) from error
     return any(name.endswith("ForCausalLM") for name in config.architectures or ())
 
 
@@ -128,7 +131,8 @@ def _load(card: ModelCard) -> tuple[Any, Any]:
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
-            f"model: {card.name!r} cannot be loaded as a causal language model ({str(error).splitlines()[0]})"
+            f"model: {card.name!r} cannot be loaded as a causal language model ({str(error).splitlines()[0]}); name "
+            "another one"
         ) from error
     return tokenizer, model
 

@@ -1,4 +1,4 @@
-"""Reads a passage and a claim together, and scores how well the passage bears the claim out (a cross-encoder).
+"""Reads a passage and a claim together, and scores how well the passage supports the claim (a cross-encoder).
 
 Any sequence-classification model of transformers will do: with one output, with two (the second is "supported"), or
 with a label that is called entailment or supported. The project's own is a small BERT with a LoRA adapter.
@@ -20,7 +20,8 @@ from model.encoder.weights import sha256_with_adapter
 from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from model.weights.resolve import resolve_model
-from stages.ports import ModelCard, Verifier
+from stages.ports import ModelCard
+from stages.utf8 import without_surrogates
 
 MAX_CLAIM_TOKENS = 160  # of a claim; the rest of a longer one is cut: a sentence is shorter
 OVERLAP = 0.25  # of a window, that it shares with the next one
@@ -63,7 +64,7 @@ class CrossEncoder:
         self.model: Any = loaded.to(self.device, tensor_dtype).eval()
 
     def score(self, passages: Sequence[str], claims: Sequence[str]) -> np.ndarray:
-        """Float32 [N]: the logit of "the passage bears the claim out" for each pair, the best window's."""
+        """Float32 [N]: the logit of "the passage supports the claim" for each pair, the best window's."""
         scores = np.full(len(claims), -np.inf, np.float32)
         with self.lock, torch.inference_mode():
             use_threads(self.threads)  # torch keeps the number by calling thread
@@ -118,7 +119,7 @@ def windows_of(tokenizer: Any, passages: Sequence[str], claims: Sequence[str], m
 
 
 def separator_of(tokenizer: Any) -> str:
-    """What stands before a claim: an empty line where the tokenizer puts nothing between two texts (a decoder's)."""
+    """What is put before a claim: an empty line where the tokenizer puts nothing between two texts (a decoder's)."""
     return "" if tokenizer.backend_tokenizer.num_special_tokens_to_add(True) else "\n\n"
 
 
@@ -213,9 +214,4 @@ def _supported_label(config: Any) -> int:
 
 def clean(text: str) -> str:
     """The text without what a tokenizer cannot read."""
-    return text.replace("\x00", " ").encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
-
-
-def open_cross_encoder(model: str, adapter: str, threads: int) -> Verifier:
-    """Loads a cross-encoder. Raises ConfigError, InputError or BackendError naming `model`."""
-    return CrossEncoder(model, adapter, threads)
+    return without_surrogates(text.replace("\x00", " "))

@@ -14,7 +14,7 @@ from transformers.masking_utils import eager_mask
 from configs.schema import Encoder as EncoderConfig
 from model.device import choose_device, use_threads
 from model.encoder.weights import identify_encoder, load_encoder
-from stages.ports import Encoder
+from stages.utf8 import without_surrogates
 
 _MIN_BFLOAT16_COSINE = 0.999  # of the probes' vectors in bfloat16 and float32; below it float32 is used
 _PROBE_TEXTS = (
@@ -116,7 +116,7 @@ class BertEncoder:
 
     def _clean(self, text: str) -> str:
         head = text[: self.max_tokens * _MAX_CHARS_PER_TOKEN].replace("\x00", " ")
-        return self.prefix + head.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8 form
+        return self.prefix + without_surrogates(head)
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Batches of indices of texts of similar length, each at most `batch_tokens` tokens with padding."""
@@ -168,8 +168,3 @@ def attend_by_products(
     mask_N1S = mask_B11S.expand(B, H, 1, -1).reshape(B * H, 1, -1)
     scores_NTS = torch.baddbmm(mask_N1S, q_NTD, k_NSD.transpose(1, 2), alpha=scaling)
     return torch.bmm(scores_NTS.softmax(-1), v_NSD).view(B, H, T, D).transpose(1, 2), None
-
-
-def open_encoder(config: EncoderConfig, threads: int) -> Encoder:
-    """Loads the configured encoder. Raises ConfigError, InputError or BackendError naming the key to change."""
-    return BertEncoder(config, threads)

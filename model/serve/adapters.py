@@ -45,7 +45,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The model of a request: its public id, and its adapter unless it is the base model."""
+    """The model of a request: its public id, which has an adapter's hash, and the adapter; None: the base model."""
 
     public_id: str
     adapter: AdapterRef | None = None

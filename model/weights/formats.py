@@ -50,7 +50,9 @@ def _convert_zip(source: Path, folder: Path) -> None:
         for member in content.infolist():
             path = PurePosixPath(member.filename.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise InputError(f"{source}: its member {member.filename!r} would be written outside of the folder")
+                raise InputError(
+                    f"{source}: its member {member.filename!r} would be written outside of the folder; do not use it"
+                )
         content.extractall(folder)
 
 

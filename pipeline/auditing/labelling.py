@@ -67,7 +67,7 @@ def guide(rubric: AuditRubric) -> str:
 
 
 def parse_line(rubric: AuditRubric, line: str, session: AuditSession, row: str, by: str) -> AuditLabel:
-    """The label that a line of keys and a note stands for. Raises InputError saying what is missing or unknown."""
+    """The label that a line of keys and a note means. Raises InputError saying what is missing or unknown."""
     keys, _, note = line.partition(" ")
     answers = {
         answer.key: (question.name, answer.value) for question in rubric.questions for answer in question.answers

@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.errors import GristmillError
 from model.serve.client import ChatClient
+from stages.utf8 import without_surrogates
 
 HELP = "/clear starts anew, /quit or Ctrl-D ends, Ctrl-C stops an answer"
 NOTES = {  # by finish_reason
@@ -131,7 +132,7 @@ def _typed(write: Callable[[str], None]) -> Iterator[str]:
     """Yields the lines that are typed and not empty, until Ctrl-D. Ctrl-C drops a line."""
     while True:
         try:
-            line = input("> ").encode("utf-8", "replace").decode().strip()  # no surrogates of a terminal's other bytes
+            line = without_surrogates(input("> ")).strip()  # for bytes that are not UTF-8
         except KeyboardInterrupt:
             write("\n")
             continue

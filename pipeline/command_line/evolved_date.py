@@ -13,7 +13,7 @@ def evolve_one_date(request: RunRequest, date: str, *, now: bool = False) -> int
 
     `now`: also if it is not due yet by `evolve.max_cost_share`.
     """
-    from pipeline.evolve.evolve import evolve_date
+    from pipeline.evolve.evolve_date import evolve_date
     from pipeline.report.evolution import verdict_line
     from pipeline.report.progress import RunProgress
     from pipeline.run.resolve import resolve_models

@@ -158,10 +158,24 @@ def run_several_dates(request: RunRequest, dates: list[str], *, keep_going: bool
         line = {"status": "failed" if error else backfill.overall_status(results), "dates": rows, "notes": notes}
         print_json(line | ({"error": error} if error else {}))
     else:
-        backfill.print_results(results)
+        print_results(results)
     for note in (*notes, *([error] if error else [])):
         print_notice(note)
     return worst([*(day.code for day in results), FAILED if error else DONE])
+
+
+def print_results(results: Sequence[Any]) -> None:
+    """Prints a table with one line for each `DateResult`: how the date ended, its rows and size, and notes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.report.summary import size
+
+    table = Table("date", "status", "code", "accepted", "Parquet", "note")
+    for result in results:
+        figures = [str(result.manifest.accepted), size(result.manifest.bytes)] if result.manifest else ["", ""]
+        table.add_row(result.date, result.status, str(result.code), *figures, "; ".join(result.notes))
+    Console(highlight=False).print(table, markup=False)
 
 
 def stop_of(request: RunRequest) -> Any:

@@ -1,4 +1,4 @@
-"""Lines of standard input, as a command reads them: each as soon as it is there, and in UTF-8 or named."""
+"""Lines of standard input, each as soon as it is there. What is not UTF-8 is an error that names it."""
 
 import sys
 from collections.abc import Iterable, Iterator

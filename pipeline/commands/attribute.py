@@ -20,7 +20,7 @@ app = typer.Typer()
 
 
 @app.command()
-def attribute(
+def attribute_rows(
     out: DataSetFlag,
     groups: Annotated[
         str,

@@ -68,7 +68,7 @@ def chat(
         client = stack.enter_context(ChatClient(url, _read_key(api_key_file) if api_key_file else None))
         names = [model] if model else client.models()
         if not names:
-            raise ConfigError(f"--url: {url} serves no model")
+            raise ConfigError(f"--url: {url} serves no model that this key may use; see its --api-key-file")
         given = {name: value for name, value in options.items() if value is not None}
         conversation = Conversation(client, names[0], system, **given)
         if sys.stdin.isatty() and not as_json:
@@ -87,7 +87,8 @@ def _read_key(path: str) -> str:
         words = Path(path).expanduser().read_text("utf-8").split()
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"--api-key-file: {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')})"
+            f"--api-key-file: {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}); name a text file that "
+            "you may read"
         ) from None
     if len(words) != 1 or not words[0].isascii():
         raise ConfigError(f"--api-key-file: {path} has {len(words)} words; give a file with one key and nothing else")

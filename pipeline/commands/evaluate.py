@@ -20,7 +20,7 @@ app = typer.Typer()
 
 
 @app.command()
-def evaluate(
+def evaluate_models(
     model: Annotated[
         list[str],
         typer.Option(

@@ -21,7 +21,7 @@ app = typer.Typer()
 
 
 @app.command()
-def evolve(
+def evolve_generators(
     config: ConfigFlag,
     beam_args: BeamFlags = None,
     overrides: OverridesFlag = None,

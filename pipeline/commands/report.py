@@ -18,7 +18,7 @@ app = typer.Typer()
 
 
 @app.command()
-def report(
+def write_or_serve_report(
     what: Annotated[
         str, typer.Argument(metavar="DATE|evolve|serve", help="A finished date to write the page of; evolve; or serve.")
     ],
@@ -50,7 +50,7 @@ def report(
         return
     if not data.root.is_dir():
         raise ConfigError(f"--out: no such folder {data.root}; name the folder that gristmill run wrote")
-    from pipeline.pages.serve import serve
+    from pipeline.pages.report_server import serve
 
     serve(data, host or HOST, PORT if port is None else port)
 
@@ -59,7 +59,7 @@ def _written(data: "DataSet", what: str) -> "Path":
     """Writes the page of a date or of the loop."""
     if what == "evolve":
         from pipeline.command_line.data_set import open_data_set
-        from pipeline.pages.evolve import write_evolve_report
+        from pipeline.pages.evolve_report import write_evolve_report
 
         return write_evolve_report(open_data_set(str(data.root)))
     from configs.errors import InputError

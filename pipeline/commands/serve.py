@@ -15,7 +15,7 @@ app = typer.Typer()
 
 
 @app.command()
-def serve(
+def serve_model(
     model: Annotated[
         str,
         typer.Option(

@@ -19,7 +19,7 @@ app = typer.Typer()
 
 
 @app.command()
-def train(
+def train_language_model(
     config: Annotated[
         str, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a preset: laptop, nano.")
     ],

@@ -1,4 +1,4 @@
-"""Attribution: which groups of a data set's rows help a small student on real text, and task weights that follow.
+"""Attribution: which groups of a data set's rows help a small student on real text, and task weights derived from it.
 
 What a row teaches is the generator's own text: its passage is real, and every student knows it.
 """
@@ -62,7 +62,7 @@ def attribute(
     if unknown := [name for name in domains if name not in rows]:
         raise InputError(f"--domain: no rows of {', '.join(unknown)}; there are rows of {', '.join(rows) or 'none'}")
     if not rows:
-        raise InputError(f"{data.root}: no rows on these dates")
+        raise InputError(f"{data.root}: no rows on these dates; name others with --date")
     config = config or _recorded_config(data, manifests)
     notes: list[str] = []
     measured = {}
@@ -213,7 +213,7 @@ def _measure(
             f"each other{why}; add columns to --groups or dates with more rows, or lower --bytes"
         )
     if bytes_each and bytes_each > MAX_BYTES_EACH:
-        raise ConfigError(f"--bytes: {bytes_each:,} are more than {MAX_BYTES_EACH:,}")
+        raise ConfigError(f"--bytes: {bytes_each:,} are more than {MAX_BYTES_EACH:,}; give so many or fewer")
     if len(groups) > MAX_GROUPS:
         raise InputError(
             f"{domain}: {len(groups)} groups by {', '.join(columns)} are more than {MAX_GROUPS}; name fewer columns in "

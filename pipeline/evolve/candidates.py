@@ -25,7 +25,7 @@ class Candidate:
 
 
 def turn_of(history: Iterable[EvolveVerdict], options: Evolve) -> int:
-    """How many verdicts on candidates of `evolve.candidates` there are, tried or not: whose turn is next follows."""
+    """The number of verdicts so far on kinds of candidates in `evolve.candidates`, which take turns in this order."""
     return sum(verdict.kind in options.candidates for verdict in history)
 
 

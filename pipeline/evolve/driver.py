@@ -8,28 +8,28 @@ A crash of this process loses no committed shard and no verdict: the supervisor 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from configs import errors, load
 from model import backends
 from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import Evolution
-from pipeline.evolve.evolve import CONFIG
+from pipeline.evolve.evolve_date import CONFIG
 from pipeline.evolve.graph import graph
 from pipeline.evolve.pacing import FOLDER
 from pipeline.evolve.verdict import opens_vault, verdicts_on
 from pipeline.run import signed_urls
-from pipeline.run.beam.driver_process import drive
+from pipeline.run.beam.driver_process import run_driver
 from pipeline.run.beam.stage_runner import StageRunner
 from pipeline.run.stage_specs import Context
 from pipeline.store.dataset import DataSet
 from pipeline.store.evolve_record import NAME, EvolveRecord
 from pipeline.store.registry_files import Registry
+from pipeline.store.run_record import DriverResult
 from stages.seeds import list_sources
 
 
-def evolve(folder: Path, beam_args: Sequence[str]) -> dict[str, Any]:
-    """Runs what is not finished and commits the verdicts. Returns the content of `result.json`.
+def run_stages(folder: Path, beam_args: Sequence[str]) -> DriverResult:
+    """Runs what is not finished and commits the verdicts.
 
     Raises StoreError without a record in the folder, and GristmillError when a stage fails.
     """
@@ -77,7 +77,7 @@ def evolve(folder: Path, beam_args: Sequence[str]) -> dict[str, Any]:
             for verdict in verdicts_on(evolution, registry, name, outcome[name]):
                 registry.commit(verdict)
             registry.catch_up(name)  # after a verdict whose process was killed before it wrote the pointer
-    return {"status": "done", "notes": sources.notes}
+    return DriverResult("done", notes=sources.notes)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the folder of the date's evolution, then flags for the Beam runner.
     """
     folder = Path(argv[0])
-    return drive(folder, lambda: evolve(folder, argv[1:]))
+    return run_driver(folder, lambda: run_stages(folder, argv[1:]))
 
 
 if __name__ == "__main__":

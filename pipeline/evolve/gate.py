@@ -29,6 +29,7 @@ from pipeline.evolve.paired import Pair
 from pipeline.store.registry import Check
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.students import StudentFigure
+from stages.utf8 import utf8_size
 
 MIN_PLANTED_GAP = 0.3  # between the shares of planted good and bad answers that the verifier holds right
 
@@ -184,12 +185,12 @@ def _yield(measurement: Measurement, gate: Gate, arm: str) -> list[Check]:
 
 
 def _bytes_per_token(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> np.ndarray:
-    size = np.array([len(row.text.encode("utf-8", "replace")) * row.accepted for row in rows], float)
+    size = np.array([utf8_size(row.text) * row.accepted for row in rows], float)
     return weights @ size / np.maximum(weights @ np.array([row.tokens for row in rows], float), 1e-9)
 
 
 def _planted(measurement: Measurement) -> list[Check]:
-    """The verifier has to tell planted good answers from bad ones: a judge whose arguments are swapped does not."""
+    """The verifier has to score planted good answers above bad ones; one whose arguments are swapped does not."""
     if GOOD not in measurement.answers and BAD not in measurement.answers:
         return []
     good, bad = (

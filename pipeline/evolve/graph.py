@@ -10,10 +10,10 @@ from typing import Any
 from configs.schema import FilterSpec
 from filters import build, language
 from model import backends
+from model.encoder import open_encoder, open_verifier
 from pipeline.evolve.evolution import DomainOutcome, Evolution, Outcome
 from pipeline.run.allocation import cut_into_shards, divide_over_files
 from pipeline.run.champions import with_champions
-from pipeline.run.graph import open_encoder, open_verifier
 from pipeline.run.stage_specs import NameStage, ServedAdapter, ShardInput, Stage, build_stage
 from pipeline.store.registry import Variant, VariantAdapter
 from stages.evolve import fit, pairs, probe, students

@@ -1,12 +1,15 @@
-"""Which groups of texts help a small student on real text: students learn random halves of the groups, and a ridge
-regression tells the groups' effects apart (Ilyas et al. 2022, "Datamodels": the same, with examples for groups).
+"""Which groups of texts help a small student on real text.
 
-Every student learns the same real core, and of half of the groups random rows with the same number of bytes each, so
-neither a group's size nor the students' total stands for worth. That number is at most half of what the scarcest group
-has: then students differ in their rows as fresh samples of the group would (half-samples, see `interval`), and the
-intervals hold for the group, not only for the rows that were drawn. Halves come in pairs, a half and the others; so do
-rows: a student learns of a group those that the last one to learn it left. What is special about one half of the groups
-or rows then cancels out.
+Students learn random halves of the groups, and a ridge regression separates the groups' effects (Ilyas et al. 2022,
+"Datamodels": the same, with examples for groups).
+
+Every student learns the same real core, and random rows of half of the groups, with the same number of bytes of each
+group: so neither the size of a group nor that of a student is taken for worth. That number is at most half of what the
+smallest group has. Then students differ in their rows as fresh samples of the group would (half-samples, see
+`interval`), and the intervals hold for the group, not only for the rows that were drawn.
+
+Halves of the groups come in pairs: a half, and the other half. So do halves of a group's rows: a student learns the
+rows that the last student to learn this group left. What is special about one half then cancels out.
 
 The effect of a group is relative to the average group: what is saved where it takes an average group's place. The sum
 of all effects is 0; the regression's penalty, chosen by generalised cross-validation (Golub, Heath and Wahba 1979),
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.evolve.student_pool import StudentPool
+from stages.utf8 import utf8_size
 
 REPLICATES = 400  # of each bootstrap
 MIN_STUDENTS_PER_GROUP = 2
@@ -57,7 +61,7 @@ def group_effects(
     random = np.random.default_rng(seed)
     members = random_halves(len(groups), students, random)
     texts = ["\n\n".join(core), *(text for group in groups for text in group)]
-    sizes = np.array([len(text.encode("utf-8", "replace")) for text in texts])
+    sizes = np.array([utf8_size(text) for text in texts])
     chosen = np.zeros((len(members), len(texts)), np.int32)
     chosen[:, 0] = 1
     bounds = np.cumsum([1, *map(len, groups)])
@@ -74,7 +78,7 @@ def group_effects(
     document = np.repeat(np.arange(len(held_out)), [len(texts) for texts in held_out])
     bits = StudentPool(texts, flat).bits(chosen)
     bits = np.stack([np.bincount(document, row, len(held_out)) for row in bits])
-    lengths = np.bincount(document, [len(text.encode("utf-8", "replace")) for text in flat], len(held_out))
+    lengths = np.bincount(document, [utf8_size(text) for text in flat], len(held_out))
     return effects_of(members, bits, lengths, random)
 
 

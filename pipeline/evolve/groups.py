@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
 from pipeline.store.manifest import Manifest
+from stages.utf8 import utf8_size
 
 MAX_BYTES_EACH = 30_000  # of a group that a student learns
 Key = tuple[str, ...]
@@ -26,14 +27,14 @@ class Group:
 
     def add(self, row_id: str, seed_id: str, text: str) -> None:
         """Counts a row, and keeps it unless there are enough with smaller ids, which are hashes."""
-        size = len(text.encode("utf-8", "replace"))
+        size = utf8_size(text)
         self.rows += 1
         self.bytes += size
         self.texts.append((row_id, seed_id, text))
         self._kept += size
         if self._kept > 6 * MAX_BYTES_EACH:
             self.texts = self.sample(3 * MAX_BYTES_EACH)
-            self._kept = sum(len(text.encode("utf-8", "replace")) for _, _, text in self.texts)
+            self._kept = sum(utf8_size(text) for _, _, text in self.texts)
 
     def sample(self, max_bytes: int) -> list[tuple[str, str, str]]:
         """The rows with the smallest ids, up to the one that reaches `max_bytes`."""
@@ -42,7 +43,7 @@ class Group:
             if spent >= max_bytes:
                 break
             chosen.append(row)
-            spent += len(row[2].encode("utf-8", "replace"))
+            spent += utf8_size(row[2])
         return chosen
 
 

@@ -1,7 +1,7 @@
 """Guards: what may not get worse while utility gets better. Each one stops a way in which loops collapse.
 
-A challenger is held to the limits of `evolve.gate` against the champion and against the base model. Where a figure of a
-few hundred answers moves more by chance than its limit allows, the change also has to be more than chance explains.
+A challenger has to keep the limits of `evolve.gate` against the champion and against the base model. Where a figure of
+a few hundred answers moves more by chance than its limit allows, the change also has to be more than chance explains.
 Too few rows pass nothing.
 """
 
@@ -28,6 +28,7 @@ from pipeline.evolve.paired import Pair, coverage, covered, mean_length, median_
 from pipeline.store.registry import Check
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.student import ByteStudent
+from stages.utf8 import utf8, utf8_size
 
 MIN_ACCEPTED = 30  # accepted answers of each arm; with fewer no figure below means anything
 MIN_CORE_CHARS = 10_000  # of real text, for the surprise of answers
@@ -125,7 +126,7 @@ def _texts(rows: Sequence[ProbeAnswer]) -> str:
 
 def diversity(text: str) -> tuple[float, float]:
     """Compression ratio (bytes by bytes after zlib) and the share of distinct 3-grams of words."""
-    data = text.encode("utf-8", "replace")
+    data = utf8(text)
     grams = Counter(ngrams(words(text), 3))
     return max(len(data), 1) / len(zlib.compress(data, 6)), max(len(grams), 1) / max(grams.total(), 1)
 
@@ -233,9 +234,7 @@ def _student(core: tuple[str, ...]) -> ByteStudent:
 
 def _percentiles(student: ByteStudent, rows: Sequence[ProbeAnswer]) -> np.ndarray:
     texts = [row.answer for row in rows if row.accepted and row.answer]
-    return np.percentile(
-        student.bits_of(texts) / [len(text.encode("utf-8", "replace")) for text in texts], _PERCENTILES
-    )
+    return np.percentile(student.bits_of(texts) / [utf8_size(text) for text in texts], _PERCENTILES)
 
 
 def _hidden(measurement: Measurement, arm: str, pair: Pair, gate: Gate) -> Iterator[Check]:

@@ -41,7 +41,7 @@ def relative_gain(bits: np.ndarray, reference: np.ndarray, *, alpha: float = 0.0
     random = np.random.default_rng(0)
     of_draws = _deviations(bits.sum(1), reference.sum(1), random)
     of_documents = _deviations(bits.sum(0), reference.sum(0), random)
-    # a half varies as a full sample does; the mean of the draws lies 1/draws of that variance beside it
+    # a half varies as a full sample does; the mean of the draws differs from it by 1/draws of that variance
     variance_of_draws = (draws + 1) * of_draws.var()
     variance_of_documents = of_documents.var()
     variance = variance_of_draws + variance_of_documents

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.store.registry import ArmFigures
 from stages.evolve.answer import PLANTED, ProbeAnswer
 from stages.evolve.students import StudentFigure
+from stages.utf8 import utf8_size
 
 BASE, CHAMPION, PREVIOUS, CHALLENGER = "base", "champion", "previous", "challenger"
 TITLES = {BASE: "base model", CHAMPION: "champion", PREVIOUS: "previous champion"}  # in reasons
@@ -87,7 +88,7 @@ def arm_figures(measurement: Measurement, arm: str) -> ArmFigures:
         copied=float(np.median(copied)) if copied else None,
         copies=sum(row.reason == COPIES for row in answers),
         tokens=sum(row.tokens for row in answers),
-        text_bytes=sum(len(row.text.encode("utf-8", "replace")) for row in accepted),
+        text_bytes=sum(utf8_size(row.text) for row in accepted),
         mean_length=float(np.mean([len(row.answer) for row in accepted])) if accepted else 0.0,
         bits_per_byte={
             budget: sum(row.bits for row in students if row.budget == budget)

@@ -1,17 +1,16 @@
 """When an evolution is due: all of them together take no more than a share of the time in which dates generate."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.errors import StoreError
 from configs.schema import Config
 from pipeline.report.summary import union_seconds
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from pipeline.store.registry import BY_HAND
 from pipeline.store.registry_files import Registry
-from stages.storage.plan import StagePlan
-from stages.storage.stats import ShardStats
+from stages.storage.records import StageResult
 
 FOLDER = "evolve"  # of a data set: a folder for each date
 
@@ -48,10 +47,10 @@ class Pace:
 
 
 def pace_of(config: Config, data: DataSet, registry: Registry, date: str) -> Pace | None:
-    """The pace that a date's evolution is held to; None if it is due whatever it takes.
+    """How far a date's evolution is from being due; None if it is due in any case.
 
-    Of the first evolution nobody knows what it will take, nor of one whose predecessor's folder was deleted: they are
-    due. So is one that compares a new champion with the one before it: taking back a bad one must not wait.
+    It is in any case where nobody knows how long it will take: the first one, and one whose predecessor's folder was
+    deleted. So is one that compares a new champion with the one before it: a bad champion must not stay.
 
     Args:
         config: it has a section `evolve`.
@@ -83,12 +82,10 @@ def evolution_seconds(folder: Path) -> float:
     spans: list[tuple[float, float]] = []
     for stage in sorted((folder / "stages").glob("*/")):
         try:
-            plan = StagePlan.read(stage)
-            result = json.loads((stage / f"manifest-{plan.fingerprint}.json").read_text("utf-8"))
-            each = [ShardStats.from_json(shard["stats"]) for shard in result["shards"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            shards = [record.stats for record in StageResult.read(stage).records]
+        except StoreError:
             continue
-        spans += [(stats.ended - stats.seconds - stats.loading, stats.ended) for stats in each if stats.ended]
+        spans += [(stats.ended - stats.seconds - stats.loading, stats.ended) for stats in shards if stats.ended]
     return union_seconds(spans)
 
 

@@ -34,7 +34,10 @@ class Pair:
         return float(arm[0]), float(reference[0])
 
     def change(self, figure: Figure, *, alpha: float, relative: bool = False) -> Interval:
-        """The arm's figure less the reference's, or divided by it less one; each bound is wrong in a share `alpha`."""
+        """The arm's figure less the reference's, or (`relative`) divided by it less one, with an interval.
+
+        Each bound of the interval is wrong in a share `alpha` of cases.
+        """
         arm, reference = self._figures(figure)
         changes = arm / reference - 1 if relative else arm - reference
         low, high = np.quantile(changes[1:], [alpha, 1 - alpha])
@@ -71,7 +74,7 @@ def median_of(value: Callable[[ProbeAnswer], float | None]) -> Figure:
 
 
 def mean_length(rows: Sequence[ProbeAnswer], weights: np.ndarray) -> np.ndarray:
-    """Of accepted answers, in characters."""
+    """The mean length of accepted answers, in characters."""
     accepted = np.array([row.accepted for row in rows], float)
     lengths = np.array([len(row.answer) for row in rows], float)
     return weights @ (accepted * lengths) / np.maximum(weights @ accepted, 1e-9)

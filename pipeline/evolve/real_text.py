@@ -9,10 +9,11 @@ from configs.errors import InputError
 from configs.schema import Config
 from stages.evolve.roles import role_of, uniform
 from stages.record import Seed
-from stages.seeds import list_files
+from stages.seeds import list_sources
 from stages.sources.corpora import read_corpus
 from stages.sources.passages import cut
 from stages.sources.seed_source import read_seeds
+from stages.utf8 import utf8_size
 
 MIN_DOCUMENTS = 12  # held-out ones: with fewer no interval means anything
 MAX_PASSAGES_PER_DOCUMENT = 8
@@ -76,7 +77,7 @@ def from_corpora(domain: str) -> RealText:
 
 def _passages(config: Config, domain: str) -> Iterator[Seed]:
     options = config.domains[domain]
-    for file in list_files(config):
+    for file in list_sources(config).files:
         if file.domain == domain:
             for seed in read_seeds(options.seeds[file.place], file.file, domain, options.passages):
                 if isinstance(seed, Seed):
@@ -92,7 +93,7 @@ def _order(document: str) -> float:
 
 
 def _size(passages: Sequence[str]) -> int:
-    return sum(len(text.encode("utf-8", "replace")) for text in passages)
+    return sum(utf8_size(text) for text in passages)
 
 
 def _forget_surplus(unused: Documents) -> None:

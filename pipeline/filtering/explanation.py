@@ -26,7 +26,7 @@ pc: Any = pyarrow.compute  # its functions are made at import: type checkers see
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocatedCandidate:
     """A candidate, the date and stage it was made in, and where the run ended it."""
 
     row: Candidate
@@ -56,13 +56,13 @@ def explain(out: str, row_id: str, *, as_json: bool) -> int:
     return 0
 
 
-def _find(data: DataSet, row_id: str) -> Found:
+def _find(data: DataSet, row_id: str) -> LocatedCandidate:
     if len(row_id) < MIN_ID_DIGITS or not all(c in "0123456789abcdef" for c in row_id):
         raise InputError(f"{row_id!r}: no row's id; the first {MIN_ID_DIGITS} digits or more, of the column `id`")
     for folder in sorted(data.root.glob("runs/*/stages"), reverse=True):
         for stage in generating_stages(folder):
             for row in _rows(stage, row_id):
-                return Found(Candidate(**row), folder.parent.name, stage.name, _end(data, folder, row["id"]))
+                return LocatedCandidate(Candidate(**row), folder.parent.name, stage.name, _end(data, folder, row["id"]))
     raise InputError(
         f"{row_id}: no candidate of {data.root}/runs begins so; rows can be explained while their run folder is there"
     )
@@ -92,7 +92,7 @@ def _matching(path: Path, row_id: str) -> Iterator[dict[str, Any]]:
             yield from table.filter(pc.starts_with(table["id"], row_id)).to_pylist()
 
 
-def nearest(data: DataSet, config: Config, located: Found) -> dict[str, Any] | None:
+def nearest(data: DataSet, config: Config, located: LocatedCandidate) -> dict[str, Any] | None:
     """The row of this or a finished date that shares most keys with this one, if one does.
 
     `cosine` is their sketches', where they share a semantic key.

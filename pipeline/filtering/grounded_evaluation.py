@@ -14,6 +14,7 @@ from filters.heads.grounded.labels import read_grounded_labels
 from filters.heads.grounded.verifier_card import JUDGE, OWN, judge_scale, located
 from pipeline.filtering.grounded_training import print_rows, trained, training_data
 from stages.cores import usable_cores
+from stages.storage.atomic import write_text
 
 
 def evaluate_grounded(
@@ -38,7 +39,7 @@ def evaluate_grounded(
         judge: a language model that is asked besides.
         tune: train again without each source of people's statements, and without each kind of pairs.
     """
-    from model.encoder import verifier as verifiers
+    from model.encoder import open_verifier
 
     labels = [label for path in label_files for label in read_grounded_labels(path)]
     if not labels and not tune:
@@ -51,21 +52,21 @@ def evaluate_grounded(
     evaluation: dict[str, Any] = {"labels": [], "left_out": []}
     if labels:
         model, adapter, card = located(head or "")
-        verifier = verifiers.open_verifier(model, adapter, usable_cores())
+        verifier = open_verifier(model, adapter, usable_cores())
         if card is not None:
             card.check(verifier.card)
         scales, asked = dict(card.scales) if card else {}, None
         if judge:
             scales[JUDGE] = judge_scale(card, judge)
-            asked = verifiers.open_verifier(judge, "", usable_cores())
+            asked = open_verifier(judge, "", usable_cores())
         scores = label_scores(verifier, labels, scales, asked)
         evaluation["labels"] = label_report(labels, scores)
         good = np.array([label.good for label in labels])
         evaluation["limits"] = {name: limit_of(scores[name], good) for name in (OWN, "combined")}
     if tune:
         evaluation["left_out"] = left_out_report(config, data, label_files)
-    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n", "utf-8")
-    (folder / "evaluation.md").write_text(markdown(evaluation), "utf-8")
+    write_text(folder / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
+    write_text(folder / "evaluation.md", markdown(evaluation))
     if as_json:
         print(json.dumps(evaluation))
     else:

@@ -13,13 +13,13 @@ import numpy as np
 
 from configs.errors import InputError
 from configs.schema import Config
-from filters.heads.grounded.combined import scale_of
 from filters.heads.grounded.evaluation import answer_scores, label_scores, limit_of, pair_report
 from filters.heads.grounded.examples import Answer, training_quadruples
 from filters.heads.grounded.labels import GroundedLabel, read_grounded_labels
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.grounded.statements import Summary
 from filters.heads.grounded.verifier_card import JUDGE, LIKELIHOODS, OWN, SHIPPED, VerifierCard
+from filters.heads.grounded.z_scores import scale_of
 from filters.language import identify
 from pipeline.filtering.judging import sample
 from stages import seeds
@@ -69,7 +69,7 @@ def training_data(config: Config, data: str | None, label_files: Sequence[str]) 
     labelled = {label.passage for label in labels}
     pages: list[Seed] = []
     summaries: list[Summary] = []
-    for file in seeds.list_files(config):
+    for file in seeds.list_sources(config).files:
         domain = config.domains[file.domain]
         source = domain.seeds[file.place]
         passages = read_seeds(source, file.file, file.domain, domain.passages, identify)
@@ -132,7 +132,7 @@ def train_grounded(
 
 def trained(config: Config, quadruples: Sequence[Quadruple], folder: Path | None = None) -> Verifier:
     """A verifier trained on these quadruples; its adapter is written into `folder`."""
-    from model.encoder.cross_encoder import open_cross_encoder
+    from model.encoder.cross_encoder import CrossEncoder
     from model.encoder.cross_encoder_tuning import CrossEncoderTuning, tune_cross_encoder
 
     threads = usable_cores()
@@ -140,7 +140,7 @@ def trained(config: Config, quadruples: Sequence[Quadruple], folder: Path | None
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or Path(temporary)
         tune_cross_encoder(options, quadruples, target, lambda line: print(line, file=sys.stderr, flush=True))
-        return open_cross_encoder(MODEL, str(target), threads)
+        return CrossEncoder(MODEL, str(target), threads)
 
 
 def limits_by_group(
@@ -160,7 +160,7 @@ def _scales(
     verifier: Verifier, candidates: Sequence[Candidate], seed: int, judges: Sequence[str]
 ) -> dict[str, list[float]]:
     """Means and deviations over candidates; of the shipped verifier where there are none."""
-    from model.encoder.verifier import open_verifier
+    from model.encoder import open_verifier
 
     scales = dict(VerifierCard.read(SHIPPED).scales) if not candidates and SHIPPED.is_dir() else {}
     order = np.random.default_rng(seed).permutation(len(candidates))[:MAX_SCALED]

@@ -10,12 +10,15 @@ from configs.schema import Config
 from filters.heads.evaluation import BASELINES
 from filters.heads.training import HeadTrainingOptions
 from pipeline.filtering.head_training import print_report, trainer_of
+from stages.storage.atomic import write_text
 
 NAMES = {"auc": "AUC", "f1": "F1", "spearman": "ρ", "caught": "caught"}
 
 
 def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json: bool) -> int:
-    """Trains heads without sources and corruptions; writes evaluation.json, evaluation.md, auc.png, reliability.png.
+    """Trains heads that leave out sources and corruptions, and measures them on these.
+
+    Writes evaluation.json, evaluation.md, auc.png and reliability.png to the folder `out`.
 
     Nothing of it is kept for use. Raises as `head_training.train`, and InputError for a folder that cannot be written.
     """
@@ -33,8 +36,8 @@ def evaluate(config: Config, out: str, options: HeadTrainingOptions, *, as_json:
         "report": report,
         "calibration": trainer.calibration(held_out),
     }
-    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "evaluation.md").write_text(markdown(evaluation), "utf-8")
+    write_text(folder / "evaluation.json", json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "evaluation.md", markdown(evaluation))
     draw(evaluation, folder)
     if as_json:
         print(json.dumps(evaluation, ensure_ascii=False))

@@ -25,13 +25,13 @@ from stages.sources.seed_source import read_seeds
 
 def trainer_of(config: Config, options: HeadTrainingOptions) -> tuple[Trainer, list[Seed]]:
     """A trainer on the config's sources, and their passages. Raises ConfigError without an encoder."""
-    from model.encoder.encoder import open_encoder
+    from model.encoder import open_encoder
     from model.encoder.tuning import tune
 
     if config.screen.encoder is None:
         raise ConfigError("screen.encoder: missing; name the encoder that the head is for, as multilingual-e5-small")
     pages: list[Seed] = []
-    for file in seeds.list_files(config):
+    for file in seeds.list_sources(config).files:
         domain = config.domains[file.domain]
         passages = read_seeds(domain.seeds[file.place], file.file, file.domain, domain.passages, identify)
         # more than are trained on: the trainer draws its pages from all over the source
@@ -52,7 +52,7 @@ def _tell(what: str) -> None:
 
 
 def train(config: Config, head: str | None, options: HeadTrainingOptions, *, as_json: bool) -> int:
-    """Trains, writes the heads and prints their AUCs; `head` is the quality head's file, the domain head stands beside.
+    """Trains, writes the heads and prints their AUCs. `head`: the quality head's file; the domain head's is beside it.
 
     A tuned encoder's adapter goes to a folder beside them; the shipped head's to where it is shipped. Raises
     ConfigError without an encoder, InputError with fewer than two sources or a head that cannot be written.

@@ -1,6 +1,6 @@
 """`gristmill filter judge`: a generator of another family scores candidates of a data set, from 0 to 5 by a rubric.
 
-A row is data to the judge: it stands between marks that its text cannot contain, without role tokens, and only one
+A row is data to the judge: it is put between marks that its text cannot contain, without role tokens, and only one
 JSON object of the rubric's own shape counts as a verdict.
 """
 
@@ -19,13 +19,14 @@ from configs.errors import ConfigError, InputError
 from configs.schema import Config, Language, Task
 from filters.heads.labels import Label
 from pipeline.store.dataset import DataSet
-from pipeline.store.lineage import reading
+from pipeline.store.lineage import generating_stages, reading
 from stages.answers import COMPLETE, read_completion
 from stages.cores import usable_cores
 from stages.ports import Completion, ModelCard, Request
 from stages.prompt import parse, render
 from stages.record import CANDIDATE, Candidate, content_id
 from stages.storage.atomic import write_text
+from stages.storage.shard import is_kept_file
 
 ID = 32  # digits of a content id
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
@@ -85,7 +86,7 @@ def read_rubric(path: str | None) -> Task:
     try:
         return Task.model_validate(yaml.safe_load(file.read_text("utf-8")))
     except OSError as error:
-        raise ConfigError(f"--rubric: cannot read {file} ({error.strerror})") from None
+        raise ConfigError(f"--rubric: cannot read {file} ({error.strerror}); name a file like {RUBRIC}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"--rubric: {file} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -108,8 +109,10 @@ def sample(data: str, rows: int) -> list[Candidate]:
 
 
 def _candidates(data: str, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for path in sorted(DataSet.open(data).root.glob("runs/*/stages/*generate/part-*.parquet")):
-        if path.name.count(".") == 1:  # not a shard's rejects
+    runs = sorted(DataSet.open(data).root.glob("runs/*/stages"))
+    stages = (folder for run in runs for folder in generating_stages(run))
+    for path in (path for folder in stages for path in sorted(folder.glob("part-*.parquet"))):
+        if is_kept_file(path.name):
             with reading(path, "remove it and its .json, and run the date again"):
                 for batch in ds.dataset(path).to_batches(columns=columns):
                     yield from batch.to_pylist()

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from configs.errors import GristmillError, InputError
 from model.serve.listening import is_loopback
 from pipeline.pages.browse import Query
-from pipeline.pages.evolve import evolve_report
-from pipeline.pages.report import report
+from pipeline.pages.evolve_report import evolve_report
+from pipeline.pages.report import date_report
 from pipeline.pages.template import policy
 from pipeline.pages.views import compare_page, dates_page, problem_page, row_page, rows_page
 from pipeline.store.dataset import DataSet
@@ -39,7 +39,7 @@ def create_app(data: DataSet, *, loopback: bool) -> Starlette:
     app = Starlette(
         routes=[
             route("/", lambda request: dates_page(data)),
-            route("/report/{date:path}", lambda request: report(data, request.path_params["date"], served=True)),
+            route("/report/{date:path}", lambda request: date_report(data, request.path_params["date"], served=True)),
             route("/rows", lambda request: rows_page(data, Query.from_fields(_query(request)))),
             route(
                 "/row/{id:path}",

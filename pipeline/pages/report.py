@@ -31,11 +31,11 @@ def report_path(data: DataSet, date: str) -> Path:
 def write_report(data: DataSet, date: str) -> Path:
     """Writes a finished date's report and returns its path. Raises InputError and StoreError."""
     path = report_path(data, date)
-    write_text(path, report(data, date, served=False))
+    write_text(path, date_report(data, date, served=False))
     return path
 
 
-def report(data: DataSet, date: str, *, served: bool) -> str:
+def date_report(data: DataSet, date: str, *, served: bool) -> str:
     """The report as HTML. With `served` it links to the other pages of `gristmill report serve`."""
     manifest = finished_manifest(data, date)
     dates = data.dates()

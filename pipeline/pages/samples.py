@@ -4,10 +4,8 @@ Ids are hashes, so the rows with the smallest ids are a random sample (bottom-k 
 The first pass reads only ids, one row group at a time; the second reads the row groups with the chosen rows.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +20,7 @@ from pipeline.store.lineage import inside, reading
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import RunRecord
 from stages.record import content_id
-from stages.storage.plan import StagePlan
+from stages.storage.records import StageResult
 from stages.storage.shard import is_kept_file
 from stages.storage.stage import StageKind, StageName
 
@@ -150,11 +148,11 @@ def rejects_files(
     for stage, kind in manifest.stages.items():
         if not of_stage(kind):
             continue
-        stage_folder = folder / "stages" / stage
-        with suppress(OSError, ValueError, KeyError):
-            plan = StagePlan.read(stage_folder)
-            result = json.loads((stage_folder / f"manifest-{plan.fingerprint}.json").read_text("utf-8"))
-            paths += [inside(data, shard["rejects"][0]) for shard in result["shards"] if shard["rejects"]]
+        try:
+            result = StageResult.read(folder / "stages" / stage)
+        except StoreError:
+            continue
+        paths += [inside(data, record.rejects.file) for record in result.records if record.rejects]
     return [path for path in paths if path.exists()]
 
 

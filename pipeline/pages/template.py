@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.summary import size
+from stages.utf8 import without_surrogates
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -36,7 +37,7 @@ def _environment() -> Environment:
 
 def render(template: str, /, **values: Any) -> str:
     """Renders a template. Lone surrogates, which UTF-8 cannot encode, become question marks."""
-    return _environment().get_template(template).render(**values).encode("utf-8", "replace").decode("utf-8")
+    return without_surrogates(_environment().get_template(template).render(**values))
 
 
 @cache

@@ -139,5 +139,7 @@ def _config(path: str) -> list[Finding]:
         Finding("config", "ok", path),
         *([attempt("publish", lambda: probed(url))] if url else []),
         attempt("models", lambda: resolve_models(config).generator.name),
-        attempt("seeds", lambda: f"{len({(f.domain, f.place, f.file.url) for f in seeds.list_files(config)})} files"),
+        attempt(
+            "seeds", lambda: f"{len({(f.domain, f.place, f.file.url) for f in seeds.list_sources(config).files})} files"
+        ),
     ]

@@ -100,7 +100,7 @@ def _plain(text: str) -> str:
 
 
 def cron(schedule: Schedule) -> dict[str, str]:
-    """Lines for `crontab`, right in whatever zone the daemon lives: zones differ by quarters of an hour."""
+    """Lines for `crontab` that are right in any time zone of the daemon: offsets are multiples of 15 minutes."""
     quarters = sorted((schedule.at.minute + 15 * quarter) % 60 for quarter in range(4))
     guard = f'[ "$(date -u +%H:%M)" = {schedule.at:%H:%M} ]'
     line = f"{guard} && cd {shlex.quote(_plain(schedule.folder))} && {_shell(schedule.command())}".replace("%", r"\%")

@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.catalogue import corpora
 from configs.schema import Config
+from pipeline.planning.plan_warnings import large_shards, settings_warnings, without_text
 from pipeline.planning.target import Target, describe_target, from_date, from_table
 from pipeline.planning.unused_passages import shortages, unused_passages
 from pipeline.report.summary import cost
@@ -18,8 +19,6 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from stages import seeds
 from stages.ports import ModelCard
-from stages.sources.formats import reader_name, suffixes
-from stages.sources.opening import is_local
 
 
 def make_plan(
@@ -28,10 +27,16 @@ def make_plan(
     wanted: Target | None = None,
     evolution: Callable[[ResolvedModels, str], dict[str, Any] | None] = lambda models, date: None,
 ) -> dict[str, Any]:
-    """Raises what `run` would raise before its first stage; writes nothing into the data set.
+    """What a run of the date would do and take, by the keys of `gristmill plan --json`. Writes nothing.
 
-    With a target, what that takes; ConfigError where nothing tells. `evolution`: says of models and date what
-    `gristmill evolve` would do.
+    Args:
+        config: of the run.
+        date: YYYY-MM-DD.
+        wanted: an amount of text; the plan then has the machines for it.
+        evolution: returns what `gristmill evolve` would do after a date, from its models and the date.
+
+    Raises what `run` would raise before its first stage, and ConfigError when nothing was measured from which a
+    target could be estimated.
     """
     data = DataSet.open(config.out)
     date_run = DateRun.open(data, date)
@@ -47,7 +52,7 @@ def make_plan(
     passages = {
         name: unused[name].count if name in unused else domain.per_day for name, domain in config.domains.items()
     }
-    empty = _without_text(files)
+    empty = without_text(files)
     return {
         "date": date,
         "out": str(data.root),
@@ -68,14 +73,14 @@ def make_plan(
             *sources.notes,
             *empty.values(),
             *shortages(config, {name: left for name, left in unused.items() if name not in empty}),
-            *_read_as_one_shard(files),
-            *_warnings(config, card.parameters, card.name),
+            *large_shards(files),
+            *settings_warnings(config, card.parameters, card.name),
         ],
     }
 
 
 def _reached(url: str) -> str:
-    from pipeline.store.remote import read
+    from pipeline.store.remote_pointer import read
     from stages.storage.bucket import Bucket
 
     read(Bucket.open(url), to_change=False)
@@ -168,88 +173,6 @@ def _estimate(data: DataSet, config: Config, passages: dict[str, int], model: st
             "cost": round(cost(config, seconds, prompt_tokens, output_tokens), 4),
         }
     return {"measured_on": None, "why": "no finished date of this data set used this model: run a small day first"}
-
-
-def _without_text(files: list[seeds.DomainFile]) -> dict[str, str]:
-    """Warnings, by domain, of those whose files are all empty."""
-    warnings: dict[str, str] = {}
-    for name in dict.fromkeys(file.domain for file in files):
-        sources = [file.file for file in files if file.domain == name]
-        if not any(source.bytes or not is_local(source.url) for source in sources):  # a remote size may be unknown
-            urls = ", ".join(source.url for source in sources[:3])
-            warnings[name] = f"domains.{name}.seeds: nothing is in {urls}: no row will be made; add text or sources"
-    return warnings
-
-
-def _read_as_one_shard(files: list[seeds.DomainFile]) -> Iterable[str]:
-    """Large files that are not cut into parts: they take minutes, in which other workers have nothing to read."""
-    for file in (file for file in files if not file.file.stop and reader_name(file.file.url) in ROWS_IN_ORDER):
-        compression = suffixes(file.file.url)[1]
-        size = file.file.bytes * (COMPRESSION_RATIO if compression else 1)
-        if size >= LARGE_BYTES:
-            fix = (
-                f"decompress it, or save it as several {compression} files"
-                if compression
-                else "save it as JSON Lines in UTF-8"
-            )
-            yield (
-                f"domains.{file.domain}.seeds[{file.place}]: {file.file.name} ({file.file.bytes / 1e6:,.0f} MB) is one "
-                f"shard, which one process reads from start to end; {fix}, so that it is read in parts"
-            )
-
-
-def _warnings(config: Config, parameters: int, name: str) -> Iterable[str]:
-    if config.evolve is not None and config.generate.samples == 1:
-        yield "generate.samples: 1, so that no answers are collected for evolve to train with; set 2 or more"
-    for domain_name, domain in config.domains.items():
-        tasks = config.fitting_tasks(domain_name, parameters)
-        if config.evolve is not None and not any(config.tasks[task].writes == "answer" for task in tasks):
-            yield (
-                f"evolve: the model writes no answers for {', '.join(tasks)} in {domain_name}, and a verifier judges "
-                "nothing else, so no candidate will be taken; add a task such as explain, or a larger model"
-            )
-        for task in domain.drawn_tasks:
-            if 0 < parameters < (needs := config.tasks[task].needs_parameters):
-                left_out = task not in config.fitting_tasks(domain_name, parameters)
-                yield (
-                    f"domains.{domain_name}.tasks: {task} needs about {needs / 1e6:,.0f} M parameters, {name} has "
-                    f"{parameters / 1e6:.0f} M: " + ("it is left out" if left_out else "expect few answers that fit")
-                )
-        yield from _impossible(config, domain_name)
-        poor_languages = [language for language in domain.languages if language != "en"]
-        if poor_languages and 0 < parameters < MULTILINGUAL_PARAMETERS:
-            size = f"{parameters / 1e6:.0f} M parameters"
-            yield f"domains.{domain_name}.languages: {', '.join(poor_languages)} will be poor: {name} has {size}"
-
-
-def _impossible(config: Config, domain_name: str) -> Iterable[str]:
-    """Settings with which no row can be made: known without a model, since a token has so many characters at most."""
-    domain = config.domains[domain_name]
-    context = config.generator.max_model_len
-    least_chars = max(
-        (spec.options.get("min_chars", 0) for spec in config.screen.filters if spec.name == "length"), default=0
-    )
-    for name in domain.drawn_tasks:
-        task = config.tasks[name]
-        tokens = min(task.sampling.max_tokens, config.generate.max_tokens or task.sampling.max_tokens)
-        least_tokens = domain.passages.min_chars / MAX_CHARS_PER_TOKEN + tokens
-        if task.target == "passage" and context < least_tokens:
-            yield (
-                f"generator.max_model_len: {context} tokens hold no prompt of {name} in {domain_name} beside an "
-                f"answer of up to {tokens} tokens: no row will be made; raise it"
-            )
-        if task.writes == "answer" and least_chars > tokens * MAX_CHARS_PER_TOKEN:
-            yield (
-                f"screen.filters: length asks for {least_chars} characters, an answer of {name} in {domain_name} has "
-                f"{tokens} tokens at most: no row will be kept; lower min_chars"
-            )
-
-
-ROWS_IN_ORDER = ("jsonl", "json", "csv", "tsv")
-LARGE_BYTES = 256 << 20  # of text: a few minutes of a core
-COMPRESSION_RATIO = 4  # of English text in gzip, at least
-MAX_CHARS_PER_TOKEN = 8  # of running text
-MULTILINGUAL_PARAMETERS = 400_000_000  # measured: SmolLM2-135M writes no usable Chinese or Spanish, Qwen2.5-0.5B does
 
 
 def print_plan(planned: dict[str, Any], evolution: Iterable[str] = ()) -> None:

@@ -74,9 +74,10 @@ def from_date(config: Config, wanted: Target, past: Manifest, now: datetime) -> 
 
 
 def from_table(config: Config, wanted: Target, parameters: int, now: datetime) -> dict[str, Any]:
-    """By configs/catalogue/rates.yaml: GPUs, and neither passages nor the screen's time. Raises ConfigError where
-    it has no such
-    model, or the share that is kept is not said."""
+    """GPUs by the rates of configs/catalogue/rates.yaml; passages and the time of the screen are not known.
+
+    Raises ConfigError where the table has no such model, or `wanted.keep` is None.
+    """
     table = yaml.safe_load(resources.files("configs").joinpath("catalogue/rates.yaml").read_text("utf-8"))
     larger = [size for size in table["tokens_per_second"] if size >= parameters]
     if not parameters or not larger:
@@ -109,7 +110,9 @@ def _machines(wanted: Target, busy: float, loading: float, now: datetime) -> dic
         return estimate | {"hours": estimate["hours_in_all"]}
     left = (wanted.by - now).total_seconds() - loading
     if left <= 0:
-        raise ConfigError(f"--by: {wanted.by:%Y-%m-%dT%H:%M} leaves no time beside {loading:.0f} s of loading")
+        raise ConfigError(
+            f"--by: {wanted.by:%Y-%m-%dT%H:%M} leaves no time beside {loading:.0f} s of loading; give a later time"
+        )
     machines = max(math.ceil(busy / left), 1)
     hours = busy / machines + loading
     return estimate | {

@@ -1,7 +1,7 @@
 """Measures how diverse the answers of a date are, on a sample of each domain.
 
-Compression ratio, distinct n-grams and long n-grams that several answers share are cheap, and together they tell most
-of what more expensive measures tell (Shaib et al. 2024, arXiv 2403.00553, section 5). They depend on the size of the
+Compression ratio, distinct n-grams and long n-grams that several answers share are cheap, and together they say most
+of what more expensive measures say (Shaib et al. 2024, arXiv 2403.00553, section 5). They depend on the size of the
 sample, so only samples of similar size can be compared.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from filters.text.words import ngrams, words
 from pipeline.store.manifest import Diversity
+from stages.utf8 import utf8
 
 MAX_SAMPLED_ROWS = 1000  # per domain
 MAX_CHARS_PER_ANSWER = 2000
@@ -32,7 +33,7 @@ def measure_diversity(rows: Iterable[dict[str, Any]]) -> Diversity:
     """
     sample = heapq.nsmallest(MAX_SAMPLED_ROWS, _answers(rows))
     texts = [text for _, text in sample]
-    joined = "\n".join(texts).encode("utf-8", "replace")
+    joined = utf8("\n".join(texts))
     if not joined:
         return Diversity(rows=len(texts), compression_ratio=1.0, distinct_3=1.0, shared_8=0.0)
     threes: Counter[tuple[str, ...]] = Counter()

@@ -79,7 +79,7 @@ _GENERATOR = ("generator",)
 
 
 def _files(folder: Path) -> Files:
-    """What tells whether a file of the registry has changed. One that disappears meanwhile is left out."""
+    """By which it is seen whether a file of the registry has changed. One that disappears meanwhile is left out."""
     files: Files = {}
     for path in (*folder.glob("*.json"), *folder.glob("history/*/*.json")):
         with suppress(OSError):

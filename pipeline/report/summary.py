@@ -129,7 +129,10 @@ def _domain(config: Config, results: Sequence[StageResult], name: str, seconds: 
                 rejected.update(record.rejected)
                 findings.update(record.stats.findings)
     if counts.generated != counts.accepted + rejected.total() + counts.quarantined:
-        raise StoreError(f"domains.{name}: rows were lost between stages: {counts}, rejected {dict(rejected)}")
+        raise StoreError(
+            f"domains.{name}: rows were lost between stages: {counts}, rejected {dict(rejected)}; this is a fault of "
+            "gristmill: remove the folder `stages` of the date and run it again"
+        )
     busy = busy_seconds(generated)
     return DomainFigures(
         generated=counts.generated,

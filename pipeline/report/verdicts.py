@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from configs.schema import Config
 from filters.build import INJECTED, build_filters
-from stages.ports import Encoder, Filter, Verdict, Verifier, judged_by
+from model.encoder import open_encoder, open_verifier
+from stages.ports import Filter, Verdict, judged_by
 from stages.record import Candidate
 from stages.screen import judge_all
 
@@ -37,22 +39,8 @@ class FilterVerdict:
 
 def open_filters(config: Config) -> list[tuple[str, Filter]]:
     """Opens the configured filters in order, and the encoder if one of them needs it."""
-    encoder = config.screen.encoder
-
-    def open_configured_encoder() -> Encoder:
-        from model.encoder.encoder import open_encoder  # torch: only where a filter reads embeddings
-
-        assert encoder is not None
-        return open_encoder(encoder, 0)
-
-    def open_verifier(model: str, adapter: str) -> Verifier:
-        from model.encoder import verifier as verifiers
-
-        return verifiers.open_verifier(model, adapter, 0)
-
-    return build_filters(
-        config.screen.filters, open_configured_encoder if encoder else None, open_verifier=open_verifier
-    )
+    encoder = partial(open_encoder, config.screen.encoder, 0) if config.screen.encoder else None
+    return build_filters(config.screen.filters, encoder, open_verifier=partial(open_verifier, threads=0))
 
 
 def verdicts(filters: Sequence[tuple[str, Filter]], row: Candidate) -> Iterator[FilterVerdict]:

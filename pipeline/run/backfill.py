@@ -100,17 +100,3 @@ def overall_status(results: Sequence[DateResult]) -> str:
     if "deferred" in statuses or worst(result.code for result in results) == DEFERRED:
         return "deferred"
     return next((status for status in ("done", "empty") if status in statuses), "nothing")
-
-
-def print_results(results: Sequence[DateResult]) -> None:
-    """Prints a table with one line for each date: how it ended, its rows and size, and notes."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from pipeline.report.summary import size
-
-    table = Table("date", "status", "code", "accepted", "Parquet", "note")
-    for result in results:
-        figures = [str(result.manifest.accepted), size(result.manifest.bytes)] if result.manifest else ["", ""]
-        table.add_row(result.date, result.status, str(result.code), *figures, "; ".join(result.notes))
-    Console(highlight=False).print(table, markup=False)

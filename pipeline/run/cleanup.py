@@ -16,7 +16,7 @@ def clean_up_finished(data: DataSet, date: str) -> None:
         lock = data.lock(date)
         try:
             data.sweep(date)
-            forget_attempts(data.run_folder(date))
+            remove_attempt_markers(data.run_folder(date))
             if not (data.run_folder(date) / "report.html").exists():
                 from pipeline.pages.report import write_report  # loads templates: only where it is needed
 
@@ -25,21 +25,21 @@ def clean_up_finished(data: DataSet, date: str) -> None:
             os.close(lock)
 
 
-def forget_attempts(folder: Path) -> None:
+def remove_attempt_markers(folder: Path) -> None:
     """Removes attempt markers, so that shards which a stop interrupted are not suspected of killing their worker."""
     for marker in folder.glob("stages/*/*.attempt-*"):
         marker.unlink(missing_ok=True)
 
 
-def forgive_failures(folder: Path) -> None:
+def remove_quarantine_records(folder: Path) -> None:
     """Removes records of quarantined shards, so that they are tried again: the user may have fixed the cause."""
     for path in folder.glob("stages/*/part-*.json"):
         if ShardRecord.read(path).error:
             path.unlink()
-    forget_attempts(folder)
+    remove_attempt_markers(folder)
 
 
-def forget_answers(folder: Path) -> None:
+def remove_generated_records(folder: Path) -> None:
     """Removes the records of generated shards, so that they are made again: a service may answer otherwise by now."""
     for stage in folder.glob("stages/*"):
         with contextlib.suppress(OSError, ValueError):

@@ -1,6 +1,5 @@
 """One date of a data set while a command works on it: its folder, its lock and the record of its start."""
 
-import json
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pipeline.run import signed_urls
 from pipeline.run.resolve import ResolvedModels
 from pipeline.store.dataset import DataSet, OtherDates
 from pipeline.store.manifest import Manifest
-from pipeline.store.run_record import RESULT, RunRecord
+from pipeline.store.run_record import DriverResult, RunRecord
 from stages.storage.atomic import write_text
 from stages.storage.records import FileRef
 
@@ -81,10 +80,8 @@ class DateRun:
     @cached_property
     def ended_empty(self) -> bool:
         """Whether the last run of the date made too few rows to publish: another configuration may take its place."""
-        try:
-            return json.loads((self.folder / RESULT).read_text("utf-8"))["status"] == "empty"
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        result = DriverResult.read(self.folder)
+        return result is not None and result.status == "empty"
 
     def check_configuration(self, fingerprint: str, config: Config) -> None:
         """Raises ConfigError when the date belongs to another configuration; it names what differs."""

@@ -8,13 +8,12 @@ A crash of this process loses no committed shard: the supervisor starts it again
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from configs import errors, load
 from configs.schema import Config
 from pipeline.report.summary import summarise
 from pipeline.run import signed_urls
-from pipeline.run.beam.driver_process import drive
+from pipeline.run.beam.driver_process import run_driver
 from pipeline.run.beam.stage_runner import StageRunner
 from pipeline.run.champions import notes_on_training
 from pipeline.run.empty import empty_domains, lost_as_duplicates, unusable_sources
@@ -24,7 +23,7 @@ from pipeline.run.sources import sources_of_date
 from pipeline.run.stage_specs import Context
 from pipeline.store.dataset import DataSet
 from pipeline.store.run_record import NAME as RUN_RECORD
-from pipeline.store.run_record import RunRecord
+from pipeline.store.run_record import DriverResult, RunRecord
 from stages.storage.records import StageResult
 
 
@@ -62,12 +61,12 @@ class Driver:
         )
         self._results: list[StageResult] = []
 
-    def run_stages(self) -> dict[str, Any]:
+    def run_stages(self) -> DriverResult:
         """Runs what is not finished, and publishes the date.
 
-        Returns `status`: "done", "empty" when no domain made enough rows, so that nothing is published, or "nothing"
-        when earlier dates have used all passages. After an empty date `freed` says whether its passages are free again:
-        they are, unless most rows were duplicates. Raises GristmillError when a stage fails.
+        Its status is "done", "empty" when no domain made enough rows, so that nothing is published, or "nothing" when
+        earlier dates have used all passages. After an empty date the passages are `freed`, unless most rows were
+        duplicates. Raises GristmillError when a stage fails.
         """
         self._data.sweep(self._context.date)
         self._sources = sources_of_date(self._data, self._record, self._config)
@@ -82,12 +81,12 @@ class Driver:
             except StopIteration as end:
                 return self._finish(end.value)
 
-    def _finish(self, outcome: Outcome) -> dict[str, Any]:
+    def _finish(self, outcome: Outcome) -> DriverResult:
         unusable = unusable_sources(self._sources.files, self._results[0], str(self._data.root))
         if not any(outcome.slices.values()):
             used_up = [self._used_up()] if len(unusable) < len(self._config.domains) else []
-            status = {"status": "empty", "freed": True} if unusable else {"status": "nothing"}
-            return status | {"notes": [*unusable.values(), *used_up, *self._sources.notes]}
+            notes = [*unusable.values(), *used_up, *self._sources.notes]
+            return DriverResult("empty", notes=notes, freed=True) if unusable else DriverResult("nothing", notes=notes)
         figures = summarise(self._config, self._results)
         empty = empty_domains(self._config, figures["domains"], self._results, str(self._data.root))
         if len(empty) == sum(bool(slices) for slices in outcome.slices.values()):
@@ -95,12 +94,12 @@ class Driver:
             if freed:
                 self._data.release(self._record.date)
             notes = [*empty.values(), *unusable.values(), *self._sources.notes]
-            return {"status": "empty", "freed": freed, "notes": notes, "rejected": figures["rejected"]}
+            return DriverResult("empty", notes=notes, rejected=figures["rejected"], freed=freed)
         training = notes_on_training(self._data, self._record.champions)
         outcome.notes = [*self._sources.notes, *outcome.notes, *empty.values(), *unusable.values(), *training]
         without_rows = sorted({*empty, *unusable})
         Publication(self._data, self._config, self._record, outcome, self._results, without_rows).publish()
-        return {"status": "done"}
+        return DriverResult("done")
 
     def _used_up(self) -> str:
         used = sum(record.rejected.get("used", 0) for record in self._results[0].records)
@@ -114,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the run folder, then flags for the Beam runner.
     """
     folder = Path(argv[0])
-    return drive(folder, lambda: Driver(folder, argv[1:]).run_stages())
+    return run_driver(folder, lambda: Driver(folder, argv[1:]).run_stages())
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def empty_domains(
     Args:
         config: gives `run.min_keep`.
         figures: of all domains.
-        results: of all stages; they tell where rows were lost.
+        results: of all stages; they show where rows were lost.
         root: the data set's folder.
 
     Returns by domain a sentence with the leading cause and its fix.

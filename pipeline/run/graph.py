@@ -8,21 +8,19 @@ To add a stage, write its body in `stages`, a function here that builds it, and 
 
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
-from configs import schema
 from filters import build, language
 from model import backends
-from pipeline.report.summary import busy_seconds
+from model.encoder import open_encoder, open_verifier
 from pipeline.run import allocation
-from pipeline.run.allocation import DomainYield, Slice, passages
-from pipeline.run.collecting import collect_answers, judged_files
-from pipeline.run.empty import lost_as_duplicates
+from pipeline.run.allocation import Slice, passages
 from pipeline.run.stage_specs import Context, NameStage, ServedAdapter, ShardInput, Stage, build_stage
+from pipeline.run.waves import Waves
 from pipeline.store.manifest import AdapterResult
 from stages import adapt, generate, pack, screen, seeds
 from stages.body import StageBody
@@ -30,14 +28,14 @@ from stages.dedup.drop import Drop
 from stages.dedup.keys import KEY, PAIR
 from stages.dedup.match import Match
 from stages.dedup.sign import Sign
-from stages.evolve.collect import JudgedFiles
-from stages.ports import Encoder, Verifier
+from stages.evolve.collect import COLLECTED, CollectAnswers, JudgedFiles
 from stages.record import CANDIDATE, ROW, SEED
 from stages.storage.inputs import read_input
-from stages.storage.records import FileRef, ShardRecord, StageResult
+from stages.storage.records import FileRef, StageResult
 from stages.storage.stage import StageName
 
 KEYS_PER_MATCH_SHARD = 4_000_000  # about 300 MB of memory
+CANDIDATES_PER_ANSWERS_SHARD = 20_000
 
 
 @dataclass(slots=True)
@@ -78,68 +76,46 @@ def graph(run: Context, sources: Sequence[seeds.DomainFile], read_adapters: Read
     reserved = yield _reserve(run, outcome.slices)
     outcome.used = [ref for _, ref in reserved.kept_files]
 
-    accepted: dict[str, list[FileRef]] = {name: [] for name in config.domains}
-    yields = {name: DomainYield() for name in config.domains}
+    waves = Waves(config.domains)
     adapters = {
         name: ServedAdapter.create(run, each.adapter, each.round + 1)
         for name, each in run.champions.items()
         if each.adapter
     }
-    judged: dict[str, list[JudgedFiles]] = {name: [] for name in config.domains}
-    processed: dict[str, list[Slice]] = {name: [] for name in config.domains}
-    worked: list[ShardRecord] = []
-    results: list[StageResult] = []
     for number, remaining in enumerate(rounds, 1):
         if number > 1:
-            trained = yield _train(run, accepted)
+            trained = yield _train(run, waves.accepted)
             outcome.adapters = list((read_adapters or partial(_read_adapters, run))(trained))
             adapters = {
                 result.domain: ServedAdapter.create(run, result, 2) for result in outcome.adapters if result.used
             }
         target_share = 1.0 if number == len(rounds) else 1 - config.adapt.share
-        waves = 0
-        chosen, remaining = allocation.next_wave(
-            config, remaining, yields, target_share, busy_seconds(worked), first=True
-        )
-        while not waves or any(chosen.values()):
-            waves += 1
-            name_stage = partial(StageName, round=number, wave=waves)
+        for wave in count(1):
+            chosen, remaining = allocation.next_wave(
+                config, remaining, waves.yields, target_share, waves.busy_seconds, first=wave == 1
+            )
+            if wave > 1 and not any(chosen.values()):
+                break
+            name_stage = partial(StageName, round=number, wave=wave)
             generated = yield _generate(run, name_stage, chosen, adapters)
             screened = yield _screen(run, name_stage, generated)
             signed = yield _sign(run, name_stage, screened)
-            matched = yield _match(run, name_stage, signed, outcome.index)
+            matched = yield _match(run, name_stage, signed, waves.index)
             unique = yield _drop(run, name_stage, screened, signed, matched)
-            outcome.index += [record.sides["index"] for record in unique.records if "index" in record.sides]
-            for domain, ref in unique.kept_files:
-                if ref.rows:
-                    accepted[domain].append(ref)
-            for domain, slices in chosen.items():
-                processed[domain] += slices
-                yields[domain].passages += passages(slices)
-            for domain, files in judged_files(generated, screened, signed, unique):
-                judged[domain].append(files)
-            for record in unique.records:
-                yields[record.label].text_bytes += record.stats.text_bytes
-            worked += [*generated.records, *screened.records]
-            results += [generated, screened, signed, unique]
-            chosen, remaining = allocation.next_wave(
-                config, remaining, yields, target_share, busy_seconds(worked), first=False
-            )
-    left = {name: passages(outcome.slices[name]) - yields[name].passages for name in config.domains}
-    productive = {
-        name: slices if accepted[name] or lost_as_duplicates(results, name) else []
-        for name, slices in processed.items()
-    }
-    if any(left.values()) or (any(productive.values()) and productive != processed):
+            waves.add(chosen, generated, screened, signed, unique)
+    outcome.index = waves.index
+    left = {name: passages(outcome.slices[name]) - waves.yields[name].passages for name in config.domains}
+    productive = waves.productive
+    if any(left.values()) or (any(productive.values()) and productive != waves.passages):
         # release the passages that no target needed or time allowed, and those of domains that made no row
-        outcome.slices = processed
+        outcome.slices = waves.passages
         spent = yield _reserve(run, productive, spent=True)
         outcome.used = [ref for _, ref in spent.kept_files]
-    outcome.notes += allocation.shortfalls(config, yields, left)
-    packed = yield _pack(run, accepted)
+    outcome.notes += allocation.shortfalls(config, waves.yields, left)
+    packed = yield _pack(run, waves.accepted)
     outcome.shards = packed.kept_files
     if config.evolve is not None and config.generate.samples > 1:
-        collected = yield collect_answers(run, judged)
+        collected = yield _collect(run, waves.judged)
         outcome.answers = [ref for _, ref in collected.kept_files if ref.rows]
     return outcome
 
@@ -278,15 +254,15 @@ def _pack(run: Context, accepted: dict[str, list[FileRef]]) -> Stage:
     return stage
 
 
-def open_encoder(config: schema.Encoder, threads: int) -> Encoder:
-    """The encoder of the screen."""
-    from model.encoder.encoder import open_encoder  # torch: only where rows are screened with an encoder
-
-    return open_encoder(config, threads)
-
-
-def open_verifier(model: str, adapter: str, threads: int) -> Verifier:
-    """The cross-encoder of a filter that reads passages with one."""
-    from model.encoder import verifier as verifiers  # torch: only where a filter reads passages with it
-
-    return verifiers.open_verifier(model, adapter, threads)
+def _collect(run: Context, judged: Mapping[str, Sequence[JudgedFiles]]) -> Stage:
+    """Keeps the answers of the date for the loop. `judged`: by domain, the files of each shard of candidates."""
+    inputs = []
+    for domain, shards in judged.items():
+        start, rows = 0, 0
+        for stop, shard in enumerate(shards, 1):
+            rows += shard.candidates.rows
+            if rows >= CANDIDATES_PER_ANSWERS_SHARD or stop == len(shards):
+                inputs.append(ShardInput({"files": shards[start:stop], "date": run.date}, rows, domain))
+                start, rows = stop, 0
+    body = CollectAnswers(partial(build.redact, run.config.screen.filters))
+    return build_stage(run, StageName, body, COLLECTED, inputs, run.config_sections("screen"))

@@ -7,7 +7,6 @@ start no further shard; running shards have `run.grace_s` to finish.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from configs.errors import StoreError
 from configs.schema import Config
@@ -25,14 +23,19 @@ from model import backends
 from pipeline.run import signed_urls
 from pipeline.run.beam import dask_cluster
 from pipeline.run.champions import check_adapters, with_pinned_champions
-from pipeline.run.cleanup import clean_up_finished, forget_answers, forget_attempts, forgive_failures
+from pipeline.run.cleanup import (
+    clean_up_finished,
+    remove_attempt_markers,
+    remove_generated_records,
+    remove_quarantine_records,
+)
 from pipeline.run.date_run import DateRun
 from pipeline.run.resolve import ResolvedModels, run_fingerprint
 from pipeline.run.shutdown import Stop
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from pipeline.store.run_record import NAME as RUN_RECORD
-from pipeline.store.run_record import RESULT
+from pipeline.store.run_record import DriverResult
 from stages.storage.activity import activity_path, read_activity
 from stages.storage.atomic import write_text
 from stages.storage.progress_note import ShardProgress
@@ -51,9 +54,7 @@ Watch = Callable[[Path], None]  # called with the run folder, a few times a seco
 class RunResult:
     """How a run ended."""
 
-    # done, empty (too few rows to publish), nothing (there was nothing to do), deferred (stopped; the same command
-    # resumes it) or failed
-    status: str
+    status: str  # as of `DriverResult`
     manifest: Manifest | None = None
     error: str = ""
     notes: list[str] = field(default_factory=list)
@@ -90,9 +91,9 @@ def run_date(
             if not force:
                 date_run.check_configuration(fingerprint, models.config)
             check_adapters(date_run.data, date, models.champions)
-            forgive_failures(date_run.folder)
+            remove_quarantine_records(date_run.folder)
             if date_run.ended_empty and not backends.get(models.generator.backend).repeats:
-                forget_answers(date_run.folder)
+                remove_generated_records(date_run.folder)
             run = models.config.run
             if run.dask_cluster is not None:
                 owns_gpus = backends.get(models.generator.backend).owns_gpus
@@ -114,10 +115,9 @@ def run_date(
             ) from None
 
 
-def _ended(date_run: DateRun, fingerprint: str, result: dict[str, Any]) -> RunResult:
-    if result["status"] != "done":
-        error, notes, rejected = result.get("error", ""), result.get("notes", []), result.get("rejected", {})
-        return RunResult(result["status"], None, error, notes, rejected, freed=result.get("freed", False))
+def _ended(date_run: DateRun, fingerprint: str, result: DriverResult) -> RunResult:
+    if result.status != "done":
+        return RunResult(result.status, None, result.error, result.notes, result.rejected, freed=result.freed)
     data, date = date_run.data, date_run.date
     manifest = data.manifest(date)
     if manifest is None or manifest.fingerprint != fingerprint:
@@ -137,18 +137,17 @@ class Supervisor:
     watch: Watch
     stop: Stop
 
-    def supervise(self) -> dict[str, Any]:
+    def supervise(self) -> DriverResult:
         """Starts the driver until it reports an end, a stop is requested, or it dies twice at the same place.
 
-        Returns what the driver wrote to `result.json`; else `status` deferred with `notes`, or failed with `error`.
+        Returns the driver's result; else one that says that it was stopped, or that it died and where.
         """
         folder = self.folder
-        result_path = folder / RESULT
         progress_before: set[str] | None = None
         stop_path(folder).unlink(missing_ok=True)
         left = ""
         while not self.stop.reason:
-            result_path.unlink(missing_ok=True)
+            DriverResult.remove(folder)
             activity_path(folder).unlink(missing_ok=True)
             driver, pipe = self._start_driver()
             try:
@@ -156,19 +155,18 @@ class Supervisor:
             finally:
                 _kill_group(driver)
                 os.close(pipe)
-            if result_path.exists():
-                result = json.loads(result_path.read_text("utf-8"))
-                if result["status"] != "deferred":
-                    forget_attempts(folder)
+            if result := DriverResult.read(folder):
+                if result.status != "deferred":
+                    remove_attempt_markers(folder)
                     return result
-                left = f": {result['left']}"
+                left = f": {result.left}"
             progress = _committed_and_started(folder)
             if progress == progress_before and not self.stop.reason:
                 return self._died_twice(driver, stalled)
             progress_before = progress
-        forget_attempts(folder)
+        remove_attempt_markers(folder)
         note = f"stopped ({self.stop.reason}){left}; committed shards are kept: the same command resumes"
-        return {"status": "deferred", "notes": [note]}
+        return DriverResult("deferred", notes=[note])
 
     def _start_driver(self) -> tuple[subprocess.Popen[bytes], int]:
         """The driver, and our end of a pipe: when it closes, the driver ends itself."""
@@ -213,7 +211,7 @@ class Supervisor:
                 return True
         return False
 
-    def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> dict[str, Any]:
+    def _died_twice(self, driver: subprocess.Popen[bytes], stalled: bool) -> DriverResult:
         folder = self.folder
         stall = f"made no progress for {self.config.run.stall_timeout_s:g} s (run.stall_timeout_s)"
         cause = stall if stalled else f"ended with code {driver.returncode}"
@@ -224,7 +222,7 @@ class Supervisor:
         work = ", ".join(shards[:3]) or (read_activity(folder) or "").partition(" ")[2]
         where = f" ({work})" if work else ""
         error = f"the driver {cause} twice at the same place{where}: {_last_log_line(folder)}"
-        return {"status": "failed", "error": error}
+        return DriverResult("failed", error)
 
 
 def _kill_group(driver: subprocess.Popen[bytes]) -> None:

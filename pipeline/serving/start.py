@@ -113,7 +113,8 @@ def _policies(policy: str | None, keys: KeyRing) -> PolicySet:
     named = {client.policy for client in keys.clients if client.policy}
     if missing := policies.missing(named):
         raise ConfigError(
-            f"--policy: the key file names the policy {missing[0]!r}, which the policy file does not have"
+            f"--policy: the key file names the policy {missing[0]!r}, which the policy file does not have; "
+            "add it there, or change the key's policy"
         )
     return policies
 

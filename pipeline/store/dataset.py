@@ -1,7 +1,7 @@
 """The data set on disk: its published files, its finished dates, and the lock that one run at a time has.
 
 <out>/README.md                             the data-set card
-<out>/data/shard_domain=law/shard_date=…/    published shards: Parquet and nothing else
+<out>/data/shard_domain=law/shard_date=…/   published shards: Parquet and nothing else
 <out>/manifests/2026-11-21.json             the commit of a date: a file that it does not name is not published
 <out>/index/date=…/  <out>/used/date=…/     dedup keys and used seeds, read by later dates
 <out>/answers/date=…/                       answers to passages that got several, for training
@@ -21,7 +21,7 @@ from typing import Any
 from configs.errors import StoreError
 from pipeline.store.folder import folder_of
 from pipeline.store.manifest import Attribution, AuditFigures, Manifest
-from stages.storage import snapshot
+from stages.storage import atomic, snapshot
 from stages.storage.atomic import replacing, sync, sync_folder, write_text
 from stages.storage.checksum import sha256_file
 from stages.storage.inputs import check_input
@@ -57,12 +57,12 @@ class DataSet:
 
     def sweep(self, date: str) -> None:
         """Removes temporary files of killed drivers. Call it with the lock taken: then nobody else is writing."""
-        published = (".tmp-*", "manifests/.tmp-*", f"data/*/*date={date}/.tmp-*", f"*/date={date}/.tmp-*")
-        published += (f"history/{date}/**/.tmp-*", f"evolve/{date}/**/.tmp-*", "evolve/.tmp-*")
-        orphans = (path for pattern in published for path in self.root.glob(pattern))
-        for orphan in (*orphans, *self.run_folder(date).rglob(".tmp-*")):
-            orphan.unlink(missing_ok=True)
-        for aside in self.root.glob("adapters/.aside-*"):
+        folders = ("", "manifests/", "evolve/", f"data/*/*date={date}/", f"*/date={date}/")
+        folders += tuple(f"{top}/{date}/**/" for top in ("history", "evolve", "runs"))
+        for folder in folders:
+            for orphan in self.root.glob(f"{folder}{atomic.TEMPORARY_PREFIX}*"):
+                orphan.unlink(missing_ok=True)
+        for aside in self.root.glob(f"adapters/{atomic.TEMPORARY_FOLDER_PREFIX}*"):
             shutil.rmtree(aside, ignore_errors=True)
 
     def dates(self) -> list[str]:
@@ -111,7 +111,7 @@ class DataSet:
     def lock(self, date: str) -> int:
         """Locks the data set until the last process that has the returned file descriptor ends.
 
-        Only one date is made at a time, since each date must not repeat the others. Raises HeldError, which names the
+        Only one date is run at a time, since each date must not repeat the others. Raises HeldError, which names the
         process that has the lock, and StoreError when the folder cannot be written. On a file system without locks
         the log says that nothing keeps a second run away.
         """
@@ -276,10 +276,10 @@ class DataSet:
                 folder.rmdir()
 
 
-def _entry(manifest: Manifest) -> dict[str, Any]:
+def _entry(manifest: Manifest) -> snapshot.DateEntry:
     """A date's entry in `current.json`."""
     prefix = f"{manifest.publication}/" if manifest.publication else ""
-    shards = [shard.model_dump() | {"file": f"{prefix}{shard.file}"} for shard in manifest.shards]
+    shards: Any = [shard.model_dump() | {"file": f"{prefix}{shard.file}"} for shard in manifest.shards]
     return {
         "publication": manifest.publication,
         "digest": manifest.digest,

@@ -23,6 +23,7 @@ from pipeline.store.registry import is_decided
 from pipeline.store.registry_files import Registry
 from stages.cores import usable_cores
 from stages.storage import snapshot
+from stages.storage.atomic import TEMPORARY_PREFIX
 from stages.storage.checksum import sha256_file
 from stages.storage.shard import is_kept_file
 
@@ -175,7 +176,8 @@ def garbage(data: DataSet, keep: int | None) -> list[Path]:
     loose = [path for path in paths if not path.is_dir() and path not in wanted]
     loose = [path for path in loose if not any(path.is_relative_to(folder) for folder in expired)]
     adapters = [path for path in data.root.glob("adapters/*") if path not in wanted]
-    return sorted([*expired, *loose, *adapters, *data.root.glob(".tmp-*"), *data.root.glob("manifests/.tmp-*")])
+    temporary = [path for top in (".", "manifests") for path in data.root.glob(f"{top}/{TEMPORARY_PREFIX}*")]
+    return sorted([*expired, *loose, *adapters, *temporary])
 
 
 def _decided_evolutions(data: DataSet) -> list[Path]:

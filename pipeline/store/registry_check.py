@@ -46,7 +46,7 @@ def _problems(data: DataSet, registry: Registry, domain: str) -> Iterator[str]:
         )
     elif not broken and (difference := _difference(pointer, replay(DomainRegistry(domain=domain), history))):
         path = registry.pointer_path(domain)
-        yield f"{path}: not what the history leads to ({difference}); remove it: it is made again from the history"
+        yield f"{path}: not what the history leads to ({difference}); remove it: it is rebuilt from the history"
     yield from _adapter_problems(data, pointer)
     yield from _training_problems(data, pointer)
 

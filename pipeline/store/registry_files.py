@@ -66,7 +66,7 @@ class Registry:
         return [self._verdict_file(domain, number) for number in self.numbers(domain)]
 
     def verdicts_on(self, domain: str, date: str) -> list[EvolveVerdict]:
-        """The verdicts that the loop made of a domain after a date, oldest first. Raises StoreError as `history`."""
+        """The loop's verdicts on a domain for one date, oldest first. Raises StoreError as `history`."""
         return [each for each in self.history(domain) if each.date == date and each.kind not in (*BY_HAND, "base")]
 
     def verdict(self, domain: str, number: int) -> EvolveVerdict:
@@ -139,7 +139,7 @@ class Registry:
         """Keeps the champion: no candidate is made any more. Raises StoreError when it is frozen already."""
         pointer = self.read(domain)
         if pointer.frozen:
-            raise StoreError(f"{domain}: frozen already ({pointer.frozen})")
+            raise StoreError(f"{domain}: frozen already ({pointer.frozen}); there is nothing to do")
         return self._by_hand(pointer, "freeze", date, reason)
 
     def unfreeze(self, domain: str, date: str, reason: str) -> EvolveVerdict:
@@ -151,7 +151,7 @@ class Registry:
 
     @contextmanager
     def lock(self, work: str) -> Iterator[None]:
-        """Held by one process at a time, which the lock file names with its `work`.
+        """Locks the registry for one process, which the lock file names with its `work`.
 
         Raises HeldError, which names the process that has it, and StoreError when the folder cannot be written.
         """
@@ -183,7 +183,7 @@ class Registry:
         path = self.pointer_path(domain)
         if not path.exists():
             return DomainRegistry(domain=domain)
-        fix = f"remove it: it is made again from {self.verdict_path(domain, 1).parent}"
+        fix = f"remove it: it is rebuilt from {self.verdict_path(domain, 1).parent}"
         pointer = _read(path, DomainRegistry, fix)
         if pointer.domain != domain:
             raise StoreError(f"{path}: it is the pointer of {pointer.domain!r}; {fix}")

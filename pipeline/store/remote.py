@@ -13,11 +13,8 @@ instead of being uploaded a second time. `store gc` removes nothing that is youn
 as long. So what a publisher names cannot be removed at the same time, if it ends within REUSE_PERIOD.
 """
 
-import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,87 +24,24 @@ from pipeline.store.audit_figures import shortfall
 from pipeline.store.dataset import DataSet
 from pipeline.store.layout import shard_folder
 from pipeline.store.manifest import Manifest, PublishedShard
+from pipeline.store.remote_pointer import Pointer, PublicationEntry, change, read
 from stages.storage import snapshot
-from stages.storage.bucket import Bucket, Conflict, as_json
+from stages.storage.bucket import Bucket, as_json
 from stages.storage.inputs import check_input
 from stages.storage.records import FileRef
+from stages.storage.snapshot import DateEntry, ShardEntry
 
 GRACE_PERIOD = timedelta(hours=24)
 REUSE_PERIOD = GRACE_PERIOD / 2
-MAX_ATTEMPTS = 30  # at replacing the pointer
 PARALLEL_UPLOADS = 2  # files; several parts of each are sent at once
 _TIME_FORMAT = "%Y%m%dT%H%M%S%fZ"
 
 Clock = Callable[[], datetime]
-Entry = dict[str, Any]
 
 
 def utc_now() -> datetime:
     """The current time. Functions that need it take a `clock`, so that tests can pass another one."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """`current.json` as it was read."""
-
-    dates: dict[str, Entry]  # as in stages.storage.snapshot
-    # By date, its publications, oldest first: publication, digest, rows, bytes, run_id, and `gone` if gc has removed
-    # the files. Removed ones stay listed: otherwise the next run would publish again what was rolled back.
-    history: dict[str, list[Entry]]
-    version: str | None  # of the object, for `Bucket.put`; None: nothing is published yet
-
-    def knows(self, date: str, digest: str) -> bool:
-        """Whether the date was ever published with this digest."""
-        return any(entry["digest"] == digest for entry in self.history.get(date, ()))
-
-    def kept(self, date: str) -> list[Entry]:
-        """The date's publications whose files are still there."""
-        return [entry for entry in self.history.get(date, ()) if not entry.get("gone")]
-
-    def with_date(self, date: str, entry: Entry | None, history: list[Entry]) -> "Pointer":
-        """The pointer with another entry for a date; None withdraws the date."""
-        dates = {name: known for name, known in self.dates.items() if name != date}
-        dates |= {} if entry is None else {date: entry}
-        return replace(self, dates=dates, history=self.history | {date: history})
-
-
-def read(bucket: Bucket, *, to_change: bool = True) -> Pointer:
-    """The pointer of a bucket.
-
-    `to_change`: also ask for the `version`, which is needed to replace the pointer; a second request.
-    Raises StoreError when it is damaged.
-    """
-    if to_change:
-        content, version = bucket.read_versioned(snapshot.NAME) or (None, "")
-    else:
-        content, version = bucket.read(snapshot.NAME), ""
-    if content is None:
-        return Pointer({}, {}, None)
-    value = snapshot.parsed(content)
-    if value is None or not isinstance(value.get("history"), dict):
-        raise StoreError(
-            f"{bucket.url}/{snapshot.NAME}: damaged, or not written by `gristmill store publish`; restore an earlier "
-            "version of the object"
-        )
-    return Pointer(value["dates"], value["history"], version)
-
-
-def change(bucket: Bucket, edit: Callable[[Pointer], Pointer | None]) -> None:
-    """Replaces the pointer by `edit(pointer)`; None means no change. Starts over when another publisher was faster."""
-    for attempt in range(MAX_ATTEMPTS):
-        pointer = read(bucket)
-        edited = edit(pointer)
-        if edited is None:
-            return
-        value = {"version": 1, "dates": dict(sorted(edited.dates.items())), "history": edited.history}
-        try:
-            return bucket.put(snapshot.NAME, as_json(value), pointer.version)
-        except Conflict:
-            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
-    raise StoreError(
-        f"{bucket.url}/{snapshot.NAME}: changed by others {MAX_ATTEMPTS} times in a row; run the same command again"
-    )
 
 
 def publish(
@@ -185,10 +119,15 @@ def publish_date(
             raise StoreError(
                 f"{date}: publishing took more than {REUSE_PERIOD}; run the same command again: it goes on from here"
             )
-        shown = {"publication": name, "digest": entry["digest"], "rows": entry["rows"]}
-        size = sum(shard["bytes"] for shard in shards)
-        history = [*known, shown | {"bytes": size, "run_id": manifest.run_id}]
-        return pointer.with_date(date, shown | {"shards": shards}, history)
+        publication: PublicationEntry = {
+            "publication": name,
+            "digest": entry["digest"],
+            "rows": entry["rows"],
+            "bytes": sum(shard["bytes"] for shard in shards),
+            "run_id": manifest.run_id,
+        }
+        shown: DateEntry = {**entry, "publication": name, "shards": shards}
+        return pointer.with_date(date, shown, [*known, publication])
 
     change(bucket, edit)
 
@@ -197,13 +136,13 @@ def _upload(
     bucket: Bucket,
     root: Path,
     date: str,
-    shards: list[Entry],
+    shards: list[ShardEntry],
     sources: list[FileRef],
     pointer: Pointer,
     clock: Clock,
     *,
     check: bool,
-) -> list[Entry]:
+) -> list[ShardEntry]:
     """The shards' entries with their names in the bucket. Uploads those that it does not have.
 
     `check`: hash a stored shard before it is used instead of an upload.
@@ -216,18 +155,18 @@ def _upload(
             if name in shown or (sent is not None and clock() - sent < REUSE_PERIOD):
                 stored[domain, _sha256(name), size] = name
 
-    def place(shard: Entry, source: FileRef) -> Entry:
+    def place(shard: ShardEntry, source: FileRef) -> ShardEntry:
         name = stored.get((shard["domain"], shard["sha256"], shard["bytes"]))
         if name is None or (check and bucket.sha256(name) != (shard["sha256"], shard["bytes"])):
             name = f"{shard_folder(shard['domain'], date)}/{stamp(clock())}-{shard['sha256']}.parquet"
             bucket.upload(check_input(str(root), source), name)
-        return shard | {"file": name}
+        return {**shard, "file": name}
 
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
         return list(pool.map(place, shards, sources))
 
 
-def _remote_manifest(manifest: Manifest, name: str, shards: list[Entry]) -> Manifest:
+def _remote_manifest(manifest: Manifest, name: str, shards: list[ShardEntry]) -> Manifest:
     """A date's manifest for a bucket, which gets no dedup keys, used passages, collected answers and
     adapters: they stay on local disk."""
     changes = {
@@ -254,14 +193,19 @@ def rollback(bucket: Bucket, date: str, clock: Clock = utc_now) -> Manifest | No
         if date not in pointer.dates:
             raise StoreError(f"{date}: not published at {bucket.url}; see gristmill store list --out {bucket.url}")
         names = [entry["publication"] for entry in pointer.kept(date)]
-        place = names.index(pointer.dates[date]["publication"])
+        place = names.index(pointer.dates[date]["publication"] or "")
         manifest = manifest_of(bucket, names[place - 1]) if place else None
         shown[:] = [manifest]
         if manifest is None:
             return pointer.with_date(date, None, pointer.history[date])
-        entry = {"publication": names[place - 1], "digest": manifest.digest, "rows": manifest.accepted}
-        shards = [shard.model_dump() for shard in manifest.shards]
-        return pointer.with_date(date, entry | {"shards": shards}, pointer.history[date])
+        shards: Any = [shard.model_dump() for shard in manifest.shards]
+        entry: DateEntry = {
+            "publication": names[place - 1],
+            "digest": manifest.digest,
+            "rows": manifest.accepted,
+            "shards": shards,
+        }
+        return pointer.with_date(date, entry, pointer.history[date])
 
     change(bucket, edit)
     return shown[0]

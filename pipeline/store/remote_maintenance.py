@@ -6,9 +6,10 @@ from typing import Any
 
 from configs.errors import ConfigError, StoreError
 from pipeline.store.maintenance import Fault
-from pipeline.store.remote import GRACE_PERIOD, Clock, Pointer, manifest_of, read, stamp, uploaded, utc_now
+from pipeline.store.remote import GRACE_PERIOD, Clock, manifest_of, stamp, uploaded, utc_now
+from pipeline.store.remote_pointer import Pointer, PublicationEntry, read
 from stages.storage import snapshot
-from stages.storage.bucket import Bucket, Conflict, as_json
+from stages.storage.bucket import Bucket, Conflict
 
 PARALLEL_REQUESTS = 8
 
@@ -102,7 +103,7 @@ def collect(bucket: Bucket, keep: int | None, *, delete: bool, clock: Clock = ut
     return sorted(garbage), sum(objects[name] for name in garbage)
 
 
-def _newest(pointer: Pointer, keep: int) -> dict[str, list[dict[str, Any]]]:
+def _newest(pointer: Pointer, keep: int) -> dict[str, list[PublicationEntry]]:
     """The history with all publications marked as gone except the one shown and the `keep` newest others of a date."""
     history = {}
     for date, known in pointer.history.items():
@@ -117,9 +118,8 @@ def _forget(bucket: Bucket, pointer: Pointer, kept: Pointer, now: str) -> None:
     if kept.history == pointer.history:
         return
     bucket.probe(now)
-    value = {"version": 1, "dates": pointer.dates, "history": kept.history}
     try:
-        bucket.put(snapshot.NAME, as_json(value), pointer.version)
+        bucket.put(snapshot.NAME, kept.content(), pointer.version)
     except Conflict:
         raise StoreError(
             f"{bucket.url}: another publisher changed {snapshot.NAME} at the same time; call gc again"

@@ -20,6 +20,7 @@ from configs.schema import Dedup as Options
 from stages.dedup.guards import normalized, numbers_and_negations
 from stages.storage.inputs import damage_reported
 from stages.storage.records import FileRef
+from stages.utf8 import utf8, without_surrogates
 
 pc: Any = pyarrow.compute  # its functions are created at import: type checkers see none
 
@@ -50,10 +51,10 @@ def keys(text: str, options: Options) -> list[int]:
     fixed = numbers_and_negations(plain)
     grams = [plain[i : i + options.ngram] for i in range(max(len(plain) - options.ngram + 1, 1))]
     minhash = RMinHash(num_perm=options.bands * options.rows, seed=42)
-    minhash.update([gram.encode("utf-8", "replace").decode() for gram in grams])
+    minhash.update([without_surrogates(gram) for gram in grams])
     signature = np.asarray(minhash.digest(), dtype=np.uint32).reshape(options.bands, options.rows)
     near = [_hash(f"{band}|{fixed}|", row.tobytes()) for band, row in enumerate(signature)]
-    return [_hash("exact|", plain.encode("utf-8", "replace")), *near]
+    return [_hash("exact|", utf8(plain)), *near]
 
 
 def _hash(prefix: str, data: bytes) -> int:

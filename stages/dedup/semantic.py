@@ -11,6 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from stages.dedup.guards import modifiers_and_names, normalized, numbers_and_negations
+from stages.utf8 import utf8
 
 BANDS = 4
 BITS_PER_BAND = 12
@@ -23,7 +24,7 @@ def semantic_keys(text: str, group: str, sketch: bytes) -> list[int]:
     `group`: encoder, domain and language. `sketch`: int8, at least BANDS * BITS_PER_BAND bytes.
     """
     plain = normalized(text)
-    fixed = "|".join([group, numbers_and_negations(plain), modifiers_and_names(text, plain)]).encode("utf-8", "replace")
+    fixed = utf8("|".join([group, numbers_and_negations(plain), modifiers_and_names(text, plain)]))
     signs = np.frombuffer(sketch, np.int8)[: BANDS * BITS_PER_BAND].reshape(BANDS, BITS_PER_BAND) > 0
     hashes = [
         blake2b(b"semantic|%d|" % band + np.packbits(row).tobytes() + fixed, digest_size=8)

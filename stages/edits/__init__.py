@@ -2,11 +2,12 @@
 
 They give wrong statements that differ from the real one in the fact alone. Words come from tables of pairs; what other
 number would be plausible is left to the generator. Read `edit` for what an edit is, `search` for how a sentence's edits
-are found, `tables` for the words, and `english`, `spanish`, `chinese` for what is special to a language.
+are found, `tables` for the words, and `english`, `spanish`, `chinese` (with `chinese_context`) for what is special to a
+language.
 
-Another language is a module like `english` (`fits`: where a word must not be replaced; `is_amount`: which
-numbers may be; `more_edits`: those that no
-table makes), a line in `search.LANGUAGES`, its words in `tables`, and how its sentences begin in `stages/targets.py`.
+To add a language: write a module like `english`, with `fits` (where a word must not be replaced), `is_amount` (which
+numbers may be replaced) and `more_edits` (edits that no table gives); add a line to `search.LANGUAGES`, its words to
+`tables`, and how its sentences begin to `stages/targets.py`.
 """
 
 from stages.edits.edit import Edit

@@ -1,4 +1,4 @@
-"""Chinese: which words stay where they stand, and amounts in words."""
+"""Chinese: where a word may be replaced, which numbers may be, and edits of amounts in words."""
 
 import re
 from collections.abc import Iterator

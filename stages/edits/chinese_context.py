@@ -1,8 +1,8 @@
-"""Chinese: what has to stand, or must not stand, around a word so that its opposite is wrong and the sentence whole.
+"""Chinese: what must or must not be around a word, so that its opposite is wrong and the sentence stays grammatical.
 
 Each table is from a word to a pattern. `CONTRADICTED_BY`: the rest of the sentence would contradict the other word, or
-show that it is wrong. `ONLY_AFTER`, `NOT_AFTER`: what stands before the word. `ONLY_BEFORE`, `NOT_BEFORE`: what stands
-after it.
+show that it is wrong. `ONLY_AFTER`, `NOT_AFTER`: what must and must not come before the word. `ONLY_BEFORE`,
+`NOT_BEFORE`: what must and must not come after it.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""English: which words stay where they stand, and changes that no table of pairs makes."""
+"""English: where a word may be replaced, which numbers may be, and edits that no table of pairs gives."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _OBLIGED = re.compile(r"\b(shall|must)( not)?\b(?= [a-z])(?! (?:also|either|neit
 _FIXED_OBLIGATION = re.compile(
     r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
 )
-_STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
+_STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # an edit would show: no p-value and no correlation is above 1
 # What follows a number that lies in an interval, "2.8 (95 % CI 1 to 1.1)" or "2.8 (1 to 3.1)", is said in two units,
 # "299 mg/g (34 mg/mmol)", or is a mean with its deviation.
 _INTERVAL = re.compile(
@@ -51,7 +51,7 @@ _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
 _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
-_TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # "Elevated calcitonin: …" tells what its definition may say
+_TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # what follows "Elevated calcitonin: …" is clear
 _KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
 _AMOUNTS = re.compile("(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller")
 # too much or too little; "whether it is higher" and "whether it is lower" are the same
@@ -118,9 +118,9 @@ def _is_decided(word: str, before: str, after: str) -> bool:
 
 
 def is_amount(match: re.Match[str]) -> bool:
-    """Whether a number in digits (group 1) counts or measures something, and the sentence does not tell which it is.
+    """Whether a number in digits (group 1) counts or measures something that the rest of the sentence does not say.
 
-    Nearly all in English do; levels do not, nor does the 4 of "member 4 (ACSM4)".
+    Nearly all numbers in English do; levels do not, nor does the 4 of "member 4 (ACSM4)".
     """
     is_counted, is_compared = _COUNTED_OR_COMPARED
     if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
@@ -134,7 +134,7 @@ def is_amount(match: re.Match[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _places_of_calculated(sentence: str) -> frozenset[int]:
-    """Where the numbers begin that can be calculated: shares in per cent beside their two counts, sums, and these.
+    """Where the numbers begin that others give away: a percentage and its two counts, a sum and what it adds up.
 
     A sentence with more than MAX_NUMBERS is a table: all of its numbers.
     """

@@ -121,7 +121,7 @@ def _opposites(sentence: str, language: str) -> Iterator[Edit]:
 
 
 def _is_in_brackets(before: str) -> bool:
-    """Whether what stands before opens a bracket that it does not close: what is in it is said by the way."""
+    """Whether the text before a place opens a bracket without closing it: what is in brackets is said in passing."""
     return len(re.findall(r"[(（]", before)) > len(re.findall(r"[)）]", before))
 
 

@@ -1,8 +1,8 @@
-"""Spanish: which words stay where they stand, and medical specialties.
+"""Spanish: where a word may be replaced, which numbers may be, and edits of medical specialties.
 
 "puede", "permite", "posible", "necesario", "fácil", "automático", "mayor", "local", "externo", "aumentar", "activar"
-and "versión anterior" always stay: in one sentence of three, readers found, their opposite contradicts the rest or says
-the same.
+and "versión anterior" are never replaced: in one sentence of three, readers found, their opposite contradicts the rest
+or says the same.
 """
 
 import re

@@ -13,7 +13,7 @@ MONTHS = {
     "en": "January February March April May June July August September October November December",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
-# Of `a b; c d` each of a pair becomes the other; of `a > b` only a becomes b. `_` stands for a space.
+# Of `a b; c d` each of a pair becomes the other; of `a > b` only a becomes b. `_` is a space.
 OPPOSITES = {
     # Only kinds of which readers found nine of ten changes right (docs/lab/rightness.md). Of others (before and after,
     # with and without, granted and denied, first and last, large and small) the rest of a sentence mostly decides.

@@ -45,7 +45,7 @@ class KnownPassage:
 
     @property
     def order(self) -> tuple[bool, str]:
-        """By which passages are taken: mixed ones first, then by a hash."""
+        """The sort key by which passages are taken: mixed ones first, then by a hash."""
         return not self.is_mixed, content_id("training", self.seed_id)
 
     def accepted(self, limit: int) -> list[tuple[KnownAnswer, ...]]:

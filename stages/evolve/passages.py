@@ -78,7 +78,7 @@ class ReadPassages:
 class GatherPassages:
     """Payload: `slices`, by role [[file ref, start, stop], …] of what `ReadPassages` wrote. One file of each role.
 
-    A text may stand in several files, in documents of several roles. It gets the first of them in the order of ROLES,
+    A text may be in several files, in documents of several roles. It gets the first of them in the order of ROLES,
     and once: nothing is trained on what is measured, and no part of the measurement has a passage of another.
     """
 

@@ -27,7 +27,7 @@ def is_measured(document_id: str, share: float) -> bool:
 class Measured:
     """What a date's candidates are measured with, so that they may not be trained on it.
 
-    `share`: `evolve.measured_share`. `passages`: the seed ids of the date's measured passages. The same text may stand
+    `share`: `evolve.measured_share`. `passages`: the seed ids of the date's measured passages. The same text may be
     in another document too, or its file had another name on an earlier date.
     """
 

@@ -12,6 +12,8 @@ from typing import Self
 
 import numpy as np
 
+from stages.utf8 import utf8
+
 ORDER = 6  # bytes of the longest n-gram: a byte and the five before it
 MASKS = tuple(np.uint64(256**length - 1) for length in range(1, ORDER + 1))  # of the n-grams of 1, 2, … bytes
 _BYTE = np.uint64(8)  # bits
@@ -25,7 +27,7 @@ def windows(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         uint64 [N], N the UTF-8 bytes of all texts, and int64 [texts], the bytes of each. The n-gram of k bytes that
         ends in a byte is its window & MASKS[k - 1]. A lone surrogate counts as "?".
     """
-    encoded = [text.encode("utf-8", "replace") for text in texts]
+    encoded = [utf8(text) for text in texts]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     padded = np.frombuffer(b"".join(_BEGIN + data for data in encoded), np.uint8)
     packed = np.zeros(len(padded), np.uint64)

@@ -23,6 +23,7 @@ from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageKind
 from stages.storage.writer import ShardWriter
+from stages.utf8 import utf8, utf8_size
 
 BUDGETS = ("tokens", "cost")
 
@@ -119,7 +120,7 @@ def train_students(
         np.add.at(chosen[student], [column[text] for text in texts], 1)
     documents: dict[str, int] = {}
     document = np.array([documents.setdefault(seed.document_id, len(documents)) for seed in held_out])
-    sizes = np.bincount(document, [len(seed.text.encode("utf-8", "replace")) for seed in held_out])
+    sizes = np.bincount(document, [utf8_size(seed.text) for seed in held_out])
     bits = StudentPool(list(column), [seed.text for seed in held_out]).bits(chosen)
     return [
         StudentFigure(generator, domain, draw, budget, name, float(total), int(size))
@@ -152,7 +153,7 @@ def draw_rows(
     }
     prices = {
         "tokens": {
-            generator: [len(answer.text.encode("utf-8", "replace")) * answer.accepted for answer in rows]
+            generator: [utf8_size(answer.text) * answer.accepted for answer in rows]
             for generator, rows in answers.items()
         },
         "cost": {generator: [answer.tokens for answer in rows] for generator, rows in answers.items()},
@@ -169,7 +170,7 @@ def _spend(answers: Sequence[ProbeAnswer], prices: Sequence[int], budget: int) -
     for answer, (before, after) in zip(answers, pairwise(bounds), strict=True):
         if not answer.accepted or before >= budget:
             continue
-        data = answer.text.encode("utf-8", "replace")
+        data = utf8(answer.text)
         if after > budget:
             data = data[: len(data) * (budget - before) // (after - before)]
         if text := data.decode(errors="ignore"):

@@ -123,7 +123,7 @@ def _local(path: str, out: str) -> Listing:
         base = _on_disk(base)
         paths = (file for file in _walk(base or "/", out, listing.passed_over, depth, matches) if matches(file))
     else:
-        raise InputError(f"no such file {path!r}")
+        raise InputError(f"no such file {path!r}; fix the path")
     for file in sorted(paths):
         name = file.removeprefix(base).lstrip("/")
         if file != root and any(part.startswith(formats.HIDDEN) for part in name.split("/")):
@@ -214,7 +214,7 @@ def _remote(path: str) -> Listing:
     elif any(mark in root for mark in "*?["):
         files, base = fs.glob(root, detail=True), re.split(r"[*?[]", root)[0].rpartition("/")[0]
     else:
-        raise InputError(f"no such file {without_secrets(path, path)!r}")
+        raise InputError(f"no such file {without_secrets(path, path)!r}; fix the path")
     listing = Listing()
     for file in sorted(files):
         name = formats.file_name(file) if file == root else file.removeprefix(base).lstrip("/")

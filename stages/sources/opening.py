@@ -130,7 +130,7 @@ def _open(url: str) -> tuple[Any, Any]:
     except InputError:
         raise
     except Exception as error:  # remote file systems raise what they like
-        raise InputError(f"{shown}: cannot be opened ({cause_of(error, url)})") from None
+        raise InputError(f"{shown}: cannot be opened ({cause_of(error, url)}); check address and permissions") from None
 
 
 class _Reported(io.RawIOBase):

@@ -36,11 +36,6 @@ class Dropped:
     text: str
 
 
-def source_files(source: Source, where: str) -> list[SourceFile]:
-    """The files of a source, as in `source_listing`."""
-    return source_listing(source, where).files
-
-
 def source_listing(source: Source, where: str, out: str = "") -> Listing:
     """The files of a source. A packaged corpus counts as one file and is downloaded on first use.
 

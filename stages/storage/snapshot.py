@@ -4,13 +4,14 @@ It is replaced by one rename, so a reader sees a date either before or after it 
 are in `history/`, in a folder for each publication of a date. They stay there when the date is published again, until
 `gristmill store gc --keep` removes them: readers of the previous pointer are not disturbed.
 
-On an object store (pipeline/store/remote.py) it has `history` as well as `dates`, and is replaced by a conditional put.
+On an object store (pipeline/store/remote_pointer.py) it has `history` as well as `dates`, and is replaced by a
+conditional put.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from configs.errors import InputError, StoreError
 from stages.storage.atomic import replacing
@@ -21,8 +22,27 @@ from stages.storage.packages import cache_folder, using_cache
 NAME = "current.json"
 
 
-def read(root: Path) -> dict[str, dict[str, Any]] | None:
-    """Each date's `publication`, `digest`, `rows` and `shards`; None before the first publication.
+class ShardEntry(TypedDict):
+    """A published shard. `file` is relative to the folder or the bucket that has the pointer."""
+
+    file: str
+    domain: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class DateEntry(TypedDict):
+    """What a date shows at present."""
+
+    publication: str | None  # its folder, on a bucket its manifest; None: published before there was a history
+    digest: str  # of the rows
+    rows: int
+    shards: list[ShardEntry]
+
+
+def read(root: Path) -> dict[str, DateEntry] | None:
+    """The dates that are published; None before the first publication.
 
     Raises StoreError when the file is damaged.
     """
@@ -47,12 +67,12 @@ def parsed(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def to_json(dates: dict[str, dict[str, Any]]) -> str:
+def to_json(dates: dict[str, DateEntry]) -> str:
     """The content of `current.json` on disk."""
     return json.dumps({"version": 1, "dates": dict(sorted(dates.items()))}, indent=1, ensure_ascii=False)
 
 
-def files(root: Path, dates: dict[str, dict[str, Any]]) -> list[Path]:
+def files(root: Path, dates: dict[str, DateEntry]) -> list[Path]:
     """The paths of all dates' shards, oldest date first."""
     return [root / shard["file"] for date in sorted(dates) for shard in dates[date]["shards"]]
 
@@ -69,7 +89,8 @@ def fetch(url: str) -> list[Path]:
         raise InputError(f"{url}: no {NAME}, so nothing is published there; give the URL of the config's `publish`")
     if (pointer := parsed(content)) is None:
         raise StoreError(f"{url}/{NAME}: damaged; restore an earlier version of the object")
-    shards = [shard for date in sorted(pointer["dates"]) for shard in pointer["dates"][date]["shards"]]
+    dates: dict[str, DateEntry] = pointer["dates"]
+    shards = [shard for date in sorted(dates) for shard in dates[date]["shards"]]
     if not shards:
         raise InputError(f"{url}: no date is published there; publish one first (gristmill store publish)")
     folder = cache_folder() / "shards"
@@ -79,7 +100,7 @@ def fetch(url: str) -> list[Path]:
 
 
 @using_cache()
-def _cached(bucket: Bucket, shard: dict[str, Any], folder: Path) -> Path:
+def _cached(bucket: Bucket, shard: ShardEntry, folder: Path) -> Path:
     if not re.fullmatch("[0-9a-f]{64}", shard["sha256"]):  # it becomes a file name
         raise StoreError(f"{bucket.url}/{NAME}: damaged; restore an earlier version of the object")
     target = folder / f"{shard['sha256']}.parquet"

@@ -15,6 +15,7 @@ from stages.storage.progress_note import NoteWriter
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.stats import ShardStats
+from stages.utf8 import without_surrogates
 
 MAX_ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
 
@@ -205,7 +206,7 @@ def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
 
 def _encodable(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        return without_surrogates(value)
     if isinstance(value, list):
         return [_encodable(item) for item in value]
     if isinstance(value, dict):

@@ -55,6 +55,14 @@ VERBS = [
     "moves",
     "grants",
 ]
+FACTUAL_TEXTS = [  # three sentences each, with parties, numbers, dates and negations
+    "The controller shall notify the breach to the authority within 72 hours. The processor shall inform the controller"
+    " without undue delay after becoming aware of it. The authority may order the controller to erase the records.",
+    "Patients in the treatment group took 20 mg of the drug daily for six weeks. The control group did not receive any"
+    " medication during the trial. Mortality was higher in the control group after 12 months.",
+    "The court granted the motion of the plaintiffs on May 2, 2010. Judge Miller dismissed the claims against the city"
+    " because they were filed too late. The defendants appealed the order to the Second Circuit.",
+]
 
 
 def passage(number: int) -> str:

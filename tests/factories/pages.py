@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from model.serve.listening import address, listen
 from pipeline.pages import samples
-from pipeline.pages.serve import create_server
+from pipeline.pages.report_server import create_server
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Manifest
 from pipeline.store.registry import Check, Variant

@@ -1,7 +1,10 @@
-"""Committed shards of candidates, made by a stage's body without a run."""
+"""Committed shards, made by a stage's body without a run: of candidates, and of ten small rows."""
 
 import json
 
+import pyarrow as pa
+
+from stages.execute import RunShard
 from stages.record import Candidate
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
@@ -97,3 +100,34 @@ def commit_shard(root, stage, number, schema, body, payload):
     body.load()
     body.process(spec, out)
     return out.commit()
+
+
+TEN_ROWS = pa.schema([("id", pa.string()), ("text", pa.string())])
+
+
+class TenRows:
+    """The body of a stage that keeps nine rows, rejects one, and writes a side file."""
+
+    def load(self):
+        return None
+
+    def process(self, spec, out):
+        out.rows_in = 10
+        for start in (0, 5):
+            rows = [{"id": str(i), "text": f"row {i} " * 50} for i in range(start, min(start + 5, 9))]
+            out.keep(pa.Table.from_pylist(rows, TEN_ROWS))
+        reject = {"id": "9", "seed_id": "", "domain": "law", "stage": "s", "reason": "bad", "detail": "", "text": ""}
+        out.reject([reject])
+        out.side("index", pa.table({"key": pa.array([1, 2], pa.uint64())}))
+
+
+def run_shard(spec, body=None, attempts=3):
+    """Runs the shard as a worker does. Returns the paths of records that it has committed."""
+    work = RunShard(body or TenRows(), TEN_ROWS, attempts, 3)
+    work.setup()
+    return list(work.process(spec))
+
+
+def spec_in(folder):
+    """The specification of a shard of ten rows in a data set."""
+    return ShardSpec(str(folder), "runs/stages/one", 0, 1, "abc", 10, "{}")

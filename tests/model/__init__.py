@@ -1,4 +1,1 @@
-"""Tests of model: encoder, weights, attention, the language model, its data, training and evaluation.
-
-`backends` holds the generators' tests. `interpreted.py` is run by `test_kernels.py` in vLLM's environment.
-"""
+"""Tests of models. Each folder tests the package of its name."""

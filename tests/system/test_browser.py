@@ -15,7 +15,7 @@ import pytest
 from pipeline.auditing.session import AuditSession
 from pipeline.pages.audit_page import audit_page
 from pipeline.pages.browse import Query, find
-from pipeline.pages.evolve import write_evolve_report
+from pipeline.pages.evolve_report import write_evolve_report
 from pipeline.pages.report import report_path, write_report
 from pipeline.store.dataset import DataSet
 from tests.factories.command_line import DATE

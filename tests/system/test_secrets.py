@@ -3,29 +3,19 @@
 import json
 import os
 import stat
-from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load
 from stages.prompt import render
 from tests.factories.chat_server import chat_server
 from tests.factories.command_line import DATE, ONE_ROUND, call, gristmill
+from tests.factories.data_sets import files_with
 from tests.factories.documents import write_config, write_documents
 
 KEY = "sk-proj-Zq7T3xW9pLm2Vb8Nc4Rd6Fh1Jk5"  # gitleaks:allow, invented
 PASSWORD = "hunter-Zx81-Quartz"
-
-
-def holds(folder: Path, *secrets: str) -> list[str]:
-    """Files that hold one of them, Parquet read column by column."""
-    leaks = []
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        text = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else path.read_text("utf-8", "replace")
-        leaks += [str(path.relative_to(folder)) for secret in secrets if secret in text]
-    return leaks
 
 
 @pytest.mark.slow
@@ -48,7 +38,7 @@ def test_a_key_is_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch):
         assert all(headers["Authorization"] == f"Bearer {KEY}" for headers, _ in server.seen)
     assert not [result for result in results if KEY in result.out + result.err]
     assert "[KEY]" in results[0].err
-    assert holds(tmp_path / "out", KEY) == []
+    assert files_with(tmp_path / "out", KEY) == []
 
 
 @pytest.mark.parametrize(

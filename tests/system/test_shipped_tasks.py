@@ -9,7 +9,7 @@ from configs.load import load
 from configs.schema import Screen
 from filters.build import build_filters
 from model.backends import open_generator
-from model.encoder.encoder import open_encoder
+from model.encoder import open_encoder
 from stages.generate import Generate
 from stages.ports import Completion, ModelCard, judged_by
 from stages.record import Candidate, Seed

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from filters.text.names import names
 from filters.text.words import words
 
-Words = dict[str, str]  # what is replaced -> by what
-
 _SIDES: dict[str, str] = {
     "opposite": """
         increase/decrease increased/decreased increases/decreases increasing/decreasing higher/lower high/low

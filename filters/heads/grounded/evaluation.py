@@ -7,10 +7,10 @@ import numpy as np
 
 from filters.grounding.support import content_of
 from filters.heads.grounded.claims import claims_of
-from filters.heads.grounded.combined import combined
 from filters.heads.grounded.labels import GroundedLabel
 from filters.heads.grounded.quadruples import Quadruple
 from filters.heads.grounded.verifier_card import JUDGE, LIKELIHOODS, LIKELIHOODS_WITH_JUDGE, OWN
+from filters.heads.grounded.z_scores import mean_z_score
 from filters.heads.limits import PRECISION
 from filters.heads.metrics import auc, wilson
 from stages.ports import Verifier
@@ -52,7 +52,7 @@ def label_scores(
     read = [dict(zip(scores_by_name, row, strict=True)) for row in zip(*scores_by_name.values(), strict=True)]
     scores_by_name["combined"] = np.array(
         [
-            combined(own | {name: known[name] for name in names if name in known}, scales)
+            mean_z_score(own | {name: known[name] for name in names if name in known}, scales)
             for own, known in zip(read, likelihoods, strict=True)
         ]
     )
@@ -100,8 +100,8 @@ def label_report(labels: Sequence[GroundedLabel], scores: Mapping[str, np.ndarra
 def limit_of(score_N: np.ndarray, good_N: np.ndarray) -> float | None:
     """The lowest score from which on 90 % of the answers are right, by Wilson's lower bound at 95 %.
 
-    The shares of good and bad answers are those of the labels. None where too few labels tell: 25 right answers without
-    a wrong one among them are the least that can.
+    The shares of good and bad answers are those of the labels. None where there are too few labels: at least 25
+    right answers without a wrong one among them are needed.
     """
     order = np.argsort(-score_N, kind="stable")
     right = np.cumsum(good_N[order])

@@ -39,7 +39,7 @@ _VAGUE = (
 class Quadruple:
     """Passage 0 supports claim 0 and not claim 1; passage 1 the other way round.
 
-    `sure`: False where the claims are a generator's own answers: each passage bears its own out better than the other
+    `sure`: False where the claims are a generator's own answers: each passage supports its own better than the other
     does, but perhaps not well. `answers`: a generator's, one about each passage; as a rule they are worse than the
     passage's claim and better than the other passage's. So again a reader of claims alone is at chance.
     """

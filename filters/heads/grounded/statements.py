@@ -88,7 +88,11 @@ def coverage(claim: str, passage: Passage) -> float:
 
 
 def evidence_of(claim: str, passage: Passage) -> tuple[int, ...]:
-    """The fewest sentences, the best first, after which no other has words of the claim that they lack."""
+    """The numbers of the sentences that a claim rests on, in order.
+
+    Up to four sentences are chosen one by one, each the one with most of the content words that are still missing, as
+    long as it has enough of them. Sentences that by themselves have MIN_EVIDENCE of the words are added.
+    """
     wanted, numbers = content(claim), []
     contents = [content(sentence) for sentence in passage.sentences]
     if not wanted or not contents:

@@ -9,6 +9,7 @@ from typing import Any
 from configs.errors import ConfigError
 from filters.heads.head import SHIPPED_HEADS
 from stages.ports import ModelCard
+from stages.storage.atomic import write_text
 
 CARD_FILE = "verifier.json"
 SHIPPED = SHIPPED_HEADS / "grounded-all-minilm-l6-v2"
@@ -29,7 +30,7 @@ class VerifierCard:
         languages: those that it was trained on.
         scales: mean and standard deviation of each score over answers that nobody labelled.
         limits: by generator, domain and language ("name law en"), the score from which on nine of ten answers are
-            right; None where too few labels tell.
+            right; None where there are too few labels.
         card: how it was trained and measured.
     """
 
@@ -43,7 +44,7 @@ class VerifierCard:
     def write(self, folder: Path) -> None:
         """Writes the card into a verifier's folder."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (folder / CARD_FILE).write_text(text, "utf-8")
+        write_text(folder / CARD_FILE, text)
 
     @classmethod
     def read(cls, folder: Path) -> "VerifierCard":

@@ -96,7 +96,7 @@ def read_changes(text: str, language: str) -> Iterator[Change]:
 def reversed_change(claimed: str, sources: Sequence[str], language: str) -> str | None:
     """A change in a text that its sources state in the other direction, as it is written; None if there is none.
 
-    Sources bear a change out where they state one such in its direction, or name the factor or the share by itself.
+    A change is supported where a source states the same one in the same direction, or names its factor or share alone.
     """
     changes = list(read_changes(claimed, language))
     if not changes:

@@ -97,8 +97,8 @@ class Number:
             )
         return any(all(_is_known(value, known) for value in reading) for reading in self.readings)
 
-    def bears_out(self) -> "frozenset[Decimal | time]":
-        """What a text with this number supports."""
+    def supports(self) -> "frozenset[Decimal | time]":
+        """The numbers and times of day that a text supports by having this number."""
         return self.times if self.exact else self.values | self.times
 
 
@@ -108,7 +108,7 @@ def _is_known(value: Decimal, known: "frozenset[Decimal | time]") -> bool:
 
 
 def scale_after(text: str, start: int, end: int, language: str) -> tuple[Decimal, int]:
-    """What the word after a number, or a letter after money, multiplies it with, and where that ends: 1.5 million, $5M.
+    """What the word after a number, or a letter after money, multiplies it by, and where that ends: 1.5 million, $5M.
 
     `start`: of the number, or of the range that it ends.
     """
@@ -125,7 +125,7 @@ def scale_after(text: str, start: int, end: int, language: str) -> tuple[Decimal
 
 
 def scale_in(number: str) -> Decimal:
-    """What the words or letters at the end of a number multiply it with: 10M, five million, 五万."""
+    """What the words or letters at the end of a number multiply it by: 10M, five million, 五万."""
     if match := _HAN_SCALE_END.search(number):
         return prod((_HAN_SCALE[character] for character in match[0]), start=Decimal(1))
     scale = Decimal(1)

@@ -83,8 +83,8 @@ def changed_multiple(claimed: str, sources: Sequence[str], language: str) -> str
 
     With a period it is compared with what the sources say of that period, if anything, and with their numbers that have
     no unit: "two doses a day" is twice a day. Without one it is compared with all their numbers, if they say of
-    anything how many times, and a ratio also with what they give from and to. "Once a day" is not compared, since
-    "daily" says the same.
+    anything how many times; a ratio also with the quotient of two values that they give ("from 2
+    to 6"). "Once a day" is not compared, since "daily" says the same.
     """
     multiples = [multiple for multiple in read_multiples(claimed, language) if multiple.values != {1}]
     originals = [each for text in sources for each in read_multiples(text, language)] if multiples else []
@@ -102,7 +102,7 @@ def changed_multiple(claimed: str, sources: Sequence[str], language: str) -> str
 def _allowed_multiples(
     period: str, is_ratio: bool, originals: Sequence[Multiple], sources: Sequence[str], language: str
 ) -> set[float] | None:
-    """The numbers of times that sources bear out, in a period or as a ratio; None if they say of nothing how many."""
+    """The numbers of times that the sources support, in a period or as a ratio; None if they have none of the kind."""
     of_kind = [each for each in originals if (each.times is False) == is_ratio and period in ("", each.period)]
     if not of_kind:
         return None

@@ -77,7 +77,7 @@ def known_numbers(text: str, language: str) -> frozenset[Decimal | time]:
     """All that the numbers of a text may mean, with the times of day and the proportions in words."""
     proportions = (*read_factors(text, language), *read_shares(text, language))
     return frozenset().union(
-        *(number.bears_out() for number in read_numbers(text, language)), *(each.values for each in proportions)
+        *(number.supports() for number in read_numbers(text, language)), *(each.values for each in proportions)
     )
 
 

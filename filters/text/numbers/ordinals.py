@@ -8,7 +8,7 @@ from functools import cache
 from filters.text.numbers.numerals import ENGLISH_ORDINALS, SPANISH_ORDINAL_STEMS
 
 _EVERYDAY = 3  # "first" to "third" are used as adverbs, units of time and in "third party"
-_PLURAL_OR_NAME = re.compile(r"s$|^nov[oa]$")  # décimos, "we say" too
+_PLURAL_OR_NAME = re.compile(r"s$|^nov[oa]$")  # "décimos" are tenths, but without its accent "we say"
 # of a share, or of one of several that are not counted: a fifth, one-seventh, every fourth patient
 _NOT_ONE_BEFORE = re.compile(r"(?<![^\W\d_])(?:an?|one|una?|another|otr[oa]|every|each|cada)[\s-]$")
 _SHARE_AFTER = re.compile(r"\s(?:parts?|partes?)\b|(?<=decima)\sde\s")
@@ -19,7 +19,7 @@ _MARK_AFTER = re.compile(r"[*_]{0,2}\s?[,.:;)—–-]")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an ordinal stands: after the last word of a number, with its role and value, and what is between them."""
+    """What is before an ordinal: the last word of a number with its role and value, and the text between the two."""
 
     word: str
     role: str

@@ -104,7 +104,7 @@ class OpenAIGenerator:
             raise BackendError("generator.backend: openai cannot use adapters; set adapt.enabled: false")
         if any(request.begin or request.scored is not None for request in requests):
             raise BackendError(
-                "generator.backend: openai neither continues nor scores answers"
+                "generator.backend: openai neither continues nor scores answers; set transformers or vllm"
             )  # the config forbids it
         stop = threading.Event()
         futures = [self.executor.submit(self._complete, request, stop) for request in requests]

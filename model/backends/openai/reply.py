@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.answers import finish_reason
 from stages.ports import Completion
+from stages.utf8 import without_surrogates
 
 # types of parts that are the answer, in lower case; others are thoughts, calls, images
 _TEXT_PARTS = {"text", "output_text", "input_text", "text/plain", "markdown", ""}
@@ -53,7 +54,11 @@ def read_reply(reply: Any, complete_reasons: Collection[str] = ()) -> Completion
     elif reason in complete_reasons:
         reason = "stop"
     return Completion(
-        _utf8(text), _tokens(reply, "prompt_tokens"), _tokens(reply, "completion_tokens"), reason, detail=_utf8(detail)
+        without_surrogates(text),
+        _tokens(reply, "prompt_tokens"),
+        _tokens(reply, "completion_tokens"),
+        reason,
+        detail=without_surrogates(detail),
     )
 
 
@@ -125,8 +130,3 @@ def _tokens(reply: dict[str, Any], key: str) -> int:
 def _words(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return " ".join(text.split())[:_MAX_DETAIL_CHARS]
-
-
-def _utf8(text: str) -> str:
-    """Replaces lone surrogates, which have no UTF-8 form, by question marks."""
-    return text.encode("utf-8", "replace").decode()

@@ -12,6 +12,7 @@ from typing import Any
 
 from model.backends.chat_template import merge_system
 from stages.ports import Request
+from stages.utf8 import without_surrogates
 
 # what takes a refused field's place; other fields are left out
 _INSTEAD = {"max_tokens": "max_completion_tokens", "json_schema": "json_object"}
@@ -47,7 +48,7 @@ class RequestForm:
         messages = merge_system(list(request.messages)) if "system" in refused else request.messages
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{key: _utf8(value) for key, value in message.items()} for message in messages],
+            "messages": [{key: without_surrogates(value) for key, value in message.items()} for message in messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -105,8 +106,3 @@ def _named(words: str, parameter: str) -> list[str]:
         if match := re.search(pattern, words, re.IGNORECASE):
             places[name] = match.start()
     return sorted(places, key=lambda name: places[name])
-
-
-def _utf8(text: str) -> str:
-    """Replaces lone surrogates, which have no UTF-8 form, by question marks."""
-    return text.encode("utf-8", "replace").decode()

@@ -26,7 +26,7 @@ from stages.storage.lock import take_lock
 from stages.storage.stats import EngineStats, KvCacheStats, MemoryStats
 
 MAX_RESTART_PAUSE_S = 60.0
-LAST_MESSAGES_S = 20.0  # for an engine that was told to end
+LAST_MESSAGES_S = 20.0  # for an engine that was asked to end
 MIN_SPARE_SHARE = 1 / 8  # prompts in an engine beyond its sequences: they replace those that end
 WATCH_INTERVAL_S = 0.25
 PROGRESS_INTERVAL_S = 0.5

@@ -56,7 +56,7 @@ class KeyRing:
         except OSError as error:
             raise ConfigError(f"--api-key-file: {file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ConfigError(f"--api-key-file: {file} is not a text in UTF-8") from None
+            raise ConfigError(f"--api-key-file: {file} is not a text in UTF-8; save it as UTF-8") from None
         if os.name == "posix" and mode & (stat.S_IROTH | stat.S_IWOTH):
             raise ConfigError(f"--api-key-file: every user of this machine can read {file}; run `chmod 600 {file}`")
         lines = [line.strip() for line in text.splitlines()]

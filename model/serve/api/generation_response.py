@@ -44,7 +44,7 @@ class GenerationResponse(Response):
 
     Args:
         serving: what is served.
-        prepare: reads the request. What it puts on the stack is held until the answer has ended. Raises ApiError.
+        prepare: reads the request. What it puts on the stack stays open until the answer has ended. Raises ApiError.
     """
 
     def __init__(self, serving: Serving, prepare: Callable[[ExitStack, RequestRecord], Awaitable[Answer]]) -> None:

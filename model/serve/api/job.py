@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from model.serve.access import Client
+from model.serve.adapters import ModelChoice
 from model.serve.api.errors import ApiError
 from model.serve.api.generation import RunningAnswer
 from model.serve.api.record import RequestRecord
@@ -17,7 +18,7 @@ from model.serve.api.serving import Serving
 from model.serve.api.text.choice import Choice, ChoiceOptions, TextToken
 from model.serve.api.text.echo import place_prompt
 from model.serve.api.text.tokenizer import Tokenizer
-from model.serve.port import AdapterRef, GenerationRequest, RequestError
+from model.serve.port import GenerationRequest, RequestError
 from model.serve.sandbox import GuardPolicy
 
 TOKENS_PER_STEP = 16  # of an answer that is sent as a whole
@@ -57,23 +58,14 @@ class Job:
         return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenModel:
-    """The model that a request named. `public_id` includes an adapter's hash."""
-
-    public_id: str
-    adapter: AdapterRef | None = None
-
-
-def choose_model(serving: Serving, name: str | None, client: Client, stack: ExitStack) -> ChosenModel:
-    """The model that a request names, held until `stack` is closed. Raises ApiError (404)."""
+def choose_model(serving: Serving, name: str | None, client: Client, stack: ExitStack) -> ModelChoice:
+    """The model that a request names, kept loaded until `stack` is closed. Raises ApiError (404)."""
     wanted = name or serving.model_name
     try:
         if serving.adapters is not None:
-            chosen = stack.enter_context(serving.adapters.resolve(wanted, client))
-            return ChosenModel(chosen.public_id, chosen.adapter)
+            return stack.enter_context(serving.adapters.resolve(wanted, client))
         if wanted == serving.model_name and client.may_use(wanted):
-            return ChosenModel(wanted)
+            return ModelChoice(wanted)
     except RequestError:
         pass
     # also for a model that exists: a client learns nothing of those of others
@@ -94,7 +86,7 @@ def create_job(
     serving: Serving,
     body: GenerationFields,
     record: RequestRecord,
-    chosen: ChosenModel,
+    chosen: ModelChoice,
     prompts: Sequence[PromptText],
     *,
     kind: str,

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-LEAST_LOGPROB = -9999.0  # in place of minus infinity, as OpenAI's API has it
+MIN_LOGPROB = -9999.0  # in place of minus infinity, as OpenAI's API has it
 
 
 _ENCODERS = {
@@ -26,7 +26,7 @@ def json_bytes(value: Any, *, ascii_only: bool = False) -> bytes:
 
 def finite(logprob: float) -> float:
     """A log-probability as JSON can write it."""
-    return max(logprob, LEAST_LOGPROB)
+    return max(logprob, MIN_LOGPROB)
 
 
 class JsonRequest(Request):

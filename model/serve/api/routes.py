@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -73,75 +74,19 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
     @router.post("/v1/completions", response_model=Completion, responses=GENERATED)
     async def completions(body: CompletionBody) -> Response:
         """Goes on with a text. With `stream`, sends server-sent events."""
-
-        async def prepare(stack: ExitStack, record: RequestRecord) -> CompletionAnswer:
-            chosen = choose_model(serving, body.model, record.client, stack)
-            if body.best_of not in (None, body.n or 1):
-                raise ApiError(400, "best_of: only as much as n.", param="best_of")
-            job = create_job(
-                serving,
-                body,
-                record,
-                chosen,
-                await _prompts(serving, body.prompt, add_special_tokens=body.add_special_tokens is not False),
-                kind="cmpl",
-                max_tokens=DEFAULT_COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,
-                logprobs=body.logprobs,
-                echo=bool(body.echo),
-            )
-            return CompletionAnswer(job)
-
-        return GenerationResponse(serving, prepare)
+        return GenerationResponse(serving, partial(_completion_answer, serving, body))
 
     @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=GENERATED)
     async def chat_completions(body: ChatBody) -> Response:
         """Answers a conversation. With `stream`, sends server-sent events."""
-
-        async def prepare(stack: ExitStack, record: RequestRecord) -> ChatAnswer:
-            chosen = choose_model(serving, body.model, record.client, stack)
-            longest = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-            if body.max_tokens not in (None, longest):
-                message = "max_tokens: it differs from max_completion_tokens; give one of them."
-                raise ApiError(400, message, param="max_tokens")
-            if body.top_logprobs is not None and not body.logprobs:
-                raise ApiError(400, "top_logprobs: only with logprobs: true.", param="top_logprobs")
-            add_special_tokens = bool(body.add_special_tokens)
-            tokens = await _conversation(serving, body, add_special_tokens=add_special_tokens)
-            job = create_job(
-                serving,
-                body,
-                record,
-                chosen,
-                [PromptText(tuple(tokens))],
-                kind="chatcmpl",
-                max_tokens=longest,
-                logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            )
-            return ChatAnswer(job)
-
-        return GenerationResponse(serving, prepare)
+        return GenerationResponse(serving, partial(_chat_answer, serving, body))
 
     @router.post("/tokenize", response_model=Tokenized, responses=_errors(400, 401, 404, 413, 503))
     async def tokenize(body: TokenizeBody, request: Request) -> Response:
         """Turns a text or a conversation into token ids."""
         with ExitStack() as stack:
             choose_model(serving, body.model, record_of(request.scope).client, stack)
-        if (body.prompt is None) == (body.messages is None):
-            raise ApiError(400, "prompt: send either prompt or messages.", param="prompt")
-        try:
-            if body.messages is not None:
-                conversation = Conversation.model_construct(
-                    messages=body.messages,
-                    add_generation_prompt=body.add_generation_prompt,
-                    continue_final_message=body.continue_final_message,
-                    chat_template_kwargs=body.chat_template_kwargs,
-                )
-                tokens = await _conversation(serving, conversation, add_special_tokens=bool(body.add_special_tokens))
-            else:
-                add_special_tokens = body.add_special_tokens is not False
-                tokens = await tokenizer.encode(body.prompt or "", add_special_tokens=add_special_tokens)
-        except RequestError as error:
-            raise api_error(error) from None
+        tokens = await _token_ids(serving, body)
         texts = tokenizer.wrapped.convert_ids_to_tokens(tokens) if body.return_token_strs else None
         length = serving.engine.info.max_length
         return _json({"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": texts})
@@ -175,6 +120,68 @@ def create_router(serving: Serving, lifecycle: Lifecycle) -> APIRouter:
         return Response(content, media_type=media_type)
 
     return router
+
+
+async def _completion_answer(
+    serving: Serving, body: CompletionBody, stack: ExitStack, record: RequestRecord
+) -> CompletionAnswer:
+    chosen = choose_model(serving, body.model, record.client, stack)
+    if body.best_of not in (None, body.n or 1):
+        raise ApiError(400, "best_of: only as much as n.", param="best_of")
+    job = create_job(
+        serving,
+        body,
+        record,
+        chosen,
+        await _prompts(serving, body.prompt, add_special_tokens=body.add_special_tokens is not False),
+        kind="cmpl",
+        max_tokens=DEFAULT_COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,
+        logprobs=body.logprobs,
+        echo=bool(body.echo),
+    )
+    return CompletionAnswer(job)
+
+
+async def _chat_answer(serving: Serving, body: ChatBody, stack: ExitStack, record: RequestRecord) -> ChatAnswer:
+    chosen = choose_model(serving, body.model, record.client, stack)
+    longest = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    if body.max_tokens not in (None, longest):
+        message = "max_tokens: it differs from max_completion_tokens; give one of them."
+        raise ApiError(400, message, param="max_tokens")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError(400, "top_logprobs: only with logprobs: true.", param="top_logprobs")
+    add_special_tokens = bool(body.add_special_tokens)
+    tokens = await _conversation(serving, body, add_special_tokens=add_special_tokens)
+    job = create_job(
+        serving,
+        body,
+        record,
+        chosen,
+        [PromptText(tuple(tokens))],
+        kind="chatcmpl",
+        max_tokens=longest,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
+    return ChatAnswer(job)
+
+
+async def _token_ids(serving: Serving, body: TokenizeBody) -> list[int]:
+    """The token ids that /tokenize answers with."""
+    if (body.prompt is None) == (body.messages is None):
+        raise ApiError(400, "prompt: send either prompt or messages.", param="prompt")
+    try:
+        if body.messages is not None:
+            conversation = Conversation.model_construct(
+                messages=body.messages,
+                add_generation_prompt=body.add_generation_prompt,
+                continue_final_message=body.continue_final_message,
+                chat_template_kwargs=body.chat_template_kwargs,
+            )
+            return await _conversation(serving, conversation, add_special_tokens=bool(body.add_special_tokens))
+        add_special_tokens = body.add_special_tokens is not False
+        return await serving.tokenizer.encode(body.prompt or "", add_special_tokens=add_special_tokens)
+    except RequestError as error:
+        raise api_error(error) from None
 
 
 async def _prompts(serving: Serving, prompts: Prompt, *, add_special_tokens: bool) -> Sequence[PromptText]:

@@ -18,7 +18,7 @@ CLOSE_S = 5  # for connections that are still open when the engine has ended
 
 
 class ApiServer(uvicorn.Server):
-    """Serves until it is told to stop: SIGTERM, Ctrl-C or `stop`.
+    """Serves until it is asked to stop: SIGTERM, Ctrl-C or `stop`.
 
     Then /health says 503 and new requests are refused with 503, while those that run may end. What still runs after
     `grace_s` seconds ends with an error. A second signal stops at once. The engine must be started by the caller; it

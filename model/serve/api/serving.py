@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from model.serve.access import Admission, Client, KeyRing
+from model.serve.adapters import ModelChoice
 from model.serve.api.text.tokenizer import Tokenizer
-from model.serve.port import AdapterRef, Engine
+from model.serve.port import Engine
 from model.serve.sandbox import PolicySet
 
 
@@ -40,15 +41,6 @@ class Limits:
     logprobs: int = 20
     stall_s: float = 60.0
     retry_s: float = 5.0
-
-
-class ModelChoice(Protocol):
-    """A model that a request named. `public_id` includes an adapter's hash."""
-
-    @property
-    def public_id(self) -> str: ...
-    @property
-    def adapter(self) -> AdapterRef | None: ...
 
 
 class Adapters(Protocol):

@@ -44,7 +44,7 @@ class DecodeGraphs:
 
         Args:
             tokens: of each slot the token that it reads, B of them.
-            positions: where each token stands in its text.
+            positions: of each token in its text.
             is_sparse: whether the sparse kernels run; each kind has its own graph.
         """
         count = len(tokens)

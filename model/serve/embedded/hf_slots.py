@@ -27,7 +27,7 @@ class HfSlots(SlotModel):
         if kinds - {DynamicLayer}:
             names = ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer}))
             raise ConfigError(
-                f"model: {network.config.model_type} has layers that are no full attention ({names}); "
+                f"model: {network.config.model_type} has layers without full attention ({names}); "
                 "the embedded engine cannot serve it, use --engine vllm"
             )
         super().__init__(network, slots, max_length, network.get_decoder().layers, None)

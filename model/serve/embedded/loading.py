@@ -38,7 +38,10 @@ def load_slots(folder: Path, dtype: str, slots: int | None, max_length: int | No
         with silence():
             network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{folder}: the model cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise ConfigError(
+            f"{folder}: the model cannot be loaded ({str(error).splitlines()[0]}); give a folder with the config.json "
+            "and safetensors of a causal language model"
+        ) from None
     network = network.to(device).eval()
     kind = DsaSlots if isinstance(config, DsaConfig) else HfSlots
     longest = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LONGEST

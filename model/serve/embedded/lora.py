@@ -39,7 +39,9 @@ class MixedAdapters:
             else:
                 self._peft.load_adapter(adapter.path, adapter_name=name)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ConfigError(f"adapter {adapter.name}: cannot be loaded ({str(error).splitlines()[0]})") from None
+            raise ConfigError(
+                f"adapter {adapter.name}: cannot be loaded ({str(error).splitlines()[0]}); train it for this model"
+            ) from None
         self._names.add(name)
         for parameter_name, parameter in self._peft.named_parameters():
             if name in parameter_name:

@@ -1,7 +1,7 @@
 """`PromptGraphs`: passes over short prompts as CUDA graphs, one for each number of prompts and length.
 
-A pass has some 300 launches, which take several times as long as the GPU's own work. What lies between two sizes uses
-the next larger graph: prompts are padded, and the last one also stands in for those that are missing.
+A pass has some 300 launches, which take several times as long as the GPU's own work. What is between two sizes uses
+the next larger graph: prompts are padded, and the last one takes the places of those that are missing.
 """
 
 from collections.abc import Callable, Sequence

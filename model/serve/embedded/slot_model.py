@@ -178,7 +178,10 @@ def load_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder}: no model that can be loaded ({str(error).splitlines()[0]})") from None
+        raise ConfigError(
+            f"{folder}: no model that can be loaded ({str(error).splitlines()[0]}); give a folder with the config.json "
+            "of a model"
+        ) from None
 
 
 def end_tokens_of(network: Any) -> frozenset[int]:

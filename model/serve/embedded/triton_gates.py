@@ -31,7 +31,7 @@ def _swiglu(x, out, count, C, SIZE: tl.constexpr):
 
 
 def scale_heads(x_MHD: torch.Tensor, gate_MH: torch.Tensor) -> torch.Tensor:
-    """Returns [M, H, D] times the sigmoid of each head's gate. The gates of a token lie side by side."""
+    """Returns [M, H, D] times the sigmoid of each head's gate. The gates of a token are side by side."""
     M, H, D = x_MHD.shape
     x_MHD, out = x_MHD.contiguous(), torch.empty(M, H, D, dtype=x_MHD.dtype, device=x_MHD.device)
     _scale_heads[(triton.cdiv(out.numel(), SIZE),)](

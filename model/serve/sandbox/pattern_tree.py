@@ -16,9 +16,14 @@ from typing import Any
 
 from configs.errors import ConfigError
 
-from re import _compiler as compiler  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
-from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
-from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
+try:
+    from re import _compiler as compiler  # pyright: ignore[reportAttributeAccessIssue]
+    from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue]
+    from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:
+    raise ConfigError(
+        "serve: it reads patterns with a part of CPython's `re` that is missing here; use CPython"
+    ) from None
 
 CharTest = Callable[[str], bool]
 

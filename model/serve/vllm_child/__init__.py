@@ -1,8 +1,8 @@
 """vLLM as an engine: a supervised child process `vllm serve` behind the engine port, for vLLM 0.26 to 0.30.
 
-Read `engine` (the requests), then `options` (the command line and the environment of the child), `process`
-and `launch` (how it is started and how it ends), `supervisor` (health and restarts), `client` and `completion` (what is
-sent and what comes back), `gate` (adapters on the CPU build) and `figures` (what the child's metrics say).
+Read `engine` (the requests), then `options` (the command line and the environment of the child), `process` and `launch`
+(how it is started and how it ends), `supervisor` (health and restarts), `client` with `exchange` and `completion` (what
+is sent and what comes back), `gate` (adapters on the CPU build) and `figures` (what the child's metrics say).
 
 The child listens on a Unix socket in a folder that this user alone can enter, never on a port.
 """

@@ -206,7 +206,7 @@ class VllmChildEngine(Engine):
         for adapter in list(self._adapters.values()):
             try:
                 if await asyncio.to_thread(adapter_sha256, Path(adapter.path)) != adapter.sha256:
-                    raise BackendError(f"{adapter.path}: the files have changed")
+                    raise BackendError(f"{adapter.path}: the files have changed; load the adapter again")
                 await client.load_adapter(adapter)
             except GristmillError as error:
                 del self._adapters[adapter.name]

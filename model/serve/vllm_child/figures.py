@@ -17,7 +17,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Gauges of this moment, and counters since the child was started. Two that differ: a step lies between them."""
+    """Gauges of this moment, and counters since the child was started. Two that differ have a step between them."""
 
     running: float = 0
     waiting: float = 0

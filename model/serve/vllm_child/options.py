@@ -54,7 +54,7 @@ class VllmChildOptions:
         log: file for the child's output; None: a temporary one.
         start_timeout_s: for loading weights, compiling and recording graphs.
         step_timeout_s: with open requests, a child that makes no step for so long is restarted.
-        stop_timeout_s: a child that is told to end is killed after so long.
+        stop_timeout_s: a child that is asked to end is killed after so long.
         restarts: restarts in a row without an answer; after that the engine stays down.
         restart_wait_s: how long a new request waits for a child that is being restarted.
         poll_interval_s: between two looks at the child's health and metrics.

@@ -2,8 +2,8 @@
 
 With it, `LLM(folder)` and `vllm serve folder` take a DSA checkpoint as any other model. Read `model` (the layers in
 vLLM's terms), `attention` (what a token attends to), `paged_cache` (keys, values and block summaries in vLLM's pages),
-`paged_attention` (the operations on them in plain PyTorch; on a GPU `triton_store`, `triton_choose` and
-`triton_attend` decode), then `configuration` (what is set and what is refused), `checkpoint` (reading weights) and
+`paged_attention` (the operations on them in plain PyTorch; on a GPU `triton_choose` and `triton_decode` are used
+instead for decoding), then `configuration` (what is set and what is refused), `checkpoint` (reading weights) and
 `vllm_versions` (all that differs between vLLM 0.26 and 0.30).
 """
 

@@ -1,4 +1,4 @@
-"""Keys, values and block summaries of a layer in vLLM's pages: what vLLM is told, and what it gives for each step.
+"""Keys, values and block summaries of a layer in vLLM's pages: their declaration, and what vLLM gives for each step.
 
 vLLM allocates two caches a layer that share one block table. A page holds the keys and values of one block, and in the
 other cache one row of float32 numbers for each key head:

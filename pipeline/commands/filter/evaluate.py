@@ -46,7 +46,7 @@ def evaluate_heads(
     loaded = load_config(config, overrides, {"out": out})
     if what is HeadKind.GROUNDED:
         if len(judge or ()) > 1:
-            raise ConfigError("--judge: one model at a time")
+            raise ConfigError("--judge: one model at a time; call the command once for each")
         asked = judge[0] if judge else ""
         return evaluate_grounded(loaded, to, head, data, labels or (), judge=asked, tune=tune, as_json=as_json)
     options = HeadTrainingOptions(per_source, labels or (), tune, folds)

@@ -86,7 +86,10 @@ def check(cluster: Dask, root: Path, *, owns_gpus: bool) -> None:
         _wait_for_workers(client, cluster)
         _check_workers(client, cluster, root, owns_gpus=owns_gpus)
     except OSError as error:
-        raise BackendError(f"{address}: the Dask cluster stopped answering ({_first_line(error)})") from None
+        raise BackendError(
+            f"{address}: the Dask cluster stopped answering ({_first_line(error)}); start it again, then run "
+            "the same command again"
+        ) from None
     finally:
         client.close(timeout=CONNECT_TIMEOUT_S)
 

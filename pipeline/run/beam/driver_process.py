@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import signal
@@ -14,12 +13,11 @@ from typing import Any
 
 from configs import errors
 from pipeline.run.beam.stage_runner import Deferred
-from pipeline.store.run_record import RESULT
+from pipeline.store.run_record import DriverResult
 from stages.storage import activity
-from stages.storage.atomic import write_text
 
 
-def drive(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
+def run_driver(folder: Path, work: Callable[[], DriverResult]) -> int:
     """Calls `work` and writes its result, or why it failed, to `result.json`. Returns the exit code of the process."""
     sys.stdout, sys.stderr = _ErrorIgnoringStream(sys.stdout), _ErrorIgnoringStream(sys.stderr)
     if pipe := os.environ.pop("GRISTMILL_PIPE", None):
@@ -31,17 +29,17 @@ def drive(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
             activity.working_on("starting", at_once=True)
             result = work()
     except Deferred as deferred:
-        result = {"status": "deferred", "left": str(deferred)}
+        result = DriverResult("deferred", left=str(deferred))
     except errors.GristmillError as error:
-        result = {"status": "failed", "error": str(error)}
+        result = DriverResult("failed", str(error))
     except OSError as error:
         logging.getLogger(__name__).exception("driver")
         cause = f"{error.filename or folder}: {error.strerror or error}"
-        result = {"status": "failed", "error": f"{cause}; fix it and run the same command again"}
+        result = DriverResult("failed", f"{cause}; fix it and run the same command again")
     try:
-        write_text(folder / RESULT, json.dumps(result))
+        result.write(folder)
     except OSError as error:  # the supervisor shows the log's last line
-        print(result.get("error") or f"{folder}: {error.strerror}; free space, then run the same command again")
+        print(result.error or f"{folder}: {error.strerror}; free space, then run the same command again")
         return 1
     return 0
 

@@ -17,7 +17,6 @@ from pipeline.run.beam.runner import run_job
 from pipeline.run.stage_specs import Context, Stage, keep_committed_names
 from stages.execute import RunShards
 from stages.storage.activity import working_on
-from stages.storage.atomic import write_text
 from stages.storage.plan import StagePlan
 from stages.storage.progress_note import ShardProgress
 from stages.storage.records import ShardRecord, StageResult, quarantine
@@ -64,9 +63,7 @@ class StageRunner:
         _clear_errors(folder)  # a record may be written although its folder could not be synced
         result = StageResult(stage.name, stage.kind, [ShardRecord.read(spec.record_path) for spec in stage.specs])
         self._check_quarantined(stage, result)
-        shards = [record.to_json() for record in result.records]
-        content = {"stage": str(stage.name), "fingerprint": fingerprint, "shards": shards}
-        write_text(folder / f"manifest-{fingerprint}.json", json.dumps(content))
+        result.write(folder, fingerprint)
         return result
 
     def _death(self, spec: ShardSpec) -> str:

@@ -72,7 +72,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> ExtendedCopy:
     copy = ExtendedCopy(tmp_path_factory.mktemp("extended") / "gristmill")
     copy.write("model/backends/shuffle.py", SOURCE)
     copy.insert_after(OPTIONS, "BackendName = Literal[", '"shuffle", ')
-    copy.insert_after(OPTIONS, 'defect rate whatever the backend."""\n        return None\n', OPTIONS_CLASS)
+    copy.insert_after(OPTIONS, "        return None\n", OPTIONS_CLASS)  # the end of EchoOptions
     field = 'echo: EchoOptions = Field(default=EchoOptions(), description="Options of the backend echo.")\n'
     copy.insert_after(OPTIONS, field, "    shuffle: ShuffleOptions = ShuffleOptions()\n")
     assert copy.changed == [OPTIONS, "model/backends/shuffle.py"]

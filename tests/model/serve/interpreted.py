@@ -14,7 +14,7 @@ from model.serve.vllm_plugin import triton_choose
 from model.serve.vllm_plugin.attention import Tokens, _decode, _decode_by_kernels
 from model.serve.vllm_plugin.paged_attention import PagedCache, row_width, upper_levels
 from model.serve.vllm_plugin.paged_cache import StepMetadata
-from tests.model.interpreted import run
+from tests.model.attention.interpreted import run
 
 E = 16
 

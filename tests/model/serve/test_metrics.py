@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.serve.metrics import ServeMetrics
 from model.serve.port import EngineInfo, EngineStats
-from tests.factories.command_line import ROOT
-from tests.pipeline.report.test_prometheus import DEPLOY, ask, free_port, program, promtool, rules, until
+from tests.factories.command_line import ROOT, free_port
+from tests.factories.serving.prometheus import DEPLOY, ask, program, promtool, rules, until
 
 STATS = EngineStats(
     is_alive=True,

@@ -12,7 +12,7 @@ from configs.load import load
 from configs.schema import FilterSpec
 from filters import FILTERS
 from filters.build import build_filters, describe
-from pipeline.filtering.explanation import Found, nearest
+from pipeline.filtering.explanation import LocatedCandidate, nearest
 from pipeline.store.dataset import DataSet
 from stages.dedup.keys import KEY, keys
 from tests.factories.candidates import candidate
@@ -92,10 +92,10 @@ def test_the_nearest_row_of_earlier_days_is_named(tmp_path) -> None:
         for place, key in enumerate(keys(other, config.dedup))
     ]
     pq.write_table(pa.Table.from_pylist(rows, KEY), index)
-    found = Found(candidate(text, id="mine"), DATE, "generate", "")
+    found = LocatedCandidate(candidate(text, id="mine"), DATE, "generate", "")
     near = nearest(DataSet.open(config.out), config, found)
     assert near == {"id": "same", "shared_keys": config.dedup.bands + 1, "keys": config.dedup.bands + 1}
-    found = Found(candidate("Something else altogether, of which nobody spoke."), DATE, "generate", "")
+    found = LocatedCandidate(candidate("Something else altogether, of which nobody spoke."), DATE, "generate", "")
     assert nearest(DataSet.open(config.out), config, found) is None
 
 

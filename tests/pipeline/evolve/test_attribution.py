@@ -16,7 +16,7 @@ from pipeline.evolve import attribution as module
 from pipeline.evolve.attribution import MAX_GROWTH, attribute, newest_attribution, save, task_weights_from
 from pipeline.evolve.groups import Group, generated_text, read_groups
 from pipeline.evolve.real_text import RealText, from_sources
-from pipeline.pages.report import report
+from pipeline.pages.report import date_report
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Attribution, DomainAttribution, GroupWorth, Manifest
 from stages.evolve.roles import role_of
@@ -66,14 +66,14 @@ def test_it_is_the_same_for_the_same_data(measured, finished, tmp_path):
 def test_figures_go_into_manifest_and_report_and_leave_the_rows(measured):
     data, attribution, _ = measured
     before = data.manifest(DATE)
-    assert "Not measured" in report(data, DATE, served=False)
+    assert "Not measured" in date_report(data, DATE, served=False)
     assert save(data, attribution) == []
     after = data.manifest(DATE)
     assert after.attribution == attribution
     assert Manifest.from_json(after.to_json()).attribution == attribution
     assert (after.digest, after.published_files) == (before.digest, before.published_files)
     assert data.publication(after.publication).attribution == attribution, "a rollback keeps it"
-    page = report(data, DATE, served=False)
+    page = date_report(data, DATE, served=False)
     Page(page)
     assert f"with {SMALL:,} bytes of the group in the place of an average group" in page
     assert newest_attribution(data, DATE) == attribution
@@ -247,7 +247,7 @@ def test_a_report_shows_values_as_text(measured):
     kept = data.manifest_path(DATE).read_text("utf-8")
     data.manifest_path(DATE).write_text(manifest.to_json(), "utf-8")
     try:
-        page = report(data, DATE, served=False)
+        page = date_report(data, DATE, served=False)
     finally:
         data.manifest_path(DATE).write_text(kept, "utf-8")
     assert MARKUP not in page

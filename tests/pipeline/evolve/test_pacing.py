@@ -1,13 +1,11 @@
 """When an evolution is due."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.load import load
-from pipeline.evolve.evolve import evolve_date
+from pipeline.evolve.evolve_date import evolve_date
 from pipeline.evolve.pacing import Pace, evolution_seconds, generating_seconds, pace_of
 from pipeline.run.resolve import ResolvedModels
 from pipeline.run.shutdown import Stop
@@ -15,7 +13,9 @@ from pipeline.store.dataset import DataSet
 from pipeline.store.registry_files import Registry
 from stages.ports import ModelCard
 from stages.storage.plan import StagePlan
-from stages.storage.stage import StageKind
+from stages.storage.records import ShardRecord, StageResult
+from stages.storage.stage import StageKind, StageName
+from stages.storage.stats import ShardStats
 from tests.factories.evolve.verdicts import BASE_SHA256, variant_of, verdict_after
 from tests.factories.manifests import manifest_of
 
@@ -52,8 +52,11 @@ def write_stage(data, name, shards):
     folder = data.root / "evolve" / DATES[0] / "stages" / name
     folder.mkdir(parents=True)
     StagePlan(StageKind(name), "f1", []).write(folder)
-    stats = [{"ended": ended, "seconds": seconds, "loading": loading} for ended, seconds, loading in shards]
-    (folder / "manifest-f1.json").write_text(json.dumps({"shards": [{"stats": each} for each in stats]}))
+    records = [
+        ShardRecord(number, "f", 0, None, None, {}, {}, 0, "", ShardStats(seconds, loading, ended))
+        for number, (ended, seconds, loading) in enumerate(shards)
+    ]
+    StageResult(StageName(name), StageKind(name), records).write(folder, "f1")
 
 
 def judge(data, date, status="refused", **changes):
@@ -83,6 +86,8 @@ def test_stages_that_cannot_be_read_count_nothing(data):
     folder = data.root / "evolve" / DATES[0]
     (folder / "stages" / "fit" / "plan.json").write_text("{")
     (folder / "stages" / "left").mkdir()
+    (folder / "stages" / "probe").mkdir()
+    StagePlan(StageKind("probe"), "f1", []).write(folder / "stages" / "probe")  # it has no manifest yet
     assert evolution_seconds(folder) == 50.0
     assert evolution_seconds(folder.parent / "2020-01-01") == 0.0
 

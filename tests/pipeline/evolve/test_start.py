@@ -7,7 +7,7 @@ from configs.errors import ConfigError
 from configs.load import load
 from pipeline.evolve.candidates import next_candidate
 from pipeline.evolve.evolution import DomainOutcome, Evolution
-from pipeline.evolve.evolve import evolve_date
+from pipeline.evolve.evolve_date import evolve_date
 from pipeline.evolve.start import check_measured_share, start
 from pipeline.evolve.verdict import verdicts_on
 from pipeline.run.resolve import resolve_models

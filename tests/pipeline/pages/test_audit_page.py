@@ -16,7 +16,7 @@ from pipeline.auditing.labelling import label_in_terminal
 from pipeline.auditing.session import AuditSession
 from pipeline.pages.audit_page import audit_page
 from pipeline.pages.audit_rows import PASSAGE_MARK, draw_sample, proportional, read_rows
-from pipeline.pages.report import report
+from pipeline.pages.report import date_report
 from pipeline.pages.samples import rejects_files
 from pipeline.pages.template import policy
 from pipeline.pages.views import dates_page
@@ -172,11 +172,11 @@ def test_names_in_figures_are_never_markup(data):
     rows = [SampledRow(id=str(n), accepted=True, domain=MARKUP, task=MARKUP, language=MARKUP) for n in range(3)]
     labels = {by: {row.id: label(row.id, by, **WRONG | {"fault": MARKUP}) for row in rows} for by in ("anna", MARKUP)}
     data.set_audit(DATE, audit_figures(sample_of([], rows=rows), labels))
-    for text in (report(data, DATE, served=False), dates_page(data)):
+    for text in (date_report(data, DATE, served=False), dates_page(data)):
         page = Page(text)
         assert "<script>alert" not in text
         assert not {"script", "img"} & set(page.tags)
-    assert "Two readers agree on 3 rows" in report(data, DATE, served=True)
+    assert "Two readers agree on 3 rows" in date_report(data, DATE, served=True)
     assert "0.0%" in dates_page(data)
     card = data.manifest(DATE)
     assert card is not None

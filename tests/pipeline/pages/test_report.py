@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from configs.errors import InputError, StoreError
 from pipeline import cli, exit_codes
 from pipeline.pages import charts, figures, samples, template
-from pipeline.pages.report import report, report_path, write_report
+from pipeline.pages.report import date_report, report_path, write_report
 from pipeline.store.dataset import DataSet
 from pipeline.store.manifest import Diversity
 from stages.dedup.drop import Drop
@@ -162,7 +162,7 @@ def test_rejects_are_shown_as_long_as_the_run_folder_is_there(data):
     other = manifest.model_copy(update={"run_id": "another configuration's"})
     assert samples.sample_rejects(data, other, 2) == {}
     shutil.rmtree(data.run_folder(DATE))
-    text = report(data, DATE, served=False)
+    text = date_report(data, DATE, served=False)
     assert "the run folder was deleted" in text
     assert text.count("<article") == 10
     assert write_report(data, DATE) == report_path(data, DATE)
@@ -178,7 +178,7 @@ def test_a_report_is_the_same_for_the_same_data(data, finished):
 def test_what_data_says_is_text(data):
     plant_markup(data)
     for served in (False, True):
-        text = report(data, DATE, served=served)
+        text = date_report(data, DATE, served=served)
         page = Page(text)
         assert not {"script", "img"} & set(page.tags)
         assert not [name for _, name, _ in page.attributes if name.startswith("on")]
@@ -194,13 +194,13 @@ def test_damage_and_dates_that_are_not_there_are_named(data, capsys):
     assert cli.main(["report", DATE, "--out", str(data.root), "--port", "1"]) == exit_codes.USAGE
     assert cli.main(["report", "serve", "--out", str(data.root / "none")]) == exit_codes.USAGE
     with pytest.raises(InputError, match="it has none"):
-        report(DataSet(data.root / "none"), DATE, served=False)
+        date_report(DataSet(data.root / "none"), DATE, served=False)
     manifest = json.loads(data.manifest_path(DATE).read_text("utf-8"))
     shard = manifest["shards"][0]
     shard["file"] = "../../elsewhere.parquet"
     data.manifest_path(DATE).write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match="is outside of"):
-        report(data, DATE, served=False)
+        date_report(data, DATE, served=False)
 
 
 @pytest.mark.slow

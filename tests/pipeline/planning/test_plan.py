@@ -12,7 +12,7 @@ import yaml
 from configs.catalogue import models
 from configs.errors import ConfigError
 from configs.load import load
-from pipeline.planning import plan, target
+from pipeline.planning import plan, plan_warnings, target
 from pipeline.run.resolve import ResolvedModels, check_backend
 from stages.ports import ModelCard
 from stages.sources import parts
@@ -228,7 +228,7 @@ def test_services_get_no_sentences_to_go_on_with(tmp_path):
 
 
 def test_a_large_file_that_cannot_be_cut_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "LARGE_BYTES", 4000)
+    monkeypatch.setattr(plan_warnings, "LARGE_BYTES", 4000)
     folder = tmp_path / "documents"
     folder.mkdir()
     rows = write_documents(folder / "a.jsonl", range(10)).read_bytes()

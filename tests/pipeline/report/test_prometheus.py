@@ -1,12 +1,9 @@
 """A real Prometheus reads a real run: its endpoint, its textfile by node_exporter, every query that we ship."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -18,11 +15,11 @@ import pytest
 import yaml
 
 from model.backends.vllm.gpus import Nvml
-from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, ROOT, TIMEOUT_S, command, environment, free_port, gristmill
 from tests.factories.documents import passage, write_config
 from tests.factories.evolve.registries import verdicts, write_registry
+from tests.factories.serving.prometheus import DEPLOY, ask, program, promtool, rules, until
 
-DEPLOY = ROOT / "deploy" / "prometheus"
 LATER = "2026-01-03"
 NEED_A_GPU = {"gristmill_gpu_utilization_ratio", "gristmill_gpu_memory_used_bytes", "gristmill_gpu_memory_size_bytes"}
 
@@ -33,21 +30,6 @@ NEED_AN_AUDIT = {
     "gristmill_audit_right_lower_ratio",
     "gristmill_audit_labelled_rows",
 }
-
-
-def program(name: str) -> str:
-    """Debian's program, from `make prometheus` or the path."""
-    found = shutil.which(name, path=f"{ROOT / '.prometheus' / 'usr' / 'bin'}:{os.environ['PATH']}")
-    if found is None:
-        pytest.skip(f"no {name} here: `make prometheus` fetches it where apt-get can")
-    return found
-
-
-def promtool(*words: object, text: str = "") -> str:
-    line = [program("promtool"), *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, input=text, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_the_rules_are_valid_and_fire_as_their_tests_say():
@@ -66,12 +48,6 @@ def test_each_alert_is_tested_and_told_of():
     assert set(re.findall(r"^\| `(Gristmill\w+)` \|", page, re.MULTILINE)) == alerts
 
 
-def rules(name: str = "gristmill") -> list[dict[str, Any]]:
-    """The alerts of a group; those of serving are asked of a server, in tests/model/serve/test_metrics.py."""
-    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text("utf-8"))["groups"]
-    return [rule for group in groups if group["name"] == name for rule in group["rules"]]
-
-
 def panels() -> list[dict[str, Any]]:
     return json.loads((ROOT / "deploy" / "grafana" / "gristmill.json").read_text("utf-8"))["panels"]
 
@@ -85,16 +61,6 @@ def queries() -> list[tuple[str, str]]:
             found.append((f"{panel['title']} {target['refId']}", query))
     found += [(rule["alert"], re.sub(r" (>|==) (?=\d)", r" \1 bool ", rule["expr"])) for rule in rules()]
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def ask(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=30) as answer:
-        return answer.read().decode()
 
 
 @dataclass(frozen=True)
@@ -113,13 +79,6 @@ class Watched:
     def value(self, query: str) -> float:
         (found,) = self.query(query)
         return float(found["value"][1])
-
-
-def until(true: Any, what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

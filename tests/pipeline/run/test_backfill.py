@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError, InputError
+from pipeline.command_line.run_dates import print_results
 from pipeline.exit_codes import BY_WEIGHT, worst
-from pipeline.run.backfill import DateResult, dates_to_catch_up, overall_status, print_results, run_dates
+from pipeline.run.backfill import DateResult, dates_to_catch_up, overall_status, run_dates
 from pipeline.run.dates import day, days, days_before, deadline
 from pipeline.run.shutdown import Stop
 from pipeline.run.supervisor import RunResult

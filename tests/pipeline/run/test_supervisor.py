@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.run.supervisor import _signs_of_life
+from pipeline.store.run_record import DriverResult
 from stages.ports import KEEP
 from stages.screen import judge_all
 from stages.sources.documents import Fields
@@ -33,6 +34,19 @@ class Slow:
         time.sleep(600)
         return [KEEP] * len(batch)
 """
+
+
+def test_how_a_driver_ended_is_read_as_it_was_written(tmp_path):
+    assert DriverResult.read(tmp_path) is None
+    result = DriverResult("empty", notes=["law made no row"], rejected={"length": 3}, freed=True)
+    result.write(tmp_path)
+    assert DriverResult.read(tmp_path) == result
+    (tmp_path / "result.json").write_text('{"status": "failed", "error": "no disk"}')  # of an earlier version
+    assert DriverResult.read(tmp_path) == DriverResult("failed", "no disk")
+    (tmp_path / "result.json").write_text('{"status": "fai')  # a power cut
+    assert DriverResult.read(tmp_path) is None
+    DriverResult.remove(tmp_path)
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_a_damaged_pointer_is_named_and_made_again_from_the_history(data, damage
     path, known = registry.pointer_path("law"), registry.read("law")
     path.write_bytes(damage(path.read_bytes()))
     for call in (registry.read, registry.catch_up):
-        with pytest.raises(StoreError, match=rf"{path}: .*; remove it: it is made again from .*/history/law"):
+        with pytest.raises(StoreError, match=rf"{path}: .*; remove it: it is rebuilt from .*/history/law"):
             call("law")
     assert len(verify(data)) == 1
     path.unlink()

@@ -19,7 +19,7 @@ from configs.errors import ConfigError, InputError, StoreError
 from configs.load import dump, fingerprint, load
 from pipeline.cli import main
 from pipeline.command_line.training_data import find_shards
-from pipeline.store import remote, remote_maintenance
+from pipeline.store import remote, remote_maintenance, remote_pointer
 from pipeline.store.audit_figures import audit_figures
 from pipeline.store.dataset import DataSet
 from pipeline.store.remote import GRACE_PERIOD, publish, publish_date, rollback, stamp, uploaded
@@ -229,7 +229,7 @@ def test_a_death_at_any_request_leaves_the_old_snapshot_whole(account, tmp_path,
         finally:
             left[0] = 10**9
         assert seen(bucket) == before | {DATE: ("one", "two")}
-        assert len(remote.read(bucket).history[DATE]) == 1 + again
+        assert len(remote_pointer.read(bucket).history[DATE]) == 1 + again
         assert len(bucket.names(f"data/shard_domain=law/shard_date={DATE}")) == 2 + again, "an upload was made twice"
         assert verify(bucket)[2] == []
         collect(bucket, 0, delete=True, clock=later(25))
@@ -252,7 +252,7 @@ def test_a_put_whose_answer_was_lost_is_not_made_twice(bucket, tmp_path, monkeyp
     publish_texts(DataSet(tmp_path), DATE, ["one"])
     publish_date(bucket, DataSet(tmp_path), DATE)
     assert lost
-    assert len(remote.read(bucket).history[DATE]) == 1
+    assert len(remote_pointer.read(bucket).history[DATE]) == 1
 
 
 def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(bucket, tmp_path):
@@ -261,7 +261,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     publish(bucket, data)
     files, read, faults = verify(bucket)
     assert (files, read, faults) == (3, len("onetwothree"), [])
-    first, second, _ = (shard["file"] for shard in remote.read(bucket).dates[DATE]["shards"])
+    first, second, _ = (shard["file"] for shard in remote_pointer.read(bucket).dates[DATE]["shards"])
     bucket.write(first, b"onE")
     bucket.remove(second)
     found = {fault.file: (fault.what, fault.fix) for fault in verify(bucket)[2]}
@@ -274,7 +274,7 @@ def test_verify_finds_what_is_damaged_or_missing_and_publish_sends_it_again(buck
     assert seen(bucket) == {DATE: ("one", "two", "three")}
     collect(bucket, 0, delete=True)
     assert verify(bucket)[2] == []
-    bucket.write(remote.read(bucket).dates[DATE]["publication"], b"{")
+    bucket.write(remote_pointer.read(bucket).dates[DATE]["publication"], b"{")
     (fault,) = verify(bucket)[2]
     assert fault.what == "damaged"
     with pytest.raises(StoreError, match="damaged"):
@@ -373,7 +373,7 @@ def test_gc_gives_way_to_a_publisher_and_a_publisher_to_gc(bucket, tmp_path, mon
         name = f"data/shard_domain=law/shard_date={NEXT_DATE}/{stamp(later(hours)())}-{digest}.parquet"
         bucket.write(name, text.encode())
         publish(bucket, DataSet(tmp_path / text))
-        (shard,) = remote.read(bucket).dates[NEXT_DATE]["shards"]
+        (shard,) = remote_pointer.read(bucket).dates[NEXT_DATE]["shards"]
         assert (shard["file"] == name) is kept
 
 
@@ -528,7 +528,7 @@ def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     data = DataSet(tmp_path / "out")
     manifest = data.manifest(DATE)
     assert manifest is not None
-    shown = remote.read(bucket).dates[DATE]
+    shown = remote_pointer.read(bucket).dates[DATE]
     assert (shown["digest"], shown["rows"]) == (manifest.digest, manifest.accepted)
     everything = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     everything += [bucket.read(name) or b"" for name in bucket.names("")] + [done.out.encode(), done.err.encode()]
@@ -547,7 +547,7 @@ def test_a_run_publishes_and_keeps_its_secret(bucket, tmp_path, capsys):
     assert main(["store", "publish", "--out", str(data.root), "--to", bucket.url]) == 0
     assert seen(bucket) == {}
     assert main(["store", "publish", DATE, "--out", str(data.root), "--to", bucket.url]) == 0
-    assert list(remote.read(bucket).dates) == [DATE]
+    assert list(remote_pointer.read(bucket).dates) == [DATE]
     assert main(["store", "gc", "--out", bucket.url, "--delete"]) == 0
     assert "0 removed" in capsys.readouterr().out
 
@@ -570,7 +570,7 @@ def test_a_run_whose_bucket_fails_keeps_its_date_and_the_same_command_publishes_
     assert said["accepted"] == finished.manifest["accepted"]
     assert main([*line, f"publish={bucket.url}"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "nothing"
-    assert list(remote.read(bucket).dates) == [DATE]
+    assert list(remote_pointer.read(bucket).dates) == [DATE]
     without_s3fs(monkeypatch)
     assert main([*line, f"publish={bucket.url}"]) == 2
 
@@ -607,7 +607,7 @@ def test_a_date_is_held_back_until_its_audit_is_good_enough(bucket, tmp_path, ca
     dates, notes = publish(bucket, data, min_rightness=0.5)
     assert (dates, len(notes)) == ([DATE], 1)
     assert f"{NEXT_DATE}: not copied to {bucket.url}: 0 of 4 rows are right" in notes[0]
-    audit = remote.manifest_of(bucket, remote.read(bucket).dates[DATE]["publication"]).audit
+    audit = remote.manifest_of(bucket, remote_pointer.read(bucket).dates[DATE]["publication"]).audit
     assert audit is not None
     assert audit.accepted is not None
     assert audit.accepted.right == 4

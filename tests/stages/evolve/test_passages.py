@@ -12,7 +12,7 @@ from stages.evolve.pairs import EXAMPLE, ChoosePairs
 from stages.evolve.passages import ROLES, GatherPassages, ReadPassages
 from stages.evolve.roles import is_measured
 from stages.record import SEED, Seed
-from stages.seeds import list_files
+from stages.seeds import list_sources
 from stages.storage.shard import ShardSpec
 from stages.storage.writer import ShardWriter
 from tests.factories.evolve.collected import SENTENCES, collected, write_answers
@@ -49,7 +49,7 @@ def files_of(root, name, body, schema, payload):
 def gathered(root, config):
     """Files by role, of both sources."""
     slices = {}
-    for number, source in enumerate(list_files(config)):
+    for number, source in enumerate(list_sources(config).files):
         payload = {"source": source.to_json(), "limits": LIMITS, "date": "2026-01-02"}
         files = files_of(root, f"passages-{number}", ReadPassages(config, lambda text: "en"), SEED, payload)
         for role, ref in files.items():

@@ -15,7 +15,7 @@ from stages.sources import opening
 from stages.sources.opening import open_file
 from stages.storage.inputs import damage_reported
 from stages.storage.records import ShardRecord
-from tests.stages.storage.test_records import Body, make, spec_in
+from tests.factories.shards import TenRows, run_shard, spec_in
 
 PASSING = [errno.ESTALE, errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, errno.EBUSY]
 
@@ -25,7 +25,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute.time, "sleep", lambda seconds: None)
 
 
-class Fails(Body):
+class Fails(TenRows):
     """Reading or writing fails so many times."""
 
     def __init__(self, number: int, times: int) -> None:
@@ -51,7 +51,7 @@ def test_an_error_that_passes_costs_nothing(tmp_path, monkeypatch, number, place
             return real(*paths)
 
         monkeypatch.setattr(os, "replace", replace)
-    assert make(spec, body, attempts=1) == [str(spec.record_path)]
+    assert run_shard(spec, body, attempts=1) == [str(spec.record_path)]
     assert ShardRecord.read(spec.record_path).error is None
     assert not [path for path in Path(tmp_path).rglob("*") if "attempt" in path.name or ".tmp-" in path.name]
 
@@ -59,13 +59,13 @@ def test_an_error_that_passes_costs_nothing(tmp_path, monkeypatch, number, place
 @pytest.mark.parametrize("number", [*PASSING, errno.ENOSPC, errno.ENOTCONN, errno.EHOSTDOWN])
 def test_an_error_that_stays_stops_the_run_and_quarantines_nothing(tmp_path, number):
     spec = spec_in(tmp_path)
-    assert make(spec, Fails(number, 100)) == []
+    assert run_shard(spec, Fails(number, 100)) == []
     assert not spec.record_path.exists()
     message = spec.error_path.read_text()
     assert StoreError.__name__ in message
     assert os.strerror(number) in message
     spec.error_path.unlink()
-    assert make(spec) == [str(spec.record_path)]  # the same command again
+    assert run_shard(spec) == [str(spec.record_path)]  # the same command again
 
 
 @pytest.mark.parametrize("number", PASSING)

@@ -6,7 +6,6 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -21,38 +20,12 @@ from stages.pack import divide
 from stages.storage import writer
 from stages.storage.atomic import write_text
 from stages.storage.inputs import read_input
-from stages.storage.records import FileRef, ShardRecord
-from stages.storage.shard import ShardSpec
+from stages.storage.plan import StagePlan
+from stages.storage.records import FileRef, ShardRecord, StageResult
+from stages.storage.stage import StageKind, StageName
 from stages.storage.writer import ShardWriter
 from tests.factories.manifests import manifest_of
-
-SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
-
-
-class Body:
-    """Keeps nine rows, rejects one, and writes a side file."""
-
-    def load(self):
-        return None
-
-    def process(self, spec, out):
-        out.rows_in = 10
-        for start in (0, 5):
-            rows = [{"id": str(i), "text": f"row {i} " * 50} for i in range(start, min(start + 5, 9))]
-            out.keep(pa.Table.from_pylist(rows, SCHEMA))
-        reject = {"id": "9", "seed_id": "", "domain": "law", "stage": "s", "reason": "bad", "detail": "", "text": ""}
-        out.reject([reject])
-        out.side("index", pa.table({"key": pa.array([1, 2], pa.uint64())}))
-
-
-def make(spec, body=None, attempts=3):
-    do = RunShard(body or Body(), SCHEMA, attempts, 3)
-    do.setup()
-    return list(do.process(spec))
-
-
-def spec_in(folder):
-    return ShardSpec(str(folder), "runs/stages/one", 0, 1, "abc", 10, "{}")
+from tests.factories.shards import TEN_ROWS, TenRows, run_shard, spec_in
 
 
 def content(folder):
@@ -68,16 +41,16 @@ def test_a_shard_whose_workers_died_leaves_its_last_attempt_to_a_job_of_its_own(
     for number in range(died):
         spec.attempt_path(number + 1).parent.mkdir(parents=True, exist_ok=True)
         spec.attempt_path(number + 1).touch()
-    shared = RunShard(Body(), SCHEMA, 3, 3, alone=False)
+    shared = RunShard(TenRows(), TEN_ROWS, 3, 3, alone=False)
     shared.setup()
     assert list(shared.process(spec)) == ([str(spec.record_path)] if made else [])
-    assert make(spec) == [str(spec.record_path)]
+    assert run_shard(spec) == [str(spec.record_path)]
     assert ShardRecord.read(spec.record_path).error is None
 
 
 @pytest.mark.parametrize(("call", "times"), [("replace", 4), ("fsync", 6), ("open", 2), ("unlink", 1)])
 def test_kill_at_every_boundary_then_resume_gives_the_same_bytes(tmp_path, call, times):
-    make(spec_in(tmp_path / "undisturbed"))
+    run_shard(spec_in(tmp_path / "undisturbed"))
     expected = content(tmp_path / "undisturbed")
     boundaries = 0
     for number in range(1, 100):
@@ -85,14 +58,14 @@ def test_kill_at_every_boundary_then_resume_gives_the_same_bytes(tmp_path, call,
         child = os.fork()
         if child == 0:
             _die_at(call, number)
-            make(spec_in(folder))
+            run_shard(spec_in(folder))
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code == 9:
             boundaries += 1
             record = spec_in(folder).record_path
             assert not record.exists() or content(folder) == expected
-        assert make(spec_in(folder)) == [str(spec_in(folder).record_path)]
+        assert run_shard(spec_in(folder)) == [str(spec_in(folder).record_path)]
         assert content(folder) == expected
         if code == 0:
             break
@@ -113,7 +86,7 @@ def _die_at(call, number):
 
 
 def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
-    make(spec_in(tmp_path / "undisturbed"))
+    run_shard(spec_in(tmp_path / "undisturbed"))
     expected = content(tmp_path / "undisturbed")
     real = writer._HashedFile.write
     failures = 0
@@ -129,7 +102,7 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
 
         folder = tmp_path / str(number)
         monkeypatch.setattr(writer._HashedFile, "write", full)
-        made = make(spec_in(folder))
+        made = run_shard(spec_in(folder))
         monkeypatch.setattr(writer._HashedFile, "write", real)
         if made:
             break
@@ -141,18 +114,34 @@ def test_a_full_disk_at_every_write_is_a_clear_error_and_loses_nothing(tmp_path,
         assert not list(folder.rglob(".tmp-*"))
         assert not list(folder.rglob("*.attempt-*"))
         spec_in(folder).error_path.unlink()  # as the driver does once it has read it
-        make(spec_in(folder))
+        run_shard(spec_in(folder))
         assert content(folder) == expected
     assert failures > 10
 
 
+def test_a_stages_manifest_is_read_as_it_was_written(tmp_path):
+    run_shard(spec_in(tmp_path))
+    folder, kind = spec_in(tmp_path).record_path.parent, StageKind("one")
+    result = StageResult(StageName("one"), kind, [ShardRecord.read(spec_in(tmp_path).record_path)])
+    with pytest.raises(StoreError, match=r"plan\.json: missing"):
+        StageResult.read(folder)
+    StagePlan(kind, "f1", [(spec_in(tmp_path).name.kept, 10)]).write(folder)
+    with pytest.raises(StoreError, match=r"manifest-f1\.json: missing"):
+        StageResult.read(folder)
+    result.write(folder, "f1")
+    assert StageResult.read(folder) == result
+    (folder / "manifest-f1.json").write_text('{"shards": [{}]}')
+    with pytest.raises(StoreError, match="its plan or manifest is damaged"):
+        StageResult.read(folder)
+
+
 def test_counts_that_do_not_balance_are_refused(tmp_path):
-    class Lossy(Body):
+    class Lossy(TenRows):
         def process(self, spec, out):
             super().process(spec, out)
             out.rows_in = 11
 
-    (path,) = make(spec_in(tmp_path), Lossy())
+    (path,) = run_shard(spec_in(tmp_path), Lossy())
     record = ShardRecord.read(Path(path))
     assert record.kept is None
     assert record.quarantined == 10
@@ -160,7 +149,7 @@ def test_counts_that_do_not_balance_are_refused(tmp_path):
 
 
 def test_a_body_that_fails_once_is_tried_again(tmp_path):
-    class Flaky(Body):
+    class Flaky(TenRows):
         tries = 0
 
         def process(self, spec, out):
@@ -169,21 +158,21 @@ def test_a_body_that_fails_once_is_tried_again(tmp_path):
                 raise ConnectionError("gone for a moment")
             super().process(spec, out)
 
-    make(spec_in(tmp_path), Flaky())
+    run_shard(spec_in(tmp_path), Flaky())
     assert content(tmp_path)[1] == {"bad": 1}
 
 
 def test_a_users_error_is_not_tried_again(tmp_path):
-    class Wrong(Body):
+    class Wrong(TenRows):
         def process(self, spec, out):
             raise InputError("x.jsonl: cannot be read; fix it")
 
-    assert make(spec_in(tmp_path), Wrong()) == []
+    assert run_shard(spec_in(tmp_path), Wrong()) == []
     assert json.loads(spec_in(tmp_path).error_path.read_text())["message"] == "x.jsonl: cannot be read; fix it"
 
 
 def test_damaged_records_and_inputs_are_named(tmp_path):
-    make(spec_in(tmp_path))
+    run_shard(spec_in(tmp_path))
     record = ShardRecord.read(spec_in(tmp_path).record_path)
     assert record.kept is not None
     spec_in(tmp_path).record_path.write_text("{")

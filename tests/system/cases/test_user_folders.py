@@ -17,9 +17,9 @@ from stages.seeds import ReadSeeds
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageName
 from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, call, command, environment
+from tests.factories.data_sets import files_with
 from tests.factories.documents import passage, write_config, write_documents
 from tests.factories.signed_urls import QUERY, SIGNATURE, signed_files
-from tests.system.test_secrets import holds
 
 
 def test_a_run_in_its_own_folder_with_a_signed_url_and_files_that_it_cannot_read(tmp_path, monkeypatch):
@@ -48,7 +48,7 @@ def test_a_run_in_its_own_folder_with_a_signed_url_and_files_that_it_cannot_read
     assert "1 this data set's own folder" in " ".join(second.line.get("notes", [])) + json.dumps(second.line)
     sources = {row["source"] for shard in second.line["shards"] for row in pq.read_table(tmp_path / shard).to_pylist()}
     assert sources == {"d.jsonl", "remote.jsonl"}
-    assert holds(tmp_path / "out", SIGNATURE) == []
+    assert files_with(tmp_path / "out", SIGNATURE) == []
     assert SIGNATURE not in "".join(result.out + result.err for result in (planned, first, second))
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -252,3 +254,21 @@ def test_what_cannot_be_followed_is_an_error(monkeypatch):
     monkeypatch.setattr("model.serve.sandbox.pattern_tree._REPEATS", set())
     with pytest.raises(ConfigError, match="a stream cannot be searched for"):
         scanner_of("a+b")
+
+
+WITHOUT_PARSER = """
+import re, sys
+sys.modules["re._parser"] = None
+del re._parser
+from configs.errors import ConfigError
+try:
+    import model.serve.sandbox.pattern_tree
+except ConfigError as error:
+    sys.exit(0 if "use CPython" in str(error) else 1)
+sys.exit(2)
+"""
+
+
+def test_a_python_without_the_private_parser_is_named():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PARSER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

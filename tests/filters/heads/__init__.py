@@ -1,0 +1,1 @@
+"""Tests of the learnt heads and the verifier: examples, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Tests of what the language model reads: tokens, batches, held-out rows."""

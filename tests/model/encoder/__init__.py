@@ -1,0 +1,1 @@
+"""Tests of the encoder and of the verifiers."""

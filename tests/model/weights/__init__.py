@@ -1,0 +1,1 @@
+"""Tests of model folders, packaged models and adapters' files."""

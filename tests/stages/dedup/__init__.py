@@ -1,0 +1,1 @@
+"""Tests of deduplication: keys, matching, embeddings."""

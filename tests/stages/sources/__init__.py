@@ -1,0 +1,1 @@
+"""Tests of readers: users' files, packaged corpora, passages."""
