@@ -99,11 +99,12 @@ def is_amount(match: re.Match[str]) -> bool:
 
     Nearly all in English do; levels do not, nor does the 4 of "member 4 (ACSM4)".
     """
-    if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
+    if match.start(1) in _places_of_calculated(match.string):
         return False
-    if _INTERVAL.match(match.string, match.end(1)) or re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string):
+    if _STATISTICS.search(match.string, max(0, match.start(1) - 5), match.end(1)):
         return False
-    return match.start(1) not in _places_of_calculated(match.string)
+    is_named = re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string)
+    return not is_named and not _INTERVAL.match(match.string, match.end(1))
 
 
 @lru_cache(maxsize=64)
