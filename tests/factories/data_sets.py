@@ -1,6 +1,7 @@
 """Data sets: one that the command line finished, and small ones of text files, published without a run."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -76,3 +77,11 @@ class FinishedDate:
     @property
     def parsed_manifest(self) -> Manifest:
         return Manifest.model_validate(self.manifest)
+
+
+def copied(config: Path, folder: Path) -> Path:
+    """Copies the folder of a config, with its documents and its data set. Returns the copy of the config."""
+    shutil.copytree(config.parent, folder, dirs_exist_ok=True)
+    copy = folder / config.name
+    copy.write_text(config.read_text("utf-8").replace(str(config.parent), str(folder)), "utf-8")
+    return copy
