@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,22 +30,35 @@ from stages.storage.shard import ShardSpec, stop_path
 from stages.storage.writer import ShardWriter
 
 
+class _Absent:
+    """An import finder to which these packages are not installed."""
+
+    def __init__(self, *packages: str) -> None:
+        self._packages = packages
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self._packages:
+            raise ModuleNotFoundError(f"{name} is left out", name=name)
+
+
 @contextmanager
 def _left_out(*packages: str) -> Iterator[None]:
     """Inside, packages that are not imported yet count as not installed."""
-    absent = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: their import fails
+    finder: Any = _Absent(*packages)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        for name in absent:
-            del sys.modules[name]
+        sys.meta_path.remove(finder)
 
 
 # Beam imports what it could read and write, if that is installed, in a third of its own time, and warns of what is not.
+# Arrow imports pandas with its first array, to know a Series when it sees one; what converts tables imports it later.
 logging.disable(logging.WARNING)
 with _left_out("pandas", "pymongo", "apache_beam.io.gcp.bigquery"):
     import apache_beam as beam
+
+    pa.array([0])
 logging.disable(logging.NOTSET)
 
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
