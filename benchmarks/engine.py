@@ -38,7 +38,7 @@ def beam() -> Iterator[Row]:
 
     from configs.load import load
     from model.backends import identify, open_generator
-    from stages.execute import RunShards
+    from stages.execute import RunShard
     from stages.generate import Generate
     from stages.record import CANDIDATE
     from stages.storage.records import FileRef, ShardRecord
@@ -64,7 +64,7 @@ def beam() -> Iterator[Row]:
 
             def through(specs: list[ShardSpec] = specs, body: Generate = body) -> None:
                 pipeline = apache_beam.Pipeline(runner=FnApiRunner())
-                _ = pipeline | apache_beam.Create(specs) | RunShards(body, CANDIDATE, 1)
+                _ = pipeline | apache_beam.Create(specs) | apache_beam.ParDo(RunShard(body, CANDIDATE, 1))
                 pipeline.run().wait_until_finish()
                 assert all(ShardRecord.read(spec.record_path).error is None for spec in specs)
 

@@ -27,7 +27,7 @@ from benchmarks.throughput import DummyEngine, subject_of
 from configs import schema
 from configs.load import load
 from model.backends.vllm.backend import ENGINE, VllmGenerator
-from stages.execute import RunShards
+from stages.execute import RunShard
 from stages.generate import Generate
 from stages.ports import Request
 from stages.record import CANDIDATE, SEED, Seed
@@ -95,7 +95,7 @@ def main() -> int:
         def beam() -> None:
             flags = [f"--direct_num_workers={options.in_flight}", "--direct_running_mode=multi_threading"]
             pipeline = apache_beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
-            _ = pipeline | apache_beam.Create(specs) | RunShards(body, CANDIDATE, 1)
+            _ = pipeline | apache_beam.Create(specs) | apache_beam.ParDo(RunShard(body, CANDIDATE, 1))
             pipeline.run().wait_until_finish()
 
         before = _spent(generator)

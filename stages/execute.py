@@ -30,50 +30,39 @@ from stages.storage.shard import ShardSpec, stop_path
 from stages.storage.writer import ShardWriter
 
 
+class _Absent:
+    """An import finder to which these packages are not installed."""
+
+    def __init__(self, *packages: str) -> None:
+        self._packages = packages
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self._packages:
+            raise ModuleNotFoundError(f"{name} is left out", name=name)
+
+
 @contextmanager
 def _left_out(*packages: str) -> Iterator[None]:
     """Inside, packages that are not imported yet count as not installed."""
-    absent = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: their import fails
+    finder: Any = _Absent(*packages)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        for name in absent:
-            del sys.modules[name]
+        sys.meta_path.remove(finder)
 
 
 # Beam imports what it could read and write, if that is installed, in a third of its own time, and warns of what is not.
+# Arrow imports pandas with its first array, to know a Series when it sees one; what converts tables imports it later.
 logging.disable(logging.WARNING)
-with _left_out("pandas", "pymongo"):
+with _left_out("pandas", "pymongo", "apache_beam.io.gcp.bigquery"):
     import apache_beam as beam
+
+    pa.array([0])
 logging.disable(logging.NOTSET)
 
 _MAX_PAUSE_S = 5.0  # between two attempts at a shard
 _MAX_DISK_ATTEMPTS = 3  # where the disk gives an error that may pass
-
-
-class RunShards(beam.PTransform):
-    """Turns shard specifications into the paths of their records. Only specifications are shuffled, never rows.
-
-    `alone`: the job has one shard, so that no other can kill the worker under it, and there is nothing to shuffle.
-    """
-
-    def __init__(
-        self,
-        body: StageBody,
-        schema: pa.Schema,
-        max_attempts: int,
-        compression_level: int = 3,
-        *,
-        alone: bool = True,
-    ) -> None:
-        super().__init__()
-        self._alone = alone
-        self._do = RunShard(body, schema, max_attempts, compression_level, alone=alone)
-
-    def expand(self, input_or_inputs: Any) -> Any:
-        specs = input_or_inputs if self._alone else input_or_inputs | "Spread" >> beam.Reshuffle()
-        return specs | "Run" >> beam.ParDo(self._do)
 
 
 class RunShard(beam.DoFn):
@@ -83,10 +72,12 @@ class RunShard(beam.DoFn):
     alone, because another shard of the same worker may have killed it.
 
     A GristmillError is not caused by the shard: it stops the stage, and the driver reads it from `spec.error_path`.
+
+    `alone`: the job has one shard, so that no other can kill the worker under it.
     """
 
     def __init__(
-        self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int, *, alone: bool = True
+        self, body: StageBody, schema: pa.Schema, max_attempts: int, compression_level: int = 3, *, alone: bool = True
     ) -> None:
         self._body = body
         self._schema = schema

@@ -122,14 +122,16 @@ def is_amount(match: re.Match[str]) -> bool:
 
     Nearly all numbers in English do; levels do not, nor does the 4 of "member 4 (ACSM4)".
     """
+    start, end = match.span(1)
+    if start in _places_of_calculated(match.string):
+        return False
+    if _STATISTICS.search(match.string, max(0, start - 5), end):
+        return False
     is_counted, is_compared = _COUNTED_OR_COMPARED
-    if _STATISTICS.search(match.string[: match.end(1)], max(0, match.start(1) - 5)):
+    if is_compared.search(match.string) or is_counted.search(match.string, max(0, start - 8), start):
         return False
-    if is_compared.search(match.string) or is_counted.search(match.string[: match.start(1)]):
-        return False
-    if _INTERVAL.match(match.string, match.end(1)) or re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string):
-        return False
-    return match.start(1) not in _places_of_calculated(match.string)
+    is_named = re.search(rf"[A-Za-z]{re.escape(match[1])}\b", match.string)
+    return not is_named and not _INTERVAL.match(match.string, end)
 
 
 @lru_cache(maxsize=64)

@@ -43,6 +43,7 @@ _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (l
 _OF_THE, _NOUN_LESS = re.compile(r"\b(?:de l[oa]s|of the)\s$"), re.compile("[,.;)]")  # the older of the two, and …
 _OVERNIGHT = re.compile(r" (?:para|a|tras) otr[oa]\b")  # de un día para otro
 _AGE = re.compile(r"\b(?:aged?|ages|edad|edades)\b")  # men of thirty months
+_MAX_BEFORE = 200  # characters before a number that can bind it
 _MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
 
 
@@ -134,11 +135,11 @@ def _kind(old: str, new: str) -> str:
 def _numbers(sentence: str, language: str) -> Iterator[Edit]:
     pattern = _HAN_NUMBER if language == "zh" else _NUMBER
     for match in pattern.finditer(sentence):
-        before = sentence[: match.start(1)]
+        if match.start(1) < _MIN_BEFORE or (language in LANGUAGES and not LANGUAGES[language].is_amount(match)):
+            continue
+        before = sentence[max(0, match.start(1) - _MAX_BEFORE) : match.start(1)]
         is_bound = _PLACE.search(before) or _CHOSEN.search(before) or _BITS.match(sentence, match.end(1))
-        is_bound = is_bound or _SUM.match(sentence, match.end(1)) or _SUMMAND.search(before)
-        is_amount = language not in LANGUAGES or LANGUAGES[language].is_amount(match)
-        if len(before) >= _MIN_BEFORE and is_amount and not is_bound:
+        if not (is_bound or _SUM.match(sentence, match.end(1)) or _SUMMAND.search(before)):
             yield Edit("number", sentence, match.start(1), match[1], None)
 
 

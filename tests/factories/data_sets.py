@@ -1,6 +1,7 @@
 """Data sets: one that the command line finished, and small ones of text files, published without a run."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -86,3 +87,11 @@ def files_with(folder: Path, *secrets: str) -> list[str]:
         text = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else path.read_text("utf-8", "replace")
         leaks += [str(path.relative_to(folder)) for secret in secrets if secret in text]
     return leaks
+
+
+def copied(config: Path, folder: Path) -> Path:
+    """Copies the folder of a config, with its documents and its data set. Returns the copy of the config."""
+    shutil.copytree(config.parent, folder, dirs_exist_ok=True)
+    copy = folder / config.name
+    copy.write_text(config.read_text("utf-8").replace(str(config.parent), str(folder)), "utf-8")
+    return copy

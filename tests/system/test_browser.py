@@ -114,8 +114,8 @@ def site(finished, tmp_path_factory) -> Iterator[dict[str, str]]:
 class Tab:
     """A page of the browser, and all that it said and asked for."""
 
-    def __init__(self, browser: Any, url: str, width: int = 1280, look: str = "light") -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=look)
+    def __init__(self, browser: Any, url: str, width: int = 1280) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 800})
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -136,17 +136,19 @@ KINDS = ("audit", "file", "dates", "report", "rows", "row", "compare", "loop", "
 
 @pytest.mark.parametrize("kind", [f"{name} {kind}" for name in ("plain", "planted") for kind in KINDS])
 def test_a_page_is_whole_at_each_width_and_in_each_light(chromium, site, kind):
-    for width, look in LOOKS:
-        with Tab(chromium, site[kind], width, look) as tab:
-            for summary in tab.page.query_selector_all("summary"):
-                summary.evaluate("e => e.parentElement.open = true")
+    with Tab(chromium, site[kind]) as tab:
+        for summary in tab.page.query_selector_all("summary"):
+            summary.evaluate("e => e.parentElement.open = true")
+        for width, look in LOOKS:
+            tab.page.set_viewport_size({"width": width, "height": 800})
+            tab.page.emulate_media(color_scheme=look)
             assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, (width, look)
             assert tab.page.evaluate(CONTRAST) == [], (width, look)
             paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert paper == ("rgb(251, 251, 250)" if look == "light" else "rgb(20, 23, 27)"), "the style holds"
-            refused = ["Failed to load resource: the server responded with a status of 404 (Not Found)"]
-            assert tab.said == (refused if "problem" in kind else [])
-            assert [url for url in tab.asked if not url.startswith("data:")] == [site[kind]]
+        refused = ["Failed to load resource: the server responded with a status of 404 (Not Found)"]
+        assert tab.said == (refused if "problem" in kind else [])
+        assert [url for url in tab.asked if not url.startswith("data:")] == [site[kind]]
 
 
 @pytest.mark.parametrize("kind", ["plain file", "plain rows", "plain dates", "plain loop file"])

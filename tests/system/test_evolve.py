@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline.store.registry_files import Registry
-from tests.factories.command_line import DATE, TIMEOUT_S, command, environment, gristmill
+from tests.factories.command_line import DATE, TIMEOUT_S, call, command, environment
 from tests.factories.data_sets import NEXT_DATE
 
 CONFIG = {
@@ -40,7 +40,7 @@ def date_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loop")
     path = folder / "loop.yaml"
     path.write_text(yaml.safe_dump(CONFIG | {"out": str(folder / "out")}))
-    ended = gristmill("run", "--config", path, "--date", DATE, "--json", measured=True)
+    ended = call("run", "--config", path, "--date", DATE, "--json", measured=True)
     assert ended.code == 0, ended.err
     return path, folder / "out"
 
@@ -49,7 +49,7 @@ def date_run(tmp_path_factory):
 def evolved(date_run):
     """The same after `gristmill evolve`, with what that printed."""
     path, out = date_run
-    ended = gristmill("evolve", "--config", path, "--date", DATE, "--json", measured=True)
+    ended = call("evolve", "--config", path, "--date", DATE, "--json", measured=True)
     assert ended.code == 0, ended.err
     return path, out, ended.line
 
@@ -78,7 +78,7 @@ def test_without_a_verifier_nothing_is_promoted(evolved):
 
 def test_a_date_is_judged_once(evolved):
     path, _, line = evolved
-    again = gristmill("evolve", "--config", path, "--date", DATE, "--json").line
+    again = call("evolve", "--config", path, "--date", DATE, "--json").line
     assert (again["status"], again["digest"], again["verdicts"]) == ("nothing", line["digest"], line["verdicts"])
 
 
@@ -88,14 +88,14 @@ def test_the_next_date_is_written_by_the_champion(evolved):
     judged = registry.history("law")[-1]
     promotion = judged.model_copy(update={"number": judged.number + 1, "status": "promoted", "reason": "for the test"})
     registry.commit(promotion)
-    ended = gristmill("run", "--config", path, "--date", NEXT_DATE, "--json")
+    ended = call("run", "--config", path, "--date", NEXT_DATE, "--json")
     assert ended.code == 0, ended.err
     manifest = json.loads((out / "manifests" / f"{NEXT_DATE}.json").read_text())
     assert manifest["champions"]["law"]["adapter"]["sha256"] == line["verdicts"][0]["challenger"]["adapter"]["sha256"]
     registry.rollback("law", NEXT_DATE, "the test is over")
-    again = gristmill("run", "--config", path, "--date", NEXT_DATE, "--json")
+    again = call("run", "--config", path, "--date", NEXT_DATE, "--json")
     assert again.line["status"] == "nothing"  # the date keeps its champion
-    waiting = gristmill("evolve", "--config", path, "--date", NEXT_DATE, "--json").line
+    waiting = call("evolve", "--config", path, "--date", NEXT_DATE, "--json").line
     assert waiting["status"] == "waiting"  # it generated for too short a time to pay for another evolution
     assert waiting["verdicts"] == []
 
@@ -109,7 +109,7 @@ def test_the_next_date_is_written_by_the_champion(evolved):
 )
 def test_what_cannot_be_evolved_is_said(date_run, flags, words):
     path, _ = date_run
-    ended = gristmill("evolve", "--config", path, *flags)
+    ended = call("evolve", "--config", path, *flags)
     assert ended.code != 0
     assert words in ended.err
 
@@ -120,7 +120,7 @@ def test_kill_9_changes_no_verdict(evolved, tmp_path, whom, records):
     """Killed at any stage, the same command goes on, and decides what an undisturbed one decides."""
     path, _, undisturbed = evolved
     out = tmp_path / "out"
-    assert gristmill("run", "--config", path, "--out", out, "--date", DATE).code == 0
+    assert call("run", "--config", path, "--out", out, "--date", DATE).code == 0
     line = command("evolve", "--config", path, "--out", out, "--date", DATE, "--json")
     process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(list(out.glob(f"evolve/{DATE}/stages/*/part-*.parquet.json"))) < records:

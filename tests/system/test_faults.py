@@ -9,14 +9,7 @@ import time
 import pytest
 
 from tests.factories.chat_server import chat_server
-from tests.factories.command_line import (
-    DATE,
-    ONE_ROUND,
-    TIMEOUT_S,
-    gristmill,
-    start,
-    wait_for,
-)
+from tests.factories.command_line import DATE, ONE_ROUND, TIMEOUT_S, call, gristmill, start, wait_for
 from tests.factories.documents import write_config, write_documents
 
 
@@ -79,7 +72,7 @@ def test_a_stopped_run_goes_on_where_it_was(finished, plain_digest, tmp_path, ho
     ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".tmp-of-a-killed-writer").touch()
-    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    result = call("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert result.code == 0, result.out + result.err
     assert result.line["digest"] == plain_digest
     assert len(before) >= 5
@@ -95,7 +88,7 @@ def test_an_error_that_came_after_its_shards_record_does_not_stay(finished, tmp_
     error = next(folder.glob("stages/screen/part-*.json")).with_suffix(".error")
     error.write_text('{"type": "StoreError", "message": "no space"}')
     (out / "manifests" / f"{DATE}.json").unlink()
-    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
+    result = call("run", "--config", finished.config, "--date", DATE, "--json", "--out", out)
     assert result.line["digest"] == finished.manifest["digest"]
     assert not error.exists()
 
@@ -114,12 +107,12 @@ def test_what_a_driver_left_that_was_killed_after_its_commit_is_mended_by_the_ne
     (out / "adapters" / ".aside-a").mkdir()
     (out / "adapters" / ".aside-a" / "weights").touch()
     line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", out]
-    result = gristmill(*line)
+    result = call(*line)
     assert (result.code, result.line["status"]) == (0, "nothing"), result.err
     assert (folder / "report.html").read_text("utf-8").count("</h2>") == whole.count("</h2>") > 0
     assert not [*out.rglob(".tmp-*"), *out.rglob(".aside-*"), *out.rglob("*.attempt-*")]
     shutil.rmtree(folder)
-    assert gristmill(*line).line["status"] == "nothing"
+    assert call(*line).line["status"] == "nothing"
     assert not folder.exists()
 
 
@@ -185,7 +178,7 @@ def test_a_worker_that_dies_before_its_first_output_does_not_hang_the_driver(tmp
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
 def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_digest, tmp_path, damage):
     out = tmp_path / "out"
-    gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    call("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     (out / "manifests" / f"{DATE}.json").unlink()
     stages = out / "runs" / DATE / "stages"
     victim = next(path for path in sorted((stages / "generate").glob("part-*.parquet")) if path.name.count(".") == 1)
@@ -194,13 +187,13 @@ def test_a_damaged_intermediate_shard_is_named_and_made_anew(finished, plain_dig
         data[len(data) // 2] ^= 0x40
     victim.write_bytes(bytes(data) if damage == "flip" else bytes(data[: len(data) // 2]))
     shutil.rmtree(stages / "screen")
-    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    result = call("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert result.code == 1
     assert str(victim) in result.err
     assert "run the same command again" in result.err
     victim.unlink()
     victim.with_name(f"{victim.name}.json").unlink()
-    result = gristmill("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
+    result = call("run", "--config", finished.config, "--date", DATE, "--json", "--out", out, *ONE_ROUND)
     assert result.code == 0, result.out + result.err
     assert result.line["digest"] == plain_digest
 
@@ -269,13 +262,13 @@ def test_a_damaged_file_of_an_earlier_day_is_named_and_its_mend_works(finished, 
     half = len(whole) // 2
     victim.write_bytes(whole[:half] + bytes([whole[half] ^ 0x40]) + whole[half + 1 :])
     line = ["run", "--config", finished.config, "--json", "--out", out]
-    result = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
+    result = call(*line, "--date", "2026-01-03", *ONE_ROUND)
     assert result.code == 1
     assert f"{victim}: damaged" in result.err
     assert f"gristmill run --date {DATE} --force" in result.err
-    assert gristmill(*line, "--date", DATE, "--force").code == 0
+    assert call(*line, "--date", DATE, "--force").code == 0
     assert victim.read_bytes() == whole
-    result = gristmill(*line, "--date", "2026-01-03", *ONE_ROUND)
+    result = call(*line, "--date", "2026-01-03", *ONE_ROUND)
     assert result.code == 0, result.out + result.err
 
 
@@ -290,14 +283,14 @@ def test_damage_to_a_published_file_and_its_source_alike_is_mended(finished, tmp
     for path in (victim, source, *out.glob(f"history/*/*/{victim.relative_to(out)}")):
         path.write_bytes(whole[: len(whole) // 2])
     line = ["run", "--config", finished.config, "--json", "--out", out, "--date", DATE, "--force"]
-    result = gristmill(*line)
+    result = call(*line)
     assert result.code == 1
     record = source.with_name(f"{source.name.split('.')[0]}.parquet.json")
     assert f"{source}: damaged" in result.err
     assert f"remove it and {record.name}" in result.err
     source.unlink()
     record.unlink()
-    result = gristmill(*line)
+    result = call(*line)
     assert result.code == 0, result.out + result.err
     assert result.line["digest"] == finished.result.line["digest"]
     assert victim.read_bytes() == whole
@@ -311,14 +304,14 @@ def test_a_service_that_fails_ends_the_run_by_name_and_one_that_recovers_loses_n
         line = ["run", "--config", finished.config, "--date", DATE, "--json", "--out", tmp_path / "out", *ONE_ROUND]
         line += [part for change in sets for part in ("--set", change)]
         server.always = "garbage"
-        result = gristmill(*line, "--set", "generator.openai.retries=0")
+        result = call(*line, "--set", "generator.openai.retries=0")
         assert (result.code, result.line["accepted"]) == (1, 0)
         for message in (result.line["error"], result.err):
             assert f"generator.openai.base_url: {server.url} answered none" in message
             assert "not a chat completion" in message
         server.always = None
         server.faults.extend(["429", "500", "half", "garbage"])
-        result = gristmill(*line)
+        result = call(*line)
         assert result.code == 0, result.out + result.err
         assert not server.faults
         assert result.line["accepted"] + sum(result.line["rejected"].values()) == 40

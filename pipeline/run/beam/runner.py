@@ -1,7 +1,8 @@
 """Runs the Beam jobs of stages on the runner that the `run` section of the config and Beam flags choose."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import stages.execute  # noqa: F401  # isort: skip  # it imports Beam faster
@@ -31,12 +32,29 @@ class JobOptions(PipelineOptions):
         return {name: value for name, value in super().__getstate__().items() if name != "_views"}
 
 
+class LocalOptions(JobOptions):
+    """Options of FnApiRunner. A job changes nothing in them that the next one would read, so that all can share one."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LocalOptions":
+        return self
+
+
+class Specifications(beam.DoFn):
+    """Gives a job its shards. Beam's own Create does it in two steps, each of which Beam looks through at length."""
+
+    def __init__(self, specs: Sequence[ShardSpec]) -> None:
+        self._specs = list(specs)
+
+    def process(self, element: bytes) -> Iterable[ShardSpec]:
+        return self._specs
+
+
 def run_job(
     run: Run,
     beam_args: Sequence[str],
     specs: Sequence[ShardSpec],
     name: str,
-    work: beam.PTransform,
+    work: beam.DoFn,
     *,
     runs_generator: bool,
 ) -> None:
@@ -48,12 +66,19 @@ def run_job(
         specs: the shards to make.
         name: of the step, in the runner's log.
         work: makes them.
-        runs_generator: whether the stage runs the generator.
+        runs_generator: whether the stage runs the generator; then `run.accelerator` is a hint for the runner.
     """
-    runner, options = runner_and_options(run, beam_args)
+    at_once = max(1, min(run.shards_at_once, len(specs)))
+    runner, options = runner_and_options(run, beam_args, at_once)
     pipeline = beam.Pipeline(runner=runner, options=options)
     os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
-    _ = pipeline | "Shards" >> beam.Create(list(specs), reshuffle=False) | name >> work  # `work` shuffles them itself
+    shards: Any = pipeline | "Start" >> beam.Impulse() | "Shards" >> beam.ParDo(Specifications(specs))
+    if len(specs) > 1 and not _is_in_driver(run, beam_args, at_once):
+        shards = shards | "Spread" >> beam.Reshuffle()  # else one worker would make them all
+    step = beam.ParDo(work)
+    if runs_generator and run.accelerator:
+        step = step.with_resource_hints(accelerator=run.accelerator)
+    _ = shards | name >> step
     if run.dask_cluster is None:
         pipeline.run().wait_until_finish()
         return
@@ -65,10 +90,12 @@ def run_job(
         dask_cluster.end_job(job.client)
 
 
-def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, PipelineOptions]:
+def runner_and_options(run: Run, beam_args: Sequence[str], at_once: int) -> tuple[Any, PipelineOptions]:
     """Returns the runner, as an object or as a name that Beam knows, and its options.
 
     FnApiRunner is created directly, because Beam's DirectRunner first tries to download the binary of another runner.
+    `at_once`: how many shards of the job are worked on at the same time. A single one needs no gRPC between runner and
+    worker: it is made in the driver's own thread.
     """
     if run.dask_cluster is not None:
         return dask_cluster.RUNNER, JobOptions([*dask_cluster.beam_flags(run.dask_cluster), *beam_args])
@@ -77,12 +104,25 @@ def runner_and_options(run: Run, beam_args: Sequence[str]) -> tuple[Any, Pipelin
     if run.pool:  # without a running mode, which would replace the pool by an environment of its own
         flags = [f"--direct_num_workers={run.workers}"]
         return FnApiRunner(default_environment=_external(run.pool)), JobOptions([*flags, *beam_args])
+    if _is_in_driver(run, beam_args, at_once):
+        return FnApiRunner(), _local_options("--direct_num_workers=1", "--direct_running_mode=in_memory")
     mode = "multi_processing" if run.workers > 1 else "multi_threading"
     flags = [
-        f"--direct_num_workers={run.shards_at_once}",
+        f"--direct_num_workers={at_once}",
         f"--direct_running_mode={mode}",
     ]
-    return FnApiRunner(), JobOptions([*flags, *beam_args])
+    return FnApiRunner(), _local_options(*flags, *beam_args)
+
+
+def _is_in_driver(run: Run, beam_args: Sequence[str], at_once: int) -> bool:
+    """Whether the driver makes the job's shards itself, one after the other. Flags may ask Beam for more workers."""
+    is_local = run.runner == "FnApiRunner" and run.pool is None and run.workers == 1
+    return is_local and at_once == 1 and not beam_args
+
+
+@functools.lru_cache(maxsize=8)
+def _local_options(*flags: str) -> LocalOptions:
+    return LocalOptions(list(flags))
 
 
 def _external(address: str) -> Any:

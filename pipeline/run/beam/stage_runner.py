@@ -15,7 +15,7 @@ from configs import errors, load
 from configs.schema import Run
 from pipeline.run.beam.runner import run_job
 from pipeline.run.stage_specs import Context, Stage, keep_committed_names
-from stages.execute import RunShards
+from stages.execute import RunShard
 from stages.storage.activity import working_on
 from stages.storage.plan import StagePlan
 from stages.storage.progress_note import ShardProgress
@@ -82,9 +82,8 @@ class StageRunner:
         run = self._options
         if stage.kind.needs_accelerator and self.context.fleet:
             run = run.model_copy(update={"workers": 1})  # with run.in_flight threads; other stages keep their processes
-        work = RunShards(stage.body, stage.schema, run.attempts, stage.compression_level, alone=len(specs) == 1)
-        if stage.kind.needs_accelerator and run.accelerator:
-            work = work.with_resource_hints(accelerator=run.accelerator)
+        alone = len(specs) == 1
+        work = RunShard(stage.body, stage.schema, run.attempts, stage.compression_level, alone=alone)
         try:
             run_job(run, self.beam_args, specs, str(stage.name), work, runs_generator=stage.kind.needs_accelerator)
         except Exception as error:  # Beam has no single type for a worker that died

@@ -27,9 +27,15 @@ pytestmark = pytest.mark.weights
 SPLITS = {"in_source", "held_out", "unseen_kind", "unseen_kind_known_source"}
 
 
-def test_a_head_is_trained_and_reported(tmp_path):
+def write_sources(folder):
+    """Two sources of twelve short pages: an encoder reads each thirty times, and is trained on them as often."""
     for name, numbers in (("a", range(12)), ("b", range(100, 112))):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": passage(n)}) + "\n" for n in numbers))
+        texts = [". ".join(passage(n).split(". ")[:4]) + "." for n in numbers]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def test_a_head_is_trained_and_reported(tmp_path):
+    write_sources(tmp_path)
     config = write_config(tmp_path, tmp_path)
     sources = [f"{{path: {tmp_path}/{name}.jsonl, licence: MIT}}" for name in "ab"]
     flags = ["--set", f"domains.law.seeds=[{', '.join(sources)}]", "--per-source", 12, "--head", tmp_path / "head.json"]
@@ -49,11 +55,7 @@ def test_a_head_is_trained_and_reported(tmp_path):
 def two_sources(tmp_path_factory):
     """A config of two sources of law, and the flags that name them and a small encoder."""
     folder = tmp_path_factory.mktemp("sources")
-    for name, numbers in (("a", range(12)), ("b", range(100, 112))):
-        texts = [
-            ". ".join(passage(n).split(". ")[:4]) + "." for n in numbers
-        ]  # short: an encoder is trained thirty times
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    write_sources(folder)
     sources = [f"{{path: {folder}/{name}.jsonl, licence: MIT}}" for name in "ab"]
     flags = ["--set", f"domains.law.seeds=[{', '.join(sources)}]", "--per-source", 12]
     return write_config(folder, folder), [*flags, "--set", "screen.encoder={model: all-minilm-l6-v2, adapter: none}"]

@@ -39,7 +39,7 @@ def test_meaning_is_nearness(encoder: BertEncoder) -> None:
 
 
 def test_order_and_neighbours_do_not_matter(encoder: BertEncoder) -> None:
-    texts = [f"{LAW} {'It is so. ' * (i * 7 % 23)}{i}" for i in range(40)]
+    texts = [f"{LAW} {'It is so. ' * (i * 7 % 23)}{i}" for i in range(16)]
     vectors, backwards = encoder.encode(texts), encoder.encode(texts[::-1])[::-1]
     alone = np.concatenate([encoder.encode([text]) for text in texts[:5]])
     assert float((vectors * backwards).sum(1).min()) > 0.999

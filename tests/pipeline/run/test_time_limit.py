@@ -12,7 +12,7 @@ from pipeline.report.summary import busy_seconds
 from pipeline.run.allocation import MAX_WAVE_GROWTH, DomainYield, next_wave
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.stats import ShardStats
-from tests.factories.command_line import DATE, ONE_ROUND, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, call
 from tests.factories.documents import write_config, write_documents
 
 SHARD_ROWS = 8  # of the tests' config
@@ -74,7 +74,7 @@ def short(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     config = write_config(folder, write_documents(folder / "d.jsonl", range(200)))
     flags = ["--set", "domains.law.per_day=80", "--set", "run.minutes=1e-9", *ONE_ROUND]
-    result = gristmill("run", "--config", config, "--date", DATE, "--json", *flags)
+    result = call("run", "--config", config, "--date", DATE, "--json", *flags)
     assert result.code == 0, result.err
     return config, flags, json.loads((folder / "out" / "manifests" / f"{DATE}.json").read_text())
 
@@ -85,12 +85,12 @@ def test_a_date_whose_time_is_up_publishes_what_it_has_and_leaves_the_other_pass
     assert sum(pq.read_metadata(config.parent / "out" / ref[0]).num_rows for ref in manifest["used"]) == SHARD_ROWS
     (note,) = manifest["notes"]
     assert note.startswith("law: 8 of 80 passages fitted into run.minutes (1e-09)")
-    assert gristmill("run", "--config", config, "--date", DATE, "--json", *flags).line["digest"] == manifest["digest"]
+    assert call("run", "--config", config, "--date", DATE, "--json", *flags).line["digest"] == manifest["digest"]
 
 
 def test_a_plan_shows_the_stages_once(short):
     config, flags, _ = short
-    plan = gristmill("plan", "--config", config, "--date", "2026-01-03", "--json", *flags)
+    plan = call("plan", "--config", config, "--date", "2026-01-03", "--json", *flags)
     rows = {stage["stage"]: stage["rows"] for stage in plan.line["stages"]}
     assert rows["generate"] == 80
     assert not [name for name in rows if name.startswith("wave")]
