@@ -7,6 +7,6 @@ first, then the stages in their order: `seeds`; `generate` with `questions` (wha
 the self-evolving loop.
 
 `body` is what a stage implements; `execute` runs it on shards with Beam, and is the only file that imports Beam.
-`histograms` summarises rows for manifests, `cores` counts usable CPU cores, `utf8` encodes any text. `sources` reads
-documents, `storage` reads and commits files.
+`histograms` summarises rows for manifests and `cores` counts usable CPU cores. `sources` reads documents, `storage`
+reads and commits files.
 """
