@@ -29,8 +29,8 @@ _OBLIGED = re.compile(r"\b(shall|must)( not)?\b(?= [a-z])(?! (?:also|either|neit
 _FIXED_OBLIGATION = re.compile(
     r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
 )
-_STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # an edit would show: no p-value and no correlation is above 1
-# "2.8 (95 % CI 1 to 1.1)" would show: a value is in its interval
+_STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # which would tell; a correlation of more than 1 is none
+# "2.8 (95 % CI 1 to 1.1)": it lies in its interval
 _INTERVAL = re.compile(
     r"[^.;()\[\]]{0,20}[,;(\[]\s?(?:\d\d ?% ?)?(?:CI\b|confidence|credible|range|IQR|interquartile)", re.IGNORECASE
 )
