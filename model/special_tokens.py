@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 
 def plain(tokenizer: Any, text: str) -> str:

@@ -19,8 +19,8 @@ from stages.storage.inputs import read_rows
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import Counts, StageKind
+from stages.storage.utf8 import without_surrogates
 from stages.storage.writer import ShardWriter
-from stages.utf8 import without_surrogates
 
 FINAL_REASONS = {"generator", "template"}  # reasons of rejection for which another attempt would not help
 

@@ -21,7 +21,7 @@ from model.weights.adapter import CONFIG, WEIGHTS, check_adapter, write_adapter
 from stages.ports import Adapter, Completion, ModelCard, Preference, ProgressCallback, Request, Training
 from stages.record import content_id
 from stages.storage.stats import GeneratorStats
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 _SEEN_WORD, _NEW_WORD = -2.0, -5.0  # log-probabilities of a scored word, in nats
 DEFECTS = ("refusal", "loop", "prompt_echo", "broken_form", "truncated")

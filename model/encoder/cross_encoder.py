@@ -21,7 +21,7 @@ from model.silence import silence
 from model.weights.adapter import CONFIG, WEIGHTS
 from model.weights.resolve import resolve_model
 from stages.ports import ModelCard
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 MAX_CLAIM_TOKENS = 160  # of a claim; the rest of a longer one is cut: a sentence is shorter
 OVERLAP = 0.25  # of a window, that it shares with the next one

@@ -14,7 +14,7 @@ from transformers.masking_utils import eager_mask
 from configs.schema import Encoder as EncoderConfig
 from model.device import choose_device, use_threads
 from model.encoder.weights import identify_encoder, load_encoder
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 _MIN_BFLOAT16_COSINE = 0.999  # of the probes' vectors in bfloat16 and float32; below it float32 is used
 _PROBE_TEXTS = (

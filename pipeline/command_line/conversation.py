@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.errors import GristmillError
 from model.serve.client import ChatClient
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 HELP = "/clear starts anew, /quit or Ctrl-D ends, Ctrl-C stops an answer"
 NOTES = {  # by finish_reason

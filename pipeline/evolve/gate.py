@@ -29,7 +29,7 @@ from pipeline.evolve.paired import Pair
 from pipeline.store.registry import Check
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.students import StudentFigure
-from stages.utf8 import utf8_size
+from stages.storage.utf8 import utf8_size
 
 MIN_PLANTED_GAP = 0.3  # between the shares of planted good and bad answers that the verifier holds right
 

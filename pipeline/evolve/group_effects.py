@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.evolve.student_pool import StudentPool
-from stages.utf8 import utf8_size
+from stages.storage.utf8 import utf8_size
 
 REPLICATES = 400  # of each bootstrap
 MIN_STUDENTS_PER_GROUP = 2

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.store.dataset import DataSet
 from pipeline.store.lineage import inside, reading
 from pipeline.store.manifest import Manifest
-from stages.utf8 import utf8_size
+from stages.storage.utf8 import utf8_size
 
 MAX_BYTES_EACH = 30_000  # of a group that a student learns
 Key = tuple[str, ...]

@@ -28,7 +28,7 @@ from pipeline.evolve.paired import Pair, coverage, covered, mean_length, median_
 from pipeline.store.registry import Check
 from stages.evolve.answer import ProbeAnswer
 from stages.evolve.student import ByteStudent
-from stages.utf8 import utf8, utf8_size
+from stages.storage.utf8 import utf8, utf8_size
 
 MIN_ACCEPTED = 30  # accepted answers of each arm; with fewer no figure below means anything
 MIN_CORE_CHARS = 10_000  # of real text, for the surprise of answers

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.store.registry import ArmFigures
 from stages.evolve.answer import PLANTED, ProbeAnswer
 from stages.evolve.students import StudentFigure
-from stages.utf8 import utf8_size
+from stages.storage.utf8 import utf8_size
 
 BASE, CHAMPION, PREVIOUS, CHALLENGER = "base", "champion", "previous", "challenger"
 TITLES = {BASE: "base model", CHAMPION: "champion", PREVIOUS: "previous champion"}  # in reasons

@@ -13,7 +13,7 @@ from stages.seeds import list_sources
 from stages.sources.corpora import read_corpus
 from stages.sources.passages import cut
 from stages.sources.seed_source import read_seeds
-from stages.utf8 import utf8_size
+from stages.storage.utf8 import utf8_size
 
 MIN_DOCUMENTS = 12  # held-out ones: with fewer no interval means anything
 MAX_PASSAGES_PER_DOCUMENT = 8

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.summary import size
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 FOLDER = Path(__file__).parent / "templates"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from filters.text.words import ngrams, words
 from pipeline.store.manifest import Diversity
-from stages.utf8 import utf8
+from stages.storage.utf8 import utf8
 
 MAX_SAMPLED_ROWS = 1000  # per domain
 MAX_CHARS_PER_ANSWER = 2000

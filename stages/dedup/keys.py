@@ -20,7 +20,7 @@ from configs.schema import Dedup as Options
 from stages.dedup.guards import normalized, numbers_and_negations
 from stages.storage.inputs import damage_reported
 from stages.storage.records import FileRef
-from stages.utf8 import utf8, without_surrogates
+from stages.storage.utf8 import utf8, without_surrogates
 
 pc: Any = pyarrow.compute  # its functions are created at import: type checkers see none
 

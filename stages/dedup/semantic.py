@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from stages.dedup.guards import modifiers_and_names, normalized, numbers_and_negations
-from stages.utf8 import utf8
+from stages.storage.utf8 import utf8
 
 BANDS = 4
 BITS_PER_BAND = 12

@@ -43,15 +43,22 @@ _INTERVAL = re.compile(
     r"|\s?(?:±|\+/-)",
     re.IGNORECASE,
 )
-_COUNTED_OR_COMPARED = re.compile(r"\b[nN]\s?=\s?$|±\s?$"), re.compile(r"\b(?:vs|versus)\b")
+_COUNTED_OR_COMPARED = (
+    re.compile(r"\b[nN]\s?=\s?$|±\s?$|\b(?:PMID|ISBN|DOI|ID|NCT)\b\W{0,3}$"),
+    re.compile(
+        r"\b(?:vs|versus|CI|OR|HR|RR|(?:odds|hazard|risk) ratios?|confidence intervals?|relative risk"
+        r"|best|worst|highest|lowest|longest|shortest|maxim\w+|minim\w+|peak)\b"
+    ),
+)
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
 MAX_NUMBERS = 30  # of a sentence
 _ROUNDED = 0.6  # points: a share of 4 % may be one of 3.5 %
 _NEGATION_BEFORE = re.compile(r"\b(?:not|never|no)\s(?:an?\s)?$")
+_NEGATED = re.compile(r"\b(?:not|never|no|nor|neither|without)\s[^.,;]{0,25}$")  # no increase is no decrease either
 _COMPARATIVE = re.compile(r"\w+er|more|fewer|least|most")  # not later than
 _ARTICLE_BEFORE = re.compile(r"\b[Aa]n? $")
 # Words that the rest of the sentence decides: by the term that it defines, or by one of these words.
-_TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # what follows "Elevated calcitonin: …" is clear
+TERM = re.compile(r"^[A-Z][^:.;]{2,100}: (?=[A-Z])")  # what follows "Elevated calcitonin: …" is clear
 _KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
 _AMOUNTS = re.compile("(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller")
 # too much or too little; "whether it is higher" and "whether it is lower" are the same
@@ -77,10 +84,12 @@ _FOLLOWED = {
     "at least": r" (?:part|partly|some|one|once|in part)\b",
     "lower": rf" {_BODY}",
     "greater": rf" {_BODY}",
+    "malignant": r" (?:hypertherm|hypertens|melanoma|lymphoma|mesothel|glioma|otitis|syndrome|transform)",
     # who complains is the plaintiff
     "plaintiff's": r" (?:\w+ )?complaint",
     "plaintiffs": r"['’] (?:\w+ )?complaint",
 }
+_PARTY = re.compile(r"plaintiff|defendant")
 _SUES = re.compile(  # so it is the plaintiff
     r"(?:['’]s?)? (?:also |then |first )?"
     r"(?:sued|sue|alleg|claim|sought|seek|complain|brought|filed (?:suit|this|the|an?)\b)"
@@ -97,6 +106,8 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False
     if word == "more" and before.endswith("one or "):
         return False
+    if (party := _PARTY.match(new)) and party[0] in before + after:
+        return False  # the plaintiffs and the plaintiff's claim
     if word in _FOLLOWED and re.match(_FOLLOWED[word], after):
         return False
     if _is_decided(word, before, after):
@@ -107,11 +118,13 @@ def fits(match: re.Match[str], new: str) -> bool:
 def _is_decided(word: str, before: str, after: str) -> bool:
     """Whether the rest of the sentence leaves only this word possible."""
     rest = f"{before} {after}"
-    term = _TERM.match(before + word + after)
+    term = TERM.match(before + word + after)
     is_told_by_the_term = _KEPT_IN_DEFINITIONS.fullmatch(word) or _AMOUNTS.fullmatch(word)
     if term and (len(before) < term.end() or is_told_by_the_term):
         return True
     if _IS_DEFINED.match(after):
+        return True
+    if _AMOUNTS.fullmatch(word) and _NEGATED.search(before):
         return True
     is_told = _AMOUNT_IS_SEEN.search(rest) or _TOLD_OF_AMOUNTS.search(rest)
     return _AMOUNTS.fullmatch(word) is not None and is_told is not None

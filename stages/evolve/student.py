@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from stages.utf8 import utf8
+from stages.storage.utf8 import utf8
 
 ORDER = 6  # bytes of the longest n-gram: a byte and the five before it
 MASKS = tuple(np.uint64(256**length - 1) for length in range(1, ORDER + 1))  # of the n-grams of 1, 2, … bytes

@@ -22,8 +22,8 @@ from stages.storage.inputs import read_input
 from stages.storage.records import FileRef
 from stages.storage.shard import ShardSpec
 from stages.storage.stage import StageKind
+from stages.storage.utf8 import utf8, utf8_size
 from stages.storage.writer import ShardWriter
-from stages.utf8 import utf8, utf8_size
 
 BUDGETS = ("tokens", "cost")
 

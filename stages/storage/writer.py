@@ -15,7 +15,7 @@ from stages.storage.progress_note import NoteWriter
 from stages.storage.records import FileRef, ShardRecord
 from stages.storage.shard import ShardSpec
 from stages.storage.stats import ShardStats
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 MAX_ROW_GROUP_BYTES = 8 << 20  # in memory, before encoding
 

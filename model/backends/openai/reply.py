@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.answers import finish_reason
 from stages.ports import Completion
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 # types of parts that are the answer, in lower case; others are thoughts, calls, images
 _TEXT_PARTS = {"text", "output_text", "input_text", "text/plain", "markdown", ""}

@@ -12,7 +12,7 @@ from typing import Any
 
 from model.backends.chat_template import merge_system
 from stages.ports import Request
-from stages.utf8 import without_surrogates
+from stages.storage.utf8 import without_surrogates
 
 # what takes a refused field's place; other fields are left out
 _INSTEAD = {"max_tokens": "max_completion_tokens", "json_schema": "json_object"}

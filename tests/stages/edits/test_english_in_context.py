@@ -53,6 +53,14 @@ def changes(sentence: str) -> set[tuple[str, str | None]]:
         ("The old adults of the second group (73.7 ± 4.0 years) were asked about their sleep.", "73.7"),
         ("The old adults of the second group (73.7 ± 4.0 years) were asked about their sleep.", "4.0"),
         ("The mice (n=60) were divided into four groups, and each of them had 15 mice in it.", "60"),
+        ("Cor triatriatum: A fault of the heart with three atria, since the left one is divided.", "three"),
+        ("The culture of the cells in a three-dimensional pellet took the whole of the spring.", "three"),
+        ("The adjusted risk of the second group was larger by far (HR 1.79, 95% CI 1.03 to 3.11).", "1.03"),
+        ("The patients with the best outcome lived for 27.4 months, the other ones for 64.2 of them.", "64.2"),
+        ("The report of the second child (PMID:21738 of the library) tells of a large heart.", "21738"),
+        ("The anaesthetist was afraid of malignant hyperthermia in the child of the second family.", "malignant"),
+        ("The plaintiffs did not show evidence against the plaintiff's claim of the first day.", "plaintiff's"),
+        ("The lesions of the bone do not have increased uptake of the tracer in the child.", "increased"),
         ("The jaw of the second child of the family is too small in three dimensions.", "three"),
         ("The cells are scattered throughout at least part of the node of the patient.", "at least"),
         ("The foot almost touches the front of the ankle and the lower leg of the child.", "lower"),
@@ -110,6 +118,38 @@ def test_changes_that_are_not_false_or_explained_nearby_are_not_made(sentence, c
 )
 def test_the_same_words_change_elsewhere(sentence, change):
     assert change in changes(sentence)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "right", "wrong"),
+    [
+        (
+            "The cells came to the place of the graft within six days of the operation.",
+            ("six", "five"),
+            ("six", "seven"),
+        ),
+        (
+            "The cells came to the place of the graft within 6 hours of the operation.",
+            ("hours", "minutes"),
+            ("hours", "days"),
+        ),
+        (
+            "The women with the disease were older than six years at the time of the test.",
+            ("six", "seven"),
+            ("six", "five"),
+        ),
+        ("The debtor shall pay the price of the goods within six days of the delivery.", ("six", "seven"), ("x", "y")),
+    ],
+)
+def test_a_limit_changes_to_what_the_real_one_does_not_imply(sentence, right, wrong):
+    assert right in changes(sentence)
+    assert wrong not in changes(sentence)
+
+
+def test_a_year_becomes_one_nearby():
+    sentence = "The court of the district approved the settlement of the parties in 2012."
+    assert {new for old, new in changes(sentence) if old == "2012"} <= {"2009", "2010", "2011", "2013", "2014"}
+    assert "2012" not in {old for old, _ in changes("The case went on from the spring of 2011 to the autumn of 2012.")}
 
 
 def test_no_number_of_a_table_changes():
