@@ -200,6 +200,8 @@ class EmbeddedEngine:
             model = load_slots(self._folder, options.dtype, options.slots, options.max_length, options.cpu_cache_bytes)
             device = "cuda" if torch.cuda.is_available() else "cpu"
             self._generation = Generation(model, options.prefill_tokens or PREFILL_TOKENS[device], self._finish_step)
+            if device == "cuda":
+                self._generation.warm_up()
             gc.collect()
             gc.freeze()  # what is loaded stays: looking through all of it takes longer than a step
         except Exception as error:

@@ -46,6 +46,16 @@ class Generation:
         self._least_chunk = 1
         self._layer_began = 0.0
 
+    def warm_up(self) -> None:
+        """Reads meaningless chunks of many lengths into slot 0, which must be free.
+
+        A GPU's libraries load kernels when they first see a length: a layer then takes 10 ms, in which all wait.
+        """
+        least = max(self._prefill_tokens // (2 * MAX_CHUNK_PARTS), 1)
+        for tokens in range(least, min(self._prefill_tokens, self.model.max_length) + 1, least):
+            self.model.prefill(0, [[0] * tokens], 0, [None], lambda: None)
+        self.model.wait()
+
     @property
     def has_work(self) -> bool:
         """Whether a sequence waits or runs."""

@@ -362,6 +362,16 @@ def test_after_a_slow_prompt_chunks_grow_again(monkeypatch: pytest.MonkeyPatch) 
     assert chunks == [[800, 400, 200], [400, 400, 400], [800, 800, 800]]
 
 
+@pytest.mark.parametrize(("max_length", "longest"), [(10_000, 800), (500, 500)])
+def test_at_the_start_chunks_of_all_lengths_are_read(max_length: int, longest: int) -> None:
+    model = SlowLayers(1.0)
+    model.max_length = max_length
+    engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
+    engine.warm_up()
+    assert model.chunks == list(range(50, longest + 1, 50))
+    assert (engine.has_work, engine.prompt_tokens) == (False, 0)
+
+
 def test_alone_a_prompt_is_read_in_full_chunks() -> None:
     model = SlowLayers(1.0)
     engine: Any = Generation(model, 800, lambda: None)  # pyright: ignore[reportArgumentType]
