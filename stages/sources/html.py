@@ -7,6 +7,7 @@ from typing import IO
 
 from stages.sources.documents import Document, Fields, Unreadable, document_from_row
 from stages.sources.encoding import is_encoding, sniff
+from stages.storage.utf8 import utf8
 
 # What is no text of the page, and what begins a paragraph.
 _SKIPPED = {
@@ -65,7 +66,7 @@ def _title_and_text(page: str) -> tuple[str, str]:
     from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
-    root = etree.fromstring(page.replace("\0", "").encode("utf-8", "replace"), parser)
+    root = etree.fromstring(utf8(page.replace("\0", "")), parser)
     if root is None:
         return "", ""
     title = _SPACE.sub(" ", root.findtext(".//title") or "").strip()
