@@ -76,6 +76,7 @@ def run(config, out, *flags):
     return gristmill("run", "--config", config, "--date", DATE, "--json", "--out", out, *flags)
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_data_each_the_stages_that_it_has_the_resource_for(
     finished, plain_digest, tmp_path, cluster
 ):

@@ -110,10 +110,10 @@ def test_a_tuned_encoder_is_written_beside_its_heads(two_sources, tmp_path):
 @pytest.mark.weights
 def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
     config = Encoder(model="all-minilm-l6-v2", dtype="float32")
-    good = [passage(n)[:160] for n in range(16)]
+    good = [passage(n)[:120] for n in range(12)]
     texts = good + [" ".join(sorted(text.split())) for text in good]
-    y = np.array([1] * 16 + [0] * 16)
-    epochs = [TuningEpoch(texts, y, np.ones(32), np.arange(32) % 16)] * 3
+    y = np.array([1] * 12 + [0] * 12)
+    epochs = [TuningEpoch(texts, y, np.ones(24), np.arange(24) % 12)] * 3
     made = [tune(config, 2 / 3, epochs, 5) for _ in range(2)]
     assert made[0].adapter == made[1].adapter
     assert made[0].card.sha256 == made[1].card.sha256
@@ -125,7 +125,7 @@ def test_tuning_learns_and_is_what_its_folder_makes_of_the_encoder(tmp_path):
     tuned = opened.encode(texts, (2 / 3,))
 
     def apart(x):
-        return np.linalg.norm(x[:16].mean(0) - x[16:].mean(0))
+        return np.linalg.norm(x[:12].mean(0) - x[12:].mean(0))
 
     assert apart(tuned) > apart(plain)
 

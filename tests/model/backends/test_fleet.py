@@ -152,7 +152,8 @@ def test_a_poisonous_prompt_is_answered_as_an_error(open_fleet: Opener, word: st
     assert fleet.generate(asks(3)) == undisturbed(asks(3))
 
 
-@pytest.mark.parametrize("word", ["HANG", pytest.param("STOP", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["HANG", "STOP"])
 def test_an_engine_that_makes_no_step_is_started_again(open_fleet: Opener, word: str) -> None:
     fleet = open_fleet(1, step_timeout_s=0.5)
     rows = fleet.generate([ask(f"{word} here"), ask("Name it.", 1)])

@@ -61,7 +61,8 @@ def test_two_languages_meet() -> None:
 
 
 def test_low_precision_keeps_the_direction() -> None:
-    exact, fast = (open_encoder(Encoder(dtype=dtype), 1).encode(TEXTS) for dtype in ("float32", "auto"))
+    encoders = (open_encoder(Encoder(model="all-minilm-l6-v2", dtype=dtype), 1) for dtype in ("float32", "auto"))
+    exact, fast = (encoder.encode(TEXTS) for encoder in encoders)
     assert float((exact * fast).sum(1).min()) > 0.998
 
 
@@ -113,7 +114,7 @@ def test_products_attend_as_torch_does(lengths: list[int], masked: bool) -> None
 def test_products_give_the_vectors_of_transformers_own_attention() -> None:
     encoder = open_encoder(Encoder(model="all-minilm-l6-v2", dtype="bfloat16"), 1)
     assert isinstance(encoder, BertEncoder)
-    texts = [f"{LAW} " * count for count in (1, 2, 3, 7, 14)] + TEXTS
+    texts = [f"{LAW} " * count for count in (1, 2, 7)] + TEXTS
     found = encoder.encode(texts, (0.5, 2 / 3, 1.0)).reshape(len(texts), 3, -1)
     assert (encoder.model.config._attn_implementation == "sdpa") == (encoder.device.type == "cuda")
     encoder.model.set_attn_implementation("sdpa")
