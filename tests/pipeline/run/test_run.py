@@ -228,7 +228,7 @@ def test_a_date_that_is_begun_keeps_its_seeds_and_heeds_what_was_finished_since(
 def test_a_date_that_is_held_is_left_to_its_holder(finished):
     lock = DataSet.open(str(finished.out)).lock("2026-02-01")
     try:
-        done = gristmill("run", "--config", finished.config, "--date", "2026-02-01", "--json")
+        done = call("run", "--config", finished.config, "--date", "2026-02-01", "--json")
     finally:
         os.close(lock)
     assert done.code == 5

@@ -19,7 +19,7 @@ from stages.storage import activity
 from stages.storage.checksum import sha256_file
 from stages.storage.progress_note import MAX_WORK_CHARS, NoteWriter, ShardProgress
 from tests.factories.candidates import candidate
-from tests.factories.command_line import DATE, ONE_ROUND, ROOT, gristmill
+from tests.factories.command_line import DATE, ONE_ROUND, ROOT, call, gristmill
 from tests.factories.documents import write_config, write_documents
 
 SLOW_FILTER = """
@@ -149,7 +149,7 @@ def test_a_source_that_does_not_answer_is_named(tmp_path):
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         config = write_config(tmp_path, f"{address}/d.jsonl?signature=secret")
         line = ("run", "--config", config, "--date", DATE, "--json", *ONE_ROUND, "--set", "run.stall_timeout_s=1")
-        result = gristmill(*line)
+        result = call(*line)
     assert result.code == 1
     assert "the driver made no progress for 1 s (run.stall_timeout_s) twice at the same place" in result.line["error"]
     assert f"(listing {address}/d.jsonl?…)" in result.line["error"]
