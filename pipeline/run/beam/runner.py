@@ -72,7 +72,11 @@ def run_job(
     runner, options = runner_and_options(run, beam_args, at_once)
     pipeline = beam.Pipeline(runner=runner, options=options)
     os.rmdir(pipeline.local_tempdir)  # unused, and it would remain if the driver is killed
-    shards: Any = pipeline | "Start" >> beam.Impulse() | "Shards" >> beam.ParDo(Specifications(specs))
+    shards: Any
+    if run.runner == "FnApiRunner":
+        shards = pipeline | "Start" >> beam.Impulse() | "Shards" >> beam.ParDo(Specifications(specs))
+    else:  # Dask's runner knows no Impulse
+        shards = pipeline | "Shards" >> beam.Create(list(specs), reshuffle=False)
     if len(specs) > 1 and not _is_in_driver(run, beam_args, at_once):
         shards = shards | "Spread" >> beam.Reshuffle()  # else one worker would make them all
     step = beam.ParDo(work)
