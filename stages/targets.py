@@ -66,7 +66,7 @@ _AIMS = (
 _NO_STATEMENT = (
     re.compile(  # an aim; the end of a date, or of a quotation that began before; something said before; signatures
         rf"^To (?:\w+ly )?{_AIMS}\b(?!.*, we\b)|^(?i:{_AIMS}) (?:the|an?|whether|if|how)\b"
-        r"|^\d{1,2}, \d{4}\b|^\d+ (?:that|which|who|of|and|or|to)\b|&\w+;"
+        r"|^\d{1,2}, \d{4}\b|^\d+ (?:that|which|who|of|and|or|to)\b|&\w+;|\(\s?\*"
         r"|^[^‘]*[.;]’|\b[Tt]his (?:feature|finding|abnormality|phenotype|term)\b"
         r"|\b(?:Done at|For the European Parliament)\b"
     )

@@ -32,7 +32,7 @@ _ALTERNATIVES = re.compile(r" be \w+(?:,| or)\b")  # "may be solitary or multipl
 _OBLIGED = re.compile(r"\b(shall|must)( not)?\b(?= [a-z])(?! (?:also|either|neither|to|un\w+)\b)")
 # "shall not notify without undue delay"; "not less than a third shall not be reserved" is no contradiction
 _FIXED_OBLIGATION = re.compile(
-    r"\b(?:[Ww]hether|[Ee]ither|without|provided|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
+    r"\b(?:[Ww]hether|[Ee]ither|without|provided|as soon as|[Nn]ot less|[Nn]ot more|[Aa]t least|[Aa]t most)\b"
 )
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # an edit would show: no p-value and no correlation is above 1
 # What follows a number that lies in an interval, "2.8 (95 % CI 1 to 1.1)" or "2.8 (1 to 3.1)", is said in two units,
@@ -44,10 +44,10 @@ _INTERVAL = re.compile(
     re.IGNORECASE,
 )
 _COUNTED_OR_COMPARED = (
-    re.compile(r"\b[nN]\s?=\s?$|±\s?$|\b(?:PMID|ISBN|DOI|ID|NCT)\b\W{0,3}$"),
+    re.compile(r"=\s?$|±\s?$|\b(?:PMID|ISBN|DOI|ID|NCT)\b\W{0,3}$"),
     re.compile(
         r"\b(?:vs|versus|CI|OR|HR|RR|(?:odds|hazard|risk) ratios?|confidence intervals?|relative risk"
-        r"|best|worst|highest|lowest|longest|shortest|maxim\w+|minim\w+|peak)\b"
+        r"|best|worst|highest|lowest|longest|shortest|maxim\w+|minim\w+|peak|most of|majority|half)\b"
     ),
 )
 _SHARE_OR_COUNT = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d{1,6}(?:\.\d{1,3})?)(?![\w]|[.,]\d)(\s?%)?")
@@ -63,7 +63,8 @@ _KEPT_IN_DEFINITIONS = re.compile("partial|complete|longer|shorter")
 _AMOUNTS = re.compile("(?:in|de)creas(?:e|es|ed|ing)|high(?:er|est)|low(?:er|est)|more|fewer|greater|smaller")
 # too much or too little; "whether it is higher" and "whether it is lower" are the same
 _TOLD_OF_AMOUNTS = re.compile(
-    r"\b(?:efficacy|inhibit\w*|so as to)\b|\bhyp(?:er|o)[a-z]{3,}|\b(?:less|more) than (?:normal|usual)|\bwhether\b",
+    r"\b(?:efficacy|inhibit\w*|so as to|(?:so|such) that|upper)\b|\bhyp(?:er|o)[a-z]{3,}"
+    r"|\b(?:less|more) than (?:normal|usual)|\bwhether\b",
     re.IGNORECASE,
 )
 # figures or words that tell it too: "decreased to 58 % of control", "higher (-3.3 vs. -2.4)", "low risk, low weight"
@@ -77,10 +78,13 @@ _BODY = (
 # Words that mean something else before these.
 _FOLLOWED = {
     "Council": r" of\b",
+    "President": r" (?:[A-Z][a-z]+ [A-Z]|of (?:a|the|that|any|each|such) State\b)",  # whose name tells the office
+    "Governor": r" (?:[A-Z][a-z]+ [A-Z]|of (?:a|the|that|any|each|such) State\b)",
     "civil": r" (?:rights|action|procedure|suit|code|law|liberties|servant|servic|war|unrest|disobedience)",
     "more": r" (?!than\b|\w+s\b)",
     "criminal": r" (?:convict|offen[cs]e|prosecut|sentence|histor|record|charge)",
-    "District Court": r" (?:for|of)\b",
+    "District Court": r" (?:for|of|\()",
+    "Supreme Court": r" (?:of|\()",
     "at least": r" (?:part|partly|some|one|once|in part)\b",
     "lower": rf" {_BODY}",
     "greater": rf" {_BODY}",
@@ -94,6 +98,10 @@ _SUES = re.compile(  # so it is the plaintiff
     r"(?:['’]s?)? (?:also |then |first )?"
     r"(?:sued|sue|alleg|claim|sought|seek|complain|brought|filed (?:suit|this|the|an?)\b)"
 )
+_WRONGED = re.compile(  # so it is the defendant
+    r"(?:['’]s?)? (?:had |has |have )?"
+    r"(?:discriminated|retaliated|violated|failed|infringed|breached|fired|terminated|refused)"
+)
 _FILED_BY = re.compile(r"\b(?:filed|brought|actions?|suits?|lawsuits?|complaints?)\b[^.;]{0,40}\bby (?:the )?$")
 
 
@@ -103,6 +111,8 @@ def fits(match: re.Match[str], new: str) -> bool:
     if _ARTICLE_BEFORE.search(before) and (new[0] in "aeiou") != (word[0] in "aeiou"):
         return False  # "a" would have to be "an"
     if word.startswith("plaintiff") and (_FILED_BY.search(before) or _SUES.match(after)):
+        return False
+    if word.startswith("defendant") and _WRONGED.match(after):
         return False
     if word == "more" and before.endswith("one or "):
         return False

@@ -45,6 +45,9 @@ _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (l
 )
 _OF_THE, _NOUN_LESS = re.compile(r"\b(?:de l[oa]s|of the)\s$"), re.compile("[,.;)]")  # the older of the two, and …
 _OVERNIGHT = re.compile(r" (?:para|a|tras) otr[oa]\b")  # de un día para otro
+_COMPOUND = re.compile(
+    r"(?:\d|\b\d+ |s an? )(?<!\b1 )(?:minute|hour|day|week|month|year)$"
+)  # a 24 hour diet; twice a day
 _AGE = re.compile(r"\b(?:aged?|ages|edad|edades)\b")  # men of thirty months
 _MAX_BEFORE = 200  # characters before a number that can bind it
 _MIN_BEFORE = 12  # characters before a number: the generator needs something to go on from
@@ -158,6 +161,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         return
     units = [line.split() for line in UNITS.get(language, [])]
     counted = re.compile(r"(?:\d|\b(?:" + "|".join([*numbers, "un", "una", "one", "a"]) + r"))\s$")
+    counts = re.compile(rf"\b(?:{'|'.join(numbers)})\b")
     for match in re.finditer(r"(?<!-)\b[a-záéíóúñ]+\b", sentence):
         word, before = match[0], sentence[: match.start()]
         is_listed = word in numbers[:5] and _LISTED.search(sentence, match.end())
@@ -167,7 +171,8 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
         is_named = language == "es" and not is_time
         # the three atria of "Cor triatriatum: …"; how many deviations or weeks it takes, no term says
         is_of_term = english.TERM.match(sentence) and not is_time and not _DEVIATIONS.match(sentence, match.end())
-        is_listed = is_listed or is_of_term
+        # "of the eight, two … and six": they sum up
+        is_listed = is_listed or is_of_term or (language == "en" and len(counts.findall(sentence)) > 2)
         is_listed = is_listed or (_OF_THE.search(before) and _NOUN_LESS.match(sentence, match.end()))
         # not the three of "fifty three"
         if (
@@ -188,6 +193,7 @@ def _number_words(sentence: str, language: str, draw: int) -> Iterator[Edit]:
                 and counted.search(before)
                 and not _AGE.search(sentence)
                 and not _OVERNIGHT.match(sentence, match.end())
+                and not _COMPOUND.search(before + word)
             ):
                 limit = limit_before(sentence, _COUNT.sub("", before))
                 if new := _neighbour_by_limit(line, word, limit, up=draw % 3 > 0):
