@@ -97,8 +97,7 @@ def render(
             if sample >= len(edits):
                 return None
             edit = edits[sample]
-            before, after = edit.context(language)
-            values |= {"sentence": edit.sentence, "old": edit.old, "before": before, "after": after}
+            values |= {"sentence": edit.sentence, "old": edit.old}
         case "definition":
             definitions = find_definitions(passage, language)
             if sample >= len(definitions):

@@ -10,12 +10,6 @@ _REFERENCE = re.compile(  # numbers of one text's parts are near each other: not
     r"(?:\s(?:[\d,()]+|and|or|to|y|o))*$",
     re.IGNORECASE,
 )
-_CONTEXT = re.compile(r"(?:[^\s;:]{1,30}\s){0,3}[(\[“‘\"$]{0,2}$"), re.compile(r"\S{0,20}(?:\s[^\s;:]{1,30}){0,3}")
-_END = re.compile(r"[\s,;:]+$|(?<![A-Z])\.[\s,;:]*$")  # but not the full stop of "U.S."
-_MAX_CONTEXT = 100  # characters
-_HAN_CONTEXT = re.compile("[^，。；：、]{0,6}$"), re.compile("[^，。；：、]{0,6}")
-
-
 # What is within six hours is within six days too, and what takes more than five weeks takes more than four. Where
 # somebody is obliged to it, the limit itself is what counts.
 _UPPER_LIMIT = re.compile(
@@ -53,13 +47,6 @@ class Edit:
     def before(self) -> str:
         """The sentence up to the change, without a space at its end."""
         return self.sentence[: self.start].rstrip()
-
-    def context(self, language: str) -> tuple[str, str]:
-        """The few words before and after the change, with their spaces: "1" alone would not say which 1 is meant."""
-        before, after = _HAN_CONTEXT if language == "zh" else _CONTEXT
-        left = before.search(self.sentence[max(0, self.start - _MAX_CONTEXT) : self.start])
-        right = after.match(self.sentence[self.start + len(self.old) :])
-        return left[0] if left else "", _END.sub("", right[0]) if right else ""
 
     def apply(self, new: str) -> str:
         """The wrong sentence."""

@@ -21,7 +21,7 @@ _STATE = re.compile(
     r"|contain|take effect|(?:come|enter) into force"
     r"|be (?:an?|the|any|exempt|responsible|liable|subject|entitled|eligible|void|valid|invalid|binding|final|lawful"
     r"|unlawful|sufficient|competent|independent|available|applicable|compatible|free|equal|effective|proportionate"
-    r"|necessary|able))\b"
+    r"|necessary|able|capable))\b"
 )
 # what may happen, not what somebody is permitted to do
 _POSSIBLE = re.compile(
@@ -36,11 +36,11 @@ _FIXED_OBLIGATION = re.compile(
 )
 _STATISTICS = re.compile(r"\b[PpRr]2? ?[=<>] ?-?0?[.,]")  # an edit would show: no p-value and no correlation is above 1
 # What follows a number that lies in an interval, "2.8 (95 % CI 1 to 1.1)" or "2.8 (1 to 3.1)", is said in two units,
-# "299 mg/g (34 mg/mmol)", or is a mean with its deviation.
+# "299 mg/g (34 mg/mmol)", is a mean with its deviation, or a count of these.
 _INTERVAL = re.compile(
     r"[^.;()\[\]]{0,20}[,;(\[]\s?(?:\d\d ?% ?)?(?:CI\b|confidence|credible|range|IQR|interquartile)"
     r"|[,;]?\s?[(\[]?[-–−]?\d+(?:\.\d+)?\s?(?:to|[-–−])\s?[-–−]?\d|[^.,;()\[\]]{0,25}[(\[][^()\[\]\d]{0,20}\d"
-    r"|\s?(?:±|\+/-)",
+    r"|\s?(?:±|\+/-)|\s(?:SDs?|standard deviations?)\b",
     re.IGNORECASE,
 )
 _COUNTED_OR_COMPARED = (
@@ -95,14 +95,14 @@ _FOLLOWED = {
 }
 _PARTY = re.compile(r"plaintiff|defendant")
 _SUES = re.compile(  # so it is the plaintiff
-    r"(?:['’]s?)? (?:also |then |first )?"
+    r"(?:['’]s?)? (?:also |then |first |each |both |all )?"
     r"(?:sued|sue|alleg|claim|sought|seek|complain|brought|filed (?:suit|this|the|an?)\b)"
 )
 _WRONGED = re.compile(  # so it is the defendant
     r"(?:['’]s?)? (?:had |has |have )?"
     r"(?:discriminated|retaliated|violated|failed|infringed|breached|fired|terminated|refused)"
 )
-_FILED_BY = re.compile(r"\b(?:filed|brought|actions?|suits?|lawsuits?|complaints?)\b[^.;]{0,40}\bby (?:the )?$")
+_FILED_BY = re.compile(r"\b(?:filed|brought|actions?|suits?|lawsuits?|complaints?)\b[^;]{0,90}\bby (?:the )?$")
 
 
 def fits(match: re.Match[str], new: str) -> bool:
@@ -112,7 +112,7 @@ def fits(match: re.Match[str], new: str) -> bool:
         return False  # "a" would have to be "an"
     if word.startswith("plaintiff") and (_FILED_BY.search(before) or _SUES.match(after)):
         return False
-    if word.startswith("defendant") and _WRONGED.match(after):
+    if word.startswith("defendant") and (before.endswith("criminal ") or _WRONGED.match(after)):
         return False
     if word == "more" and before.endswith("one or "):
         return False

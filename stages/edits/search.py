@@ -37,7 +37,7 @@ _YEARS_AWAY = (-1, 1, -2, 2, -3)
 _DEVIATIONS = re.compile(r" (?:SDs?|standard|z-)\b")
 _COUNT = re.compile(r"(?:[\d.,]+|\b[a-z]+)\s$")
 _BITS = re.compile(r"[ -]bits?\b")  # of which there are powers of two
-_FIXED_COUNT = re.compile(r"[ -]dimension")  # nothing has four
+_FIXED_COUNT = re.compile(r"[ -]dimension|-(?:third|quarter|fifth)")  # nothing has four, or is three thirds
 _LISTED = re.compile(  # what is counted follows: two aims: …; two programs (ls and sort)
     r"[:：]|\b(?:namely|i\.e\.|es decir|a saber)"
     r"|\([^()]*\b(?:and|or|y|e|o)\b"
@@ -76,7 +76,7 @@ def find_edits(sentence: str, language: str, draw: int) -> list[Edit]:
     by_kind: dict[str, list[Edit]] = {}
     for edit in _all_edits(sentence, language, draw):
         word = re.escape(edit.old)
-        if len(re.findall(word if language == "zh" else rf"(?<!\w){word}(?!\w)", sentence)) < 2:
+        if len(re.findall(word if language == "zh" else rf"(?i)(?<!\w){word}(?!\w)", sentence)) < 2:
             by_kind.setdefault(edit.kind, []).append(edit)
 
     def order(edit: Edit) -> str:

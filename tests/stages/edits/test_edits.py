@@ -82,33 +82,9 @@ def test_opposites_that_are_both_there_stay(sentence: str) -> None:
     assert not {edit.kind for edit in find_edits(sentence, "en", 1)} & {"opposite"}
 
 
-@pytest.mark.parametrize(
-    ("sentence", "old", "language", "context"),
-    [
-        ("The score was 2 in 53 patients.", "53", "en", "was 2 in 53 patients"),
-        ("The fee is 5 euros.", "5", "en", "The fee is 5 euros"),
-        ("In May, 7 of them came, and left.", "7", "en", "In May, 7 of them came"),
-        ("It cost him $9,500 in complete satisfaction.", "him", "en", "It cost him $9,500 in complete"),
-        ("On May 3, 2018, in the U.S. Court of Appeals.", "2018", "en", "On May 3, 2018, in the U.S."),
-        ("The rates were 39% (LACI), and POCI (86%).", "86", "en", "(LACI), and POCI (86%)"),
-        ("El plazo es de tres meses.", "tres", "es", "plazo es de tres meses"),
-        ("当事人应当在三十日内答复，并说明理由。", "三十", "zh", "当事人应当在三十日内答复"),
-    ],
-)
-def test_the_words_around_a_change(sentence: str, old: str, language: str, context: str) -> None:
-    before, after = Edit("number", sentence, sentence.index(old), old, "8").context(language)
-    assert f"{before}{old}{after}" == context
-
-
-@given(st.text(max_size=40), st.text(min_size=1, max_size=5), st.text(max_size=40), st.sampled_from(["en", "es", "zh"]))
-def test_the_words_around_a_change_are_the_sentence_s(left: str, old: str, right: str, language: str) -> None:
-    before, after = Edit("number", left + old + right, len(left), old, "8").context(language)
-    assert left.endswith(before)
-    assert right.startswith(after)
-
-
 def test_a_word_that_is_there_twice_stays() -> None:
     assert not wrong("The fee of 5 euros may be paid here, or it may be paid there.")
+    assert not wrong("The Criminal Court of the county keeps the list of the criminal lawyers.")
     assert open_edits("The fee is 5 euros now, and it is 5 euros later.") == set()
 
 
