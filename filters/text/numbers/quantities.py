@@ -6,6 +6,7 @@ The units are those of the SI (Bureau International des Poids et Mesures, SI Bro
 symbols and as words in English, Spanish and Chinese. Compounds such as mg/dL, mg/kg/day, 毫克/公斤 are read too.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -165,7 +166,9 @@ class Quantity:
 
 def _close(left: Sequence[float], right: Sequence[float]) -> bool:
     """Whether an amount of one list is one of the other, up to 1 %."""
-    return any(abs(one - two) <= 0.01 * max(abs(one), abs(two)) for one in left for two in right)
+    return any(
+        math.isclose(one, two, rel_tol=0.01) for one in left for two in right
+    )  # infinity is close to itself only
 
 
 @lru_cache(maxsize=64)  # samples of one passage follow each other

@@ -117,6 +117,12 @@ def test_a_quantity_and_its_conversion_are_one_and_with_the_unit_changed_another
     assert changed[0].reason == "wrong_unit"
 
 
+def test_a_number_that_overflows_is_like_itself_alone():
+    assert Doses()([candidate("It was 1e310% of it.", passage="It was 1e310% of it.")])[0].reason is None
+    [huge], [small] = (read_quantities(text, "en")[0] for text in ("1e310 mg", "5 mg"))
+    assert not huge.equals(small)
+
+
 @given(st.text(st.sampled_from("0123456789 .,-/%mgLµ°C毫克万one"), max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_any_text_bears_itself_out(text):
