@@ -67,7 +67,7 @@ _ABOUT_ITSELF = re.compile(  # a remark on the entry
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(r"\b(?:I|you|your|we|my|yo|usted|nosotros)\b|[?？]", re.IGNORECASE)
-_PAIRS = ("()", "[]", "‘’", "“”", "«»", "（）", "《》")
+_PAIRS = ("()", "[]", "“”", "«»", "（）", "《》")
 
 
 def find_definitions(passage: str, language: str) -> list[Definition]:
@@ -136,7 +136,8 @@ def _is_meaning(meaning: str, language: str) -> bool:
         MIN_CHARS * factor <= len(meaning) <= MAX_CHARS * factor
         and not _NO_MEANING.search(meaning)
         and not _SPOKEN.search(meaning)
-        and all(meaning.count(left) == meaning.count(right) for left, right in _PAIRS if left != "‘" or "’" in meaning)
+        and all(meaning.count(left) == meaning.count(right) for left, right in _PAIRS)
+        and meaning.count("‘") <= meaning.count("’")  # which is the apostrophe too
         and meaning.count('"') % 2 == 0
     )
 

@@ -61,11 +61,16 @@ def test_statutes_define_in_their_own_ways(language, passage, term, meaning, sta
         "‘profiling’ means any form of automated processing of data consisting of the use of personal",  # cut off
         "‘goods’ means all things that can be moved from one place to another;\n"
         "‘goods’ means all things that can be bought and sold in the market;",
+        "‘price’ means the sum of money that the ‘buyer pays to the seller of the goods;",  # a quotation is cut off
         "‘you’ means the person to whom we lease a flat and who pays for it;",
     ],
 )
 def test_what_defines_nothing_by_itself_is_no_definition(passage: str) -> None:
     assert find_definitions(passage, "en") == []
+
+
+def test_an_apostrophe_is_no_quotation_mark() -> None:
+    assert terms("“keeper” means the person who looks after another person’s goods for a time;") == ["keeper"]
 
 
 def test_the_entries_of_a_glossary_are_definitions() -> None:
